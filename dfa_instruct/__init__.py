@@ -1,0 +1,1 @@
+"""DFA-Instruct and DFA-Bench: the data of interactive deepfake analysis."""

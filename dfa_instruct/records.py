@@ -1,0 +1,124 @@
+"""The typed rows that one stage of the construction hands to the next."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from dfa_instruct.vocabulary import Ability, ArtifactKind, Category, Label, Region, Split
+
+Pixels = NDArray[np.uint8]
+"""An RGB image, shape (height, width, 3), 0 to 255."""
+
+Landmarks = NDArray[np.float32]
+"""Facial landmarks in pixels (x, y), shape (81, 2): the 68 points of iBUG 300-W, then 13 along the top of the
+forehead from the subject's right temple to the left one. See `dfa_instruct.faces`."""
+
+
+def face_id_of(image: Pixels) -> str:
+    """Name a face by its aligned pixels: the first 16 hexadecimal digits of their SHA-256."""
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes() + repr(image.shape).encode()).hexdigest()[:16]
+
+
+@dataclass(slots=True)
+class FaceRecord:
+    """One aligned square face and where it comes from.
+
+    `identities` are all people whose features are in the picture (target and donor or driver); entire face synthesis
+    has an invented one. `pair_id` is the `face_id` of the bona fide picture that a forgery was made from.
+    `parameters` are the technique's own (seed included), JSON-serialisable.
+    """
+
+    image: Pixels
+    label: Label
+    category: Category
+    identities: tuple[str, ...]
+    source: str
+    source_path: str
+    source_sha256: str
+    technique: str | None = None
+    pair_id: str | None = None
+    video: str | None = None
+    frame: int | None = None
+    landmarks: Landmarks | None = None
+    split: Split | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    face_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.face_id:
+            self.face_id = face_id_of(self.image)
+
+    def to_png(self) -> bytes:
+        """Encode losslessly; a forgery carries its provenance as PNG text (technique, source hash)."""
+        notes = PngImagePlugin.PngInfo()
+        if self.label == "forged":
+            notes.add_text("dfa:label", "forged")
+            notes.add_text("dfa:technique", str(self.technique))
+            notes.add_text("dfa:source_sha256", self.source_sha256)
+        buffer = io.BytesIO()
+        Image.fromarray(self.image).save(buffer, format="PNG", pnginfo=notes)
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True, slots=True)
+class Forgery:
+    """What a technique returns: the forged image, its landmarks, and the parameters that made it."""
+
+    image: Pixels
+    landmarks: Landmarks | None
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One piece of evidence: what differs where, and how much (0: nothing, 1: as much as can be)."""
+
+    region: Region
+    artifact: ArtifactKind
+    strength: float
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """What is said of a face before any question is asked: the texts of DF-D, DF-C and AD."""
+
+    df_d: str
+    df_c: str
+    ad: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionAnswer:
+    """One instruction and its answer; `template` names the phrasing it was drawn from."""
+
+    ability: Ability
+    question: str
+    answer: str
+    template: str
+
+
+@dataclass(frozen=True, slots=True)
+class BenchQuestion:
+    """One standardised question of DFA-Bench; `options` is empty for an open question."""
+
+    ability: Ability
+    question: str
+    answer: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class InstructRow:
+    """One row of DFA-Instruct: a face with all that is known, asked and answered about it."""
+
+    face: FaceRecord
+    artifacts: list[Artifact]
+    qa: list[QuestionAnswer]
+    bench: list[BenchQuestion]

@@ -1,0 +1,68 @@
+"""The words of deepfake analysis, each of them once.
+
+Columns, flags, cards, questions and messages take their words from here. The abilities, the categories and their
+explanations follow *Towards Interactive Deepfake Analysis*, sections I and II.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+Label = Literal["bona_fide", "forged"]
+Category = Literal["bona_fide", "face_swapping", "face_reenactment", "face_editing", "entire_face_synthesis"]
+Ability = Literal["df_d", "df_c", "ad", "fc"]
+Split = Literal["train", "validation", "test"]
+Region = Literal[
+    "forehead", "hairline", "eyebrows", "eyes", "nose", "cheeks", "mouth", "chin", "jawline"
+]  # fmt: skip
+ArtifactKind = Literal["colour", "texture", "sharpness", "geometry", "boundary"]
+
+ABILITIES: Final[dict[Ability, str]] = {
+    "df_d": "deepfake detection",
+    "df_c": "deepfake classification",
+    "ad": "artifact description",
+    "fc": "free conversation",
+}
+
+CATEGORIES: Final[dict[Category, str]] = {
+    "bona_fide": "bona fide",
+    "face_swapping": "face swapping",
+    "face_reenactment": "face reenactment",
+    "face_editing": "face editing",
+    "entire_face_synthesis": "entire face synthesis",
+}
+"""Category → its name in a sentence. The five options of DF-C, in this order."""
+
+FORGERY_CATEGORIES: Final[tuple[Category, ...]] = tuple(c for c in CATEGORIES if c != "bona_fide")
+
+EXPLANATIONS: Final[dict[Category, str]] = {
+    "bona_fide": "It shows a real person's face as the camera saw it.",
+    "face_swapping": "This technique replaces the identity of the face with that of another person.",
+    "face_reenactment": "This technique makes the face imitate the expression or movement of another one.",
+    "face_editing": "This technique changes single attributes of the face, such as its age, skin, lips or eyes.",
+    "entire_face_synthesis": "This technique generates a whole new face that belongs to nobody.",
+}
+"""Category → the sentence that explains it (paper, section II)."""
+
+SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
+
+REGIONS: Final[dict[Region, str]] = {
+    "forehead": "Forehead",
+    "hairline": "Hairline",
+    "eyebrows": "Eyebrows",
+    "eyes": "Eyes",
+    "nose": "Nose",
+    "cheeks": "Cheeks",
+    "mouth": "Mouth and Lips",
+    "chin": "Chin",
+    "jawline": "Jawline",
+}
+"""Region → its name as a heading in an artifact description (paper, Fig. 1)."""
+
+ARTIFACTS: Final[dict[ArtifactKind, str]] = {
+    "colour": "the colour differs from the rest of the face",
+    "texture": "the fine texture is missing or repeated",
+    "sharpness": "the detail is blurred or oversharpened",
+    "geometry": "the shape or the position is distorted",
+    "boundary": "an edge or a blend is visible",
+}
