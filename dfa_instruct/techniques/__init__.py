@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from dfa_instruct.records import FaceRecord, Forgery
+from dfa_instruct.techniques.edit import Eyes, Lips, Skin
+from dfa_instruct.techniques.reenact import ThinPlateReenactment, TriangulatedReenactment
+from dfa_instruct.techniques.swap import DelaunaySwap, FeatheredSwap
 from dfa_instruct.vocabulary import Category
 
 
@@ -32,3 +35,18 @@ class Technique(Protocol):
             ValueError: the landmarks do not allow this technique (a profile, say); the caller counts and drops.
         """
         ...
+
+
+TECHNIQUES: Final[dict[str, Technique]] = {
+    technique.name: technique
+    for technique in (
+        DelaunaySwap(),
+        FeatheredSwap(),
+        TriangulatedReenactment(),
+        ThinPlateReenactment(),
+        Lips(),
+        Skin(),
+        Eyes(),
+    )
+}
+"""Name → the techniques that need no fitting. `dfa_instruct.techniques.synthesize.Eigenfaces.fit` makes one more."""

@@ -1,0 +1,205 @@
+"""Face reenactment: the target's expression is moved towards a driver's by warping the target's own pixels."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import RBFInterpolator
+
+from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
+from dfa_instruct.techniques.warp import (
+    CONTOUR,
+    FOREHEAD,
+    INNER_LIPS,
+    LEFT_BROW,
+    LEFT_EYE,
+    OUTER_LIPS,
+    RIGHT_BROW,
+    RIGHT_EYE,
+    blend,
+    border,
+    landmarks_of,
+    piecewise_affine,
+    polygon_mask,
+    remap,
+)
+from dfa_instruct.vocabulary import Category
+
+LEAST_MOVE, MOST_MOVE = 0.035, 0.075
+"""How far, as a share of the square's side, the landmark that moves most must and may move."""
+MOST_EXAGGERATION = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """An expression without the bones beneath it: widths in distances between the eyes, heights in lengths of the nose.
+
+    Both shrink alike with the pose, so that turned and frontal faces compare.
+    """
+
+    mouth_opening: float
+    mouth_width: float
+    smile: float
+    eye_opening: float
+    brow_height: float
+
+    @classmethod
+    def of(cls, landmarks: Landmarks) -> Expression:
+        """Measure 81 landmarks."""
+        p = Frame(landmarks).inside(landmarks)
+        eyes = p[[37, 38, 43, 44], 1], p[[41, 40, 47, 46], 1]
+        brows = np.concatenate([p[RIGHT_BROW, 1], p[LEFT_BROW, 1]])
+        return cls(
+            mouth_opening=float((p[65:68, 1] - p[61:64, 1]).mean()),
+            mouth_width=float(p[54, 0] - p[48, 0]),
+            smile=float(p[[51, 57], 1].mean() - p[[48, 54], 1].mean()),
+            eye_opening=float((eyes[1] - eyes[0]).mean()),
+            brow_height=float(-brows.mean()),
+        )
+
+
+class Frame:
+    """A face's own axes: origin between the eyes, x along them in eye distances, y down in lengths of the nose."""
+
+    def __init__(self, landmarks: Landmarks) -> None:
+        right, left = landmarks[[36, 39]].mean(0), landmarks[[42, 45]].mean(0)
+        self.origin = (right + left) / 2
+        across = left - right
+        down = np.array([-across[1], across[0]]) / (np.linalg.norm(across) + 1e-6)
+        self.axes = np.stack([across, down * max(float((landmarks[33] - self.origin) @ down), 1.0)])
+
+    def inside(self, points: Landmarks) -> NDArray[np.float64]:
+        """Image coordinates → the face's own, shape (n, 2)."""
+        return np.linalg.solve(self.axes.T, (points - self.origin).T.astype(np.float64)).T
+
+    def outside(self, vectors: NDArray[np.float64]) -> Landmarks:
+        """Displacements in the face's own coordinates → in pixels, shape (n, 2)."""
+        return (vectors @ self.axes).astype(np.float32)
+
+
+def displacement(landmarks: Landmarks, change: Expression) -> Landmarks:
+    """How far each landmark moves, in pixels, when the expression changes by `change`; shape (81, 2)."""
+    frame = Frame(landmarks)
+    p = frame.inside(landmarks)
+    move = np.zeros_like(p)
+    lips = slice(OUTER_LIPS.start, INNER_LIPS.stop)
+    aside = (p[lips, 0] - p[[48, 54], 0].mean()) / (np.ptp(p[lips, 0]) / 2 + 1e-6)
+    lower = np.isin(np.arange(48, 68), [55, 56, 57, 58, 59, 65, 66, 67])
+    upper = np.isin(np.arange(48, 68), [49, 50, 51, 52, 53, 61, 62, 63])
+    arch = np.sqrt((1 - aside**2).clip(0))
+    # the jaw does most of the opening; the corners go with it a little
+    move[lips, 1] = change.mouth_opening * np.where(lower, 0.8 * arch, np.where(upper, -0.2 * arch, 0.1))
+    move[lips, 1] -= change.smile * aside**2
+    move[lips, 0] = change.mouth_width / 2 * aside
+    move[CONTOUR, 1] = 0.6 * change.mouth_opening * np.sin(np.pi * (np.arange(17) - 2) / 12).clip(0)
+    for eye in (RIGHT_EYE, LEFT_EYE):
+        upper_lid, lower_lid = p[eye][[1, 2], 1], p[eye][[5, 4], 1]
+        open_now = (lower_lid - upper_lid).mean() + 1e-6
+        move[eye, 1] = change.eye_opening * ((p[eye, 1] - p[eye, 1].mean()) / open_now).clip(-0.7, 0.4)
+        move[eye][[0, 3]] = 0
+    move[RIGHT_BROW, 1] = move[LEFT_BROW, 1] = -change.brow_height
+    return frame.outside(move)
+
+
+def expression_change(
+    target: Landmarks, driver: Landmarks, side: int, rng: np.random.Generator
+) -> tuple[Landmarks, dict[str, float]]:
+    """Return where the target's landmarks go, shape (81, 2), and what moves them there.
+
+    Raises:
+        ValueError: the driver's expression is so near the target's that even exaggerated it would not be seen.
+    """
+    now, wanted = Expression.of(target), Expression.of(driver)
+    strength = float(rng.uniform(0.9, 1.2))
+    difference = {key: value - asdict(now)[key] for key, value in asdict(wanted).items()}
+    # most of what brows differ by is the person, not the expression
+    difference["brow_height"] *= 0.6
+
+    def moved(factor: float) -> tuple[Landmarks, dict[str, float]]:
+        change = {key: factor * value for key, value in difference.items()}
+        # nothing closes beyond closed
+        change["mouth_opening"] = max(change["mouth_opening"], -now.mouth_opening)
+        change["eye_opening"] = max(change["eye_opening"], -0.8 * now.eye_opening)
+        return displacement(target, Expression(**change)), change
+
+    shift, change = moved(strength)
+    most = float(np.linalg.norm(shift, axis=1).max()) / side
+    if not LEAST_MOVE <= most <= MOST_MOVE:
+        strength *= min((LEAST_MOVE if most < LEAST_MOVE else MOST_MOVE) / (most + 1e-9), MOST_EXAGGERATION)
+        shift, change = moved(strength)
+    if np.linalg.norm(shift, axis=1).max() / side < 0.9 * LEAST_MOVE:
+        raise ValueError("the driver has nearly the target's expression: there is nothing to reenact")
+    return target + shift, {"strength": strength, **change}
+
+
+def held(landmarks: Landmarks, side: int) -> Landmarks:
+    """Points that no reenactment moves: a ring around the face, and the square's border; shape (n, 2)."""
+    centre = landmarks[30]
+    ring = centre + 1.35 * (landmarks[np.r_[CONTOUR, FOREHEAD][::2]] - centre)
+    return np.concatenate([ring[((ring > 2) & (ring < side - 3)).all(1)], border(side)]).astype(np.float32)
+
+
+def open_mouth(image: Pixels, before: Landmarks, after: Landmarks) -> Pixels:
+    """Darken what lies between lips that were parted: behind closed lips a picture holds no teeth to show."""
+    side = len(image)
+    opening = [float((p[65:68, 1] - p[61:64, 1]).mean()) for p in (before, after)]
+    new = 1 - max(opening[0], 0) / max(opening[1], 1e-6)
+    if opening[1] < 0.012 * side or new < 0.3:
+        return image
+    mask = polygon_mask(side, after[INNER_LIPS], feather=0.004 * side)
+    lips = image[polygon_mask(side, after[OUTER_LIPS]) > 0.5].mean(0)
+    return blend(np.broadcast_to(0.25 * lips, image.shape), image, min(1.0, 1.2 * new) * mask)
+
+
+def thin_plate(image: Pixels, source: Landmarks, destination: Landmarks) -> Pixels:
+    """Move `source` points to `destination`, shape (n, 2), by the smoothest warp (thin plate spline).
+
+    The spline is evaluated on a coarse grid and enlarged.
+    """
+    side = len(image)
+    spline = RBFInterpolator(
+        destination / side, (source - destination).astype(np.float64), kernel="thin_plate_spline", smoothing=1e-5
+    )
+    knots = 33
+    at = (np.arange(knots) + 0.5) / knots
+    coarse = spline(np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)).reshape(knots, knots, 2)
+    offset = cv2.resize(coarse.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+    y, x = np.indices((side, side), np.float32)
+    return remap(image, np.stack([x, y], -1) + offset)
+
+
+class TriangulatedReenactment:
+    """Triangles between the landmarks follow the driver's expression, each by its affine map."""
+
+    name = "triangulated_reenactment"
+    category: Category = "face_reenactment"
+
+    def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+        """Give `target` the expression of the driver (`other`); see `Technique`."""
+        before, driver = landmarks_of(target), landmarks_of(other)
+        assert target is not None
+        side = len(target.image)
+        after, parameters = expression_change(before, driver, side, rng)
+        still = held(before, side)
+        image = piecewise_affine(target.image, np.concatenate([before, still]), np.concatenate([after, still]))
+        return Forgery(open_mouth(image, before, after), after, parameters)
+
+
+class ThinPlateReenactment:
+    """A thin plate spline through the same landmarks: smooth everywhere, so that the surroundings bend along."""
+
+    name = "thin_plate_reenactment"
+    category: Category = "face_reenactment"
+
+    def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+        """Give `target` the expression of the driver (`other`); see `Technique`."""
+        before, driver = landmarks_of(target), landmarks_of(other)
+        assert target is not None
+        side = len(target.image)
+        after, parameters = expression_change(before, driver, side, rng)
+        still = held(before, side)
+        image = thin_plate(target.image, np.concatenate([before, still]), np.concatenate([after, still]))
+        return Forgery(open_mouth(image, before, after), after, parameters)

@@ -1,0 +1,97 @@
+"""Warping a face by its landmarks, and the masks that landmarks span."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import Delaunay
+
+from dfa_instruct.records import FaceRecord, Landmarks, Pixels
+
+RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)
+OUTER_LIPS, INNER_LIPS = slice(48, 60), slice(60, 68)
+RIGHT_BROW, LEFT_BROW = slice(17, 22), slice(22, 27)
+CONTOUR, FOREHEAD = slice(0, 17), slice(68, 81)
+
+MAX_YAW = 0.7
+MAX_FOLDED = 0.03
+
+
+def landmarks_of(face: FaceRecord | None) -> Landmarks:
+    """Return the landmarks of a face that a technique needs.
+
+    Raises:
+        ValueError: there is no face, it has no landmarks, or it is turned so far that half of it is hidden.
+    """
+    if face is None or face.landmarks is None:
+        raise ValueError("this technique needs a face with landmarks")
+    if abs(yaw(face.landmarks)) > MAX_YAW:
+        raise ValueError("the face is turned too far aside")
+    return face.landmarks
+
+
+def yaw(landmarks: Landmarks) -> float:
+    """How far a face is turned aside: 0 frontal, ±1 where the nose reaches the face's contour."""
+    axis = landmarks[LEFT_EYE].mean(0) - landmarks[RIGHT_EYE].mean(0)
+    axis /= np.linalg.norm(axis) + 1e-6
+    nose, right, left = landmarks[30] @ axis, landmarks[0:4].mean(0) @ axis, landmarks[13:17].mean(0) @ axis
+    return float((2 * nose - right - left) / (abs(left - right) + 1e-6))
+
+
+def border(side: int, a_side: int = 4) -> Landmarks:
+    """Points around the square's border, shape (4 · a_side, 2), which a warp holds fast."""
+    t = np.arange(a_side, dtype=np.float32) / a_side * (side - 1)
+    e, z = np.full_like(t, side - 1), np.zeros_like(t)
+    return np.concatenate([np.stack(p, 1) for p in ((t, z), (e, t), (e - t, e), (z, e - t))])
+
+
+def piecewise_affine(image: Pixels, source: Landmarks, destination: Landmarks) -> Pixels:
+    """Move `source` points, shape (n, 2), to `destination`, every triangle between them by its own affine map.
+
+    All triangles share one dense inverse map, so that there is no seam between two of them. Pixels outside
+    the destination's convex hull stay.
+
+    Raises:
+        ValueError: triangles fold over by the move.
+    """
+    triangles = Delaunay(destination).simplices
+    corners = np.concatenate([destination, np.ones_like(destination[:, :1])], 1)[triangles].astype(np.float64)
+    area, moved = (_signed_area(points[triangles]) for points in (destination, source))
+    if np.abs(area[area * moved < 0]).sum() > MAX_FOLDED * np.abs(area).sum():
+        raise ValueError("the landmarks of the two faces do not fit onto each other: the triangles fold over")
+    visible = np.abs(area) > 0.02
+    affine = np.linalg.solve(corners[visible], source[triangles[visible]].astype(np.float64))
+    affine = np.concatenate([np.array([[[1, 0], [0, 1], [0, 0]]]), affine]).astype(np.float32)
+    owner = np.zeros(image.shape[:2], np.int32)
+    for index, triangle in enumerate(np.rint(destination[triangles[visible]] * 16).astype(np.int32), start=1):
+        cv2.fillConvexPoly(owner, triangle, index, shift=4)
+    y, x = np.indices(owner.shape, np.float32)
+    inverse = affine[owner]
+    return remap(image, x[..., None] * inverse[..., 0, :] + y[..., None] * inverse[..., 1, :] + inverse[..., 2, :])
+
+
+def _signed_area(triangles: NDArray[np.float32]) -> NDArray[np.float32]:
+    a, b = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    return (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
+
+
+def remap(image: Pixels, inverse: NDArray[np.float32]) -> Pixels:
+    """Fetch each pixel from where `inverse`, shape (height, width, 2), says (x, y)."""
+    return np.asarray(
+        cv2.remap(image, inverse.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8
+    )
+
+
+def polygon_mask(side: int, *polygons: Landmarks, feather: float = 0.0) -> NDArray[np.float32]:
+    """Fill polygons with 1 on a square of zeros, shape (side, side), edges blurred by `feather` pixels."""
+    mask = np.zeros((side, side), np.float32)
+    for polygon in polygons:
+        cv2.fillPoly(mask, [np.rint(polygon * 16).astype(np.int32)], 1.0, lineType=cv2.LINE_AA, shift=4)
+    return cv2.GaussianBlur(mask, (0, 0), feather) if feather else mask
+
+
+def blend(over: NDArray[np.generic], under: Pixels, mask: NDArray[np.float32]) -> Pixels:
+    """Lay `over` on `under` where `mask`, shape (height, width), is 1."""
+    mixed = under + mask[..., None] * (over.astype(np.float32) - under)
+    return np.rint(mixed.clip(0, 255)).astype(np.uint8)
