@@ -1,0 +1,104 @@
+"""Annotations written from the measured evidence, with no language model: nothing is said that was not measured."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from dfa_instruct.records import Annotation, Artifact, FaceRecord
+from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, REGIONS, ArtifactKind, Region
+
+REGION_WORDS: Final[dict[Region, str]] = {region: region for region in REGIONS} | {"mouth": "lips"}
+"""Region → its name inside a sentence."""
+
+KIND_WORDS: Final[dict[ArtifactKind, str]] = {
+    "colour": "colour",
+    "texture": "texture",
+    "sharpness": "sharpness",
+    "geometry": "shape",
+    "boundary": "blending",
+}
+"""Artifact → what of a region it concerns, as a noun."""
+
+SENTENCES: Final[dict[ArtifactKind, tuple[str, ...]]] = {
+    "colour": (
+        "The colour of the {region} does not match the rest of the face.",
+        "The colour of the {region} {degree} differs from the skin around.",
+    ),
+    "texture": (
+        "The fine texture of the {region} {degree} differs from the rest of the face.",
+        "The texture of the {region} looks unnatural.",
+    ),
+    "sharpness": (
+        "The detail of the {region} looks blurred or oversharpened.",
+        "The sharpness of the {region} {degree} differs from the rest of the face.",
+    ),
+    "geometry": (
+        "The shape of the {region} is {degree} distorted.",
+        "The shape of the {region} does not fit the rest of the face.",
+    ),
+    "boundary": (
+        "An edge is visible along the {region}.",
+        "The blending along the {region} is {degree} visible.",
+    ),
+}
+"""Artifact → the sentences that state it of one region."""
+
+PAIR_SENTENCES: Final[tuple[str, ...]] = (
+    "The {first} and the {second} of the {region} do not match the rest of the face.",
+    "Both {first} and {second} of the {region} look unnatural.",
+)
+
+BONA_FIDE_TEXTS: Final[tuple[str, ...]] = (
+    "No artifact is visible. All regions of the face look natural.",
+    "No artifact is visible. Colour, texture and shape agree in all regions.",
+)
+
+NOTHING_NAMED: Final = "No single region stands out, although the face is forged."
+
+
+def by_region(artifacts: list[Artifact]) -> dict[Region, list[Artifact]]:
+    """Group artifacts by region, in the order in which the regions first appear."""
+    groups: dict[Region, list[Artifact]] = {}
+    for artifact in artifacts:
+        groups.setdefault(artifact.region, []).append(artifact)
+    return groups
+
+
+def finding(face: FaceRecord, artifacts: list[Artifact]) -> str:
+    """Say in one sentence what was measured in one region; the same words each time for the same face and region."""
+    region = artifacts[0].region
+    rng = np.random.default_rng([int(face.face_id, 16), list(REGIONS).index(region)])
+    kinds = [artifact.artifact for artifact in artifacts]
+    variants = SENTENCES[kinds[0]] if len(kinds) == 1 else PAIR_SENTENCES
+    return variants[rng.integers(len(variants))].format(
+        region=REGION_WORDS[region],
+        degree="slightly" if artifacts[0].strength < 0.4 else "clearly",
+        first=KIND_WORDS[kinds[0]],
+        second=KIND_WORDS[kinds[-1]],
+    )
+
+
+def annotate(face: FaceRecord, artifacts: list[Artifact]) -> Annotation:
+    """Write a face's DF-D, DF-C and AD annotations from its label, its category and its measured artifacts.
+
+    The artifact description lists the regions by number, the strongest first, a sentence each (paper, Fig. 1).
+    """
+    explanation = EXPLANATIONS[face.category]
+    if face.label == "bona_fide":
+        rng = np.random.default_rng(int(face.face_id, 16))
+        return Annotation(
+            df_d="This face is bona fide.",
+            df_c=f"No technique is used, the face is bona fide. {explanation}",
+            ad=BONA_FIDE_TEXTS[rng.integers(len(BONA_FIDE_TEXTS))],
+        )
+    entries = [
+        f"{number}. **{REGIONS[region]}**: {finding(face, of_region)}"
+        for number, (region, of_region) in enumerate(by_region(artifacts).items(), start=1)
+    ]
+    return Annotation(
+        df_d="This face is forged.",
+        df_c=f"{CATEGORIES[face.category].capitalize()} is used. {explanation}",
+        ad="\n".join(entries) or NOTHING_NAMED,
+    )

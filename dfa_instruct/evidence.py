@@ -1,0 +1,306 @@
+"""Evidence: which facial region of a forgery differs, how, and how much, measured on the pixels.
+
+A forgery that has its bona fide is compared with it, region by region (`measure`). A synthesized face has none; it is
+held against what the bona fide faces of the training split look like (`PopulationEvidence`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, Self
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dfa_instruct.records import Artifact, FaceRecord, Landmarks, Pixels
+from dfa_instruct.vocabulary import ARTIFACTS, REGIONS, ArtifactKind, Region
+
+MAX_ARTIFACTS: Final = 4
+MAX_KINDS: Final = 2
+
+LANDMARKS_OF: Final[dict[Region, list[int]]] = {
+    "forehead": list(range(68, 81)),
+    "hairline": list(range(68, 81)),
+    "eyebrows": list(range(17, 27)),
+    "eyes": list(range(36, 48)),
+    "nose": list(range(27, 36)),
+    "cheeks": [1, 2, 3, 4, 12, 13, 14, 15],
+    "mouth": list(range(48, 68)),
+    "chin": [6, 7, 8, 9, 10],
+    "jawline": list(range(2, 15)),
+}
+
+PAIR_SCALE: Final[dict[ArtifactKind, tuple[float, float]]] = {
+    "colour": (4.0, 24.0),  # distance in Lab
+    "texture": (0.7, 3.0),  # doublings of the finest detail's energy
+    "sharpness": (0.6, 2.4),  # doublings of the middle detail's energy
+    "geometry": (0.04, 0.25),  # interocular distances
+    "boundary": (2.5, 10.0),  # steps of L per pixel
+}
+"""Artifact → where it begins to be named (strength 0) and where it is as strong as can be (strength 1)."""
+
+POPULATION_SCALE: Final = (2.0, 6.0)
+"""The same in standard deviations from the population's mean."""
+
+
+def interocular(landmarks: Landmarks) -> float:
+    """Distance of the eyes' centres in pixels."""
+    return float(np.linalg.norm(landmarks[36:42].mean(0) - landmarks[42:48].mean(0)))
+
+
+def region_masks(landmarks: Landmarks, size: int) -> dict[Region, NDArray[np.bool_]]:
+    """Paint the nine regions of `REGIONS`; they do not overlap.
+
+    Args:
+        landmarks: of the aligned face, shape (81, 2), in pixels.
+        size: side of the aligned square in pixels.
+
+    Returns:
+        For each region a mask of shape (size, size); empty where the region lies outside the picture.
+    """
+    eye = interocular(landmarks)
+    down = landmarks[48:60].mean(0) - landmarks[36:48].mean(0)
+    down *= eye / max(float(np.linalg.norm(down)), 1e-6)
+    labels = np.zeros((size, size), np.uint8)
+    colour = {region: index for index, region in enumerate(REGIONS, start=1)}
+
+    def fill(region: Region, points: Landmarks, margin: float = 0.0) -> None:
+        hull = cv2.convexHull(np.rint(points).astype(np.int32))
+        cv2.fillConvexPoly(labels, hull, colour[region])
+        if margin:
+            cv2.polylines(labels, [hull], True, colour[region], max(1, round(2 * margin * eye)))
+
+    def band(region: Region, points: Landmarks, width: float) -> None:
+        cv2.polylines(labels, [np.rint(points).astype(np.int32)], False, colour[region], max(1, round(width * eye)))
+
+    # Small features come last and cut their place out of what lies around them.
+    fill("cheeks", landmarks[[1, 2, 3, 4, 5, 48, 31, 39, 36]])
+    fill("cheeks", landmarks[[15, 14, 13, 12, 11, 54, 35, 42, 45]])
+    fill("forehead", landmarks[[0, 16, *range(17, 27), *range(68, 81)]])
+    fill("chin", landmarks[[5, 6, 7, 8, 9, 10, 11, 48, 54]])
+    band("hairline", landmarks[68:81] - 0.18 * down, 0.36)
+    band("jawline", landmarks[1:16], 0.24)
+    fill("nose", landmarks[27:36], 0.06)
+    band("eyebrows", landmarks[17:22] + 0.04 * down, 0.22)
+    band("eyebrows", landmarks[22:27] + 0.04 * down, 0.22)
+    fill("eyes", landmarks[36:42], 0.11)
+    fill("eyes", landmarks[42:48], 0.11)
+    fill("mouth", landmarks[48:60], 0.07)
+    return {region: labels == index for region, index in colour.items()}
+
+
+def _lab(image: Pixels) -> NDArray[np.float32]:
+    return np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), np.float32)
+
+
+def _bands(lightness: NDArray[np.float32]) -> dict[ArtifactKind, NDArray[np.float32]]:
+    """Split off the finest detail (below about 3 px) and the middle one (about 3 to 10 px)."""
+    fine = cv2.GaussianBlur(lightness, (0, 0), 0.8)
+    middle = cv2.GaussianBlur(lightness, (0, 0), 2.5)
+    return {"texture": lightness - fine, "sharpness": fine - middle}
+
+
+def _gradient(lightness: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Step of L per pixel."""
+    return np.asarray(
+        cv2.magnitude(cv2.Sobel(lightness, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(lightness, cv2.CV_32F, 0, 1) / 8)
+    )
+
+
+def _rms(values: NDArray[np.floating]) -> float:
+    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+
+
+def _strength(value: float, scale: tuple[float, float]) -> float:
+    return float(np.clip((value - scale[0]) / (scale[1] - scale[0]), 0, 1))
+
+
+def _rank(strengths: Mapping[Region, Mapping[ArtifactKind, float]]) -> list[Artifact]:
+    """Name the strongest artifact of each region, then second ones where there is room."""
+    artifacts = [
+        Artifact(region, kind, round(strength, 3))
+        for region in REGIONS
+        for kind in ARTIFACTS
+        if (strength := strengths.get(region, {}).get(kind, 0.0)) > 0
+    ]
+    artifacts.sort(key=lambda a: -a.strength)
+    named: dict[Region, list[Artifact]] = {}
+    for artifact in artifacts:
+        named.setdefault(artifact.region, []).append(artifact)
+    first = [of_region[0] for of_region in named.values()][:MAX_ARTIFACTS]
+    # A second kind of artifact is worth a word only where it is nearly as strong as the first.
+    second = [a for f in first for a in named[f.region][1:MAX_KINDS] if a.strength > 0.6 * f.strength][
+        : MAX_ARTIFACTS - len(first)
+    ]
+    return sorted(first + second, key=lambda a: -a.strength)
+
+
+def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
+    """Compare a forgery with the bona fide face it was made from, both aligned to the same square.
+
+    What the whole picture shares (a shift in colour, the noise of another compression) is taken from what lies outside
+    the face, and counts as nothing.
+
+    Returns:
+        At most `MAX_ARTIFACTS` artifacts, the strongest first; none for an unchanged copy.
+
+    Raises:
+        ValueError: the two differ in size, or neither has landmarks.
+    """
+    landmarks = bona_fide.landmarks if bona_fide.landmarks is not None else forgery.landmarks
+    if landmarks is None:
+        raise ValueError(f"{forgery.face_id}: neither the forgery nor its bona fide {bona_fide.face_id} has landmarks")
+    if forgery.image.shape != bona_fide.image.shape:
+        raise ValueError(
+            f"{forgery.face_id}: its size {forgery.image.shape} is not that of its bona fide, {bona_fide.image.shape}"
+        )
+    if np.array_equal(forgery.image, bona_fide.image):
+        return []
+
+    size = forgery.image.shape[0]
+    eye = interocular(landmarks)
+    masks = region_masks(landmarks, size)
+    before, after = _lab(bona_fide.image), _lab(forgery.image)
+    difference = after - before
+
+    face = np.zeros((size, size), np.uint8)
+    hull = cv2.convexHull(np.rint(landmarks).astype(np.int32))
+    cv2.fillConvexPoly(face, hull, 1)
+    cv2.polylines(face, [hull], True, 1, max(1, round(0.9 * eye)))
+    rest = face == 0
+    if rest.mean() < 0.05:
+        rest = np.ones_like(rest)
+    difference -= np.median(difference[rest], axis=0)
+    # A picture generated anew differs everywhere; the cap keeps its face measurable.
+    noise = min(_rms(difference[rest]), 3.0)
+
+    bands_before, bands_after = _bands(before[..., 0]), _bands(after[..., 0])
+    magnitude = np.linalg.norm(cv2.GaussianBlur(difference, (0, 0), 1.0), axis=-1)
+    changed = (magnitude > 3 + 2 * noise).astype(np.uint8)
+    border = cv2.morphologyEx(changed, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    # An edge that stood within a pixel of here before is no new one.
+    step = _gradient(after[..., 0]) - cv2.dilate(_gradient(before[..., 0]), np.ones((3, 3), np.uint8))
+
+    moved = np.zeros(len(landmarks), np.float32)
+    if forgery.landmarks is not None and bona_fide.landmarks is not None:
+        shift = forgery.landmarks - bona_fide.landmarks
+        moved = np.linalg.norm(shift - np.median(shift, axis=0), axis=1) / eye
+
+    strengths: dict[Region, dict[ArtifactKind, float]] = {}
+    for region, mask in masks.items():
+        if mask.sum() < 0.001 * size * size or _rms(difference[mask]) < 1.0 + 2 * noise:
+            continue
+        values: dict[ArtifactKind, float] = {
+            "colour": float(np.linalg.norm(difference[mask].mean(0))),
+            "geometry": float(moved[LANDMARKS_OF[region]].mean()),
+        }
+        for kind in bands_before:
+            # Half a unit of L is what 8 bits and a camera's noise leave of an empty band.
+            energy = [_rms(bands[kind][mask]) + 0.5 for bands in (bands_before, bands_after)]
+            values[kind] = float(abs(np.log2(energy[1] / energy[0])))
+        seam = border & mask
+        # Where a feature has moved, its new edge is no seam.
+        if seam.sum() > 0.3 * eye and values["geometry"] < PAIR_SCALE["geometry"][0]:
+            values["boundary"] = float(np.clip(step[seam], 0, None).mean())
+        strengths[region] = {kind: _strength(value, PAIR_SCALE[kind]) for kind, value in values.items()}
+    return _rank(strengths)
+
+
+class PopulationEvidence:
+    """What bona fide faces look like, region by region: the measure of a face that has no bona fide of its own.
+
+    Means and variances are updated face by face (Welford), so that memory does not grow with the training split.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.count: NDArray[np.float64] = np.zeros(len(REGIONS) * len(_COLUMNS) + 81 * 2)
+        self.mean = np.zeros_like(self.count)
+        self.squares = np.zeros_like(self.count)
+
+    @classmethod
+    def fit(cls, faces: Iterable[FaceRecord]) -> Self:
+        """Learn from aligned bona fide faces of one size; those without landmarks are left out."""
+        population = cls()
+        for face in faces:
+            population.add(face)
+        return population
+
+    def add(self, face: FaceRecord) -> None:
+        """Take one bona fide face into the population.
+
+        Raises:
+            ValueError: its size is not that of the faces before it.
+        """
+        if face.landmarks is None:
+            return
+        self.size = self.size or face.image.shape[0]
+        self._check(face)
+        values = _features(face.image, face.landmarks)
+        seen = np.isfinite(values)
+        self.count += seen
+        step = np.where(seen, values - self.mean, 0)
+        self.mean += step / np.maximum(self.count, 1)
+        self.squares += step * np.where(seen, values - self.mean, 0)
+
+    def measure(self, face: FaceRecord) -> list[Artifact]:
+        """Name the regions of a face that stand outside the population.
+
+        A face in which no landmarks were found is read with the population's mean ones, and nothing is said of
+        its geometry.
+
+        Returns:
+            At most `MAX_ARTIFACTS` artifacts, the strongest first.
+
+        Raises:
+            ValueError: the population has fewer than two faces, or another size.
+        """
+        if self.count.max() < 2:
+            raise ValueError("the population of bona fide faces has fewer than two faces with landmarks")
+        self._check(face)
+        mean_landmarks = self.mean[-81 * 2 :].reshape(81, 2).astype(np.float32)
+        landmarks = mean_landmarks if face.landmarks is None else face.landmarks
+        deviation = np.sqrt(self.squares / np.maximum(self.count - 1, 1))
+        scores = np.nan_to_num((_features(face.image, landmarks) - self.mean) / np.maximum(deviation, 1e-3))
+        by_region = scores[: -81 * 2].reshape(len(REGIONS), len(_COLUMNS))
+        by_landmark = scores[-81 * 2 :].reshape(81, 2)
+        strengths: dict[Region, dict[ArtifactKind, float]] = {}
+        for region, row in zip(REGIONS, by_region, strict=True):
+            values: dict[ArtifactKind, float] = {
+                kind: _rms(row[[column == kind for column in _COLUMNS]]) for kind in dict.fromkeys(_COLUMNS)
+            }
+            values["geometry"] = _rms(by_landmark[LANDMARKS_OF[region]])
+            strengths[region] = {kind: _strength(value, POPULATION_SCALE) for kind, value in values.items()}
+        return _rank(strengths)
+
+    def _check(self, face: FaceRecord) -> None:
+        if face.image.shape[0] != self.size:
+            raise ValueError(f"{face.face_id}: its side is {face.image.shape[0]} px, the population's {self.size} px")
+
+
+_COLUMNS: Final[tuple[ArtifactKind, ...]] = ("texture", "sharpness", "colour", "colour", "colour", "colour")
+
+
+def _features(image: Pixels, landmarks: Landmarks) -> NDArray[np.float64]:
+    """Describe a face by numbers: `_COLUMNS` for each region (NaN where it is out of the picture), then the landmarks.
+
+    Colour is the region's Lab against the whole face's, and the distance of its left half from its right one.
+    """
+    size = image.shape[0]
+    masks = region_masks(landmarks, size)
+    lab = _lab(image)
+    bands = _bands(lab[..., 0])
+    face = np.any(list(masks.values()), axis=0)
+    middle = np.median(lab[face], axis=0) if face.any() else np.zeros(3)
+    right = np.arange(size)[None, :] < landmarks[27:31, 0].mean()
+    rows = []
+    for mask in masks.values():
+        halves = [mask & right, mask & ~right]
+        if min(half.sum() for half in halves) < 0.0003 * size * size:
+            rows.append([np.nan] * len(_COLUMNS))
+            continue
+        energy = [np.log2(_rms(band[mask]) + 0.5) for band in bands.values()]
+        asymmetry = float(np.linalg.norm(lab[halves[0]].mean(0) - lab[halves[1]].mean(0)))
+        rows.append([*energy, *(lab[mask].mean(0) - middle), asymmetry])
+    return np.concatenate([np.ravel(rows), landmarks.ravel()]).astype(np.float64)

@@ -1,0 +1,253 @@
+"""From annotations to instructions: questions drawn from template libraries, answers taken from what is known.
+
+The libraries are the YAML files in `templates/`. An image gets one question each of DF-D, DF-C and AD and four of free
+conversation (paper, section III); a test image also gets the three standardised questions of DFA-Bench.
+"""
+
+from __future__ import annotations
+
+import string
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from typing import Any, Final
+
+import numpy as np
+import yaml
+
+from dfa_instruct.annotate.measured import REGION_WORDS, by_region, finding
+from dfa_instruct.records import Annotation, Artifact, BenchQuestion, FaceRecord, QuestionAnswer
+from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, FORGERY_CATEGORIES, REGIONS, Category
+
+FC_QUESTIONS: Final = 4
+
+SITUATIONS: Final[dict[str, frozenset[str]]] = {
+    "bona_fide": frozenset({"category", "explanation"}),
+    "forged": frozenset({"category", "explanation"}),
+    "evidence": frozenset({"category", "explanation", "strongest", "finding", "regions", "count"}),
+    "no_evidence": frozenset({"category", "explanation"}),
+    "category_right": frozenset({"category", "asked"}),
+    "category_wrong": frozenset({"category", "asked"}),
+    "category_bona_fide": frozenset({"category", "asked"}),
+    **{f"{about}_found": frozenset({"category", "region", "finding"}) for about in ("region", "check")},
+    **{f"{about}_clear": frozenset({"category", "region"}) for about in ("region", "check")},
+    **{f"{about}_bona_fide": frozenset({"category", "region"}) for about in ("region", "check")},
+    **{f"{kind}_found": frozenset({"category", "regions"}) for kind in ARTIFACTS},
+    **{f"{kind}_clear": frozenset({"category"}) for kind in ARTIFACTS},
+}
+"""What may be known of a face (an entry's `when` in fc.yaml) → the placeholders that it fills."""
+
+COUNTS: Final = ("None", "One", "Two", "Three", "Four")
+
+
+class TemplateError(ValueError):
+    """A template library is not as expected; the message names the file and the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One entry of a library: phrasings of a question and, for free conversation, of its answer.
+
+    `when` is the polarity of a DF-D question and the situation of a free conversation, else empty.
+    """
+
+    id: str
+    questions: tuple[str, ...]
+    answers: tuple[str, ...] = ()
+    when: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Libraries:
+    """All template libraries."""
+
+    df_d: tuple[Template, ...]
+    df_c: tuple[Template, ...]
+    ad: tuple[Template, ...]
+    fc: tuple[Template, ...]
+    bench: dict[str, tuple[Template, ...]]
+
+
+def load_libraries(folder: Traversable) -> Libraries:
+    """Read and check the template libraries of a folder.
+
+    Raises:
+        TemplateError: a file is missing or is no YAML, or a key is missing, unknown or of the wrong form.
+    """
+    bench = _read(folder, "bench")
+    if not isinstance(bench, dict) or set(bench) != {"df_d", "df_c", "ad"}:
+        raise TemplateError("bench.yaml: expected the keys df_d, df_c and ad")
+    polarities = {polarity: frozenset[str]() for polarity in ("bona_fide", "forged")}
+    return Libraries(
+        df_d=_templates("df_d.yaml", _read(folder, "df_d"), when_key="polarity", situations=polarities),
+        df_c=_templates("df_c.yaml", _read(folder, "df_c"), filled=frozenset({"options"})),
+        ad=_templates("ad.yaml", _read(folder, "ad")),
+        fc=_templates("fc.yaml", _read(folder, "fc"), when_key="when", situations=SITUATIONS, conversation=True),
+        bench={
+            ability: _templates(
+                f"bench.yaml, {ability}", entries, filled=frozenset({"options"} if ability == "df_c" else ())
+            )
+            for ability, entries in bench.items()
+        },
+    )
+
+
+@cache
+def libraries() -> Libraries:
+    """Return the package's own template libraries, read once."""
+    return load_libraries(files("dfa_instruct") / "templates")
+
+
+def _read(folder: Traversable, name: str) -> Any:
+    try:
+        return yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise TemplateError(f"{name}.yaml: cannot be read as YAML: {' '.join(str(error).split())}") from error
+
+
+def _templates(
+    where: str,
+    entries: Any,
+    when_key: str = "",
+    situations: dict[str, frozenset[str]] | None = None,
+    filled: frozenset[str] = frozenset(),
+    conversation: bool = False,
+) -> tuple[Template, ...]:
+    """Check a library's entries; `filled` are the placeholders that any of them may use."""
+    if not isinstance(entries, list) or not entries:
+        raise TemplateError(f"{where}: expected a list of templates")
+    keys = {"id"} | ({when_key} if when_key else set()) | ({"questions", "answers"} if conversation else {"question"})
+    templates: list[Template] = []
+    for number, entry in enumerate(entries, start=1):
+        name = entry.get("id", f"template {number}") if isinstance(entry, dict) else f"template {number}"
+        if not isinstance(entry, dict) or set(entry) != keys:
+            found = ", ".join(map(str, entry)) if isinstance(entry, dict) else repr(entry)
+            raise TemplateError(f"{where}, {name}: expected the keys {', '.join(sorted(keys))}, found {found}")
+        when = entry.get(when_key, "")
+        if situations is not None and when not in situations:
+            raise TemplateError(f"{where}, {name}, {when_key}: {when!r} is none of {', '.join(situations)}")
+        allowed = filled | (situations[when] if situations is not None else frozenset())
+        texts: dict[str, tuple[str, ...]] = {}
+        for key in sorted(keys - {"id", when_key}):
+            value = entry[key] if conversation else [entry[key]]
+            if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
+                raise TemplateError(f"{where}, {name}, {key}: expected text, found {entry[key]!r}")
+            for text in value:
+                try:
+                    unknown = {
+                        field for _, field, _, _ in string.Formatter().parse(text) if field is not None
+                    } - allowed
+                except ValueError as error:
+                    raise TemplateError(f"{where}, {name}, {key}: {error} in {text!r}") from error
+                if unknown:
+                    raise TemplateError(f"{where}, {name}, {key}: nothing fills {', '.join(sorted(unknown))}")
+            texts["answers" if key == "answers" else "questions"] = tuple(value)
+        if any(name == template.id for template in templates):
+            raise TemplateError(f"{where}, {name}: this id is there twice")
+        templates.append(Template(id=name, when=when, **texts))
+    return tuple(templates)
+
+
+def _listing(words: list[str]) -> str:
+    """Join words as a sentence does: a, b and c."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _shuffled_options(rng: np.random.Generator) -> tuple[str, ...]:
+    names = list(CATEGORIES.values())
+    return tuple(names[i] for i in rng.permutation(len(names)))
+
+
+def _lettered(options: tuple[str, ...]) -> str:
+    return "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=True))
+
+
+def situations(face: FaceRecord, artifacts: list[Artifact], rng: np.random.Generator) -> dict[str, dict[str, str]]:
+    """Return what is known of a face: each situation that it is in, and the words that fill its placeholders.
+
+    Where a situation is about one region or one category, `rng` chooses it.
+    """
+    known = {"category": CATEGORIES[face.category], "explanation": EXPLANATIONS[face.category]}
+    groups = by_region(artifacts) if face.label == "forged" else {}
+    clear = [region for region in REGIONS if region not in groups]
+    found: dict[str, dict[str, str]] = {face.label: known}
+
+    for about in ("region", "check"):
+        region = clear[rng.integers(len(clear))]
+        ending = "clear" if face.label == "forged" else "bona_fide"
+        found[f"{about}_{ending}"] = known | {"region": REGION_WORDS[region]}
+        if groups:
+            region = list(groups)[rng.integers(len(groups))]
+            words = {"region": REGION_WORDS[region], "finding": finding(face, groups[region])}
+            found[f"{about}_found"] = known | words
+
+    others: list[Category] = [category for category in FORGERY_CATEGORIES if category != face.category]
+    other = CATEGORIES[others[rng.integers(len(others))]]
+    if face.label == "bona_fide":
+        found["category_bona_fide"] = known | {"asked": other}
+    else:
+        found["category_right"] = known | {"asked": CATEGORIES[face.category]}
+        found["category_wrong"] = known | {"asked": other}
+        found["evidence" if groups else "no_evidence"] = known
+    if groups:
+        strongest = next(iter(groups))
+        found["evidence"] = known | {
+            "strongest": REGION_WORDS[strongest],
+            "finding": finding(face, groups[strongest]),
+            "regions": _listing([REGION_WORDS[region] for region in groups]),
+            "count": COUNTS[len(groups)],
+        }
+    for kind in ARTIFACTS:
+        regions = [REGION_WORDS[r] for r, of_region in groups.items() if kind in {a.artifact for a in of_region}]
+        if regions:
+            found[f"{kind}_found"] = known | {"regions": _listing(regions)}
+        else:
+            found[f"{kind}_clear"] = known
+    return found
+
+
+def questions_and_answers(
+    face: FaceRecord, artifacts: list[Artifact], annotation: Annotation, seed: int
+) -> list[QuestionAnswer]:
+    """Ask about one image: one question each of DF-D, DF-C and AD, then four different ones of free conversation.
+
+    The draw depends on `seed` and the face's id only.
+    """
+    library = libraries()
+    rng = np.random.default_rng([seed, int(face.face_id, 16)])
+
+    detect = library.df_d[rng.integers(len(library.df_d))]
+    yes_no = "Yes" if detect.when == face.label else "No"
+    df_d_answer = f"{yes_no}, {annotation.df_d[0].lower()}{annotation.df_d[1:]}"
+    classify = library.df_c[rng.integers(len(library.df_c))]
+    df_c_question = classify.questions[0].format(options=_lettered(_shuffled_options(rng)))
+    describe = library.ad[rng.integers(len(library.ad))]
+    rows = [
+        QuestionAnswer("df_d", detect.questions[0], df_d_answer, detect.id),
+        QuestionAnswer("df_c", df_c_question, annotation.df_c, classify.id),
+        QuestionAnswer("ad", describe.questions[0], annotation.ad, describe.id),
+    ]
+    known = situations(face, artifacts, rng)
+    fitting = [template for template in library.fc if template.when in known]
+    for index in rng.choice(len(fitting), FC_QUESTIONS, replace=False):
+        talk = fitting[index]
+        number = int(rng.integers(len(talk.questions)))
+        answer = talk.answers[rng.integers(len(talk.answers))]
+        words = known[talk.when]
+        question = talk.questions[number].format(**words)
+        rows.append(QuestionAnswer("fc", question, answer.format(**words), f"{talk.id}.{number + 1}"))
+    return rows
+
+
+def bench_questions(face: FaceRecord, annotation: Annotation, seed: int) -> list[BenchQuestion]:
+    """Ask DFA-Bench's standardised questions: a DF-D assertion (yes: forged), DF-C with five options, an open AD."""
+    bench = libraries().bench
+    rng = np.random.default_rng([seed, int(face.face_id, 16), 1])
+    drawn = {ability: bench[ability][rng.integers(len(bench[ability]))].questions[0] for ability in bench}
+    options = _shuffled_options(rng)
+    return [
+        BenchQuestion("df_d", drawn["df_d"], "Yes" if face.label == "forged" else "No", ("Yes", "No")),
+        BenchQuestion("df_c", drawn["df_c"].format(options=_lettered(options)), CATEGORIES[face.category], options),
+        BenchQuestion("ad", drawn["ad"], annotation.ad),
+    ]
