@@ -8,8 +8,9 @@ import numpy as np
 
 from dfa_instruct.records import FaceRecord, Forgery
 from dfa_instruct.techniques.edit import Eyes, Lips, Skin
-from dfa_instruct.techniques.reenact import ThinPlateReenactment, TriangulatedReenactment
+from dfa_instruct.techniques.reenact import Reenactment, thin_plate
 from dfa_instruct.techniques.swap import DelaunaySwap, FeatheredSwap
+from dfa_instruct.techniques.warp import piecewise_affine
 from dfa_instruct.vocabulary import Category
 
 
@@ -42,8 +43,8 @@ TECHNIQUES: Final[dict[str, Technique]] = {
     for technique in (
         DelaunaySwap(),
         FeatheredSwap(),
-        TriangulatedReenactment(),
-        ThinPlateReenactment(),
+        Reenactment("triangulated_reenactment", piecewise_affine),
+        Reenactment("thin_plate_reenactment", thin_plate),
         Lips(),
         Skin(),
         Eyes(),

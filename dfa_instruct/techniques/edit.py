@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
+from dfa_instruct.techniques.colour import to_lab, to_rgb
 from dfa_instruct.techniques.warp import (
     CONTOUR,
     FOREHEAD,
@@ -17,16 +18,23 @@ from dfa_instruct.techniques.warp import (
     RIGHT_BROW,
     RIGHT_EYE,
     blend,
-    landmarks_of,
+    hull,
+    pixel_grid,
     polygon_mask,
     remap,
+    usable,
 )
 from dfa_instruct.vocabulary import Category
 
 LIP_COLOURS = {"red": (40, 52, 28), "plum": (28, 34, -4), "coral": (58, 44, 34), "brown": (36, 24, 20)}
 """Colours in L*a*b*."""
-SKIN_TONES = {"tanned": (-9, 6, 13), "pale": (9, -5, -7), "flushed": (-1, 13, 4), "sallow": (0, -6, 11)}
-"""Changes in L*a*b*."""
+SKIN_TONES = {
+    "tanned": (0.88, 1.15, 1.3),
+    "pale": (1.12, 0.65, 0.6),
+    "flushed": (0.98, 1.8, 1.15),
+    "sallow": (1.0, 0.6, 1.5),
+}
+"""Factors in L*a*b*, so that dark and light skin change alike."""
 IRIS_COLOURS = {"blue": (48, -4, -34), "green": (48, -26, 22), "amber": (50, 18, 44), "violet": (42, 26, -36)}
 """Colours in L*a*b*."""
 
@@ -39,12 +47,11 @@ class Lips:
 
     def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
         """Edit `target`; see `Technique`."""
-        points = landmarks_of(target)
-        assert target is not None
-        side = len(target.image)
+        image, points = usable(target)
+        side = len(image)
         colour, fullness = str(rng.choice(list(LIP_COLOURS))), round(float(rng.uniform(1.15, 1.35)), 3)
         centre, radius = points[OUTER_LIPS].mean(0), np.ptp(points[OUTER_LIPS], axis=0) / 2
-        image = magnify(target.image, centre, (1.5 * radius[0], 2.2 * radius[1] + 0.02 * side), (1.0, fullness))
+        image = magnify(image, centre, (1.5 * radius[0], 2.2 * radius[1] + 0.02 * side), (1.0, fullness))
         points = points.copy()
         points[48:68, 1] = centre[1] + fullness * (points[48:68, 1] - centre[1])
         outer = polygon_mask(side, points[OUTER_LIPS], feather=0.008 * side)
@@ -66,16 +73,15 @@ class Skin:
 
     def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
         """Edit `target`; see `Technique`."""
-        points = landmarks_of(target)
-        assert target is not None
-        image, side = target.image, len(target.image)
+        image, points = usable(target)
+        side = len(image)
         tone, smoothing = str(rng.choice(list(SKIN_TONES))), round(float(rng.uniform(0.7, 1.0)), 3)
         mask = skin_mask(image, points)
         smooth = image
         for _ in range(2):
             smooth = np.asarray(cv2.bilateralFilter(smooth, 0, 30, 0.016 * side), np.uint8)
         lab = to_lab(blend(smooth, image, np.full(mask.shape, smoothing, np.float32)))
-        lab += np.array(SKIN_TONES[tone], np.float32)
+        lab *= np.array(SKIN_TONES[tone], np.float32)
         return Forgery(blend(to_rgb(lab), image, mask), points, {"tone": tone, "smoothing": smoothing})
 
 
@@ -87,9 +93,8 @@ class Eyes:
 
     def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
         """Edit `target`; see `Technique`."""
-        points = landmarks_of(target).copy()
-        assert target is not None
-        image = target.image
+        image, points = usable(target)
+        points = points.copy()
         colour, growth = str(rng.choice(list(IRIS_COLOURS))), round(float(rng.uniform(1.15, 1.35)), 3)
         for eye in (RIGHT_EYE, LEFT_EYE):
             centre, width = points[eye].mean(0), float(np.linalg.norm(points[eye][3] - points[eye][0]))
@@ -100,41 +105,30 @@ class Eyes:
             lab = to_lab(image)
             wanted = np.array(IRIS_COLOURS[colour], np.float32)
             lab[..., 0] = 0.6 * lab[..., 0] + 0.4 * wanted[0]
-            lab[..., 1:] = wanted[1:]
+            lab[..., 1:] = 0.2 * lab[..., 1:] + 0.8 * wanted[1:]
             image = blend(to_rgb(lab), image, mask)
         return Forgery(image, points, {"colour": colour, "growth": growth})
-
-
-def to_lab(image: Pixels) -> NDArray[np.float32]:
-    """RGB → L*a*b* with L* from 0 to 100."""
-    return np.asarray(cv2.cvtColor(np.float32(image) / 255, cv2.COLOR_RGB2LAB), np.float32)
-
-
-def to_rgb(lab: NDArray[np.float32]) -> NDArray[np.float32]:
-    """L*a*b* → RGB, 0 to 255, not yet rounded."""
-    return np.asarray(255 * cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1), np.float32)
 
 
 def magnify(
     image: Pixels, centre: NDArray[np.float32], radii: tuple[float, float], factors: tuple[float, float]
 ) -> Pixels:
     """Enlarge what is around `centre` by `factors` (x, y), fading to nothing on the ellipse of `radii`."""
-    y, x = np.indices(image.shape[:2], np.float32)
-    offset = np.stack([x, y], -1) - centre
-    fade = (1 - ((offset / np.float32(radii)) ** 2).sum(-1, keepdims=True)).clip(0, 1) ** 0.5
-    fade = np.float32(fade * fade * (3 - 2 * fade))
-    return remap(image, np.stack([x, y], -1) - offset * (1 - 1 / np.float32(factors)) * fade)
+    pixels = np.stack(pixel_grid(len(image)), -1)
+    offset = pixels - centre
+    fade = (1 - np.linalg.norm(offset / np.array(radii, np.float32), axis=-1, keepdims=True)).clip(0, 1)
+    fade = fade * fade * (3 - 2 * fade)
+    return remap(image, pixels - offset * (1 - 1 / np.array(factors, np.float32)) * fade)
 
 
 def skin_mask(image: Pixels, points: Landmarks) -> NDArray[np.float32]:
     """Where the face shows skin: inside its contour, off eyes, brows and mouth, and of the cheeks' colour."""
     side = len(image)
-    face = cv2.convexHull(points[np.r_[CONTOUR, FOREHEAD]])[:, 0]
-    mask = polygon_mask(side, face, feather=0.02 * side)
-    brows = (cv2.convexHull(points[brow])[:, 0] for brow in (RIGHT_BROW, LEFT_BROW))
+    mask = polygon_mask(side, hull(points[np.r_[CONTOUR, FOREHEAD]]), feather=0.02 * side)
+    brows = (hull(points[brow]) for brow in (RIGHT_BROW, LEFT_BROW))
     mask *= 1 - polygon_mask(side, points[RIGHT_EYE], points[LEFT_EYE], points[OUTER_LIPS], *brows, feather=0.01 * side)
     lab = cv2.GaussianBlur(to_lab(image), (0, 0), 0.008 * side)
-    distance = (lab - np.median(lab[mask > 0.9], axis=0)) / np.array([30, 14, 14], np.float32)
+    distance = (lab - np.median(lab[mask > 0.9], axis=0)) / np.array([40, 14, 14], np.float32)
     return np.asarray(mask * np.exp(-((distance**2).sum(-1) ** 2)), np.float32)
 
 
@@ -143,12 +137,12 @@ def iris_mask(image: Pixels, eye: Landmarks) -> NDArray[np.float32]:
     side = len(image)
     opening = polygon_mask(side, eye)
     dark = np.where(opening > 0.5, 255 - image.mean(-1), 0.0) ** 4
-    y, x = np.indices(dark.shape, np.float32)
+    x, y = pixel_grid(side)
     width = float(np.linalg.norm(eye[3] - eye[0]))
     centre = np.array([(x * dark).sum(), (y * dark).sum()]) / (dark.sum() + 1e-6)
     centre = 0.5 * centre + 0.5 * eye.mean(0)
     distance = np.hypot(x - centre[0], y - centre[1])
-    radius = 0.22 * width
+    radius = 0.2 * width
     ring = 1 / (1 + np.exp((distance - radius) / (0.06 * radius + 0.2)))
     ring *= 1 - 0.8 * np.exp(-((distance / (0.4 * radius)) ** 2))
     return np.asarray(ring * polygon_mask(side, eye, feather=0.004 * side), np.float32)

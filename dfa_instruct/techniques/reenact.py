@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import cv2
@@ -21,16 +22,17 @@ from dfa_instruct.techniques.warp import (
     RIGHT_EYE,
     blend,
     border,
-    landmarks_of,
-    piecewise_affine,
+    pixel_grid,
     polygon_mask,
     remap,
+    usable,
 )
 from dfa_instruct.vocabulary import Category
 
-LEAST_MOVE, MOST_MOVE = 0.035, 0.075
+LEAST_MOVE, MOST_MOVE = 0.035, 0.065
 """How far, as a share of the square's side, the landmark that moves most must and may move."""
-MOST_EXAGGERATION = 3.0
+MOST_EXAGGERATION = 4.0
+"""How many times a small difference may be enlarged to be seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def displacement(landmarks: Landmarks, change: Expression) -> Landmarks:
     upper = np.isin(np.arange(48, 68), [49, 50, 51, 52, 53, 61, 62, 63])
     arch = np.sqrt((1 - aside**2).clip(0))
     # the jaw does most of the opening; the corners go with it a little
-    move[lips, 1] = change.mouth_opening * np.where(lower, 0.8 * arch, np.where(upper, -0.2 * arch, 0.1))
+    move[lips, 1] = change.mouth_opening * np.where(lower, 0.72 * arch, np.where(upper, -0.28 * arch, 0.1))
     move[lips, 1] -= change.smile * aside**2
     move[lips, 0] = change.mouth_width / 2 * aside
     move[CONTOUR, 1] = 0.6 * change.mouth_opening * np.sin(np.pi * (np.arange(17) - 2) / 12).clip(0)
@@ -145,13 +147,16 @@ def held(landmarks: Landmarks, side: int) -> Landmarks:
 def open_mouth(image: Pixels, before: Landmarks, after: Landmarks) -> Pixels:
     """Darken what lies between lips that were parted: behind closed lips a picture holds no teeth to show."""
     side = len(image)
-    opening = [float((p[65:68, 1] - p[61:64, 1]).mean()) for p in (before, after)]
-    new = 1 - max(opening[0], 0) / max(opening[1], 1e-6)
-    if opening[1] < 0.012 * side or new < 0.3:
+    was, now = (float((p[65:68, 1] - p[61:64, 1]).mean()) for p in (before, after))
+    if now < 0.012 * side or was > 0.7 * now:
         return image
-    mask = polygon_mask(side, after[INNER_LIPS], feather=0.004 * side)
+    mask = polygon_mask(side, after[INNER_LIPS], feather=0.005 * side)
     lips = image[polygon_mask(side, after[OUTER_LIPS]) > 0.5].mean(0)
-    return blend(np.broadcast_to(0.25 * lips, image.shape), image, min(1.0, 1.2 * new) * mask)
+    # the light falls in from below: the tongue shows a little of the lips' colour
+    top, bottom = after[INNER_LIPS, 1].min(), after[INNER_LIPS, 1].max()
+    depth = 0.22 + 0.28 * ((np.arange(side) - top) / (bottom - top)).clip(0, 1)
+    inside = np.broadcast_to(depth[:, None, None] * lips, image.shape)
+    return blend(inside, image, min(1.0, 1.2 * (1 - max(was, 0) / now)) * mask)
 
 
 def thin_plate(image: Pixels, source: Landmarks, destination: Landmarks) -> Pixels:
@@ -167,39 +172,25 @@ def thin_plate(image: Pixels, source: Landmarks, destination: Landmarks) -> Pixe
     at = (np.arange(knots) + 0.5) / knots
     coarse = spline(np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)).reshape(knots, knots, 2)
     offset = cv2.resize(coarse.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-    y, x = np.indices((side, side), np.float32)
-    return remap(image, np.stack([x, y], -1) + offset)
+    return remap(image, np.stack(pixel_grid(side), -1) + offset)
 
 
-class TriangulatedReenactment:
-    """Triangles between the landmarks follow the driver's expression, each by its affine map."""
+@dataclass(slots=True)
+class Reenactment:
+    """The target's landmarks take the driver's expression, and `warp` takes the picture along.
 
-    name = "triangulated_reenactment"
+    `warp` gets the image and where landmarks and held points were and are to be: `piecewise_affine` bends at the
+    triangles' sides, `thin_plate` bends everything a little.
+    """
+
+    name: str
+    warp: Callable[[Pixels, Landmarks, Landmarks], Pixels]
     category: Category = "face_reenactment"
 
     def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
         """Give `target` the expression of the driver (`other`); see `Technique`."""
-        before, driver = landmarks_of(target), landmarks_of(other)
-        assert target is not None
-        side = len(target.image)
-        after, parameters = expression_change(before, driver, side, rng)
-        still = held(before, side)
-        image = piecewise_affine(target.image, np.concatenate([before, still]), np.concatenate([after, still]))
-        return Forgery(open_mouth(image, before, after), after, parameters)
-
-
-class ThinPlateReenactment:
-    """A thin plate spline through the same landmarks: smooth everywhere, so that the surroundings bend along."""
-
-    name = "thin_plate_reenactment"
-    category: Category = "face_reenactment"
-
-    def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
-        """Give `target` the expression of the driver (`other`); see `Technique`."""
-        before, driver = landmarks_of(target), landmarks_of(other)
-        assert target is not None
-        side = len(target.image)
-        after, parameters = expression_change(before, driver, side, rng)
-        still = held(before, side)
-        image = thin_plate(target.image, np.concatenate([before, still]), np.concatenate([after, still]))
-        return Forgery(open_mouth(image, before, after), after, parameters)
+        (image, before), (_, driver) = usable(target), usable(other)
+        after, parameters = expression_change(before, driver, len(image), rng)
+        still = held(before, len(image))
+        warped = self.warp(image, np.concatenate([before, still]), np.concatenate([after, still]))
+        return Forgery(open_mouth(warped, before, after), after, parameters)

@@ -7,18 +7,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
+from dfa_instruct.techniques.colour import to_lab, to_rgb
 from dfa_instruct.techniques.warp import (
     CONTOUR,
     FOREHEAD,
     blend,
-    landmarks_of,
+    hull,
     piecewise_affine,
     polygon_mask,
+    usable,
     yaw,
 )
 from dfa_instruct.vocabulary import Category
 
 MAX_YAW_DIFFERENCE = 0.5
+
+MIRRORED = np.concatenate(
+    [
+        np.arange(17)[::-1],  # contour
+        np.arange(17, 27)[::-1],  # eyebrows
+        np.r_[27:31, 35:30:-1],  # nose
+        np.array([45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]),  # eyes
+        np.r_[54:47:-1, 59:54:-1, 64:59:-1, 67:64:-1],  # lips
+        np.arange(68, 81)[::-1],  # forehead
+    ]
+)
+"""Which landmark of a face each landmark of its mirror image is."""
 
 
 class DelaunaySwap:
@@ -30,7 +44,9 @@ class DelaunaySwap:
     def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
         """Swap the donor's (`other`) face into `target`; see `Technique`."""
         image, points, donor, reach = _fit_donor(target, other, rng)
-        mask = np.uint8(255) * (polygon_mask(len(image), inner_face(points, reach)) > 0.5)
+        inner = polygon_mask(len(image), inner_face(points, reach)) > 0.5
+        donor = transfer_colour(donor, image, inner)
+        mask = np.uint8(255) * inner
         # seamlessClone needs a rim around the mask
         mask[:2] = mask[-2:] = mask[:, :2] = mask[:, -2:] = 0
         x, y, width, height = cv2.boundingRect(mask)
@@ -49,12 +65,12 @@ class FeatheredSwap:
         """Swap the donor's (`other`) face into `target`; see `Technique`."""
         image, points, donor, reach = _fit_donor(target, other, rng)
         feather = float(rng.uniform(0.015, 0.03)) * len(image)
-        hull = polygon_mask(len(image), inner_face(points, reach))
-        # shrunk before it is blurred: the feather stays inside the hull
-        core = cv2.erode(hull, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(1.5 * feather) + 1,) * 2))
-        mask = cv2.GaussianBlur(core, (0, 0), feather) * (hull > 0)
+        inner = polygon_mask(len(image), inner_face(points, reach))
+        # shrunk before it is blurred, so that the feather stays inside
+        core = cv2.erode(inner, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(1.5 * feather) + 1,) * 2))
+        mask = np.float32(cv2.GaussianBlur(core, (0, 0), feather)) * inner
         return Forgery(
-            blend(transfer_colour(donor, image, hull > 0.5), image, mask), points, {"reach": reach, "feather": feather}
+            blend(transfer_colour(donor, image, inner > 0.5), image, mask), points, {"reach": reach, "feather": feather}
         )
 
 
@@ -62,23 +78,26 @@ def _fit_donor(
     target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator
 ) -> tuple[Pixels, Landmarks, Pixels, float]:
     """Return the target's image and landmarks, the donor's image warped onto them, and the mask's reach."""
-    points, source = landmarks_of(target), landmarks_of(other)
-    assert target is not None and other is not None
+    (image, points), (donor, source) = usable(target), usable(other)
+    if abs(yaw(points) + yaw(source)) < abs(yaw(points) - yaw(source)):
+        # the donor looks the other way: its mirror image does not
+        donor, source = np.ascontiguousarray(donor[:, ::-1]), source[MIRRORED]
+        source[:, 0] = donor.shape[1] - 1 - source[:, 0]
     if abs(yaw(points) - yaw(source)) > MAX_YAW_DIFFERENCE:
         raise ValueError("target and donor look in too different directions")
-    return target.image, points, piecewise_affine(other.image, source, points), round(float(rng.uniform(0.82, 0.92)), 3)
+    return image, points, piecewise_affine(donor, source, points), round(float(rng.uniform(0.82, 0.92)), 3)
 
 
 def inner_face(landmarks: Landmarks, reach: float) -> Landmarks:
     """Convex hull of the face drawn in to `reach` of its contour, and further where the hair begins; shape (n, 2)."""
     centre = landmarks[27:31].mean(0)
     rim = np.concatenate([reach * (landmarks[CONTOUR] - centre), 0.85 * reach * (landmarks[FOREHEAD] - centre)])
-    return cv2.convexHull((centre + rim).astype(np.float32))[:, 0]
+    return hull(centre + rim)
 
 
 def transfer_colour(image: Pixels, reference: Pixels, where: NDArray[np.bool_]) -> Pixels:
     """Give `image` the mean and deviation that `reference` has in L*a*b* inside `where`."""
-    lab, wanted = (cv2.cvtColor(np.float32(i) / 255, cv2.COLOR_RGB2LAB) for i in (image, reference))
+    lab, wanted = (to_lab(i) for i in (image, reference))
     spread = wanted[where].std(0) / (lab[where].std(0) + 1e-3)
     lab = (lab - lab[where].mean(0)) * spread.clip(0.6, 1.6) + wanted[where].mean(0)
-    return np.rint(255 * cv2.cvtColor(lab.astype(np.float32), cv2.COLOR_LAB2RGB).clip(0, 1)).astype(np.uint8)
+    return np.rint(to_rgb(lab)).astype(np.uint8)

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfa_instruct.records import FaceRecord, Forgery, Landmarks
-from dfa_instruct.techniques.warp import border, landmarks_of, piecewise_affine
+from dfa_instruct.techniques.warp import border, piecewise_affine, usable
 from dfa_instruct.vocabulary import Category
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Eigenfaces:
         shapes: list[Landmarks] = []
         for face in faces:
             try:
-                shapes.append(landmarks_of(face))
+                shapes.append(usable(face)[1])
             except ValueError:
                 continue
             kept.append(face)
@@ -68,7 +69,7 @@ class Eigenfaces:
                 break
         if len(kept) < FEWEST_FACES:
             raise ValueError(f"eigenfaces need {FEWEST_FACES} faces that look ahead at least; {len(kept)} were given")
-        mean_shape = np.mean(shapes, axis=0, dtype=np.float32)
+        mean_shape = np.stack(shapes).mean(0, dtype=np.float32)
         still = border(len(kept[0].image))
         destination = np.concatenate([mean_shape, still])
         pictures = []
@@ -99,7 +100,7 @@ class Eigenfaces:
         return Forgery(image, shape, {"components": int(picture_code.size)})
 
 
-def _draw(pca: PCA, rng: np.random.Generator) -> np.ndarray:
+def _draw(pca: PCA, rng: np.random.Generator) -> NDArray[np.float32]:
     """Draw one coefficient a direction, normally distributed as in training, two deviations away at most."""
     deviations = np.clip(rng.standard_normal(pca.n_components_), -2, 2)
-    return (deviations * np.sqrt(pca.explained_variance_))[None]
+    return (deviations * np.sqrt(pca.explained_variance_)).astype(np.float32)[None]

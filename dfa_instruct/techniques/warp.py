@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +16,14 @@ OUTER_LIPS, INNER_LIPS = slice(48, 60), slice(60, 68)
 RIGHT_BROW, LEFT_BROW = slice(17, 22), slice(22, 27)
 CONTOUR, FOREHEAD = slice(0, 17), slice(68, 81)
 
-MAX_YAW = 0.7
+MAX_YAW = 0.9
+"""Of `yaw`: about where the far eye begins to hide."""
 MAX_FOLDED = 0.03
+"""Share of the warped area that may lie in triangles turned inside out: slivers between closed lips do no harm."""
 
 
-def landmarks_of(face: FaceRecord | None) -> Landmarks:
-    """Return the landmarks of a face that a technique needs.
+def usable(face: FaceRecord | None) -> tuple[Pixels, Landmarks]:
+    """Return the image and the landmarks of a face that a technique needs.
 
     Raises:
         ValueError: there is no face, it has no landmarks, or it is turned so far that half of it is hidden.
@@ -28,7 +32,7 @@ def landmarks_of(face: FaceRecord | None) -> Landmarks:
         raise ValueError("this technique needs a face with landmarks")
     if abs(yaw(face.landmarks)) > MAX_YAW:
         raise ValueError("the face is turned too far aside")
-    return face.landmarks
+    return face.image, face.landmarks
 
 
 def yaw(landmarks: Landmarks) -> float:
@@ -60,27 +64,34 @@ def piecewise_affine(image: Pixels, source: Landmarks, destination: Landmarks) -
     area, moved = (_signed_area(points[triangles]) for points in (destination, source))
     if np.abs(area[area * moved < 0]).sum() > MAX_FOLDED * np.abs(area).sum():
         raise ValueError("the landmarks of the two faces do not fit onto each other: the triangles fold over")
-    visible = np.abs(area) > 0.02
-    affine = np.linalg.solve(corners[visible], source[triangles[visible]].astype(np.float64))
+    # a painted triangle takes its sides' pixels along: the small ones go first, lest slivers own more than is theirs
+    order = np.argsort(np.abs(area), kind="stable")
+    order = order[np.abs(area[order]) > 0.02]
+    affine = np.linalg.solve(corners[order], source[triangles[order]].astype(np.float64))
     affine = np.concatenate([np.array([[[1, 0], [0, 1], [0, 0]]]), affine]).astype(np.float32)
     owner = np.zeros(image.shape[:2], np.int32)
-    for index, triangle in enumerate(np.rint(destination[triangles[visible]] * 16).astype(np.int32), start=1):
+    for index, triangle in enumerate(np.rint(destination[triangles[order]] * 16).astype(np.int32), start=1):
         cv2.fillConvexPoly(owner, triangle, index, shift=4)
-    y, x = np.indices(owner.shape, np.float32)
+    x, y = pixel_grid(len(image))
     inverse = affine[owner]
     return remap(image, x[..., None] * inverse[..., 0, :] + y[..., None] * inverse[..., 1, :] + inverse[..., 2, :])
 
 
+def pixel_grid(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return every pixel's x and y, each of shape (side, side)."""
+    x, y = np.meshgrid(np.arange(side, dtype=np.float32), np.arange(side, dtype=np.float32))
+    return x, y
+
+
 def _signed_area(triangles: NDArray[np.float32]) -> NDArray[np.float32]:
     a, b = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
-    return (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2
+    return np.asarray((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]) / 2, np.float32)
 
 
 def remap(image: Pixels, inverse: NDArray[np.float32]) -> Pixels:
     """Fetch each pixel from where `inverse`, shape (height, width, 2), says (x, y)."""
-    return np.asarray(
-        cv2.remap(image, inverse.astype(np.float32), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8
-    )
+    x, y = np.ascontiguousarray(inverse[..., 0], np.float32), np.ascontiguousarray(inverse[..., 1], np.float32)
+    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def polygon_mask(side: int, *polygons: Landmarks, feather: float = 0.0) -> NDArray[np.float32]:
@@ -88,10 +99,15 @@ def polygon_mask(side: int, *polygons: Landmarks, feather: float = 0.0) -> NDArr
     mask = np.zeros((side, side), np.float32)
     for polygon in polygons:
         cv2.fillPoly(mask, [np.rint(polygon * 16).astype(np.int32)], 1.0, lineType=cv2.LINE_AA, shift=4)
-    return cv2.GaussianBlur(mask, (0, 0), feather) if feather else mask
+    return np.asarray(cv2.GaussianBlur(mask, (0, 0), feather), np.float32) if feather else mask
 
 
-def blend(over: NDArray[np.generic], under: Pixels, mask: NDArray[np.float32]) -> Pixels:
+def hull(points: Landmarks) -> Landmarks:
+    """Return the corners of the convex hull, shape (n, 2)."""
+    return np.asarray(cv2.convexHull(points.astype(np.float32))[:, 0], np.float32)
+
+
+def blend(over: NDArray[Any], under: Pixels, mask: NDArray[np.float32]) -> Pixels:
     """Lay `over` on `under` where `mask`, shape (height, width), is 1."""
     mixed = under + mask[..., None] * (over.astype(np.float32) - under)
     return np.rint(mixed.clip(0, 255)).astype(np.uint8)
