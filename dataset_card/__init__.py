@@ -1,0 +1,1 @@
+"""The dataset card; installed as `dfa_instruct.dataset_card`."""

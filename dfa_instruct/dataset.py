@@ -1,0 +1,245 @@
+"""DFA-Instruct as a dataset folder, and the builder that gives its views.
+
+The folder `dfa-instruct/` holds `data/<split>-*.parquet` and `README.md` and is what goes to the Hub. It loads with
+`load_dataset("…/dfa-instruct")` and no code of ours. After `import dfa_instruct`, the same folder also loads as
+`load_dataset("dfa-instruct", <config>, data_dir="…/dfa-instruct")`, with these configs:
+
+- `default`: one row a face, as it stands in the Parquet files;
+- `conversations`: one row a face, `images` and `messages`: its seven questions as the turns of one conversation;
+- `qa`: one row a question, likewise with `images` and `messages`, so that TRL takes it;
+- `df_d`, `df_c`, `ad`, `fc`: the rows of `qa` that belong to one ability.
+
+Without `data_dir` the folder is the one that `DFA_INSTRUCT_DIR` names, else the embedded sample, built once into the
+cache of `datasets`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Features, Image, List, Value
+from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
+
+from dfa_instruct.records import InstructRow
+from dfa_instruct.statistics import Statistics
+from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS
+
+DATASET_NAME = "dfa-instruct"
+DIRECTORY_ENV = "DFA_INSTRUCT_DIR"
+ROWS_PER_GROUP = 100
+
+_MESSAGES = List({"role": Value("string"), "content": Value("string")})
+_QA = {"ability": Value("string"), "question": Value("string"), "answer": Value("string")}
+
+FEATURES = Features(
+    {
+        "image": Image(),
+        "face_id": Value("string"),
+        "label": Value("string"),
+        "category": Value("string"),
+        "technique": Value("string"),
+        "source": Value("string"),
+        "pair_id": Value("string"),
+        "identities": List(Value("string")),
+        "source_path": Value("string"),
+        "source_sha256": Value("string"),
+        "video": Value("string"),
+        "frame": Value("int32"),
+        "landmarks": List(List(Value("float32"))),
+        "parameters": Value("string"),
+        "split": Value("string"),
+        "artifacts": List({"region": Value("string"), "artifact": Value("string"), "strength": Value("float32")}),
+        "qa": List({**_QA, "template": Value("string")}),
+        "bench": List({**_QA, "options": List(Value("string"))}),
+    }
+)
+"""The columns of the Parquet files. `parameters` is JSON; `landmarks` has shape (81, 2), in pixels."""
+
+CONVERSATIONS_FEATURES = Features({"images": List(Image()), "messages": _MESSAGES, "face_id": Value("string")})
+QA_FEATURES = Features({**CONVERSATIONS_FEATURES, **_QA, "template": Value("string")})
+
+
+def messages(qa: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """Turn questions and answers into the messages of one conversation."""
+    roles = {"question": "user", "answer": "assistant"}
+    return [{"role": role, "content": pair[key]} for pair in qa for key, role in roles.items()]
+
+
+class DfaInstruct(Parquet):
+    """The builder behind `load_dataset("dfa-instruct")`: the Parquet files, seen through one of the configs."""
+
+    BUILDER_CONFIG_CLASS = ParquetConfig
+    BUILDER_CONFIGS = [  # noqa: RUF012 (the name that `datasets` looks for)
+        ParquetConfig(name="default"),
+        *(ParquetConfig(name=name, columns=["image", "face_id", "qa"]) for name in ("conversations", "qa", *ABILITIES)),
+    ]
+    DEFAULT_CONFIG_NAME = "default"
+
+    def _view_features(self) -> Features | None:
+        if self.config.name == "default":
+            return None
+        return CONVERSATIONS_FEATURES if self.config.name == "conversations" else QA_FEATURES
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(features=self._view_features() or super()._info().features)
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        generators = super()._split_generators(dl_manager)
+        self.info.features = self._view_features() or self.info.features  # Parquet narrowed it to the file's columns
+        return generators
+
+    def _cast_table(self, pa_table: pa.Table) -> pa.Table:
+        if self.config.name == "default":
+            return super()._cast_table(pa_table)
+        rows = self._view(pa_table.to_pylist())
+        return pa.Table.from_pylist(list(rows), schema=self.info.features.arrow_schema)
+
+    def _view(self, faces: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for face in faces:
+            common = {"images": [face["image"]], "face_id": face["face_id"]}
+            if self.config.name == "conversations":
+                yield {**common, "messages": messages(face["qa"])}
+            else:
+                for pair in face["qa"]:
+                    if self.config.name in ("qa", pair["ability"]):
+                        yield {**common, "messages": messages([pair]), **pair}
+
+
+class _ModuleFactory(datasets.load.PackagedDatasetModuleFactory):
+    """Finds the folder when `data_dir` is not given; `datasets` itself would search the working directory."""
+
+    def get_module(self) -> Any:
+        if self.name == DATASET_NAME and self.data_files is None:
+            folder = Path(self.data_dir or os.environ.get(DIRECTORY_ENV) or sample_directory())
+            if not any((folder / "data").glob("*.parquet")):
+                raise FileNotFoundError(
+                    f"{folder}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)"
+                )
+            self.data_dir = str(folder)
+        return super().get_module()
+
+
+def register() -> None:
+    """Make `load_dataset("dfa-instruct")` known to `datasets`.
+
+    `datasets` 4 removed loading scripts; a packaged builder is what is left of them, and its registry is a dictionary.
+    """
+    code_hash = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    datasets.packaged_modules._PACKAGED_DATASETS_MODULES[DATASET_NAME] = (__name__, code_hash)
+    datasets.load.PackagedDatasetModuleFactory = _ModuleFactory
+
+
+def sample_directory() -> Path:
+    """Return the dataset folder of the embedded sample, building it into the cache when it is not there."""
+    from dfa_instruct.pipeline import build_sample
+
+    folder = Path(datasets.config.HF_DATASETS_CACHE).expanduser() / "dfa-instruct-sample" / DATASET_NAME
+    if not (folder / "README.md").is_file():
+        build_sample(folder)
+    return folder
+
+
+def to_columns(row: InstructRow) -> dict[str, Any]:
+    """Lay a row out as the columns of `FEATURES`, the image encoded as PNG."""
+    face = row.face
+    return {
+        "image": {"bytes": face.to_png(), "path": f"{face.face_id}.png"},
+        "face_id": face.face_id,
+        "label": face.label,
+        "category": face.category,
+        "technique": face.technique,
+        "source": face.source,
+        "pair_id": face.pair_id,
+        "identities": list(face.identities),
+        "source_path": face.source_path,
+        "source_sha256": face.source_sha256,
+        "video": face.video,
+        "frame": face.frame,
+        "landmarks": None if face.landmarks is None else face.landmarks.round(2).tolist(),
+        "parameters": json.dumps(face.parameters, sort_keys=True),
+        "split": face.split,
+        "artifacts": [asdict(artifact) for artifact in row.artifacts],
+        "qa": [asdict(pair) for pair in row.qa],
+        "bench": [asdict(question) for question in row.bench],
+    }
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise FileExistsError where `folder` holds anything but a dataset folder of ours."""
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; expected a folder that can be made")
+    foreign = sorted(p.name for p in folder.iterdir() if p.name not in ("data", "README.md")) if folder.is_dir() else []
+    if foreign or (folder.is_dir() and any(folder.iterdir()) and not (folder / "data").is_dir()):
+        held = ", ".join(foreign[:3]) or "README.md"
+        raise FileExistsError(f"{folder} holds something else ({held}); name an empty or a new folder")
+
+
+def write_dataset(rows: Iterable[dict[str, Any]], folder: Path) -> Statistics:
+    """Write the dataset folder from a stream of rows (see `to_columns`); return what it holds.
+
+    Memory does not grow with the rows. The folder appears whole or not at all: it is written beside its place and
+    moved there at the end; a dataset folder that stands there is replaced.
+
+    Raises:
+        FileExistsError: the folder holds something else.
+    """
+    refuse_foreign(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    schema = FEATURES.arrow_schema
+    statistics = Statistics()
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        made = Path(scratch) / DATASET_NAME
+        data = made / "data"
+        data.mkdir(parents=True)
+        with ExitStack() as stack:
+            writers: dict[str, pq.ParquetWriter] = {}
+            buffers: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+
+            def flush(split: str) -> None:
+                if split not in writers:
+                    path = data / f"{split}-00000-of-00001.parquet"
+                    writers[split] = stack.enter_context(
+                        pq.ParquetWriter(path, schema, use_content_defined_chunking=True)
+                    )
+                writers[split].write_table(pa.Table.from_pylist(buffers[split], schema=schema))
+                buffers[split].clear()
+
+            for row in rows:
+                statistics.add(row)
+                buffers[row["split"]].append(row)
+                if len(buffers[row["split"]]) == ROWS_PER_GROUP:
+                    flush(row["split"])
+            for split in SPLITS:
+                if buffers[split]:
+                    flush(split)
+        (made / "README.md").write_text(card(statistics), encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    return statistics
+
+
+def card(statistics: Statistics) -> str:
+    """Render the dataset card from what the folder holds."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = files("dfa_instruct.dataset_card").joinpath("dataset_card.md.jinja").read_text(encoding="utf-8")
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(template).render(
+        statistics=statistics, splits=SPLITS, categories=CATEGORIES, abilities=ABILITIES
+    )

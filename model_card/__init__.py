@@ -1,0 +1,1 @@
+"""The model cards; installed as `modeling_dfa_gpt.model_card`."""

@@ -1,0 +1,1 @@
+"""Training and benchmark recipes; installed as `modeling_dfa_gpt.recipes`."""
