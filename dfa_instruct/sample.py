@@ -26,6 +26,7 @@ Floats = NDArray[np.float32]
 
 MARGIN = 0.1  # of the side, drawn on all sides beyond the aligned square
 SIDE = 1 + 2 * MARGIN
+RELIEF = 128  # pixels of the height fields, which are smooth: light is reckoned on them and enlarged
 
 LEFT_HALF = {
     range(9): [(254, 473), (255, 526), (253, 580), (230, 700), (205, 752), (175, 793), (118, 844), (52, 874), (0, 880)],
@@ -51,7 +52,7 @@ BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 
 
 def _linear(red: float, green: float, blue: float) -> Floats:
-    return (np.array((red, green, blue), np.float32).reshape(3, 1, 1) / 255) ** 2
+    return (_tint(red, green, blue) / np.float32(255)) ** 2
 
 
 def _tint(red: float, green: float, blue: float) -> Floats:
@@ -103,8 +104,8 @@ class Shot:
 
 def _person(rng: np.random.Generator) -> Person:
     masculine, age, melanin = rng.random(), rng.random() ** 1.4, rng.random()
-    skin = [np.interp(melanin, np.linspace(0, 1, 6), tones) for tones in SKIN_TONES.T]
-    skin = _linear(*np.clip(skin + rng.normal(0, (4, 3, 5)), 25, 250))
+    tones = [np.interp(melanin, np.linspace(0, 1, 6), channel) for channel in SKIN_TONES.T]
+    skin = _linear(*np.clip(tones + rng.normal(0, (4, 3, 5)), 25, 250))
     palette = 2 if melanin > 0.5 else 6
     hair = _linear(*HAIR_TONES[rng.integers(palette)] * rng.uniform(0.85, 1.15))
     grey = np.float32(np.clip((age - 0.55) * 3, 0, 1) * (rng.random() < 0.75))
@@ -146,7 +147,7 @@ def _shot(rng: np.random.Generator) -> Shot:
         lids=rng.uniform(-0.4, 0.5),
         gaze=rng.normal(0, (0.005, 0.002)).astype(np.float32),
         exposure=rng.normal(0, 0.2),
-        defocus=rng.uniform(0.4, 0.9),
+        defocus=rng.uniform(0.2, 0.7),
         grain=rng.uniform(0.006, 0.012),
     )
 
@@ -231,10 +232,12 @@ class Canvas:
         return (points + _at(0.5 + MARGIN, MARGIN)) * np.float32(self.scale) - np.float32(0.5)
 
     def cover(self, points: Floats, blur: float = 0, width: int = 0) -> tuple[Floats, tuple[slice, slice]]:
-        """Rasterise an outline, shape (k, 2), or with a width its line, or lines, shape (m, k, 2).
+        """Rasterise an outline, shape (k, 2), or with a width (in pixels of a canvas of 256) its line, or
+        lines, shape (m, k, 2).
 
         Returns the share of each pixel in the box around it, and that box.
         """
+        width = max(1, round(width * self.pixels / 256)) if width else 0
         at = self.to_pixels(points).reshape(-1, *points.shape[-2:])
         reach = 3 * blur * self.scale + width + 2
         left, top = (int(v) for v in np.clip(at.min((0, 1)) - reach, 0, self.pixels - 1))
@@ -283,8 +286,8 @@ def _noise(rng: np.random.Generator, pixels: int, *octaves: int) -> Floats:
     """Smooth noise of about unit deviation, the sum of grids with so many cells to the canvas's side."""
     total = np.zeros((1, 1), np.float32)
     for cells in octaves:
-        total = cv2.resize(total, (cells, cells), interpolation=cv2.INTER_CUBIC)
-        total = total + rng.standard_normal((cells, cells), np.float32)
+        coarser = cv2.resize(total, (cells, cells), interpolation=cv2.INTER_CUBIC)
+        total = coarser + rng.standard_normal((cells, cells), np.float32)
     full = cv2.resize(total, (pixels, pixels), interpolation=cv2.INTER_LINEAR)
     return np.asarray(full * np.float32(len(octaves) ** -0.5), np.float32)
 
@@ -305,9 +308,9 @@ def _head_outline(points: Floats, lift: float = 0) -> Floats:
     return _curve(np.concatenate([points[:17], skull]), closed=True)
 
 
-def _face_height(points: Floats, person: Person, shot: Shot, pixels: int) -> Floats:
-    """Height of the face over the plane of the ears, shape (pixels, pixels)."""
-    x, y = _grid(pixels)
+def _face_height(points: Floats, person: Person, shot: Shot) -> Floats:
+    """Height of the face over the plane of the ears, shape (RELIEF, RELIEF)."""
+    x, y = _grid(RELIEF)
     male, age, smile = person.masculine, person.age, max(0, shot.smile)
     right = _head_outline(points)
     right = right[right[:, 0] > 0]
@@ -344,12 +347,12 @@ def _face_height(points: Floats, person: Person, shot: Shot, pixels: int) -> Flo
     z += (0.018 + 0.01 * male) * _bump(x, y, points[8] - _at(0, 0.05), 0.06, 0.04)
     for line in range(3):  # on the forehead
         z -= 0.008 * max(0, age - 0.35) * _bump(x, y, _at(0, 0.325 + 0.025 * line), 0.12, 0.005)
-    return np.asarray(cv2.GaussianBlur(z.astype(np.float32), (0, 0), 0.004 * pixels), np.float32)
+    return np.asarray(cv2.GaussianBlur(z.astype(np.float32), (0, 0), 0.5), np.float32)
 
 
 def _light(height: Floats, shot: Shot, pixels: int) -> tuple[Floats, Floats]:
     """The light that a height field receives, shape (3, pixels, pixels), and the share that it mirrors."""
-    step = SIDE / len(height)
+    step = SIDE / RELIEF
     gx = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=1 / (8 * step))
     gy = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=1 / (8 * step))
     upright = 1 / np.sqrt(1 + gx**2 + gy**2)
@@ -360,7 +363,7 @@ def _light(height: Floats, shot: Shot, pixels: int) -> tuple[Floats, Floats]:
     shadow = np.zeros_like(height)
     for k in (2, 4, 7, 11, 16):  # walk towards the lamp: whatever stands higher there throws a shadow here
         way = np.array([[1, 0, -k * lx], [0, 1, -k * ly]])
-        there = cv2.warpAffine(height, way, height.shape, borderMode=cv2.BORDER_REPLICATE)
+        there = cv2.warpAffine(height, way, (RELIEF, RELIEF), borderMode=cv2.BORDER_REPLICATE)
         shadow = np.maximum(shadow, there - height - np.float32(k * step * lz))
     shadow = 1 - 0.75 * cv2.GaussianBlur(np.clip(shadow / 0.03, 0, 1), (0, 0), 1.5)
     hollow = np.clip(1 + 9 * (height - cv2.blur(height, (15, 15))), 0.5, 1.15)
@@ -391,18 +394,19 @@ def _strands(person: Person, rng: np.random.Generator, pixels: int) -> Floats:
     x, y = _grid(pixels)
     waves = _noise(rng, pixels, 10)
     if person.style == "curly":
-        across, along = 16 * _noise(rng, pixels, 18, 26), 12 * y
+        across, along, contrast = 11 * _noise(rng, pixels, 14, 30, 44), 12 * y, 0.18
     elif person.style == "long":
-        across = 240 * (np.hypot(1.1 * (x - person.parting), np.minimum(y - 0.5, 0)) + 0.006 * waves)
-        across += 90 * (x > person.parting)
-        along = 7 * (y + 0.6 * np.abs(x))
+        arch = np.hypot(1.1 * (x - person.parting), np.minimum(y - 0.5, 0), dtype=np.float32)
+        other_side = np.float32(90) * (x > person.parting)
+        across, along, contrast = 240 * arch + 1.5 * waves + other_side, 7 * (y + 0.6 * np.abs(x)), 0.25
     else:
-        across = 120 * (np.arctan2(x - person.parting, 0.22 + np.abs(y - 0.1)) + 0.05 * waves)
-        along = 12 * np.hypot(x - person.parting, y - 0.1)
+        angle = np.arctan2(x - person.parting, 0.22 + np.abs(y - 0.1), dtype=np.float32)
+        radius = np.hypot(x - person.parting, y - 0.1, dtype=np.float32)
+        across, along, contrast = 170 * angle + 5 * waves, 12 * radius, 0.25
     table = rng.standard_normal((64, 512), np.float32)
-    table += 6 * cv2.GaussianBlur(table, (0, 0), 2.5)
+    table += 4.5 * cv2.GaussianBlur(table, (0, 0), 2)
     at = (np.asarray(across + 256, np.float32), np.asarray(along + 20 + 0 * across, np.float32))
-    strands = 1 + 0.25 * cv2.remap(table, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    strands = 1 + np.float32(contrast) * cv2.remap(table, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     if person.style == "long":
         strands *= 1 - 0.6 * _bump(x, y, _at(person.parting, 0.1), 0.007, 0.2)
     return np.clip(strands, 0.2, 1.9)
@@ -435,13 +439,13 @@ def _eyes(face: Canvas, person: Person, shot: Shot, points: Floats, rng: np.rand
         face.paint(lid + crease, shade * np.float32(0.6), 0.55, 0.002, width=1)
         face.paint(under + _at(0, 0.017), shade, 0.25 + 0.4 * person.age, 0.003, width=1)
         within = face.mask(np.concatenate([lid, under[::-1]]))
-        face.lay(within, _linear(208, 198, 192))
+        face.lay(within, _linear(190, 180, 174))
         face.paint(_ellipse(inner, 0.012, 0.010), _linear(190, 120, 110), 0.8, 0.003, within=within)
         centre = rim[[1, 2, 4, 5]].mean(0) + shot.gaze + _at(-0.002 * outward, -0.001)
         face.paint(_ellipse(centre, 0.0240, 0.0240), person.iris * np.float32(0.2), 0.95, 0.001, within=within)
         face.paint(_ellipse(centre, 0.0195, 0.0195), person.iris, 1, 0.002, within=within)
         across = centre + _at(-0.009 * shot.light[0], 0.008)  # the lamp's light gathers on the iris's far side
-        face.paint(_ellipse(across, 0.012, 0.007), person.iris * np.float32(2), 0.6, 0.003, within=within)
+        face.paint(_ellipse(across, 0.012, 0.007), person.iris * np.float32(1.6), 0.6, 0.003, within=within)
         face.paint(_ellipse(centre, 0.0090, 0.0090), _linear(9, 7, 7), 1, 0.001, within=within)
         face.paint(lid + _at(0, 0.004), _linear(40, 26, 24), 0.55, 0.004, width=3, within=within)
         face.paint(lid, dark, 0.9, 0.001, width=2)
@@ -479,7 +483,7 @@ def _mouth(face: Canvas, person: Person, points: Floats, rng: np.random.Generato
     face.paint(tongue, _linear(150, 70, 72), 0.8, 0.006, within=gap)
     bite = top + min(0.034, 0.9 * (bottom - top))
     edge = _curve([(0.075, bite - 0.008), (0.03, bite), (-0.03, bite), (-0.075, bite - 0.008)])
-    face.paint(np.concatenate([over - _at(0, 0.004), edge]), _linear(214, 206, 192), 0.95, 0.0015, within=gap)
+    face.paint(np.concatenate([over - _at(0, 0.004), edge]), _linear(198, 189, 174), 0.95, 0.0015, within=gap)
     seams = np.array([[(0.0165 * k, top - 0.01), (0.0165 * k, bite)] for k in range(-4, 5)], np.float32)
     face.paint(seams, _linear(140, 118, 108), 0.35, width=1, within=gap)
     for side in (-1, 1):
@@ -502,7 +506,7 @@ def _beard(face: Canvas, person: Person, points: Floats, strands: Floats, rng: n
     opacity = {"none": 0.10, "stubble": 0.38}.get(person.beard, 0.9)
     if opacity > 0.5:
         area = np.clip(area * 1.6 - 0.25 + 0.25 * (strands - 1), 0, 1)
-    bristles = np.clip(1 + 0.7 * _noise(rng, face.pixels, face.pixels), 0, 1.7)
+    bristles = np.clip(1 + 0.45 * _noise(rng, face.pixels, face.pixels), 0, 1.7)
     colour = (person.hair * np.float32(0.8) + np.float32(0.003)) * (0.5 + 0.5 * strands)
     face.lay(np.clip(area * opacity * bristles, 0, 0.95), colour)
 
@@ -526,6 +530,7 @@ def _hair_outlines(person: Person, points: Floats, rng: np.random.Generator) -> 
         inset = {"long": 0.90, "fringe": 0.90}.get(person.style, 0.97)
         cheeks = [(line[-1, 0] * inset, 0.6), (line[-1, 0] * inset * 0.97, 0.8), (0.2, 1.2)]
     else:
+        line[[3, 4, 8, 9], 1] -= 0.010 + 0.025 * person.age * person.masculine  # it recedes at the temples
         fall, inset = np.array([(side - 0.006, 0.50)], np.float32), 1.0
         cheeks = [(points[16, 0] * 0.985, 0.45), (points[16, 0] * 0.97, 0.54), (0.5, 0.58), (0.5, 1.2)]
     if person.style == "fringe":
@@ -543,21 +548,21 @@ def _hair(
     """Hair in the light, the share of it before the head, and the share of it behind."""
     n = canvas.pixels
     outer, opening = _hair_outlines(person, points, rng)
-    ragged = (0.55 if person.style == "curly" else 0.28) * (strands - 1)
+    loose = person.style in ("short", "swept", "curly")
+    ragged: Floats = np.float32(0.5 if loose else 0.28) * (strands - 1)
     if person.style == "curly":
-        ragged = ragged + 0.25 * _noise(rng, n, 26)
-    whole, shown = canvas.mask(outer, 0.010 if person.style == "curly" else 0.004), canvas.mask(opening, 0.010)
+        ragged = ragged + np.float32(0.25) * _noise(rng, n, 26)
+    whole, shown = canvas.mask(outer, 0.010 if loose else 0.004), canvas.mask(opening, 0.010)
     whole = np.clip((whole + ragged - 0.35) * 3, 0, 1) * (whole > 0.02)
     front = whole * np.clip((0.75 - shown + 0.8 * ragged) * 1.8, 0, 1) * (shown < 0.98)
-    x, y = _grid(n)
     if person.style == "buzz":
         front = front * np.clip(0.5 + 0.22 * _noise(rng, n, n), 0, 1)
     if person.style == "bald":  # a wreath is left, if anything
-        front = front * np.clip((y - 0.28) / 0.1, 0, 1) * np.float32(0.6 * (person.age > 0.3))
-    x, y = _grid(n // 2)
+        front = front * np.clip((_grid(n)[1] - 0.28) / 0.1, 0, 1) * np.float32(0.6 * (person.age > 0.3))
+    x, y = _grid(RELIEF)
     half = float(np.abs(outer[:, 0]).max()) + 0.02
     height = 0.3 * np.sqrt(np.clip(1 - (x / half) ** 2 - (np.minimum(y - 0.55, 0) / 0.62) ** 2, 0.02, 1))
-    height += 0.010 * cv2.resize(cv2.GaussianBlur(strands, (0, 0), 2), (n // 2, n // 2))
+    height += 0.010 * cv2.resize(cv2.GaussianBlur(strands, (0, 0), 0.008 * n), (RELIEF, RELIEF))
     lit, shine = _light(height, shot, n)
     colour = person.hair * (0.25 + 0.75 * strands) * lit
     colour += shot.key * (0.5 + person.hair) * (np.float32(0.06) * shine * strands * strands)
@@ -567,13 +572,13 @@ def _hair(
 def _trunk(canvas: Canvas, person: Person, shot: Shot, points: Floats, skin: Floats, rng: np.random.Generator) -> None:
     """Neck, clothes and ears: what the head stands before."""
     n = canvas.pixels
-    x, y = _grid(n // 2)
+    x, y = _grid(RELIEF)
     half, ear = 0.125 + 0.04 * person.masculine, float(points[16, 0]) + 0.012
     height = 0.16 * np.sqrt(np.clip(1 - (x / (half + 0.02)) ** 2, 0, 1)) * np.clip((y - 0.7) / 0.1, 0, 1)
     height = np.maximum(height, 0.10 * np.clip(1 - (x / 0.8) ** 2, 0, 1) * np.clip((y - 0.93) / 0.1, 0, 1))
     for side in (-1, 1):
-        height += 0.05 * _bump(x, y, _at(ear * side, 0.53), 0.032, 0.065)
-        height -= 0.04 * _bump(x, y, _at(ear * side, 0.525), 0.016, 0.040)
+        height += 0.05 * _bump(x, y, _at(ear * side, 0.52), 0.032, 0.07)
+        height -= 0.04 * _bump(x, y, _at(ear * side, 0.515), 0.016, 0.045)
     lit, _ = _light(cv2.GaussianBlur(height, (0, 0), 1.2), shot, n)
     skin = skin * lit
     dusk = person.skin * _tint(0.34, 0.24, 0.21) * shot.fill  # where hardly any light gets to
@@ -591,9 +596,9 @@ def _trunk(canvas: Canvas, person: Person, shot: Shot, points: Floats, skin: Flo
     canvas.paint(edge[12:-12], cloth * np.float32(0.5), 0.7, 0.003, width=3)
     for side in (-1, 1):
         to = _at(side * ear, 1)
-        rim = np.array([(0.95, 0.46), (1.06, 0.455), (1.14, 0.49), (1.10, 0.56), (1.01, 0.62), (0.93, 0.60)]) * to
+        rim = np.array([(0.95, 0.435), (1.06, 0.43), (1.14, 0.47), (1.10, 0.55), (1.01, 0.615), (0.93, 0.60)]) * to
         canvas.paint(_curve(rim, True), skin * _tint(1, 0.93, 0.92))
-        bowl = np.array([(1.01, 0.48), (1.08, 0.485), (1.07, 0.53), (1.01, 0.57)]) * to
+        bowl = np.array([(1.01, 0.46), (1.08, 0.465), (1.07, 0.52), (1.01, 0.56)]) * to
         canvas.paint(_curve(bowl, True), dusk, 0.5, 0.006)
 
 
@@ -601,7 +606,7 @@ def _glints(canvas: Canvas, shot: Shot, points: Floats) -> None:
     for rim in (points[36:42], points[42:48]):
         if rim[4:, 1].mean() - rim[1:3, 1].mean() > 0.014:
             at = rim[[1, 2, 4, 5]].mean(0) + shot.gaze + 0.010 * shot.light[:2]
-            canvas.paint(_ellipse(at, 0.0042, 0.0042), shot.key, 0.85, 0.001)
+            canvas.paint(_ellipse(at, 0.0036, 0.0036), shot.key, 0.85, 0.001)
 
 
 def _glasses(canvas: Canvas, person: Person, shot: Shot, points: Floats) -> None:
@@ -652,6 +657,7 @@ def _background(rng: np.random.Generator, shot: Shot, pixels: int) -> Floats:
 
 def _portrait(person: Person, shot: Shot, pixels: int, rng: np.random.Generator) -> tuple[Floats, Landmarks]:
     """Paint what stands before the camera, shape (pixels, pixels, 3), and its landmarks in pixels."""
+    small = pixels // 4  # enough for what changes slowly
     points = _shape(person, shot)
     texture = np.random.default_rng(person.texture_seed)  # hair, pores and freckles stay where they are
     skin = _skin(person, points, texture, pixels)
@@ -663,7 +669,7 @@ def _portrait(person: Person, shot: Shot, pixels: int, rng: np.random.Generator)
     _mouth(face, person, points, texture)
     _brows(face, person, points, texture)
     _eyes(face, person, shot, points, texture)
-    lit, shine = _light(_face_height(points, person, shot, pixels // 2), shot, pixels)
+    lit, shine = _light(_face_height(points, person, shot), shot, pixels)
     oil = np.clip(0.05 + 0.025 * _noise(texture, pixels, pixels // 2), 0, 0.15)
 
     canvas = Canvas(pixels)
@@ -671,15 +677,16 @@ def _portrait(person: Person, shot: Shot, pixels: int, rng: np.random.Generator)
     if person.style in ("long", "fringe", "curly"):
         canvas.lay(whole, hair * np.float32(0.5))
     _trunk(canvas, person, shot, points, skin, rng)
-    drop = np.array([[1, 0, -0.03 * pixels * shot.light[0]], [0, 1, 0.02 * pixels]])
-    under = cv2.GaussianBlur(cv2.warpAffine(front, drop, (pixels, pixels)), (0, 0), 0.012 * pixels)
+    drop = np.array([[1, 0, -0.03 * small * shot.light[0]], [0, 1, 0.02 * small]])
+    under = cv2.warpAffine(cv2.resize(front, (small, small), interpolation=cv2.INTER_AREA), drop, (small, small))
+    under = cv2.resize(cv2.GaussianBlur(under, (0, 0), 0.012 * small), (pixels, pixels))
     head = (face.layers[:3] * lit + shot.key * (shine * oil)) * (1 - 0.5 * under)
     canvas.paint(_head_outline(points), head, 1, 0.002)
     _glints(canvas, shot, points)
     canvas.lay(front, hair)
     _glasses(canvas, person, shot, points)
 
-    there = np.stack(np.broadcast_arrays(*_grid(pixels // 4)), -1)
+    there = np.stack(np.broadcast_arrays(*_grid(small)), -1)
     source = there
     for _ in range(6):  # the turn maps frontal to turned points; drawing needs its inverse
         source = there - _turn(source, shot)
@@ -697,10 +704,10 @@ def _photograph(
     scene: Floats, landmarks: Landmarks, shot: Shot, size: int, rng: np.random.Generator
 ) -> tuple[Pixels, Landmarks]:
     """Defocus, expose half way to the face's brightness, align, add the sensor's grain."""
-    scene = cv2.GaussianBlur(scene, (0, 0), shot.defocus * size / 128)
+    scene = np.asarray(cv2.GaussianBlur(scene, (0, 0), shot.defocus * size / 128), np.float32)
     left, top, wide, tall = cv2.boundingRect(landmarks[:48])
     metered = float(scene[top : top + tall, left : left + wide].mean())
-    scene = scene * np.float32(1.2 * (0.33 / metered) ** 0.5 * 2**shot.exposure)
+    scene = scene * np.float32(1.2 * (0.3 / metered) ** 0.4 * 2**shot.exposure)
     developed = np.sqrt(scene * (1 + scene / 6) / (1 + 0.55 * scene))
     image, landmarks = faces.align(np.clip(255 * developed, 0, 255).astype(np.uint8), landmarks, size)
     grain = rng.standard_normal((size, size, 3), np.float32) * np.array((0.7, 0.6, 0.8), np.float32)
