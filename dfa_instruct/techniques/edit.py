@@ -18,6 +18,7 @@ from dfa_instruct.techniques.warp import (
     RIGHT_BROW,
     RIGHT_EYE,
     blend,
+    fade_inwards,
     hull,
     pixel_grid,
     polygon_mask,
@@ -30,9 +31,9 @@ LIP_COLOURS = {"red": (40, 52, 28), "plum": (28, 34, -4), "coral": (58, 44, 34),
 """Colours in L*a*b*."""
 SKIN_TONES = {
     "tanned": (0.88, 1.15, 1.3),
-    "pale": (1.12, 0.65, 0.6),
+    "pale": (1.12, 0.7, 0.7),
     "flushed": (0.98, 1.8, 1.15),
-    "sallow": (1.0, 0.6, 1.5),
+    "sallow": (1.0, 0.6, 1.35),
 }
 """Factors in L*a*b*, so that dark and light skin change alike."""
 IRIS_COLOURS = {"blue": (48, -4, -34), "green": (48, -26, 22), "amber": (50, 18, 44), "violet": (42, 26, -36)}
@@ -75,7 +76,7 @@ class Skin:
         """Edit `target`; see `Technique`."""
         image, points = usable(target)
         side = len(image)
-        tone, smoothing = str(rng.choice(list(SKIN_TONES))), round(float(rng.uniform(0.7, 1.0)), 3)
+        tone, smoothing = str(rng.choice(list(SKIN_TONES))), round(float(rng.uniform(0.6, 0.9)), 3)
         mask = skin_mask(image, points)
         smooth = image
         for _ in range(2):
@@ -104,7 +105,7 @@ class Eyes:
             mask = iris_mask(image, points[eye])
             lab = to_lab(image)
             wanted = np.array(IRIS_COLOURS[colour], np.float32)
-            lab[..., 0] = 0.6 * lab[..., 0] + 0.4 * wanted[0]
+            lab[..., 0] = 0.5 * lab[..., 0] + 0.5 * wanted[0]
             lab[..., 1:] = 0.2 * lab[..., 1:] + 0.8 * wanted[1:]
             image = blend(to_rgb(lab), image, mask)
         return Forgery(image, points, {"colour": colour, "growth": growth})
@@ -124,7 +125,7 @@ def magnify(
 def skin_mask(image: Pixels, points: Landmarks) -> NDArray[np.float32]:
     """Where the face shows skin: inside its contour, off eyes, brows and mouth, and of the cheeks' colour."""
     side = len(image)
-    mask = polygon_mask(side, hull(points[np.r_[CONTOUR, FOREHEAD]]), feather=0.02 * side)
+    mask = fade_inwards(polygon_mask(side, hull(points[np.r_[CONTOUR, FOREHEAD]])), 0.015 * side)
     brows = (hull(points[brow]) for brow in (RIGHT_BROW, LEFT_BROW))
     mask *= 1 - polygon_mask(side, points[RIGHT_EYE], points[LEFT_EYE], points[OUTER_LIPS], *brows, feather=0.01 * side)
     lab = cv2.GaussianBlur(to_lab(image), (0, 0), 0.008 * side)

@@ -122,9 +122,9 @@ def expression_change(
 
     def moved(factor: float) -> tuple[Landmarks, dict[str, float]]:
         change = {key: factor * value for key, value in difference.items()}
-        # nothing closes beyond closed
+        # nothing closes beyond closed, and no eye opens without end
         change["mouth_opening"] = max(change["mouth_opening"], -now.mouth_opening)
-        change["eye_opening"] = max(change["eye_opening"], -0.8 * now.eye_opening)
+        change["eye_opening"] = min(max(change["eye_opening"], -0.8 * now.eye_opening), 0.5 * now.eye_opening)
         return displacement(target, Expression(**change)), change
 
     shift, change = moved(strength)
@@ -134,7 +134,7 @@ def expression_change(
         shift, change = moved(strength)
     if np.linalg.norm(shift, axis=1).max() / side < 0.9 * LEAST_MOVE:
         raise ValueError("the driver has nearly the target's expression: there is nothing to reenact")
-    return target + shift, {"strength": strength, **change}
+    return target + shift, {key: round(value, 4) for key, value in {"strength": strength, **change}.items()}
 
 
 def held(landmarks: Landmarks, side: int) -> Landmarks:

@@ -12,6 +12,7 @@ from dfa_instruct.techniques.warp import (
     CONTOUR,
     FOREHEAD,
     blend,
+    fade_inwards,
     hull,
     piecewise_affine,
     polygon_mask,
@@ -64,11 +65,9 @@ class FeatheredSwap:
     def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
         """Swap the donor's (`other`) face into `target`; see `Technique`."""
         image, points, donor, reach = _fit_donor(target, other, rng)
-        feather = float(rng.uniform(0.015, 0.03)) * len(image)
+        feather = round(float(rng.uniform(0.015, 0.03)) * len(image), 3)
         inner = polygon_mask(len(image), inner_face(points, reach))
-        # shrunk before it is blurred, so that the feather stays inside
-        core = cv2.erode(inner, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(1.5 * feather) + 1,) * 2))
-        mask = np.float32(cv2.GaussianBlur(core, (0, 0), feather)) * inner
+        mask = fade_inwards(inner, feather)
         return Forgery(
             blend(transfer_colour(donor, image, inner > 0.5), image, mask), points, {"reach": reach, "feather": feather}
         )

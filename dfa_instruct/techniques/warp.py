@@ -18,7 +18,7 @@ CONTOUR, FOREHEAD = slice(0, 17), slice(68, 81)
 
 MAX_YAW = 0.9
 """Of `yaw`: about where the far eye begins to hide."""
-MAX_FOLDED = 0.03
+MAX_FOLDED = 0.02
 """Share of the warped area that may lie in triangles turned inside out: slivers between closed lips do no harm."""
 
 
@@ -59,7 +59,8 @@ def piecewise_affine(image: Pixels, source: Landmarks, destination: Landmarks) -
     Raises:
         ValueError: triangles fold over by the move.
     """
-    triangles = Delaunay(destination).simplices
+    # triangulated half-way, so that lips which close or open do not decide alone how they are cut up
+    triangles = Delaunay((source + destination) / 2).simplices
     corners = np.concatenate([destination, np.ones_like(destination[:, :1])], 1)[triangles].astype(np.float64)
     area, moved = (_signed_area(points[triangles]) for points in (destination, source))
     if np.abs(area[area * moved < 0]).sum() > MAX_FOLDED * np.abs(area).sum():
@@ -100,6 +101,13 @@ def polygon_mask(side: int, *polygons: Landmarks, feather: float = 0.0) -> NDArr
     for polygon in polygons:
         cv2.fillPoly(mask, [np.rint(polygon * 16).astype(np.int32)], 1.0, lineType=cv2.LINE_AA, shift=4)
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), feather), np.float32) if feather else mask
+
+
+def fade_inwards(mask: NDArray[np.float32], feather: float) -> NDArray[np.float32]:
+    """Soften a mask's edge by `feather` pixels without letting it grow."""
+    width = 2 * round(1.5 * feather) + 1
+    core = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
+    return np.asarray(cv2.GaussianBlur(core, (0, 0), feather) * mask, np.float32)
 
 
 def hull(points: Landmarks) -> Landmarks:
