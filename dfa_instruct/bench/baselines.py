@@ -1,0 +1,91 @@
+"""What a score must beat to mean something: constant answers, and the same model without its image or with another's.
+
+An accuracy says little on an unbalanced test split, and ROUGE-L rewards canned text (a sentence that never saw the
+image can outscore a trained model), so these stand beside every result.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from datasets import load_dataset
+from lighteval.models.abstract_model import LightevalModel
+
+from dfa_instruct.bench.metrics import classification, detection, rouge_l
+from dfa_instruct.bench.runner import TASKS, Rows, evaluate, figures_of, load_model, test_rows
+from dfa_instruct.dataset import DATASET_NAME
+
+Figures = dict[str, dict[str, float | None]]
+
+
+def baselines(
+    model: str | Path | LightevalModel,
+    data: Path | None,
+    *,
+    tasks: Sequence[str] = tuple(TASKS),
+    limit: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> dict[str, Figures]:
+    """Measure what stands beside a result; the arguments are those of `run_bench`.
+
+    Returns:
+        Each in the form of `run_bench`'s `tasks`: `majority`, the constant answers that suit the train split best;
+        `image_blind`, the model with every image replaced by one grey picture; `images_swapped`, the model with the
+        images dealt out anew, none in its own place; and `chance`, the accuracy of the swapped run's answers dealt out
+        at random.
+    """
+    rows = test_rows(data, limit)
+    loaded = load_model(model, batch_size)
+    blind = evaluate(loaded, image_blind(rows), tasks)
+    swapped = evaluate(loaded, images_swapped(rows, seed), tasks)
+    constants = majority(data, rows)
+    return {
+        "majority": {task: constants[task] for task in tasks},
+        "image_blind": blind["tasks"],
+        "images_swapped": swapped["tasks"],
+        "chance": {t: {"acc": level} for t in tasks if (level := swapped["details"][t].get("chance")) is not None},
+    }
+
+
+def majority(data: Path | None, rows: Rows) -> Figures:
+    """Score the train split's most frequent label and category, and its best constant description."""
+    columns = ["label", "category", "qa"]
+    train = list(load_dataset(DATASET_NAME, data_dir=data and str(data), split="train", streaming=True, columns=columns))
+    label, category = (Counter(row[column] for row in train).most_common(1)[0][0] for column in ("label", "category"))
+    text = _best_constant([qa["answer"] for row in train for qa in row["qa"] if qa["ability"] == "ad"])
+    references = [next(q["answer"] for q in row["bench"] if q["ability"] == "ad") for row in rows]
+    return {
+        "dfa_bench_dfd": figures_of("dfa_bench_dfd", detection([r["label"] for r in rows], [label] * len(rows))),
+        "dfa_bench_dfc": figures_of("dfa_bench_dfc", classification([r["category"] for r in rows], [category] * len(rows))),
+        "dfa_bench_ad": figures_of("dfa_bench_ad", {"rouge_l": fmean(rouge_l(reference, text) for reference in references)}),
+    }
+
+
+def _best_constant(texts: Sequence[str], candidates: int = 8, against: int = 64) -> str:
+    """Of the most frequent texts, return the one that is most like evenly picked others by ROUGE-L."""
+    frequent = [text for text, _ in Counter(texts).most_common(candidates)]
+    others = [texts[i] for i in np.linspace(0, len(texts) - 1, min(against, len(texts))).astype(int)]
+    return max(frequent, key=lambda text: fmean(rouge_l(other, text) for other in others))
+
+
+def image_blind(rows: Rows) -> Rows:
+    """Replace every image by one grey picture of the first one's size."""
+    size = PIL.Image.open(io.BytesIO(rows[0]["image"]["bytes"])).size
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", size, (128, 128, 128)).save(buffer, format="PNG")
+    return [{**row, "image": {"bytes": buffer.getvalue()}} for row in rows]
+
+
+def images_swapped(rows: Rows, seed: int = 0) -> Rows:
+    """Give every row the image of another one: along one cycle through all rows in a seeded order."""
+    order = np.random.default_rng(seed).permutation(len(rows))
+    images: dict[int, Any] = {int(i): rows[j]["image"] for i, j in zip(order, np.roll(order, 1), strict=True)}
+    return [{**row, "image": images[i]} for i, row in enumerate(rows)]

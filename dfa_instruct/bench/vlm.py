@@ -1,0 +1,122 @@
+"""A vision-language model as lighteval wants it: any folder or Hub id that `AutoModelForImageTextToText` loads.
+
+lighteval's own vision backend does not serve here: it cannot load an adapter folder, keeps answers under the model's
+name whatever its weights, and switches gradients off for the whole process.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lighteval.models.abstract_model import LightevalModel, ModelConfig
+from lighteval.models.model_output import ModelResponse
+from lighteval.tasks.requests import Doc
+from tqdm import tqdm
+
+
+def _refuse_path(name: str) -> None:
+    """Raise FileNotFoundError for a name that cannot be a Hub id, so must have been meant as a folder."""
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise FileNotFoundError(f"{name}: no such model folder") from None
+
+
+class VisionLanguageModel(LightevalModel):
+    """Greedy answers to questions about images, in batches of questions of like length.
+
+    It computes on a GPU where there is one, in bfloat16, else on the CPU in float32.
+
+    Args:
+        model: a folder (an adapter's or a whole model's) or a Hub id.
+        batch_size: questions at a time; by default 64 on a CPU, 16 on a GPU.
+
+    Raises:
+        FileNotFoundError: no such model is there.
+    """
+
+    def __init__(self, model: str | Path, *, batch_size: int | None = None) -> None:
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        name = str(model)
+        if not Path(name).is_dir():
+            _refuse_path(name)
+        gpu = torch.cuda.is_available()
+        try:
+            self.processor = AutoProcessor.from_pretrained(name, padding_side="left")
+            loaded = AutoModelForImageTextToText.from_pretrained(name, dtype=torch.bfloat16 if gpu else torch.float32)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise FileNotFoundError(f"{name}: no vision-language model that Transformers can load: {reason}") from error
+        self.model = loaded.to("cuda" if gpu else "cpu").eval()
+        self.batch_size = batch_size or (16 if gpu else 64)
+        self.config = ModelConfig(model_name=name)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's tokenizer."""
+        return self.processor.tokenizer
+
+    @property
+    def add_special_tokens(self) -> bool:
+        """False: the chat template writes them."""
+        return False
+
+    @property
+    def max_length(self) -> int:
+        """The most tokens of question and answer together."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+    def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
+        """Answer every document; its image is let go once it is answered, for decoded images would fill the memory."""
+        responses: list[ModelResponse] = [ModelResponse() for _ in docs]
+        order = sorted(range(len(docs)), key=lambda i: (docs[i].generation_size, len(docs[i].query)), reverse=True)
+        with tqdm(total=len(docs), desc="DFA-Bench", unit=" answers") as progress:
+            while order:
+                size = docs[order[0]].generation_size
+                batch = [i for i in order[: self.batch_size] if docs[i].generation_size == size]
+                order = order[len(batch) :]
+                texts = self._generate([docs[i] for i in batch], size)
+                for i, text in zip(batch, texts, strict=True):
+                    responses[i] = ModelResponse(input=docs[i].query, text=[text])
+                    docs[i].images = None
+                progress.update(len(batch))
+        return responses
+
+    def _generate(self, docs: list[Doc], max_new_tokens: int | None) -> list[str]:
+        import torch
+
+        conversations = [
+            [
+                {
+                    "role": "user",
+                    "content": [
+                        *({"type": "image", "image": image} for image in doc.images or []),
+                        {"type": "text", "text": doc.query},
+                    ],
+                }
+            ]
+            for doc in docs
+        ]
+        inputs = self.processor.apply_chat_template(
+            conversations,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            padding=True,
+        ).to(self.model.device, dtype=self.model.dtype)
+        with torch.inference_mode():
+            output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+        answers = output[:, inputs["input_ids"].shape[1] :]
+        return [text.strip() for text in self.tokenizer.batch_decode(answers, skip_special_tokens=True)]
+
+    def loglikelihood(self, docs: list[Doc]) -> list[ModelResponse]:
+        """Not part of DFA-Bench, whose tasks all generate."""
+        raise NotImplementedError
+
+    loglikelihood_rolling = loglikelihood
