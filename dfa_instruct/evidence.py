@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from dfa_instruct.records import Artifact, FaceRecord, Landmarks, Pixels
 from dfa_instruct.vocabulary import ARTIFACTS, REGIONS, ArtifactKind, Region
 
-MAX_ARTIFACTS: Final = 4
-MAX_KINDS: Final = 2
+MAX_REGIONS: Final = 4
+MAX_KINDS: Final = 2  # of artifacts named in one region
 
 LANDMARKS_OF: Final[dict[Region, list[int]]] = {
     "forehead": list(range(68, 81)),
@@ -32,15 +32,15 @@ LANDMARKS_OF: Final[dict[Region, list[int]]] = {
 }
 
 PAIR_SCALE: Final[dict[ArtifactKind, tuple[float, float]]] = {
-    "colour": (4.0, 24.0),  # distance in Lab
-    "texture": (0.7, 3.0),  # doublings of the finest detail's energy
-    "sharpness": (0.6, 2.4),  # doublings of the middle detail's energy
-    "geometry": (0.04, 0.25),  # interocular distances
-    "boundary": (2.5, 10.0),  # steps of L per pixel
+    "colour": (3.0, 15.0),  # distance in Lab
+    "texture": (0.6, 2.2),  # doublings of the finest detail's energy
+    "sharpness": (0.5, 1.8),  # doublings of the middle detail's energy
+    "geometry": (0.025, 0.15),  # interocular distances
+    "boundary": (1.3, 3.5),  # steps of L per pixel
 }
 """Artifact → where it begins to be named (strength 0) and where it is as strong as can be (strength 1)."""
 
-POPULATION_SCALE: Final = (2.0, 6.0)
+POPULATION_SCALE: Final = (2.4, 6.0)
 """The same in standard deviations from the population's mean."""
 
 
@@ -117,7 +117,7 @@ def _strength(value: float, scale: tuple[float, float]) -> float:
 
 
 def _rank(strengths: Mapping[Region, Mapping[ArtifactKind, float]]) -> list[Artifact]:
-    """Name the strongest artifact of each region, then second ones where there is room."""
+    """Name the regions with the strongest artifacts: the strongest region first, its artifacts together."""
     artifacts = [
         Artifact(region, kind, round(strength, 3))
         for region in REGIONS
@@ -128,12 +128,13 @@ def _rank(strengths: Mapping[Region, Mapping[ArtifactKind, float]]) -> list[Arti
     named: dict[Region, list[Artifact]] = {}
     for artifact in artifacts:
         named.setdefault(artifact.region, []).append(artifact)
-    first = [of_region[0] for of_region in named.values()][:MAX_ARTIFACTS]
     # A second kind of artifact is worth a word only where it is nearly as strong as the first.
-    second = [a for f in first for a in named[f.region][1:MAX_KINDS] if a.strength > 0.6 * f.strength][
-        : MAX_ARTIFACTS - len(first)
+    return [
+        artifact
+        for of_region in list(named.values())[:MAX_REGIONS]
+        for artifact in of_region[:MAX_KINDS]
+        if artifact.strength > 0.6 * of_region[0].strength
     ]
-    return sorted(first + second, key=lambda a: -a.strength)
 
 
 def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
@@ -143,7 +144,7 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
     the face, and counts as nothing.
 
     Returns:
-        At most `MAX_ARTIFACTS` artifacts, the strongest first; none for an unchanged copy.
+        The artifacts of at most `MAX_REGIONS` regions, the strongest region first; none for an unchanged copy.
 
     Raises:
         ValueError: the two differ in size, or neither has landmarks.
@@ -189,7 +190,7 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
 
     strengths: dict[Region, dict[ArtifactKind, float]] = {}
     for region, mask in masks.items():
-        if mask.sum() < 0.001 * size * size or _rms(difference[mask]) < 1.0 + 2 * noise:
+        if mask.sum() < 0.001 * size * size or _rms(difference[mask]) < 1.0 + noise:
             continue
         values: dict[ArtifactKind, float] = {
             "colour": float(np.linalg.norm(difference[mask].mean(0))),
@@ -202,7 +203,7 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
         seam = border & mask
         # Where a feature has moved, its new edge is no seam.
         if seam.sum() > 0.3 * eye and values["geometry"] < PAIR_SCALE["geometry"][0]:
-            values["boundary"] = float(np.clip(step[seam], 0, None).mean())
+            values["boundary"] = float(np.clip(step[seam] - noise, 0, None).mean())
         strengths[region] = {kind: _strength(value, PAIR_SCALE[kind]) for kind, value in values.items()}
     return _rank(strengths)
 
@@ -251,7 +252,7 @@ class PopulationEvidence:
         its geometry.
 
         Returns:
-            At most `MAX_ARTIFACTS` artifacts, the strongest first.
+            The artifacts of at most `MAX_REGIONS` regions, the strongest region first.
 
         Raises:
             ValueError: the population has fewer than two faces, or another size.

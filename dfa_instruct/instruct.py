@@ -7,6 +7,7 @@ conversation (paper, section III); a test image also gets the three standardised
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import yaml
 
-from dfa_instruct.annotate.measured import REGION_WORDS, by_region, finding
+from dfa_instruct.annotate.measured import by_region, finding
 from dfa_instruct.records import Annotation, Artifact, BenchQuestion, FaceRecord, QuestionAnswer
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, FORGERY_CATEGORIES, REGIONS, Category
 
@@ -38,7 +39,7 @@ SITUATIONS: Final[dict[str, frozenset[str]]] = {
 }
 """What may be known of a face (an entry's `when` in fc.yaml) → the placeholders that it fills."""
 
-COUNTS: Final = ("None", "One", "Two", "Three", "Four")
+COUNTS: Final = ("None", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
 class TemplateError(ValueError):
@@ -149,7 +150,7 @@ def _templates(
     return tuple(templates)
 
 
-def _listing(words: list[str]) -> str:
+def _listing(words: Sequence[str]) -> str:
     """Join words as a sentence does: a, b and c."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
@@ -174,13 +175,12 @@ def situations(face: FaceRecord, artifacts: list[Artifact], rng: np.random.Gener
     found: dict[str, dict[str, str]] = {face.label: known}
 
     for about in ("region", "check"):
-        region = clear[rng.integers(len(clear))]
-        ending = "clear" if face.label == "forged" else "bona_fide"
-        found[f"{about}_{ending}"] = known | {"region": REGION_WORDS[region]}
+        if clear:
+            ending = "clear" if face.label == "forged" else "bona_fide"
+            found[f"{about}_{ending}"] = known | {"region": clear[rng.integers(len(clear))]}
         if groups:
             region = list(groups)[rng.integers(len(groups))]
-            words = {"region": REGION_WORDS[region], "finding": finding(face, groups[region])}
-            found[f"{about}_found"] = known | words
+            found[f"{about}_found"] = known | {"region": region, "finding": finding(face, groups[region])}
 
     others: list[Category] = [category for category in FORGERY_CATEGORIES if category != face.category]
     other = CATEGORIES[others[rng.integers(len(others))]]
@@ -193,13 +193,13 @@ def situations(face: FaceRecord, artifacts: list[Artifact], rng: np.random.Gener
     if groups:
         strongest = next(iter(groups))
         found["evidence"] = known | {
-            "strongest": REGION_WORDS[strongest],
+            "strongest": strongest,
             "finding": finding(face, groups[strongest]),
-            "regions": _listing([REGION_WORDS[region] for region in groups]),
+            "regions": _listing(list(groups)),
             "count": COUNTS[len(groups)],
         }
     for kind in ARTIFACTS:
-        regions = [REGION_WORDS[r] for r, of_region in groups.items() if kind in {a.artifact for a in of_region}]
+        regions = [region for region, of_region in groups.items() if any(a.artifact == kind for a in of_region)]
         if regions:
             found[f"{kind}_found"] = known | {"regions": _listing(regions)}
         else:

@@ -9,9 +9,6 @@ import numpy as np
 from dfa_instruct.records import Annotation, Artifact, FaceRecord
 from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, REGIONS, ArtifactKind, Region
 
-REGION_WORDS: Final[dict[Region, str]] = {region: region for region in REGIONS} | {"mouth": "lips"}
-"""Region → its name inside a sentence."""
-
 KIND_WORDS: Final[dict[ArtifactKind, str]] = {
     "colour": "colour",
     "texture": "texture",
@@ -24,31 +21,32 @@ KIND_WORDS: Final[dict[ArtifactKind, str]] = {
 SENTENCES: Final[dict[ArtifactKind, tuple[str, ...]]] = {
     "colour": (
         "The colour of the {region} does not match the rest of the face.",
-        "The colour of the {region} {degree} differs from the skin around.",
+        "The colour of the {region} looks {degree} unnatural.",
     ),
     "texture": (
-        "The fine texture of the {region} {degree} differs from the rest of the face.",
-        "The texture of the {region} looks unnatural.",
+        "The fine texture of the {region} looks {degree} unnatural.",
+        "The texture of the {region} is too smooth or too rough.",
     ),
     "sharpness": (
-        "The detail of the {region} looks blurred or oversharpened.",
-        "The sharpness of the {region} {degree} differs from the rest of the face.",
+        "The detail of the {region} is blurred or oversharpened.",
+        "The sharpness of the {region} looks {degree} wrong.",
     ),
     "geometry": (
         "The shape of the {region} is {degree} distorted.",
-        "The shape of the {region} does not fit the rest of the face.",
+        "The shape of the {region} does not fit the face.",
     ),
     "boundary": (
-        "An edge is visible along the {region}.",
-        "The blending along the {region} is {degree} visible.",
+        "An edge is visible around the {region}.",
+        "The blending around the {region} is {degree} visible.",
     ),
 }
 """Artifact → the sentences that state it of one region."""
 
 PAIR_SENTENCES: Final[tuple[str, ...]] = (
     "The {first} and the {second} of the {region} do not match the rest of the face.",
-    "Both {first} and {second} of the {region} look unnatural.",
+    "The {first} and the {second} of the {region} look {degree} unnatural.",
 )
+"""The sentences that state two artifacts of one region."""
 
 BONA_FIDE_TEXTS: Final[tuple[str, ...]] = (
     "No artifact is visible. All regions of the face look natural.",
@@ -73,7 +71,7 @@ def finding(face: FaceRecord, artifacts: list[Artifact]) -> str:
     kinds = [artifact.artifact for artifact in artifacts]
     variants = SENTENCES[kinds[0]] if len(kinds) == 1 else PAIR_SENTENCES
     return variants[rng.integers(len(variants))].format(
-        region=REGION_WORDS[region],
+        region=region,
         degree="slightly" if artifacts[0].strength < 0.4 else "clearly",
         first=KIND_WORDS[kinds[0]],
         second=KIND_WORDS[kinds[-1]],

@@ -1,0 +1,186 @@
+import io
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfa_instruct.evidence import MAX_KINDS, MAX_REGIONS, PopulationEvidence, measure, region_masks
+from dfa_instruct.faces import FaceDetector, align
+from dfa_instruct.records import FaceRecord, Pixels
+from dfa_instruct.sample import draw_sample
+from dfa_instruct.techniques import TECHNIQUES
+from dfa_instruct.vocabulary import ARTIFACTS, REGIONS, Region
+
+
+@pytest.fixture(scope="module")
+def portraits() -> list[FaceRecord]:
+    return list(draw_sample(identities=8, pictures=2, size=128, seed=5))
+
+
+def forged(image: Pixels, face: FaceRecord, landmarks: np.ndarray | None = None) -> FaceRecord:
+    return FaceRecord(
+        image=image,
+        label="forged",
+        category="face_editing",
+        identities=face.identities,
+        source="test",
+        source_path="",
+        source_sha256="",
+        landmarks=face.landmarks if landmarks is None else landmarks,
+    )
+
+
+def edited(face: FaceRecord, region: Region, other: np.ndarray) -> FaceRecord:
+    mask = cv2.GaussianBlur(np.float32(region_masks(face.landmarks, 128)[region]), (0, 0), 1)[..., None]
+    return forged(np.rint(mask * other.clip(0, 255) + (1 - mask) * face.image).astype(np.uint8), face)
+
+
+def jpeg(image: Pixels, quality: int) -> Pixels:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
+    return np.array(Image.open(buffer))
+
+
+def test_region_masks_cover_the_face_without_overlap(portraits: list[FaceRecord]) -> None:
+    for face in portraits:
+        masks = region_masks(face.landmarks, 128)
+        assert list(masks) == list(REGIONS)
+        assert all(mask.sum() > 50 for mask in masks.values())
+        assert np.sum(list(masks.values()), axis=0).max() == 1
+        mouth, chin = (np.argwhere(masks[region]).mean(0) for region in ("mouth", "chin"))
+        assert mouth[0] < chin[0]
+
+
+def test_an_unchanged_copy_has_no_artifact(portraits: list[FaceRecord]) -> None:
+    for face in portraits:
+        assert measure(forged(face.image.copy(), face), face) == []
+
+
+@pytest.mark.parametrize("quality", [95, 75, 50])
+def test_compression_names_nothing(portraits: list[FaceRecord], quality: int) -> None:
+    assert [measure(forged(jpeg(face.image, quality), face), face) for face in portraits] == [[]] * len(portraits)
+
+
+def test_noise_names_nothing(portraits: list[FaceRecord]) -> None:
+    rng = np.random.default_rng(0)
+    for face in portraits:
+        noisy = (face.image + rng.normal(0, 3, face.image.shape)).clip(0, 255).astype(np.uint8)
+        assert measure(forged(noisy, face), face) == []
+
+
+def test_a_change_of_the_whole_picture_s_colour_names_nothing(portraits: list[FaceRecord]) -> None:
+    for face in portraits[:4]:
+        lab = cv2.cvtColor(np.float32(face.image) / 255, cv2.COLOR_RGB2LAB) + np.float32([0, 4, -6])
+        tinted = np.rint(255 * cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1)).astype(np.uint8)
+        assert all(artifact.strength < 0.3 for artifact in measure(forged(tinted, face), face))
+
+
+@pytest.mark.parametrize("region", list(REGIONS))
+def test_a_recoloured_region_is_named_first_and_alone(portraits: list[FaceRecord], region: Region) -> None:
+    for face in portraits:
+        lab = cv2.cvtColor(np.float32(face.image) / 255, cv2.COLOR_RGB2LAB) + np.float32([0, 12, 6])
+        artifacts = measure(edited(face, region, 255 * cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)), face)
+        assert [artifact.region for artifact in artifacts] == [region]
+        assert artifacts[0].artifact == "colour"
+
+
+@pytest.mark.parametrize("region", ["eyes", "mouth", "eyebrows", "nose"])
+def test_a_blurred_region_is_named_first(portraits: list[FaceRecord], region: Region) -> None:
+    for face in portraits:
+        artifacts = measure(edited(face, region, cv2.GaussianBlur(face.image, (0, 0), 3)), face)
+        assert {artifact.region for artifact in artifacts} == {region}
+        assert {artifact.artifact for artifact in artifacts} & {"sharpness", "texture"}
+
+
+def test_moved_landmarks_are_geometry(portraits: list[FaceRecord]) -> None:
+    face = portraits[0]
+    driver = next(other for other in portraits if other.identities != face.identities)
+    forgery = TECHNIQUES["thin_plate_reenactment"].forge(face, driver, np.random.default_rng(0))
+    artifacts = measure(forged(forgery.image, face, forgery.landmarks), face)
+    assert artifacts and "geometry" in {artifact.artifact for artifact in artifacts}
+
+
+def test_a_hard_paste_shows_its_border(portraits: list[FaceRecord]) -> None:
+    named = 0
+    for face in portraits:
+        image = face.image.copy()
+        mask = region_masks(face.landmarks, 128)["forehead"]
+        image[mask] = np.clip(image[mask].astype(int) - 40, 0, 255)
+        named += ("forehead", "boundary") in {(a.region, a.artifact) for a in measure(forged(image, face), face)}
+    assert named >= len(portraits) // 2
+
+
+@pytest.mark.parametrize("name, region", [("lips", "mouth"), ("eyes", "eyes"), ("skin", "cheeks")])
+def test_an_editing_technique_is_found_where_it_edits(portraits: list[FaceRecord], name: str, region: Region) -> None:
+    hits = 0
+    for number, face in enumerate(portraits):
+        forgery = TECHNIQUES[name].forge(face, None, np.random.default_rng(number))
+        artifacts = measure(forged(forgery.image, face, forgery.landmarks), face)
+        hits += region in {artifact.region for artifact in artifacts}
+    assert hits >= 0.8 * len(portraits)
+
+
+def test_artifacts_are_few_ranked_and_in_range(portraits: list[FaceRecord]) -> None:
+    for face, other in zip(portraits, portraits[3:], strict=False):
+        artifacts = measure(forged(other.image, face), face)
+        regions = [artifact.region for artifact in artifacts]
+        assert len(set(regions)) <= MAX_REGIONS and max(map(regions.count, regions), default=0) <= MAX_KINDS
+        assert all(0 < artifact.strength <= 1 and artifact.artifact in ARTIFACTS for artifact in artifacts)
+        assert artifacts[0].strength == max(artifact.strength for artifact in artifacts)
+
+
+def test_a_pair_that_cannot_be_compared_is_refused(portraits: list[FaceRecord]) -> None:
+    face = portraits[0]
+    with pytest.raises(ValueError, match="size"):
+        measure(forged(face.image[:64, :64].copy(), face), face)
+    bare = FaceRecord(face.image, "bona_fide", "bona_fide", face.identities, "test", "", "")
+    with pytest.raises(ValueError, match="landmarks"):
+        measure(FaceRecord(face.image[::-1].copy(), "forged", "face_editing", ("a",), "test", "", ""), bare)
+
+
+def test_the_population_is_learnt_face_by_face() -> None:
+    faces = list(draw_sample(identities=6, pictures=1, size=128, seed=1))
+    population = PopulationEvidence.fit(faces)
+    landmarks = np.stack([face.landmarks for face in faces]).reshape(6, -1)
+    np.testing.assert_allclose(population.mean[-162:], landmarks.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(population.squares[-162:] / 6, landmarks.var(0), rtol=1e-3, atol=1e-3)
+
+
+def test_a_blurred_face_stands_outside_the_population(portraits: list[FaceRecord]) -> None:
+    population = PopulationEvidence.fit(draw_sample(identities=24, pictures=1, size=128, seed=9))
+    natural = [len(population.measure(face)) for face in portraits]
+    blurred = [population.measure(forged(cv2.GaussianBlur(f.image, (0, 0), 3), f)) for f in portraits]
+    assert np.mean([len(artifacts) for artifacts in blurred]) > 2 * np.mean(natural)
+    assert {artifact.artifact for artifacts in blurred for artifact in artifacts} & {"texture", "sharpness"}
+    # a generator's face in which no face was found
+    bare = FaceRecord(
+        np.full((128, 128, 3), 128, np.uint8), "forged", "entire_face_synthesis", ("invented",), "test", "", ""
+    )
+    assert "geometry" not in {artifact.artifact for artifact in population.measure(bare)}
+    assert population.measure(bare)
+
+
+def test_an_unfitted_population_says_so(portraits: list[FaceRecord]) -> None:
+    with pytest.raises(ValueError, match="fewer than two"):
+        PopulationEvidence().measure(portraits[0])
+
+
+def test_photographs_compressed_again_name_nothing() -> None:
+    folder = os.environ.get("DFA_TEST_PHOTOS")
+    if not folder or not os.environ.get("DFA_FACE_LANDMARKER"):
+        pytest.skip("DFA_TEST_PHOTOS or DFA_FACE_LANDMARKER is not set")
+    named = count = 0
+    with FaceDetector() as detector:
+        for path in sorted(Path(folder).glob("*.jpg"))[:15]:
+            image = np.array(Image.open(path).convert("RGB"))
+            found = detector.detect(image)
+            if len(found) == 1:
+                square, landmarks = align(image, found[0], 128)
+                face = FaceRecord(square, "bona_fide", "bona_fide", ("a",), "test", "", "", landmarks=landmarks)
+                named += bool(measure(forged(jpeg(square, 75), face), face))
+                count += 1
+    assert count >= 5
+    assert named <= 0.1 * count

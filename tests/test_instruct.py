@@ -1,0 +1,191 @@
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from dfa_instruct.annotate.measured import annotate
+from dfa_instruct.instruct import (
+    SITUATIONS,
+    TemplateError,
+    bench_questions,
+    libraries,
+    load_libraries,
+    questions_and_answers,
+    situations,
+)
+from dfa_instruct.records import Artifact, FaceRecord, QuestionAnswer
+from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS
+
+CATEGORY_NAMES = set(CATEGORIES.values())
+
+
+def made_up_faces(count: int) -> list[tuple[FaceRecord, list[Artifact]]]:
+    """Faces of all categories with evidence of all sorts, none included."""
+    rng = np.random.default_rng(0)
+    faces = []
+    for number in range(count):
+        category = list(CATEGORIES)[number % len(CATEGORIES)]
+        label = "bona_fide" if category == "bona_fide" else "forged"
+        image = rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)
+        face = FaceRecord(image, label, category, (f"person {number}",), "test", "", "")
+        regions = rng.permutation(list(REGIONS))[: rng.integers(5)]
+        kinds = [rng.permutation(list(ARTIFACTS))[: rng.integers(1, 3)] for _ in regions]
+        found = [Artifact(str(r), str(k), 0.5) for r, of in zip(regions, kinds, strict=True) for k in of]
+        faces.append((face, found if label == "forged" else []))
+    return faces
+
+
+def asked(face: FaceRecord, artifacts: list[Artifact], seed: int = 0) -> list[QuestionAnswer]:
+    return questions_and_answers(face, artifacts, annotate(face, artifacts), seed)
+
+
+def test_each_ability_has_at_least_twenty_phrasings() -> None:
+    library = libraries()
+    for templates in (library.df_d, library.df_c, library.ad):
+        assert len({template.questions for template in templates}) >= 20
+    assert len({question for template in library.fc for question in template.questions}) >= 20
+    polarities = [template.when for template in library.df_d]
+    assert 0.15 < polarities.count("bona_fide") / len(polarities) < 0.35
+
+
+def test_every_image_gets_its_seven_questions_in_order() -> None:
+    for face, artifacts in made_up_faces(200):
+        rows = asked(face, artifacts)
+        assert [row.ability for row in rows] == ["df_d", "df_c", "ad", "fc", "fc", "fc", "fc"]
+        assert len({row.question for row in rows}) == 7
+        for row in rows:
+            assert row.question.strip() and row.answer.strip() and row.template
+            assert not set("{}") & set(row.question + row.answer)
+        assert all(len(row.answer.split()) <= 32 for row in rows if row.ability == "fc")
+
+
+def test_a_seed_repeats_and_another_differs() -> None:
+    faces = made_up_faces(20)
+    assert [asked(*face) for face in faces] == [asked(*face) for face in faces]
+    assert [asked(*face) for face in faces] != [asked(*face, seed=1) for face in faces]
+    face, _ = faces[0]
+    annotation = annotate(face, [])
+    assert bench_questions(face, annotation, 3) == bench_questions(face, annotation, 3)
+
+
+def test_yes_means_what_the_question_asks_for() -> None:
+    polarity = {template.id: template.when for template in libraries().df_d}
+    seen = set()
+    for face, artifacts in made_up_faces(150):
+        row = asked(face, artifacts)[0]
+        seen.add((polarity[row.template], face.label))
+        stated = "this face is bona fide." if face.label == "bona_fide" else "this face is forged."
+        assert row.answer == f"{'Yes' if polarity[row.template] == face.label else 'No'}, {stated}"
+    assert len(seen) == 4
+
+
+def test_options_are_lettered_as_in_the_benchmark() -> None:
+    with_options = 0
+    for face, artifacts in made_up_faces(150):
+        lines = asked(face, artifacts)[1].question.split("\n")[1:]
+        if lines:
+            with_options += 1
+            assert [line[:3] for line in lines] == ["A. ", "B. ", "C. ", "D. ", "E. "]
+            assert {line[3:] for line in lines} == CATEGORY_NAMES
+    assert with_options > 5
+
+
+def test_every_template_is_drawn_and_renders() -> None:
+    faces = made_up_faces(1500)
+    drawn = {row.template for face, artifacts in faces for row in asked(face, artifacts)}
+    library = libraries()
+    wanted = {template.id for templates in (library.df_d, library.df_c, library.ad) for template in templates}
+    wanted |= {f"{t.id}.{number}" for t in library.fc for number in range(1, len(t.questions) + 1)}
+    assert drawn == wanted
+
+
+def test_situations_fill_what_they_promise() -> None:
+    rng = np.random.default_rng(0)
+    met = set()
+    for face, artifacts in made_up_faces(200):
+        for situation, words in situations(face, artifacts, rng).items():
+            assert SITUATIONS[situation] <= set(words)
+            met.add(situation)
+    assert met == set(SITUATIONS)
+
+
+def test_conversations_say_only_what_was_measured() -> None:
+    checked = 0
+    for face, artifacts in made_up_faces(300):
+        named = {artifact.region for artifact in artifacts}
+        for row in asked(face, artifacts):
+            if row.template.startswith(("fc.region_clear", "fc.check_clear")):
+                assert not [region for region in named if region in row.question]
+                checked += 1
+            if row.template.startswith(("fc.region_found", "fc.check_found")):
+                assert [region for region in named if region in row.question and region in row.answer]
+                checked += 1
+            if row.template.startswith("fc.strongest.") and artifacts:
+                assert artifacts[0].region in row.answer
+            for kind in ARTIFACTS:
+                if row.template.startswith(f"fc.{kind}_found"):
+                    assert all(a.region in row.answer for a in artifacts if a.artifact == kind)
+                if row.template.startswith(f"fc.{kind}_clear"):
+                    assert kind not in {artifact.artifact for artifact in artifacts}
+    assert checked > 50
+
+
+def test_the_benchmark_asks_in_the_standardised_forms() -> None:
+    orders = set()
+    for face, artifacts in made_up_faces(50):
+        annotation = annotate(face, artifacts)
+        detection, classification, description = bench_questions(face, annotation, 0)
+        assert (detection.ability, detection.options) == ("df_d", ("Yes", "No"))
+        assert detection.answer == ("Yes" if face.label == "forged" else "No")
+        assert "yes or no" in detection.question.lower()
+        assert set(classification.options) == CATEGORY_NAMES
+        assert classification.answer == CATEGORIES[face.category]
+        lettered = [f"{letter}. {name}" for letter, name in zip("ABCDE", classification.options, strict=True)]
+        assert classification.question.split("\n")[1:] == lettered
+        assert (description.answer, description.options) == (annotation.ad, ())
+        orders.add(classification.options)
+    assert len(orders) > 20
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with as_file(files("dfa_instruct") / "templates") as source:
+        return Path(shutil.copytree(source, tmp_path / "templates"))
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("ad", [{"id": "ad.1", "question": ""}], r"ad\.yaml, ad\.1, question: expected text"),
+        ("ad", [{"id": "ad.1", "question": "What is {this}?"}], r"ad\.yaml, ad\.1, question: nothing fills this"),
+        ("ad", [{"id": "ad.1", "text": "Where?"}], r"ad\.yaml, ad\.1: expected the keys id, question, found id, text"),
+        ("ad", [{"id": "ad.1", "question": "Where?"}] * 2, r"ad\.yaml, ad\.1: this id is there twice"),
+        ("ad", [], r"ad\.yaml: expected a list"),
+        (
+            "df_d",
+            [{"id": "d", "polarity": "fake", "question": "Is it?"}],
+            r"df_d\.yaml, d, polarity: 'fake' is none of",
+        ),
+        ("df_c", [{"id": "c", "question": "{options"}], r"df_c\.yaml, c, question: .*\{options"),
+        ("fc", [{"id": "f", "when": "rain", "questions": ["?"], "answers": ["!"]}], r"fc\.yaml, f, when: 'rain'"),
+        ("fc", [{"id": "f", "when": "forged", "questions": "Why?", "answers": ["!"]}], r"fc\.yaml, f, questions: exp"),
+        ("bench", {"df_d": []}, r"bench\.yaml: expected the keys df_d, df_c and ad"),
+    ],
+)
+def test_a_wrong_library_is_named_with_its_key(folder: Path, name: str, content: object, message: str) -> None:
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(TemplateError, match=message):
+        load_libraries(folder)
+
+
+def test_a_missing_or_broken_library_is_named(folder: Path) -> None:
+    (folder / "ad.yaml").write_text("- {id: [")
+    with pytest.raises(TemplateError, match=r"ad\.yaml: cannot be read as YAML") as error:
+        load_libraries(folder)
+    assert "\n" not in str(error.value)
+    (folder / "ad.yaml").unlink()
+    with pytest.raises(TemplateError, match=r"ad\.yaml: cannot be read"):
+        load_libraries(folder)
