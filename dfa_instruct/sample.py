@@ -120,7 +120,7 @@ def _person(rng: np.random.Generator) -> Person:
         age=age,
         skin=skin,
         lips=skin * _tint(0.86, 0.58, 0.58) * (1 - rouge) + _linear(176, 46, 62) * rouge,
-        hair=hair * (1 - grey) + _linear(172, 170, 168) * grey,
+        hair=hair * (1 - grey) + _linear(148, 146, 144) * grey,
         iris=iris,
         style=style,
         beard=beard,
@@ -189,7 +189,7 @@ def _shape(person: Person, shot: Shot) -> Floats:
 def _turn(points: Floats, shot: Shot) -> Floats:
     """By how much the head's turning shifts points of the frontal frame, shape (..., 2)."""
     x, y = points[..., 0], points[..., 1]
-    depth = 0.27 * np.clip(1 - (x / 0.3) ** 2 - (np.abs(y - 0.48) / 0.52) ** 2.5, -0.15, 1)
+    depth = 0.27 * np.clip(1 - (x / 0.3) ** 2 - ((y - 0.48) / 0.52) ** 2, -0.15, 1)
     depth += 0.075 * np.exp(-((x / 0.05) ** 2) - ((y - 0.585) / 0.07) ** 2)
     neck = np.clip(y - 0.86, 0, None)  # the trunk stays upright where the head leans
     dx = (np.cos(shot.yaw) - 1) * x + np.sin(shot.yaw) * depth + np.tan(shot.roll) * neck
@@ -370,9 +370,8 @@ def _light(height: Floats, shot: Shot, pixels: int) -> tuple[Floats, Floats]:
     wrap = _tint(0.38, 0.27, 0.21)  # red light goes deepest into skin, so it reaches furthest around the turn
     lit = np.clip((facing + wrap) / (1 + wrap), 0, None) * (shot.key * shadow)
     lit += shot.fill * ((0.8 - 0.25 * gy * upright) * hollow)
-    full = cv2.resize(cv2.merge([*lit, mirrored * shadow]), (pixels, pixels))
-    red, green, blue, mirrored = cv2.split(full)
-    return np.stack([red, green, blue]), mirrored
+    planes = np.stack([cv2.resize(plane, (pixels, pixels)) for plane in (*lit, mirrored * shadow)])
+    return planes[:3], planes[3]
 
 
 def _skin(person: Person, points: Floats, rng: np.random.Generator, pixels: int) -> Floats:
@@ -393,20 +392,20 @@ def _strands(person: Person, rng: np.random.Generator, pixels: int) -> Floats:
     """Hair's brightness, about 0.2 to 1.9: combed away from the crown, down the sides, or curled."""
     x, y = _grid(pixels)
     waves = _noise(rng, pixels, 10)
-    if person.style == "curly":
-        across, along, contrast = 11 * _noise(rng, pixels, 14, 30, 44), 12 * y, 0.18
-    elif person.style == "long":
+    contrast = np.float32(0.18 if person.style == "curly" else 0.25)
+    across, along = 11 * _noise(rng, pixels, 14, 30, 44), 12 * y
+    if person.style == "long":
         arch = np.hypot(1.1 * (x - person.parting), np.minimum(y - 0.5, 0), dtype=np.float32)
-        other_side = np.float32(90) * (x > person.parting)
-        across, along, contrast = 240 * arch + 1.5 * waves + other_side, 7 * (y + 0.6 * np.abs(x)), 0.25
-    else:
+        across = 240 * arch + 1.5 * waves + 90 * (x > person.parting).astype(np.float32)
+        along = 7 * (y + 0.6 * np.abs(x))
+    elif person.style != "curly":
         angle = np.arctan2(x - person.parting, 0.22 + np.abs(y - 0.1), dtype=np.float32)
-        radius = np.hypot(x - person.parting, y - 0.1, dtype=np.float32)
-        across, along, contrast = 170 * angle + 5 * waves, 12 * radius, 0.25
+        across = 170 * angle + 5 * waves
+        along = 12 * np.hypot(x - person.parting, y - 0.1, dtype=np.float32)
     table = rng.standard_normal((64, 512), np.float32)
     table += 4.5 * cv2.GaussianBlur(table, (0, 0), 2)
     at = (np.asarray(across + 256, np.float32), np.asarray(along + 20 + 0 * across, np.float32))
-    strands = 1 + np.float32(contrast) * cv2.remap(table, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    strands = 1 + contrast * cv2.remap(table, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     if person.style == "long":
         strands *= 1 - 0.6 * _bump(x, y, _at(person.parting, 0.1), 0.007, 0.2)
     return np.clip(strands, 0.2, 1.9)

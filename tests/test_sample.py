@@ -62,7 +62,8 @@ def test_size_changes_the_resolution_only(size: int) -> None:
 
 
 def test_eyes_are_drawn_at_their_landmarks(portraits: list[FaceRecord]) -> None:
-    eyes, cheeks = [], []
+    eyes: list[float] = []
+    cheeks: list[float] = []
     for face in portraits:
         assert face.landmarks is not None
         grey = face.image.mean(2)
