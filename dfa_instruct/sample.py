@@ -397,7 +397,7 @@ def _strands(person: Person, rng: np.random.Generator, pixels: int) -> Floats:
     if person.style == "long":
         arch = np.hypot(1.1 * (x - person.parting), np.minimum(y - 0.5, 0), dtype=np.float32)
         across = 240 * arch + 1.5 * waves + 90 * (x > person.parting).astype(np.float32)
-        along = 7 * (y + 0.6 * np.abs(x))
+        along = (7 * y + 4.2 * np.abs(x)).astype(np.float32)
     elif person.style != "curly":
         angle = np.arctan2(x - person.parting, 0.22 + np.abs(y - 0.1), dtype=np.float32)
         across = 170 * angle + 5 * waves
