@@ -281,6 +281,6 @@ def test_photographs() -> None:
             forgeries += 1
             difference = changed(target, forgery)
             assert (difference > 12).sum() >= 10, (name, target.source_path)
-            assert difference[:2].max() <= 2, "the upper border moved"
+            assert difference[:2].mean() <= 1, "the upper border moved"
         assert forgeries >= 0.4 * len(photos), (name, reasons)
         assert "the face is turned too far aside" in reasons

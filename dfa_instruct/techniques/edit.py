@@ -29,11 +29,13 @@ from dfa_instruct.vocabulary import Category
 
 LIP_COLOURS = {"red": (40, 52, 28), "plum": (28, 34, -4), "coral": (58, 44, 34), "brown": (36, 24, 20)}
 """Colours in L*a*b*."""
+LEAST_SHIFT = 18
+"""Distance in L*a*b* from the lips as they are, less than half of the distance between the farthest two colours."""
 SKIN_TONES = {
     "tanned": (0.88, 1.15, 1.3),
     "pale": (1.12, 0.7, 0.7),
-    "flushed": (0.98, 1.8, 1.15),
-    "sallow": (1.0, 0.6, 1.35),
+    "flushed": (0.93, 1.7, 1.15),
+    "sallow": (0.92, 0.6, 1.3),
 }
 """Factors in L*a*b*, so that dark and light skin change alike."""
 IRIS_COLOURS = {"blue": (48, -4, -34), "green": (48, -26, 22), "amber": (50, 18, 44), "violet": (42, 26, -36)}
@@ -50,7 +52,7 @@ class Lips:
         """Edit `target`; see `Technique`."""
         image, points = usable(target)
         side = len(image)
-        colour, fullness = str(rng.choice(list(LIP_COLOURS))), round(float(rng.uniform(1.15, 1.35)), 3)
+        fullness = round(float(rng.uniform(1.15, 1.35)), 3)
         centre, radius = points[OUTER_LIPS].mean(0), np.ptp(points[OUTER_LIPS], axis=0) / 2
         image = magnify(image, centre, (1.5 * radius[0], 2.2 * radius[1] + 0.02 * side), (1.0, fullness))
         points = points.copy()
@@ -58,8 +60,11 @@ class Lips:
         outer = polygon_mask(side, points[OUTER_LIPS], feather=0.008 * side)
         mask = outer * (1 - polygon_mask(side, points[INNER_LIPS], feather=0.004 * side))
         lab = to_lab(image)
-        wanted = np.array(LIP_COLOURS[colour], np.float32)
         inside = mask > 0.5
+        now = np.median(lab[inside], axis=0)
+        # a colour that the lips have already would be no edit
+        colour = str(rng.choice([c for c, lab_c in LIP_COLOURS.items() if np.linalg.norm(now - lab_c) > LEAST_SHIFT]))
+        wanted = np.array(LIP_COLOURS[colour], np.float32)
         # lightness keeps its relief; chroma keeps a little of its own
         lab[..., 0] += 0.6 * (wanted[0] - lab[inside][:, 0].mean())
         lab[..., 1:] = 0.25 * lab[..., 1:] + 0.75 * wanted[1:]
@@ -78,9 +83,7 @@ class Skin:
         side = len(image)
         tone, smoothing = str(rng.choice(list(SKIN_TONES))), round(float(rng.uniform(0.6, 0.9)), 3)
         mask = skin_mask(image, points)
-        smooth = image
-        for _ in range(2):
-            smooth = np.asarray(cv2.bilateralFilter(smooth, 0, 30, 0.016 * side), np.uint8)
+        smooth = np.asarray(cv2.bilateralFilter(image, 0, 45, 0.018 * side), np.uint8)
         lab = to_lab(blend(smooth, image, np.full(mask.shape, smoothing, np.float32)))
         lab *= np.array(SKIN_TONES[tone], np.float32)
         return Forgery(blend(to_rgb(lab), image, mask), points, {"tone": tone, "smoothing": smoothing})
@@ -101,13 +104,11 @@ class Eyes:
             centre, width = points[eye].mean(0), float(np.linalg.norm(points[eye][3] - points[eye][0]))
             image = magnify(image, centre, (width, width), (growth, growth))
             points[eye] = centre + growth * (points[eye] - centre)
-        for eye in (RIGHT_EYE, LEFT_EYE):
-            mask = iris_mask(image, points[eye])
-            lab = to_lab(image)
-            wanted = np.array(IRIS_COLOURS[colour], np.float32)
-            lab[..., 0] = 0.5 * lab[..., 0] + 0.5 * wanted[0]
-            lab[..., 1:] = 0.2 * lab[..., 1:] + 0.8 * wanted[1:]
-            image = blend(to_rgb(lab), image, mask)
+        mask = iris_mask(image, points[RIGHT_EYE]) + iris_mask(image, points[LEFT_EYE])
+        lab, wanted = to_lab(image), np.array(IRIS_COLOURS[colour], np.float32)
+        lab[..., 0] = 0.5 * lab[..., 0] + 0.5 * wanted[0]
+        lab[..., 1:] = 0.2 * lab[..., 1:] + 0.8 * wanted[1:]
+        image = blend(to_rgb(lab), image, mask)
         return Forgery(image, points, {"colour": colour, "growth": growth})
 
 

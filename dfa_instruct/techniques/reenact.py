@@ -29,9 +29,9 @@ from dfa_instruct.techniques.warp import (
 )
 from dfa_instruct.vocabulary import Category
 
-LEAST_MOVE, MOST_MOVE = 0.035, 0.065
+LEAST_MOVE, MOST_MOVE = 0.03, 0.06
 """How far, as a share of the square's side, the landmark that moves most must and may move."""
-MOST_EXAGGERATION = 4.0
+MOST_EXAGGERATION = 3.0
 """How many times a small difference may be enlarged to be seen."""
 
 
@@ -117,8 +117,9 @@ def expression_change(
     now, wanted = Expression.of(target), Expression.of(driver)
     strength = float(rng.uniform(0.9, 1.2))
     difference = {key: value - asdict(now)[key] for key, value in asdict(wanted).items()}
-    # most of what brows differ by is the person, not the expression
-    difference["brow_height"] *= 0.6
+    # much of what brows and lids differ by is the person, not the expression
+    difference["brow_height"] *= 0.4
+    difference["eye_opening"] *= 0.7
 
     def moved(factor: float) -> tuple[Landmarks, dict[str, float]]:
         change = {key: factor * value for key, value in difference.items()}
@@ -148,7 +149,7 @@ def open_mouth(image: Pixels, before: Landmarks, after: Landmarks) -> Pixels:
     """Darken what lies between lips that were parted: behind closed lips a picture holds no teeth to show."""
     side = len(image)
     was, now = (float((p[65:68, 1] - p[61:64, 1]).mean()) for p in (before, after))
-    if now < 0.012 * side or was > 0.7 * now:
+    if now < 0.012 * side or was > 0.4 * now:
         return image
     mask = polygon_mask(side, after[INNER_LIPS], feather=0.005 * side)
     lips = image[polygon_mask(side, after[OUTER_LIPS]) > 0.5].mean(0)
@@ -156,7 +157,7 @@ def open_mouth(image: Pixels, before: Landmarks, after: Landmarks) -> Pixels:
     top, bottom = after[INNER_LIPS, 1].min(), after[INNER_LIPS, 1].max()
     depth = 0.22 + 0.28 * ((np.arange(side) - top) / (bottom - top)).clip(0, 1)
     inside = np.broadcast_to(depth[:, None, None] * lips, image.shape)
-    return blend(inside, image, min(1.0, 1.2 * (1 - max(was, 0) / now)) * mask)
+    return blend(inside, image, mask)
 
 
 def thin_plate(image: Pixels, source: Landmarks, destination: Landmarks) -> Pixels:
