@@ -98,5 +98,5 @@ def transfer_colour(image: Pixels, reference: Pixels, where: NDArray[np.bool_]) 
     """Give `image` the mean and deviation that `reference` has in L*a*b* inside `where`."""
     lab, wanted = (to_lab(i) for i in (image, reference))
     spread = wanted[where].std(0) / (lab[where].std(0) + 1e-3)
-    lab = (lab - lab[where].mean(0)) * spread.clip(0.6, 1.6) + wanted[where].mean(0)
+    lab = (lab - lab[where].mean(0)) * spread.clip(0.6, 1.2) + wanted[where].mean(0)
     return np.rint(to_rgb(lab)).astype(np.uint8)
