@@ -36,12 +36,12 @@ PAIR_SCALE: Final[dict[ArtifactKind, tuple[float, float]]] = {
     "texture": (0.6, 2.2),  # doublings of the finest detail's energy
     "sharpness": (0.5, 1.8),  # doublings of the middle detail's energy
     "geometry": (0.025, 0.15),  # interocular distances
-    "boundary": (1.3, 3.5),  # steps of L per pixel
+    "boundary": (1.2, 4.0),  # steps of L per pixel
 }
 """Artifact → where it begins to be named (strength 0) and where it is as strong as can be (strength 1)."""
 
 POPULATION_SCALE: Final = (2.4, 6.0)
-"""The same in standard deviations from the population's mean."""
+"""The same for a face without its bona fide, in standard deviations from the population's mean."""
 
 
 def interocular(landmarks: Landmarks) -> float:
@@ -128,10 +128,11 @@ def _rank(strengths: Mapping[Region, Mapping[ArtifactKind, float]]) -> list[Arti
     named: dict[Region, list[Artifact]] = {}
     for artifact in artifacts:
         named.setdefault(artifact.region, []).append(artifact)
-    # A second kind of artifact is worth a word only where it is nearly as strong as the first.
+    # What is faint beside the strongest region is not worth a word, nor a second artifact beside a region's first.
     return [
         artifact
         for of_region in list(named.values())[:MAX_REGIONS]
+        if of_region[0].strength > 0.25 * artifacts[0].strength
         for artifact in of_region[:MAX_KINDS]
         if artifact.strength > 0.6 * of_region[0].strength
     ]
@@ -180,13 +181,17 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
     magnitude = np.linalg.norm(cv2.GaussianBlur(difference, (0, 0), 1.0), axis=-1)
     changed = (magnitude > 3 + 2 * noise).astype(np.uint8)
     border = cv2.morphologyEx(changed, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-    # An edge that stood within a pixel of here before is no new one.
-    step = _gradient(after[..., 0]) - cv2.dilate(_gradient(before[..., 0]), np.ones((3, 3), np.uint8))
+    # The steepest edge within a pixel or two: one that stood there before is no new one.
+    steepest = [cv2.dilate(_gradient(lab[..., 0]), np.ones((3, 3), np.uint8)) for lab in (before, after)]
+    step = np.clip(steepest[1] - steepest[0] - noise, 0, None)
 
     moved = np.zeros(len(landmarks), np.float32)
     if forgery.landmarks is not None and bona_fide.landmarks is not None:
         shift = forgery.landmarks - bona_fide.landmarks
         moved = np.linalg.norm(shift - np.median(shift, axis=0), axis=1) / eye
+    geometry = {region: float(moved[points].mean()) for region, points in LANDMARKS_OF.items()}
+    # Where features have moved, they bring edges along that are no seams.
+    still = max(geometry.values()) < PAIR_SCALE["geometry"][0]
 
     strengths: dict[Region, dict[ArtifactKind, float]] = {}
     for region, mask in masks.items():
@@ -194,18 +199,46 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
             continue
         values: dict[ArtifactKind, float] = {
             "colour": float(np.linalg.norm(difference[mask].mean(0))),
-            "geometry": float(moved[LANDMARKS_OF[region]].mean()),
+            "geometry": geometry[region],
         }
         for kind in bands_before:
             # Half a unit of L is what 8 bits and a camera's noise leave of an empty band.
             energy = [_rms(bands[kind][mask]) + 0.5 for bands in (bands_before, bands_after)]
             values[kind] = float(abs(np.log2(energy[1] / energy[0])))
-        seam = border & mask
-        # Where a feature has moved, its new edge is no seam.
-        if seam.sum() > 0.3 * eye and values["geometry"] < PAIR_SCALE["geometry"][0]:
-            values["boundary"] = float(np.clip(step[seam] - noise, 0, None).mean())
+        seam, inside = mask & border, mask & (changed > 0) & ~border
+        if still and seam.sum() > 0.3 * eye and inside.any():
+            # A new texture has edges everywhere; a seam stands out from what it surrounds.
+            values["boundary"] = float(np.median(step[seam]) - np.median(step[inside]))
         strengths[region] = {kind: _strength(value, PAIR_SCALE[kind]) for kind, value in values.items()}
     return _rank(strengths)
+
+
+_COLUMNS: Final[tuple[ArtifactKind, ...]] = ("texture", "sharpness", "colour", "colour", "colour", "colour")
+"""The artifact that each number of `_features` about a region speaks of."""
+
+
+def _features(image: Pixels, landmarks: Landmarks) -> NDArray[np.float64]:
+    """Describe a face by numbers: `_COLUMNS` for each region (NaN where it is out of the picture), then the landmarks.
+
+    Colour is the region's Lab against the whole face's, and the distance of its left half from its right one.
+    """
+    size = image.shape[0]
+    masks = region_masks(landmarks, size)
+    lab = _lab(image)
+    bands = _bands(lab[..., 0])
+    face = np.any(list(masks.values()), axis=0)
+    middle = np.median(lab[face], axis=0) if face.any() else np.zeros(3)
+    right = np.arange(size)[None, :] < landmarks[27:31, 0].mean()
+    rows = []
+    for mask in masks.values():
+        halves = [mask & right, mask & ~right]
+        if min(half.sum() for half in halves) < 0.0003 * size * size:
+            rows.append([np.nan] * len(_COLUMNS))
+            continue
+        energy = [np.log2(_rms(band[mask]) + 0.5) for band in bands.values()]
+        asymmetry = float(np.linalg.norm(lab[halves[0]].mean(0) - lab[halves[1]].mean(0)))
+        rows.append([*energy, *(lab[mask].mean(0) - middle), asymmetry])
+    return np.concatenate([np.ravel(rows), landmarks.ravel()]).astype(np.float64)
 
 
 class PopulationEvidence:
@@ -278,30 +311,3 @@ class PopulationEvidence:
     def _check(self, face: FaceRecord) -> None:
         if face.image.shape[0] != self.size:
             raise ValueError(f"{face.face_id}: its side is {face.image.shape[0]} px, the population's {self.size} px")
-
-
-_COLUMNS: Final[tuple[ArtifactKind, ...]] = ("texture", "sharpness", "colour", "colour", "colour", "colour")
-
-
-def _features(image: Pixels, landmarks: Landmarks) -> NDArray[np.float64]:
-    """Describe a face by numbers: `_COLUMNS` for each region (NaN where it is out of the picture), then the landmarks.
-
-    Colour is the region's Lab against the whole face's, and the distance of its left half from its right one.
-    """
-    size = image.shape[0]
-    masks = region_masks(landmarks, size)
-    lab = _lab(image)
-    bands = _bands(lab[..., 0])
-    face = np.any(list(masks.values()), axis=0)
-    middle = np.median(lab[face], axis=0) if face.any() else np.zeros(3)
-    right = np.arange(size)[None, :] < landmarks[27:31, 0].mean()
-    rows = []
-    for mask in masks.values():
-        halves = [mask & right, mask & ~right]
-        if min(half.sum() for half in halves) < 0.0003 * size * size:
-            rows.append([np.nan] * len(_COLUMNS))
-            continue
-        energy = [np.log2(_rms(band[mask]) + 0.5) for band in bands.values()]
-        asymmetry = float(np.linalg.norm(lab[halves[0]].mean(0) - lab[halves[1]].mean(0)))
-        rows.append([*energy, *(lab[mask].mean(0) - middle), asymmetry])
-    return np.concatenate([np.ravel(rows), landmarks.ravel()]).astype(np.float64)
