@@ -91,6 +91,7 @@ class _Verdict(SampleLevelComputation):
         self.column, self.read, self.names = column, read, names
 
     def compute(self, doc: Doc, model_response: ModelResponse, **kwargs: Any) -> dict[str, Any]:
+        assert doc.specific is not None
         return dict.fromkeys(self.names, (doc.specific[self.column], self.read(doc, model_response)))
 
 
@@ -105,10 +106,10 @@ def _of_pairs(
     # Figures that come as one dictionary also spare lighteval's bootstrap, which would start a pool of processes.
     return CorpusLevelMetricGrouping(
         metric_name=names,
-        higher_is_better={name: name.endswith("acc") for name in names},
+        higher_is_better={name: name.endswith("acc") for name in names},  # type: ignore[misc]
         category=SamplingMethod.GENERATIVE,
         sample_level_fn=_Verdict(column, read, names),
-        corpus_level_fn=lambda pairs: figures(*zip(*pairs, strict=True)),
+        corpus_level_fn=dict.fromkeys(names, lambda pairs: figures(*zip(*pairs, strict=True))),
     )
 
 

@@ -21,7 +21,9 @@ _PREDICATE = (
     r"(?:\w+'s|is|isn't|are|aren't|was|wasn't|were|been|has|hasn't|have|appears?|looks?|seems?|shows?|contains?|"
     r"(?:signs?|evidence|traces?|indications?|marks?) of)"
 )
-_CLAIM: Final = re.compile(rf"(?P<before>(?:[\w']+ ){{0,5}}){_PREDICATE}(?P<between>(?: [\w']+){{0,4}}?) (?:{_VERDICT})\b")
+_CLAIM: Final = re.compile(
+    rf"(?P<before>(?:[\w']+ ){{0,5}}){_PREDICATE}(?P<between>(?: [\w']+){{0,4}}?) (?:{_VERDICT})\b"
+)
 """What is said of the face: "it is not a real one", "shows no signs of manipulation". A word alone claims nothing."""
 
 _WORD: Final = re.compile(
@@ -38,7 +40,9 @@ _UNDECIDED: Final = re.compile(
     r"might|may|could|maybe|perhaps|possibly)\b"
 )
 _PREAMBLE: Final = re.compile(r"^(?:(?:the|my|final|short|correct) )*(?:answer|verdict|assistant)(?: is)?:? ")
-_YES_NO: Final = re.compile(r"(?P<word>yes|no)\b(?! (?:visible |clear |obvious )?(?:signs?|evidence|traces?|manipulation))")
+_YES_NO: Final = re.compile(
+    r"(?P<word>yes|no)\b(?! (?:visible |clear |obvious )?(?:signs?|evidence|traces?|manipulation))"
+)
 
 _NAMES: Final[dict[Category, str]] = {
     "bona_fide": r"bona ?fide",

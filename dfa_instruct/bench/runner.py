@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
+import numpy as np
 from datasets import Image, load_dataset
 from lighteval.logging.evaluation_tracker import EvaluationTracker
 from lighteval.models.abstract_model import LightevalModel
@@ -32,7 +33,7 @@ TASKS: Final = {
 """Task → the figures that stand in its results: the paper's, and the share of answers that could not be read."""
 
 Rows = list[dict[str, Any]]
-"""Test rows with their images as PNG bytes: a test split does not fit in memory decoded."""
+"""Test rows, images not decoded (`{"bytes", "path"}`): a test split does not fit in memory decoded."""
 
 
 def run_bench(
@@ -65,7 +66,7 @@ def run_bench(
     """
     if unknown := sorted(set(tasks) - set(TASKS)):
         raise ValueError(f"unknown task {unknown[0]}: expected one of {', '.join(TASKS)}")
-    rows = test_rows(data, limit)
+    rows = load_rows(data, limit)
     results = evaluate(load_model(model, batch_size), rows, tasks)
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
@@ -81,25 +82,31 @@ def load_model(model: str | Path | LightevalModel, batch_size: int | None = None
     return model if isinstance(model, LightevalModel) else VisionLanguageModel(model, batch_size=batch_size)
 
 
-def test_rows(data: Path | None, limit: int | None = None) -> Rows:
+def load_rows(data: Path | None, limit: int | None = None) -> Rows:
     """Read the test split, or `limit` rows of it drawn at random with a fixed seed.
 
     Raises:
         ValueError: there is no test split, it is empty, or a row lacks one of the three questions.
     """
     where = data or "the dataset folder"
+    source = {"path": DATASET_NAME, "data_dir": data and str(data), "split": "test", "streaming": True}
     try:
-        split = load_dataset(DATASET_NAME, data_dir=data and str(data), split="test", streaming=True)
+        faces = load_dataset(**source).cast_column("image", Image(decode=False))
     except ValueError as error:
         raise ValueError(f"{where}: no test split (expected data/test-*.parquet): {error}") from error
-    if limit is not None:
-        split = split.shuffle(seed=0, buffer_size=1000).take(limit)
-    rows = list(split.cast_column("image", Image(decode=False)))
+    if limit is None:
+        rows = list(faces)
+    else:
+        count = sum(1 for _ in load_dataset(**source, columns=["face_id"]))
+        chosen = set(np.random.default_rng(0).permutation(count)[:limit].tolist())
+        rows = [face for i, face in enumerate(faces) if i in chosen]
     if not rows:
         raise ValueError(f"{where}: the test split has no rows")
     for row in rows:
         if missing := {"df_d", "df_c", "ad"} - {question["ability"] for question in row["bench"] or []}:
-            raise ValueError(f"{where}: test face {row['face_id']} has no bench question for {', '.join(sorted(missing))}")
+            raise ValueError(
+                f"{where}: test face {row['face_id']} has no bench question for {', '.join(sorted(missing))}"
+            )
     return rows
 
 
@@ -111,23 +118,25 @@ class _OurTasks(Pipeline):
 
     def __init__(self, model: LightevalModel, rows: Rows, tasks: Sequence[str]) -> None:
         self.rows = rows
-        model._cache = SimpleNamespace(_init_registry=lambda registry: None)
+        caching: Any = model
+        caching._cache = SimpleNamespace(_init_registry=lambda _: None)  # what the pipeline asks of it
         super().__init__(
             tasks=",".join(tasks),
             pipeline_parameters=PipelineParameters(launcher_type=ParallelismManager.NONE, bootstrap_iters=0),
             evaluation_tracker=EvaluationTracker(output_dir=".", save_details=False),
             model=model,
         )
-        model._cache = None
+        caching._cache = None
 
     def _init_tasks_and_requests(self, tasks: str) -> None:
-        self.registry = None
+        self.registry = None  # type: ignore[assignment]
         configs = [config for config in TASKS_TABLE if config.name in tasks.split(",")]
         self.tasks_dict = {config.full_name: LightevalTask(config) for config in configs}
         for task in self.tasks_dict.values():
             task.dataset = {"test": self.rows}
         self.documents_dict = {name: task.get_docs() for name, task in self.tasks_dict.items()}
-        self.sampling_docs = {SamplingMethod.GENERATIVE: [d for docs in self.documents_dict.values() for d in docs]}
+        self.sampling_docs = defaultdict(list)
+        self.sampling_docs[SamplingMethod.GENERATIVE] = [d for docs in self.documents_dict.values() for d in docs]
         self.evaluation_tracker.task_config_logger.log(self.tasks_dict)
 
 
@@ -167,7 +176,7 @@ def _prediction(doc: Doc, response: ModelResponse, metric: dict[str, Any]) -> di
     task = doc.task_name.split("|")[0]
     verdict = {"predicted": _READ[task](doc, response)} if task in _READ else {"rouge_l": round(metric["rouge_l"], 2)}
     answer = {"question": doc.query, "reference": doc.get_golds()[0], "answer": answer_of(response)}
-    return {**doc.specific, **answer, **verdict}
+    return {**(doc.specific or {}), **answer, **verdict}
 
 
 def _details(task: str, figures: dict[str, float], predictions: list[dict[str, Any]]) -> dict[str, float]:

@@ -32,7 +32,7 @@ class VisionLanguageModel(LightevalModel):
 
     Args:
         model: a folder (an adapter's or a whole model's) or a Hub id.
-        batch_size: questions at a time; by default 64 on a CPU, 16 on a GPU.
+        batch_size: questions at a time; by default 32 on a CPU, 16 on a GPU.
 
     Raises:
         FileNotFoundError: no such model is there.
@@ -48,12 +48,14 @@ class VisionLanguageModel(LightevalModel):
         gpu = torch.cuda.is_available()
         try:
             self.processor = AutoProcessor.from_pretrained(name, padding_side="left")
-            loaded = AutoModelForImageTextToText.from_pretrained(name, dtype=torch.bfloat16 if gpu else torch.float32)
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(
+                name, dtype=torch.bfloat16 if gpu else torch.float32
+            )
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise FileNotFoundError(f"{name}: no vision-language model that Transformers can load: {reason}") from error
         self.model = loaded.to("cuda" if gpu else "cpu").eval()
-        self.batch_size = batch_size or (16 if gpu else 64)
+        self.batch_size = batch_size or (16 if gpu else 32)
         self.config = ModelConfig(model_name=name)
 
     @property
@@ -72,20 +74,27 @@ class VisionLanguageModel(LightevalModel):
         return int(self.model.config.get_text_config().max_position_embeddings)
 
     def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
-        """Answer every document; its image is let go once it is answered, for decoded images would fill the memory."""
-        responses: list[ModelResponse] = [ModelResponse() for _ in docs]
-        order = sorted(range(len(docs)), key=lambda i: (docs[i].generation_size, len(docs[i].query)), reverse=True)
+        """Answer every document; one question about one image object is put once.
+
+        An image is let go when it is answered, for a test split's decoded images would fill the memory.
+        """
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for i, doc in enumerate(docs):
+            alike.setdefault((doc.generation_size, doc.query, *map(id, doc.images or [])), []).append(i)
+        order = sorted(alike.values(), key=lambda same: (docs[same[0]].generation_size, len(docs[same[0]].query)))
+        texts: dict[int, str] = {}
         with tqdm(total=len(docs), desc="DFA-Bench", unit=" answers") as progress:
             while order:
-                size = docs[order[0]].generation_size
-                batch = [i for i in order[: self.batch_size] if docs[i].generation_size == size]
-                order = order[len(batch) :]
-                texts = self._generate([docs[i] for i in batch], size)
-                for i, text in zip(batch, texts, strict=True):
-                    responses[i] = ModelResponse(input=docs[i].query, text=[text])
+                size = docs[order[-1][0]].generation_size
+                batch = [same for same in order[-self.batch_size :] if docs[same[0]].generation_size == size]
+                del order[-len(batch) :]
+                for same, text in zip(batch, self._generate([docs[same[0]] for same in batch], size), strict=True):
+                    texts.update(dict.fromkeys(same, text))
+                answered = [i for same in batch for i in same]
+                for i in answered:
                     docs[i].images = None
-                progress.update(len(batch))
-        return responses
+                progress.update(len(answered))
+        return [ModelResponse(input=doc.query, text=[texts[i]]) for i, doc in enumerate(docs)]
 
     def _generate(self, docs: list[Doc], max_new_tokens: int | None) -> list[str]:
         import torch
@@ -108,7 +117,7 @@ class VisionLanguageModel(LightevalModel):
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
-            padding=True,
+            processor_kwargs={"padding": True},
         ).to(self.model.device, dtype=self.model.dtype)
         with torch.inference_mode():
             output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
