@@ -144,11 +144,11 @@ def register() -> None:
 
 def sample_directory() -> Path:
     """Return the dataset folder of the embedded sample, building it into the cache when it is not there."""
-    from dfa_instruct.pipeline import build_sample
+    from dfa_instruct.pipeline import build, sample_faces
 
     folder = Path(datasets.config.HF_DATASETS_CACHE).expanduser() / "dfa-instruct-sample" / DATASET_NAME
     if not (folder / "README.md").is_file():
-        build_sample(folder)
+        build(sample_faces(seed=0), folder, seed=0)
     return folder
 
 

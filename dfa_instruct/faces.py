@@ -136,7 +136,8 @@ def align(image: Pixels, landmarks: Landmarks, size: int) -> tuple[Pixels, Landm
     transform, _ = cv2.estimateAffinePartial2D(anchors(landmarks), TEMPLATE * size, method=cv2.LMEDS)
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     if scale < 0.5:  # INTER_LINEAR alone would alias: shrink by area first
-        image = cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA)
+        shrunk = cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA)
+        image = np.asarray(shrunk, np.uint8)
         transform = transform @ np.array([[1 / (2 * scale), 0, 0], [0, 1 / (2 * scale), 0], [0, 0, 1]])
         landmarks = landmarks * np.float32(2 * scale)
     square = cv2.warpAffine(image, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

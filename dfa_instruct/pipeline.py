@@ -221,8 +221,7 @@ def _distinct(faces: Iterable[FaceRecord]) -> list[FaceRecord]:
     return list({face.face_id: face for face in faces}.values())
 
 
-def build_sample(folder: Path, *, seed: int = 0) -> Construction:
-    """Build the dataset folder of the embedded sample: drawn portraits, no real person in it."""
+def sample_faces(seed: int) -> Iterator[FaceRecord]:
+    """Draw the portraits of the embedded sample, with a progress bar: no real person is in it."""
     portraits = draw_sample(SAMPLE_IDENTITIES, SAMPLE_PICTURES, seed=seed)
-    total = SAMPLE_IDENTITIES * SAMPLE_PICTURES
-    return build(tqdm(portraits, "draw portraits", total, unit="face"), folder, seed=seed)
+    return iter(tqdm(portraits, "draw portraits", SAMPLE_IDENTITIES * SAMPLE_PICTURES, unit="face"))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import os
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,18 @@ import yaml
 
 import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
+from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 
 PROJECTOR = "multi_modal_projector"
+
+
+@dataclass
+class DfaArguments:
+    """What a recipe may say beyond TRL's own keys."""
+
+    shared_prefix: bool = field(
+        default=False, metadata={"help": "Pack the questions of a `conversations` row behind one copy of its image."}
+    )
 
 
 class RecipeError(ValueError):
@@ -85,11 +96,12 @@ def train(arguments: list[str]) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from trl import DatasetMixtureConfig, ModelConfig, SFTConfig, SFTTrainer, TrlParser, get_dataset, get_peft_config
 
-    parser = TrlParser((DatasetMixtureConfig, SFTConfig, ModelConfig))
+    kinds: Any = (DatasetMixtureConfig, SFTConfig, ModelConfig, DfaArguments)
+    parser = TrlParser(kinds)
     if "--config" in arguments[:-1]:
         known = {action.dest for action in parser._actions} | {"env"}
         read_recipe(Path(arguments[arguments.index("--config") + 1]), known)
-    mixture, config, model_arguments = parser.parse_args_and_config(arguments)
+    mixture, config, model_arguments, ours = parser.parse_args_and_config(arguments)
     base = model_arguments.model_name_or_path
     if base is None:
         raise RecipeError("model_name_or_path is missing: expected a LLaVA's folder or Hub id")
@@ -100,11 +112,13 @@ def train(arguments: list[str]) -> None:
     model = AutoModelForImageTextToText.from_pretrained(
         base, dtype=model_arguments.dtype, attn_implementation=model_arguments.attn_implementation
     )
+    processor = AutoProcessor.from_pretrained(base)
     trainer = SFTTrainer(
         model=model,
         args=config,
         train_dataset=dataset["train"],
-        processing_class=AutoProcessor.from_pretrained(base),
+        processing_class=processor,
+        data_collator=SharedPrefixCollator(processor) if ours.shared_prefix else None,
         peft_config=get_peft_config(model_arguments),
     )
     if model_arguments.use_peft:

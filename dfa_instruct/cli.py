@@ -1,0 +1,48 @@
+"""The command `dfa-instruct`: the dataset and the benchmark."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dfa_instruct.errors import one_line_errors
+
+app = typer.Typer(
+    help="DFA-Instruct and DFA-Bench: the data of interactive deepfake analysis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def main() -> None:
+    """Keep `bench` a subcommand while it is the only one."""
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="A vision-language model: a folder (an adapter's too) or a Hub id.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The dataset folder; else DFA_INSTRUCT_DIR, else the embedded sample.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Write results.json and predictions.jsonl here.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask about this many test images only.")] = None,
+    with_baselines: Annotated[
+        bool, typer.Option("--baselines", help="Also run the majority, image-blind and images-swapped baselines.")
+    ] = False,
+) -> None:
+    """Measure a model on DFA-Bench: detection, classification and artifact description; figures in percent."""
+    with one_line_errors(OSError, ValueError):
+        from dfa_instruct.bench.baselines import baselines
+        from dfa_instruct.bench.runner import load_model, run_bench
+
+        loaded = load_model(model)
+        results = run_bench(loaded, data, limit=limit, output=output)
+        shown = {key: value for key, value in results.items() if key != "predictions"}
+        if with_baselines:
+            shown["baselines"] = baselines(loaded, data, limit=limit)
+        print(json.dumps(shown, indent=2))

@@ -1,0 +1,92 @@
+"""The command `dfa-gpt`: the model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dfa_instruct.errors import one_line_errors
+
+app = typer.Typer(
+    help="DFA-GPT: a vision-language model that answers questions about forged faces.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Model = Annotated[str, typer.Argument(help="An adapter's or a merged model's folder, or a Hub id.")]
+
+
+@app.command()
+def quickstart(
+    bona_fide: Annotated[
+        Path | None, typer.Option(help="A folder of photographs that you may use; else drawn portraits.")
+    ] = None,
+    synthesized: Annotated[
+        Path | None, typer.Option(help="A folder of face images that a generator made; else eigenfaces.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/quickstart"),
+    seed: Annotated[int, typer.Option(min=0, help="Same seed and faces: same dataset.")] = 0,
+) -> None:
+    """Run the whole chain once: faces, forgeries, dataset, training, DFA-Bench, report."""
+    with one_line_errors(OSError, ValueError, RuntimeError, subprocess.CalledProcessError):
+        from modeling_dfa_gpt.quickstart import quickstart as run
+
+        run(bona_fide, synthesized, output, seed)
+
+
+@app.command()
+def chat(model: Model, image: Annotated[Path, typer.Argument(help="A picture of one face.")]) -> None:
+    """Talk about one face; an empty line or end of input ends the conversation."""
+    with one_line_errors(OSError, ValueError):
+        from modeling_dfa_gpt.modeling import DfaGpt
+
+        conversation = DfaGpt.from_pretrained(model).chat(image)
+        print("Ask about the face (for example: Has this face been forged?). An empty line ends.")
+        while True:
+            try:
+                question = input("\nyou: ").strip()
+            except (EOFError, KeyboardInterrupt):
+                break
+            if not question:
+                break
+            print("DFA-GPT:", end="", flush=True)
+            for piece in conversation.stream(question):
+                print(piece, end="", flush=True)
+            print()
+
+
+@app.command()
+def analyze(
+    model: Model,
+    images: Annotated[list[Path], typer.Argument(help="Pictures of one face each.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a picture, one a line.")] = False,
+) -> None:
+    """Give the verdict with its probability, the category and a description of the artifacts."""
+    with one_line_errors(OSError, ValueError):
+        from modeling_dfa_gpt.modeling import DfaGpt
+
+        dfa_gpt = DfaGpt.from_pretrained(model)
+        for image in images:
+            analysis = dfa_gpt.analyze(image)
+            if as_json:
+                print(json.dumps({"image": str(image), **analysis.to_dict()}, ensure_ascii=False), flush=True)
+            else:
+                print(f"{image}: {analysis.label} (probability of a forgery {analysis.probability:.3f})")
+                print(f"{analysis.classification}\n{analysis.description}\n", flush=True)
+
+
+@app.command()
+def merge(
+    adapter: Annotated[Path, typer.Argument(help="An adapter's folder.")],
+    output: Annotated[Path, typer.Option(help="A new folder for the merged model.")],
+) -> None:
+    """Merge an adapter into its base: a folder that plain Transformers loads."""
+    with one_line_errors(OSError, ValueError):
+        from modeling_dfa_gpt.modeling import merge as run
+
+        run(adapter, output)

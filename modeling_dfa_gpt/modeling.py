@@ -1,0 +1,188 @@
+"""Using DFA-GPT: ask about a face, talk on, analyse, merge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Thread
+from typing import Any, Self
+
+from PIL import Image, ImageOps
+
+from dfa_instruct.vocabulary import CATEGORIES, Category, Label
+
+DETECTION_QUESTION = "Is this face forged? Answer yes or no."
+CLASSIFICATION_QUESTION = "Which forgery technique fits this image best, and what does it do?"
+DESCRIPTION_QUESTION = "Describe the artifacts in this face."
+MAX_NEW_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What DFA-GPT says of one face. `probability` is that of a forgery, from the logits of yes and no."""
+
+    label: Label
+    probability: float
+    category: Category | None
+    classification: str
+    description: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Lay it out for JSON."""
+        return asdict(self)
+
+
+@dataclass
+class Conversation:
+    """A conversation about one face; every turn is kept and stands before the next question."""
+
+    model: DfaGpt
+    image: Image.Image
+    messages: list[dict[str, Any]] = field(default_factory=list)
+
+    def ask(self, question: str) -> str:
+        """Answer one question."""
+        return "".join(self.stream(question)).strip()
+
+    def stream(self, question: str) -> Iterator[str]:
+        """Answer one question piece by piece, as it is generated."""
+        picture = [{"type": "image", "image": self.image}] if not self.messages else []
+        self.messages.append({"role": "user", "content": [*picture, {"type": "text", "text": question}]})
+        answer = ""
+        for piece in self.model.generate(self.messages):
+            answer += piece
+            yield piece
+        self.messages.append({"role": "assistant", "content": [{"type": "text", "text": answer.strip()}]})
+
+
+class DfaGpt:
+    """DFA-GPT, from an adapter folder, a merged folder or the Hub.
+
+        model = DfaGpt.from_pretrained("runs/quickstart/adapter")
+        conversation = model.chat("face.png")
+        print(conversation.ask("Has this face been forged?"))
+
+    `model` is the Transformers model and `processor` its processor; both may be used as such.
+    """
+
+    def __init__(self, model: Any, processor: Any) -> None:
+        self.model = model.eval()
+        self.processor = processor
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **kwargs: Any) -> Self:
+        """Load a model and its processor; `kwargs` go to Transformers' `from_pretrained`.
+
+        Raises:
+            OSError: there is no such model.
+        """
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        if not is_model(name):
+            raise FileNotFoundError(f"{name}: no such model (expected an adapter's or a model's folder, or a Hub id)")
+        processor = AutoProcessor.from_pretrained(name)
+        return cls(AutoModelForImageTextToText.from_pretrained(name, **kwargs), processor)
+
+    def chat(self, image: str | Path | Image.Image) -> Conversation:
+        """Begin a conversation about one face."""
+        return Conversation(self, open_face(image))
+
+    def generate(self, messages: list[dict[str, Any]]) -> Iterator[str]:
+        """Continue a conversation by one answer, greedily, piece by piece."""
+        from transformers import TextIteratorStreamer
+
+        streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        inputs = self._encode(messages)
+        arguments = {**inputs, "streamer": streamer, "max_new_tokens": MAX_NEW_TOKENS, "do_sample": False}
+        thread = Thread(target=self.model.generate, kwargs=arguments)
+        thread.start()
+        yield from streamer
+        thread.join()
+
+    def analyze(self, image: str | Path | Image.Image) -> Analysis:
+        """Detect, classify and describe one face."""
+        from dfa_instruct.bench.parsing import parse_category
+
+        face = open_face(image)
+        probability = self.forged_probability(face)
+        classification = Conversation(self, face).ask(CLASSIFICATION_QUESTION)
+        return Analysis(
+            label="forged" if probability >= 0.5 else "bona_fide",
+            probability=probability,
+            category=parse_category(classification, list(CATEGORIES.values())),
+            classification=classification,
+            description=Conversation(self, face).ask(DESCRIPTION_QUESTION),
+        )
+
+    def forged_probability(self, image: Image.Image) -> float:
+        """Return the probability of "yes" against "no" as the first word of the answer to a DF-D question."""
+        import torch
+
+        content = [{"type": "image", "image": image}, {"type": "text", "text": DETECTION_QUESTION}]
+        inputs = self._encode([{"role": "user", "content": content}])
+        with torch.inference_mode():
+            logits = self.model(**inputs).logits[0, -1].float()
+        return float(logits[[self._first_token("Yes"), self._first_token("No")]].softmax(-1)[0])
+
+    def _first_token(self, answer: str) -> int:
+        """Return the id with which an answer begins after "ASSISTANT:", whatever the tokenizer does with the space."""
+        before, after = (self.processor.tokenizer.encode(f"ASSISTANT:{a}") for a in ("", f" {answer}"))
+        return int(next(a for a, b in zip(after, [*before, None], strict=False) if a != b))
+
+    def _encode(self, messages: list[dict[str, Any]]) -> Any:
+        inputs = self.processor.apply_chat_template(
+            messages,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"add_special_tokens": False},
+        )
+        return inputs.to(self.model.device, self.model.dtype)
+
+
+def is_model(name: str | Path) -> bool:
+    """Tell whether a name is a model's folder, or may be a Hub id."""
+    folder = Path(name)
+    if folder.is_dir():
+        return any((folder / file).is_file() for file in ("config.json", "adapter_config.json"))
+    return not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~"))
+
+
+def open_face(image: str | Path | Image.Image) -> Image.Image:
+    """Open a picture as RGB, upright, padded to a square with its mean colour, as LLaVA does.
+
+    Raises:
+        ValueError: it is no picture, or too small to show a face.
+    """
+    from dfa_instruct.sources.folder import read_image
+
+    picture = image.convert("RGB") if isinstance(image, Image.Image) else Image.fromarray(read_image(Path(image)))
+    if picture.width == picture.height:
+        return picture
+    mean = tuple(round(c) for c in picture.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)))  # type: ignore[union-attr]
+    side = max(picture.size)
+    return ImageOps.pad(picture, (side, side), color=mean)
+
+
+def merge(adapter: Path, output: Path) -> None:
+    """Merge an adapter into its base: a folder that plain Transformers, lighteval and vLLM load.
+
+    Raises:
+        FileNotFoundError: there is no adapter.
+        FileExistsError: the output folder holds something.
+    """
+    from peft import PeftConfig, PeftModel
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    if not (adapter / "adapter_config.json").is_file():
+        raise FileNotFoundError(f"{adapter}: no adapter in it (expected adapter_config.json)")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"{output} holds something already; name an empty or a new folder")
+    base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
+    if not is_model(base):
+        raise FileNotFoundError(f"{adapter}: its base model {base} is not there")
+    model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
+    PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(output)
+    AutoProcessor.from_pretrained(adapter).save_pretrained(output)

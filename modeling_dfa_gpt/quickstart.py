@@ -1,0 +1,144 @@
+"""The whole chain once: faces, forgeries, dataset, base, adapter, DFA-Bench, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from dfa_instruct.dataset import DATASET_NAME, DIRECTORY_ENV
+
+PARTS = frozenset({DATASET_NAME, "base", "adapter", "results.json", "report.md", "images"})
+"""What an output folder of the quickstart holds."""
+FORGERIES_PER_PHOTOGRAPH = 4.0
+"""Photographs are few: each is forged once in every category."""
+FACE_SIZE = 128
+
+
+def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> None:
+    """Run every step into `output`, with a progress bar each, and print a closing table.
+
+    Args:
+        bona_fide: a folder of photographs; none: the embedded sample.
+        synthesized: a folder of images that a generator made; none: eigenfaces are sampled.
+        output: the folder for everything; a quickstart's folder is replaced, any other refused.
+        seed: of every step.
+
+    Raises:
+        FileExistsError: the output folder holds something else.
+        FileNotFoundError, ValueError: an input folder is missing, empty or unusable.
+        subprocess.CalledProcessError: a training failed.
+    """
+    from dfa_instruct.bench.baselines import baselines
+    from dfa_instruct.bench.runner import load_model, run_bench
+    from modeling_dfa_gpt.report import print_summary, write_report
+
+    refuse_foreign(output)
+    output.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+
+    def timed(step: str, run: Callable[[], Any]) -> Any:
+        print(f"\n{step}", flush=True)
+        start = time.perf_counter()
+        result = run()
+        seconds[step] = round(time.perf_counter() - start, 1)
+        return result
+
+    data, base, adapter = output / DATASET_NAME, output / "base", output / "adapter"
+    construction = timed("Build DFA-Instruct", lambda: build_dataset(bona_fide, synthesized, data, seed))
+    with tempfile.TemporaryDirectory() as scratch:
+        initial = Path(scratch) / "initial"
+        timed("Make the tiny base", lambda: write_tiny_base(data, initial, seed))
+        timed("Train the base whole", lambda: train("pretrain", initial, base, data, seed))
+    timed("Train the adapter", lambda: train("sft", base, adapter, data, seed))
+    model = load_model(adapter)
+    bench = timed("Run DFA-Bench", lambda: run_bench(model, data))
+    beside = timed("Run its baselines", lambda: baselines(model, data, seed=seed))
+
+    statistics = construction.statistics
+    results = {
+        "tasks": bench["tasks"],
+        "details": bench["details"],
+        "baselines": beside,
+        "counts": {
+            "images": {s: statistics.images_of(split=s) for s in statistics.identities},
+            "identities": {s: len(names) for s, names in statistics.identities.items()},
+            "questions": dict(statistics.questions),
+            "techniques": {technique: n for (_, technique), n in sorted(statistics.techniques.items())},
+            "dropped": dict(construction.dropped),
+            "bench": bench["counts"],
+        },
+        "seconds": {**seconds, "all": round(sum(seconds.values()), 1)},
+    }
+    (output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_report(output, results, bench["predictions"])
+    print_summary(output, results)
+
+
+def refuse_foreign(output: Path) -> None:
+    """Raise FileExistsError where the output folder holds anything that a quickstart does not write."""
+    if output.exists() and not output.is_dir():
+        raise FileExistsError(f"{output} is a file; expected a folder that can be made")
+    foreign = sorted(p.name for p in output.iterdir() if p.name not in PARTS) if output.is_dir() else []
+    if foreign:
+        raise FileExistsError(
+            f"{output} holds something else ({', '.join(foreign[:3])}); name an empty or a new folder"
+        )
+
+
+def build_dataset(bona_fide: Path | None, synthesized: Path | None, folder: Path, seed: int) -> Any:
+    """Build the dataset folder from the sample or from photographs; return what was written and dropped."""
+    from tqdm import tqdm
+
+    from dfa_instruct.pipeline import FORGERIES_PER_FACE, build, sample_faces
+    from dfa_instruct.sources.folder import Dropped, read_folder
+
+    dropped = Dropped()
+    if bona_fide is None:
+        faces, per_face = sample_faces(seed), FORGERIES_PER_FACE
+    else:
+        faces, per_face = (
+            tqdm(read_folder(bona_fide, FACE_SIZE, dropped), "find faces", unit="face"),
+            FORGERIES_PER_PHOTOGRAPH,
+        )
+    fakes = None
+    if synthesized is not None:
+        found = read_folder(synthesized, FACE_SIZE, dropped, "entire_face_synthesis")
+        fakes = tqdm(found, "find synthesized faces", unit="face")
+    construction = build(faces, folder, synthesized=fakes, forgeries_per_face=per_face, seed=seed)
+    for picture, reason in dropped.pictures:
+        print(f"skipped {picture}: {reason}", file=sys.stderr)
+        construction.dropped[reason] += 1
+    return construction
+
+
+def write_tiny_base(data: Path, folder: Path, seed: int) -> None:
+    """Write the untrained tiny base, its tokenizer and patch embedding fitted to the dataset's train split."""
+    from datasets import load_dataset
+
+    from modeling_dfa_gpt.base import make_tiny_base
+
+    rows = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
+    texts = [pair[key] for qa in rows["qa"] for pair in qa for key in ("question", "answer")]
+    images = [row["image"] for row in rows.select(range(min(len(rows), 256)))]
+    make_tiny_base(texts, images, folder, seed=seed)
+
+
+def train(recipe: str, model: Path, output: Path, data: Path, seed: int) -> None:
+    """Run one of the tiny recipes as a user would, by `accelerate launch`."""
+    with as_file(files("modeling_dfa_gpt.recipes")) as recipes:
+        subprocess.run(
+            [sys.executable, "-m", "accelerate.commands.launch"]
+            + ["--config_file", str(recipes / "accelerate_configs" / "cpu.yaml"), "-m", "modeling_dfa_gpt.sft"]
+            + ["--config", str(recipes / "dfa-gpt-tiny" / f"{recipe}.yaml")]
+            + ["--model_name_or_path", str(model.resolve()), "--output_dir", str(output), "--seed", str(seed)],
+            env={**os.environ, DIRECTORY_ENV: str(data)},
+            check=True,
+        )

@@ -1,0 +1,170 @@
+"""The quickstart's report: what was built, how it trained, what it measured, four conversations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.vocabulary import CATEGORIES, FORGERY_CATEGORIES
+
+SHEET_ROWS = 6
+CELL = 144
+CONVERSATION = (
+    "Has this face been forged?",
+    "What kind of technique is used to manipulate the image?",
+    "Describe the artifacts in this face.",
+    "Can I rely on this verdict?",
+)
+TASKS = {"dfa_bench_dfd": "DF-D", "dfa_bench_dfc": "DF-C", "dfa_bench_ad": "AD"}
+
+
+def write_report(output: Path, results: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
+    """Write `report.md` and its pictures (`images/`) from a quickstart's folder."""
+    from datasets import load_dataset
+
+    images = output / "images"
+    images.mkdir(exist_ok=True)
+    test = load_dataset(DATASET_NAME, data_dir=str(output / DATASET_NAME), split="test")
+    face_sheet(test).save(images / "faces.png")
+    plot_losses({name: output / name / "trainer_state.json" for name in ("base", "adapter")}, images / "loss.png")
+    plot_confusion(predictions, images / "confusion.png")
+    sections = [
+        "# DFA-GPT quickstart",
+        "Figures of a model of a few million parameters, trained in minutes; they say that the chain works, not how "
+        "well forgeries can be detected.",
+        "## Faces and their forgeries\n\n![Each row: a bona fide face, then forgeries of it](images/faces.png)",
+        f"## DFA-Bench\n\n{metrics_table(results)}",
+        "![Confusion matrix of DF-C](images/confusion.png)",
+        "## Training\n\n![Training loss of the base and of the adapter](images/loss.png)",
+        f"## Conversations\n\n{conversations(output, test, images)}",
+        f"## Counts\n\n```json\n{json.dumps({k: results[k] for k in ('counts', 'seconds')}, indent=2)}\n```",
+        "## Talk to it\n\n"
+        f"    dfa-gpt chat {output / 'adapter'} {images / 'conversation_1.png'}\n\n"
+        f"    dfa-gpt analyze {output / 'adapter'} {images / 'conversation_1.png'}",
+    ]
+    (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def face_sheet(test: Any) -> Image.Image:
+    """Lay out bona fide faces of the test split, each with one forgery of every category beside it.
+
+    Entire face synthesis has no bona fide; its column shows any.
+    """
+    from matplotlib import font_manager
+    from PIL import ImageDraw, ImageFont
+
+    facts = test.select_columns(["face_id", "category", "pair_id"]).to_dict()
+    of = {c: [i for i, other in enumerate(facts["category"]) if other == c] for c in CATEGORIES}
+    forgeries = {
+        (facts["pair_id"][i], facts["category"][i]): i for c in FORGERY_CATEGORIES for i in of[c] if facts["pair_id"][i]
+    }
+    paired = sorted(of["bona_fide"], key=lambda i: -sum((facts["face_id"][i], c) in forgeries for c in CATEGORIES))
+    rows = min(SHEET_ROWS, len(paired))
+    header = 22
+    sheet = Image.new("RGB", (CELL * len(CATEGORIES), header + CELL * rows), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 12)
+    for column, (category, name) in enumerate(CATEGORIES.items()):
+        draw.text((CELL * column + CELL // 2, header // 2), name, fill="black", font=font, anchor="mm")
+        for row, i in enumerate(paired[:rows]):
+            found: int | None = i
+            if category == "entire_face_synthesis":
+                found = of[category][row] if row < len(of[category]) else None
+            elif category != "bona_fide":
+                found = forgeries.get((facts["face_id"][i], category))
+            if found is not None:
+                sheet.paste(test[found]["image"].resize((CELL, CELL)), (CELL * column, header + CELL * row))
+    return sheet
+
+
+def plot_losses(states: dict[str, Path], target: Path) -> None:
+    """Draw the training loss of each run from its trainer state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2.8), layout="constrained")
+    for axes, (name, state) in zip(figure.subplots(1, len(states)), states.items(), strict=True):
+        history = [entry for entry in json.loads(state.read_text())["log_history"] if "loss" in entry]
+        axes.plot([entry["step"] for entry in history], [float(entry["loss"]) for entry in history])
+        axes.set(title=name, xlabel="step", ylabel="loss", ylim=(0, None))
+    figure.savefig(target, dpi=110)
+
+
+def plot_confusion(predictions: list[dict[str, Any]], target: Path) -> None:
+    """Draw the confusion matrix of DF-C: shares of each true category, invalid answers in a column of their own."""
+    from matplotlib.figure import Figure
+
+    columns = [*CATEGORIES, None]
+    counts = np.zeros((len(CATEGORIES), len(columns)))
+    for prediction in predictions:
+        if prediction["task"] == "dfa_bench_dfc":
+            counts[list(CATEGORIES).index(prediction["category"]), columns.index(prediction["predicted"])] += 1
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*counts.shape):
+        axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=8,
+                  color="white" if shares[row, column] > 0.6 else "black")  # fmt: skip
+    names = [name.replace(" ", "\n") for name in CATEGORIES.values()]
+    axes.set_xticks(range(len(columns)), [*names, "invalid"], fontsize=7)
+    axes.set_yticks(range(len(names)), names, fontsize=7)
+    axes.set(xlabel="answered", ylabel="true")
+    figure.savefig(target, dpi=110)
+
+
+def metrics_table(results: dict[str, Any]) -> str:
+    """Lay the model's figures and its baselines' out as a Markdown table, in percent."""
+    rows = {"DFA-GPT (this run)": results["tasks"]}
+    rows |= {name.replace("_", " "): figures for name, figures in results["baselines"].items()}
+    columns = [(task, metric) for task, figures in results["tasks"].items() for metric in figures]
+    lines = [
+        "| | " + " | ".join(f"{TASKS[task]} {metric.upper().replace('_', '-')}" for task, metric in columns) + " |",
+        "| --- |" + " ---: |" * len(columns),
+    ]
+    for name, figures in rows.items():
+        values = (figures.get(task, {}).get(metric) for task, metric in columns)
+        lines.append(f"| {name} | " + " | ".join("" if v is None else f"{v:.2f}" for v in values) + " |")
+    return "\n".join(lines)
+
+
+def conversations(output: Path, test: Any, images: Path) -> str:
+    """Hold four conversations about test faces of different categories, and write them down."""
+    from modeling_dfa_gpt.modeling import DfaGpt
+
+    model = DfaGpt.from_pretrained(output / "adapter")
+    categories = test["category"]
+    chosen = [categories.index(c) for c in CATEGORIES if c in categories][:4]
+    written = []
+    for number, index in enumerate(chosen, start=1):
+        row = test[index]
+        row["image"].save(images / f"conversation_{number}.png")
+        conversation = model.chat(row["image"])
+        turns = [f"**you**: {question}\n\n**DFA-GPT**: {conversation.ask(question)}" for question in CONVERSATION]
+        truth = CATEGORIES[row["category"]] + (f" ({row['technique']})" if row["technique"] else "")
+        written.append(f"![A face](images/conversation_{number}.png)\n\nIt is: {truth}.\n\n" + "\n\n".join(turns))
+    return "\n\n---\n\n".join(written)
+
+
+def print_summary(output: Path, results: dict[str, Any]) -> None:
+    """Print the closing table: what was made, measured, dropped, and how to go on."""
+    from rich import print as rich_print
+    from rich.table import Table
+
+    table = Table(title="DFA-Bench (percent)")
+    columns = [(task, metric) for task, figures in results["tasks"].items() for metric in figures]
+    for heading in ("", *(f"{TASKS[task]} {metric}" for task, metric in columns)):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, figures in {"DFA-GPT": results["tasks"], **results["baselines"]}.items():
+        values = (figures.get(task, {}).get(metric) for task, metric in columns)
+        table.add_row(name, *("" if v is None else f"{v:.2f}" for v in values))
+    rich_print(table)
+    for reason, count in results["counts"]["dropped"].items():
+        print(f"dropped {count}: {reason}")
+    print(f"{sum(results['counts']['images'].values())} images in {results['seconds']['all']:.0f} s")
+    print(f"report: {output / 'report.md'}")
+    print(f"talk to it: dfa-gpt chat {output / 'adapter'} {output / 'images' / 'conversation_1.png'}")
