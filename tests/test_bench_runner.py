@@ -182,10 +182,24 @@ def test_a_rate_over_no_rows_is_null(tmp_path: Path) -> None:
 
 
 def tiny_base(folder: Path, seed: int) -> Path:
-    from modeling_dfa_gpt.base import make_tiny_base
+    """Write a LLaVA of random weights: 32-pixel images, four image tokens."""
+    import torch
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-    texts = ["Is this face forged? Which category? Describe the artifacts.", *map(description, CATEGORIES)] * 2
-    make_tiny_base(texts, folder, seed=seed)
+    from modeling_dfa_gpt.processing import make_processor, train_tokenizer
+
+    texts = ["Is this face forged? Which category? Describe the artifacts.", *map(description, CATEGORIES)]
+    tokenizer = train_tokenizer(texts, 400)
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**size, image_size=32, patch_size=16),
+        text_config=LlamaConfig(**size, vocab_size=len(tokenizer), eos_token_id=2, pad_token_id=0),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=4,
+    )
+    torch.manual_seed(seed)
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    make_processor(tokenizer, 32, 16).save_pretrained(folder)
     return folder
 
 
@@ -246,7 +260,7 @@ def test_tasks_leave_room_for_sentences_and_have_plain_names() -> None:
     assert all(":" not in config.name and config.generation_size >= 16 for config in TASKS_TABLE)
 
 
-@pytest.mark.parametrize("name", ["{tmp}/nothing", "{tmp}", "no/such/model"])
+@pytest.mark.parametrize("name", ["{tmp}/nothing", "{tmp}", "no/such/model", "runs/adaptor"])
 def test_a_missing_model_is_one_line(name: str, data: Path, tmp_path: Path) -> None:
     name = name.format(tmp=tmp_path)
     with pytest.raises(FileNotFoundError) as error:

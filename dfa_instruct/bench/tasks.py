@@ -8,6 +8,7 @@ tasks need before it looks at these):
         --vision-model --custom-tasks dfa_instruct.bench.tasks
 
 lighteval keeps answers under the model's name, not its weights: give new weights in an old folder a new `cache_dir`.
+It puts them into the model's own folder where that is named by an absolute path: name it by a relative one.
 """
 
 from __future__ import annotations

@@ -15,14 +15,23 @@ from lighteval.tasks.requests import Doc
 from tqdm import tqdm
 
 
-def _refuse_path(name: str) -> None:
-    """Raise FileNotFoundError for a name that cannot be a Hub id, so must have been meant as a folder."""
-    from huggingface_hub.utils import HFValidationError, validate_repo_id
+def _refuse_absent(name: str) -> None:
+    """Raise FileNotFoundError for what is no folder, nor in the cache or on the Hub.
 
+    Transformers would find out, too, but on a machine without internet only after minutes of trying again.
+    """
+    import httpx
+    from huggingface_hub import model_info, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if Path(name).is_dir():
+        return
     try:
-        validate_repo_id(name)
-    except HFValidationError:
-        raise FileNotFoundError(f"{name}: no such model folder") from None
+        cached = [try_to_load_from_cache(name, file) for file in ("config.json", "adapter_config.json")]
+        if not any(isinstance(path, str) for path in cached):
+            model_info(name, timeout=10)
+    except (HFValidationError, httpx.HTTPError, OSError):
+        raise FileNotFoundError(f"{name}: no such model folder, and no such model on the Hub") from None
 
 
 class VisionLanguageModel(LightevalModel):
@@ -43,8 +52,7 @@ class VisionLanguageModel(LightevalModel):
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         name = str(model)
-        if not Path(name).is_dir():
-            _refuse_path(name)
+        _refuse_absent(name)
         gpu = torch.cuda.is_available()
         try:
             self.processor = AutoProcessor.from_pretrained(name, padding_side="left")
