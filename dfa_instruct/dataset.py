@@ -6,6 +6,8 @@ The folder `dfa-instruct/` holds `data/<split>-*.parquet` and `README.md` and is
 
 - `default`: one row a face, as it stands in the Parquet files;
 - `conversations`: one row a face, `images` and `messages`: its seven questions as the turns of one conversation;
+- `conversations_d`, `conversations_d_c`, `conversations_d_c_ad`: the same with the questions of DF-D; DF-D and DF-C;
+  DF-D, DF-C and AD only (the ablations of the paper's Table II);
 - `qa`: one row a question, likewise with `images` and `messages`, so that TRL takes it;
 - `df_d`, `df_c`, `ad`, `fc`: the rows of `qa` that belong to one ability.
 
@@ -35,7 +37,7 @@ from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
 
 from dfa_instruct.records import InstructRow
 from dfa_instruct.statistics import Statistics
-from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS
+from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS, Ability
 
 DATASET_NAME = "dfa-instruct"
 DIRECTORY_ENV = "DFA_INSTRUCT_DIR"
@@ -69,6 +71,13 @@ FEATURES = Features(
 """The columns of the Parquet files. `parameters` is JSON; `landmarks` has shape (81, 2), in pixels."""
 
 CONVERSATIONS_FEATURES = Features({"images": List(Image()), "messages": _MESSAGES, "face_id": Value("string")})
+CONVERSATIONS: dict[str, tuple[Ability, ...]] = {
+    "conversations": ("df_d", "df_c", "ad", "fc"),
+    "conversations_d": ("df_d",),
+    "conversations_d_c": ("df_d", "df_c"),
+    "conversations_d_c_ad": ("df_d", "df_c", "ad"),
+}
+"""Config → the abilities whose questions its conversations hold."""
 QA_FEATURES = Features({**CONVERSATIONS_FEATURES, **_QA, "template": Value("string")})
 
 
@@ -84,14 +93,14 @@ class DfaInstruct(Parquet):
     BUILDER_CONFIG_CLASS = ParquetConfig
     BUILDER_CONFIGS = [  # noqa: RUF012 (the name that `datasets` looks for)
         ParquetConfig(name="default"),
-        *(ParquetConfig(name=name, columns=["image", "face_id", "qa"]) for name in ("conversations", "qa", *ABILITIES)),
+        *(ParquetConfig(name=name, columns=["image", "face_id", "qa"]) for name in (*CONVERSATIONS, "qa", *ABILITIES)),
     ]
     DEFAULT_CONFIG_NAME = "default"
 
     def _view_features(self) -> Features | None:
         if self.config.name == "default":
             return None
-        return CONVERSATIONS_FEATURES if self.config.name == "conversations" else QA_FEATURES
+        return CONVERSATIONS_FEATURES if self.config.name in CONVERSATIONS else QA_FEATURES
 
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(features=self._view_features() or super()._info().features)
@@ -110,8 +119,8 @@ class DfaInstruct(Parquet):
     def _view(self, faces: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for face in faces:
             common = {"images": [face["image"]], "face_id": face["face_id"]}
-            if self.config.name == "conversations":
-                yield {**common, "messages": messages(face["qa"])}
+            if abilities := CONVERSATIONS.get(self.config.name):
+                yield {**common, "messages": messages(pair for pair in face["qa"] if pair["ability"] in abilities)}
             else:
                 for pair in face["qa"]:
                     if self.config.name in ("qa", pair["ability"]):

@@ -12,6 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,15 @@ from dfa_instruct.dataset import refuse_foreign, to_columns, write_dataset
 from dfa_instruct.evidence import PopulationEvidence, measure
 from dfa_instruct.instruct import bench_questions, questions_and_answers
 from dfa_instruct.records import FaceRecord, InstructRow
-from dfa_instruct.sample import draw_sample
+from dfa_instruct.sample import draw_person
 from dfa_instruct.splits import SHARES, assign_splits
 from dfa_instruct.statistics import Statistics
 from dfa_instruct.techniques import TECHNIQUES, Technique
 from dfa_instruct.techniques.synthesize import Eigenfaces
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, SPLITS, Split
 
-SAMPLE_IDENTITIES = 240
-SAMPLE_PICTURES = 6
+SAMPLE_IDENTITIES = 200
+SAMPLE_PICTURES = 5
 FORGERIES_PER_FACE = 1.5
 """Leaves 40 % of the images bona fide, about the share that the paper's tables imply."""
 ATTEMPTS = 6
@@ -223,5 +224,8 @@ def _distinct(faces: Iterable[FaceRecord]) -> list[FaceRecord]:
 
 def sample_faces(seed: int) -> Iterator[FaceRecord]:
     """Draw the portraits of the embedded sample, with a progress bar: no real person is in it."""
-    portraits = draw_sample(SAMPLE_IDENTITIES, SAMPLE_PICTURES, seed=seed)
-    return iter(tqdm(portraits, "draw portraits", SAMPLE_IDENTITIES * SAMPLE_PICTURES, unit="face"))
+    draw = partial(draw_person, pictures=SAMPLE_PICTURES, seed=seed)
+    with multiprocessing.get_context("fork").Pool() as pool:
+        people = pool.imap(draw, range(SAMPLE_IDENTITIES))
+        for pictures in tqdm(people, "draw portraits", SAMPLE_IDENTITIES, unit="person"):
+            yield from pictures

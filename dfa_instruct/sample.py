@@ -148,7 +148,7 @@ def _shot(rng: np.random.Generator) -> Shot:
         gaze=rng.normal(0, (0.005, 0.002)).astype(np.float32),
         exposure=rng.normal(0, 0.2),
         defocus=rng.uniform(0.2, 0.7),
-        grain=rng.uniform(0.006, 0.012),
+        grain=rng.uniform(0.014, 0.024),
     )
 
 
@@ -715,20 +715,21 @@ def _photograph(
     return np.clip(np.rint(image + grain), 0, 255).astype(np.uint8), landmarks
 
 
-def draw_sample(identities: int = 120, pictures: int = 6, size: int = 128, seed: int = 0) -> Iterator[FaceRecord]:
-    """Yield aligned bona fide portraits, identity by identity.
+def draw_person(identity: int, pictures: int = 6, size: int = 128, seed: int = 0) -> list[FaceRecord]:
+    """Draw one identity's pictures, aligned, shape (size, size, 3).
 
-    A picture, shape (size, size, 3), follows from the seed, its identity's number and its own number alone.
+    A picture follows from the seed, its identity's number and its own number alone.
     """
-    for identity in range(identities):
-        name = f"sample_{identity:04d}"
-        person = _person(np.random.default_rng([seed, identity, 0]))
-        for picture in range(pictures):
-            rng = np.random.default_rng([seed, identity, picture + 1])
-            shot = _shot(rng)
-            scene, landmarks = _portrait(person, shot, 2 * size, rng)
-            image, landmarks = _photograph(scene, landmarks, shot, size, rng)
-            yield FaceRecord(
+    name = f"sample_{identity:04d}"
+    person = _person(np.random.default_rng([seed, identity, 0]))
+    records = []
+    for picture in range(pictures):
+        rng = np.random.default_rng([seed, identity, picture + 1])
+        shot = _shot(rng)
+        scene, landmarks = _portrait(person, shot, 2 * size, rng)
+        image, landmarks = _photograph(scene, landmarks, shot, size, rng)
+        records.append(
+            FaceRecord(
                 image=image,
                 label="bona_fide",
                 category="bona_fide",
@@ -738,3 +739,11 @@ def draw_sample(identities: int = 120, pictures: int = 6, size: int = 128, seed:
                 source_sha256=hashlib.sha256(image.tobytes()).hexdigest(),
                 landmarks=landmarks,
             )
+        )
+    return records
+
+
+def draw_sample(identities: int = 120, pictures: int = 6, size: int = 128, seed: int = 0) -> Iterator[FaceRecord]:
+    """Yield aligned bona fide portraits, identity by identity; see `draw_person`."""
+    for identity in range(identities):
+        yield from draw_person(identity, pictures, size, seed)

@@ -18,7 +18,7 @@ WIDTH = 128
 
 
 def make_tiny_base(
-    texts: Iterable[str], images: Iterable[Image.Image], output: Path, *, vocab_size: int = 1200, seed: int = 0
+    texts: Iterable[str], images: Iterable[Image.Image], output: Path, *, vocab_size: int = 1000, seed: int = 0
 ) -> None:
     """Write a LLaVA of about two million untrained weights, with its own tokenizer, as a Transformers folder.
 
@@ -50,7 +50,7 @@ def make_tiny_base(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
         intermediate_size=3 * WIDTH,
-        num_hidden_layers=4,
+        num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=4,
         max_position_embeddings=2048,

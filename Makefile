@@ -1,0 +1,33 @@
+# make quickstart   the whole chain once, in minutes on two CPU cores
+# make test         the tests
+# make bench        speed and memory
+# Each does all the set-up it needs, in .venv.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: quickstart test slow bench lint
+
+$(INSTALLED): setup.cfg constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+quickstart: $(INSTALLED)
+	$(BIN)/dfa-gpt quickstart
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+slow: $(INSTALLED)
+	$(BIN)/pytest tests/slow
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.shared_prefix
