@@ -152,10 +152,18 @@ def register() -> None:
 
 
 def sample_directory() -> Path:
-    """Return the dataset folder of the embedded sample, building it into the cache when it is not there."""
+    """Return the dataset folder of the embedded sample, building it into the cache when it is not there.
+
+    The cache knows it by a digest of this package's files: another version draws and asks otherwise.
+    """
     from dfa_instruct.pipeline import build, sample_faces
 
-    folder = Path(datasets.config.HF_DATASETS_CACHE).expanduser() / "dfa-instruct-sample" / DATASET_NAME
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted([*package.rglob("*.py"), *package.rglob("*.yaml")]):
+        digest.update(file.read_bytes())
+    cache = Path(datasets.config.HF_DATASETS_CACHE).expanduser()
+    folder = cache / f"dfa-instruct-sample-{digest.hexdigest()[:16]}" / DATASET_NAME
     if not (folder / "README.md").is_file():
         build(sample_faces(seed=0), folder, seed=0)
     return folder

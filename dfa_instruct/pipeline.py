@@ -31,7 +31,7 @@ from dfa_instruct.techniques import TECHNIQUES, Technique
 from dfa_instruct.techniques.synthesize import Eigenfaces
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, SPLITS, Split
 
-SAMPLE_IDENTITIES = 200
+SAMPLE_IDENTITIES = 160
 SAMPLE_PICTURES = 5
 FORGERIES_PER_FACE = 1.5
 """Leaves 40 % of the images bona fide, about the share that the paper's tables imply."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -34,9 +34,3 @@ def assign_splits(
         assignment[name] = split
         filled[split] += images_per_identity[name]
     return assignment
-
-
-def split_of(identities: Iterable[str], assignment: Mapping[str, Split]) -> Split | None:
-    """Return the one split of all `identities`, None where they fall in different ones (such an image is dropped)."""
-    splits = {assignment[name] for name in identities}
-    return splits.pop() if len(splits) == 1 else None

@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from numpy.typing import NDArray
-from PIL import Image
 
 from modeling_dfa_gpt.processing import SYSTEM_PROMPT, make_processor, train_tokenizer
 
 IMAGE_SIZE = 128
 PATCH_SIZE = 16
 WIDTH = 128
+VOCABULARY = 1000
+VISION_EPOCHS = 10.0
 
 
-def make_tiny_base(
-    texts: Iterable[str], images: Iterable[Image.Image], output: Path, *, vocab_size: int = 1000, seed: int = 0
-) -> None:
-    """Write a LLaVA of about two million untrained weights, with its own tokenizer, as a Transformers folder.
+def make_tiny_base(train: Dataset, output: Path, *, vision_epochs: float = VISION_EPOCHS, seed: int = 0) -> None:
+    """Write a LLaVA of about two million weights, with its own tokenizer, as a Transformers folder.
 
     It is LLaVA-1.5's architecture (CLIP vision tower, two-layer projector, Llama) at a size that trains on a CPU in
-    minutes: 128-pixel images, 64 image tokens. Its weights are random but for the patch embedding; see
-    `whitened_cosines`.
+    minutes: 128-pixel images, 64 image tokens. LLaVA starts from a vision tower that was pretrained; there is none of
+    this size, so the tower is trained here, to tell the techniques of the train split apart. The projector and the
+    language model are random.
 
     Args:
-        texts: what its tokenizer is trained on, questions and answers of the train split.
-        images: some of the train split, to measure the spread of their patches.
+        train: the train split, config `default`.
         output: the folder to write.
-        vocab_size: the most tokens its vocabulary may have.
+        vision_epochs: passes over the images for the vision tower.
         seed: of the random weights.
     """
     import torch
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-    tokenizer = train_tokenizer([*texts, f"{SYSTEM_PROMPT} USER: ASSISTANT:"], vocab_size)
+    texts = (pair[key] for qa in train["qa"] for pair in qa for key in ("question", "answer"))
+    tokenizer = train_tokenizer([*texts, f"{SYSTEM_PROMPT} USER: ASSISTANT:"], VOCABULARY)
     processor = make_processor(tokenizer, IMAGE_SIZE, PATCH_SIZE)
     vision = CLIPVisionConfig(
         hidden_size=WIDTH,
@@ -67,14 +68,50 @@ def make_tiny_base(
     )
     torch.manual_seed(seed)
     model = LlavaForConditionalGeneration(config)
-    pixels = processor.image_processor(list(images), return_tensors="pt")["pixel_values"]
-    with torch.no_grad():
-        embedding = model.model.vision_tower.embeddings.patch_embedding
-        embedding.weight.copy_(whitened_cosines(embedding, pixels, seed))
+    tower = train_vision_tower(vision, train, processor.image_processor, vision_epochs, seed)
+    model.model.vision_tower.load_state_dict(tower.state_dict())
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(output)
     processor.save_pretrained(output)
+
+
+def train_vision_tower(config: Any, train: Dataset, image_processor: Any, epochs: float, seed: int) -> Any:
+    """Train a CLIP vision tower to tell the techniques apart, by a linear layer on its mean patch.
+
+    Returns the tower, a `CLIPVisionModel`, without that layer.
+    """
+    import torch
+    from transformers import CLIPConfig, CLIPForImageClassification, Trainer, TrainingArguments
+
+    techniques = [technique or "bona_fide" for technique in train["technique"]]
+    names = sorted(set(techniques))
+    pixels = torch.cat(
+        [image_processor(batch["image"], return_tensors="pt")["pixel_values"] for batch in train.iter(64)]
+    )
+    rows = [{"pixel_values": p, "labels": names.index(t)} for p, t in zip(pixels, techniques, strict=True)]
+    torch.manual_seed(seed)
+    model = CLIPForImageClassification(CLIPConfig(vision_config=config.to_dict(), num_labels=len(names)))
+    with torch.no_grad():
+        embedding = model.vision_model.embeddings.patch_embedding
+        embedding.weight.copy_(whitened_cosines(embedding, pixels[:256], seed))
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            num_train_epochs=epochs,
+            per_device_train_batch_size=16,
+            learning_rate=1e-3,
+            lr_scheduler_type="linear",
+            warmup_steps=0.08,
+            weight_decay=0.05,
+            use_cpu=not torch.cuda.is_available(),
+            save_strategy="no",
+            logging_strategy="no",
+            report_to="none",
+            seed=seed,
+        )
+        Trainer(model, arguments, train_dataset=rows).train()  # type: ignore[arg-type]
+    return model.vision_model
 
 
 def whitened_cosines(embedding: Any, pixels: Any, seed: int) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from threading import Thread
 from typing import Any, Self
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
@@ -16,6 +18,10 @@ DETECTION_QUESTION = "Is this face forged? Answer yes or no."
 CLASSIFICATION_QUESTION = "Which forgery technique fits this image best, and what does it do?"
 DESCRIPTION_QUESTION = "Describe the artifacts in this face."
 MAX_NEW_TOKENS = 256
+ALIGNED_SIDE = 256
+ALIGNED_WITHIN = 0.06
+"""How far the anchors of a face that counts as aligned may be from their places, as a share of the side."""
+DETECTION_SIDE = 512
 
 
 @dataclass(frozen=True)
@@ -151,19 +157,39 @@ def is_model(name: str | Path) -> bool:
 
 
 def open_face(image: str | Path | Image.Image) -> Image.Image:
-    """Open a picture as RGB, upright, padded to a square with its mean colour, as LLaVA does.
+    """Open a picture and bring its face into the frame that the model was trained on.
+
+    One face: aligned as `dfa_instruct.faces.align` does, unless it is aligned already (another resampling would blur
+    what there is to see). No face, several, or no FaceLandmarker: the whole picture, padded to a square with its mean
+    colour as LLaVA does, and a line on standard error says so.
 
     Raises:
         ValueError: it is no picture, or too small to show a face.
     """
-    from dfa_instruct.sources.folder import read_image
+    from dfa_instruct.faces import TEMPLATE, FaceDetector, LandmarkerUnavailableError, align, anchors
+    from dfa_instruct.sources.folder import BadPictureError, read_image
 
-    picture = image.convert("RGB") if isinstance(image, Image.Image) else Image.fromarray(read_image(Path(image)))
-    if picture.width == picture.height:
-        return picture
-    mean = tuple(round(c) for c in picture.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0)))  # type: ignore[union-attr]
+    try:
+        pixels = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else read_image(Path(image))
+    except BadPictureError as error:
+        raise ValueError(f"{image}: {error}") from error
+    picture = Image.fromarray(pixels)
     side = max(picture.size)
-    return ImageOps.pad(picture, (side, side), color=mean)
+    try:
+        with FaceDetector() as detector:
+            enlargement = max(1, round(DETECTION_SIDE / side))
+            larger = picture.resize((picture.width * enlargement, picture.height * enlargement))
+            found = [face / enlargement for face in detector.detect(np.asarray(larger))]
+        notice = "" if len(found) == 1 else f"{len(found)} faces found; the whole picture is looked at"
+    except LandmarkerUnavailableError as error:
+        found, notice = [], f"the face was not aligned: {error}"
+    if len(found) == 1:
+        aligned = picture.width == picture.height and np.abs(anchors(found[0]) / side - TEMPLATE).max() < ALIGNED_WITHIN
+        return picture if aligned else Image.fromarray(align(pixels, found[0], ALIGNED_SIDE)[0])
+    name = "" if isinstance(image, Image.Image) else f"{image}: "
+    print(f"{name}{notice}", file=sys.stderr)
+    mean = tuple(int(c) for c in pixels.reshape(-1, 3).mean(0).round())
+    return ImageOps.pad(picture, (side, side), color=mean)  # type: ignore[arg-type]
 
 
 def merge(adapter: Path, output: Path) -> None:
@@ -177,7 +203,7 @@ def merge(adapter: Path, output: Path) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     if not (adapter / "adapter_config.json").is_file():
-        raise FileNotFoundError(f"{adapter}: no adapter in it (expected adapter_config.json)")
+        raise FileNotFoundError(f"{adapter}: no adapter there (expected a folder with adapter_config.json)")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(f"{output} holds something already; name an empty or a new folder")
     base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path

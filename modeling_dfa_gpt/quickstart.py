@@ -36,12 +36,8 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
         FileNotFoundError, ValueError: an input folder is missing, empty or unusable.
         subprocess.CalledProcessError: a training failed.
     """
-    from dfa_instruct.bench.baselines import baselines
-    from dfa_instruct.bench.runner import load_model, run_bench
-    from modeling_dfa_gpt.report import print_summary, write_report
-
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads slow busy cores down
     refuse_foreign(output)
-    output.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
 
     def timed(step: str, run: Callable[[], Any]) -> Any:
@@ -53,9 +49,18 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
 
     data, base, adapter = output / DATASET_NAME, output / "base", output / "adapter"
     construction = timed("Build DFA-Instruct", lambda: build_dataset(bona_fide, synthesized, data, seed))
+
+    from datasets import load_dataset
+
+    from dfa_instruct.bench.baselines import baselines
+    from dfa_instruct.bench.runner import load_model, run_bench
+    from modeling_dfa_gpt.base import make_tiny_base
+    from modeling_dfa_gpt.report import print_summary, write_report
+
     with tempfile.TemporaryDirectory() as scratch:
         initial = Path(scratch) / "initial"
-        timed("Make the tiny base", lambda: write_tiny_base(data, initial, seed))
+        split = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
+        timed("Make the tiny base", lambda: make_tiny_base(split, initial, seed=seed))
         timed("Train the base whole", lambda: train("pretrain", initial, base, data, seed))
     timed("Train the adapter", lambda: train("sft", base, adapter, data, seed))
     model = load_model(adapter)
@@ -117,18 +122,6 @@ def build_dataset(bona_fide: Path | None, synthesized: Path | None, folder: Path
         print(f"skipped {picture}: {reason}", file=sys.stderr)
         construction.dropped[reason] += 1
     return construction
-
-
-def write_tiny_base(data: Path, folder: Path, seed: int) -> None:
-    """Write the untrained tiny base, its tokenizer and patch embedding fitted to the dataset's train split."""
-    from datasets import load_dataset
-
-    from modeling_dfa_gpt.base import make_tiny_base
-
-    rows = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
-    texts = [pair[key] for qa in rows["qa"] for pair in qa for key in ("question", "answer")]
-    images = [row["image"] for row in rows.select(range(min(len(rows), 256)))]
-    make_tiny_base(texts, images, folder, seed=seed)
 
 
 def train(recipe: str, model: Path, output: Path, data: Path, seed: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,22 @@ def write_report(output: Path, results: dict[str, Any], predictions: list[dict[s
         f"    dfa-gpt chat {output / 'adapter'} {images / 'conversation_1.png'}\n\n"
         f"    dfa-gpt analyze {output / 'adapter'} {images / 'conversation_1.png'}",
     ]
+    (output / "adapter" / "README.md").write_text(model_card(results), encoding="utf-8")
     (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def model_card(results: dict[str, Any]) -> str:
+    """Render the adapter's card, with its figures beside the baselines'."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = files("modeling_dfa_gpt.model_card").joinpath("model_card.md.jinja").read_text(encoding="utf-8")
+    return (
+        Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+        .from_string(template)
+        .render(
+            name="tiny", base="the tiny base", images=results["counts"]["images"]["test"], table=metrics_table(results)
+        )
+    )
 
 
 def face_sheet(test: Any) -> Image.Image:

@@ -20,6 +20,7 @@ import yaml
 
 import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
+from modeling_dfa_gpt.modeling import is_model
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 
 PROJECTOR = "multi_modal_projector"
@@ -105,6 +106,8 @@ def train(arguments: list[str]) -> None:
     base = model_arguments.model_name_or_path
     if base is None:
         raise RecipeError("model_name_or_path is missing: expected a LLaVA's folder or Hub id")
+    if not is_model(base):
+        raise RecipeError(f"model_name_or_path: {base}: no such model (expected a LLaVA's folder or Hub id)")
     if not mixture.datasets:
         raise RecipeError("datasets is missing: expected a list of {path, name, split}")
 
@@ -127,6 +130,7 @@ def train(arguments: list[str]) -> None:
         print_parts(trainer.model)
     trainer.train()
     trainer.save_model()
+    Path(config.output_dir, "training_args.bin").unlink(missing_ok=True)  # a pickle; the recipe says the same
     if trainer.accelerator.is_main_process:
         trainer.state.save_to_json(os.fspath(Path(config.output_dir) / "trainer_state.json"))
 

@@ -9,7 +9,6 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from modeling_dfa_gpt.base import make_tiny_base
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 
 PAIRS = (
@@ -17,13 +16,6 @@ PAIRS = (
     ("Which technique is used?", "Face swapping is used."),
     ("Describe the artifacts.", "1. **Mouth and Lips**: The colour does not match.\n2. **Chin**: An edge is visible."),
 )
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    make_tiny_base([text for pair in PAIRS for text in pair], [picture(2)], folder)
-    return folder
 
 
 def picture(seed: int) -> Image.Image:

@@ -59,6 +59,8 @@ def read_image(path: Path) -> Pixels:
     Raises:
         BadPictureError: it does not decode, or is too small or too large to hold a face.
     """
+    if not path.is_file():
+        raise BadPictureError("no such file")
     try:
         with Image.open(path) as image:
             pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))

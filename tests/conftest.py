@@ -1,0 +1,69 @@
+"""What several tests need: small real faces, a dataset folder, a tiny model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from dfa_instruct.sample import draw_sample
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="session")
+def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset folder built from a few drawn portraits."""
+    from dfa_instruct.pipeline import build
+
+    folder = tmp_path_factory.mktemp("data") / "dfa-instruct"
+    build(draw_sample(identities=15, pictures=2), folder, workers=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder of real photographs."""
+    return _given("DFA_TEST_PHOTOS")
+
+
+@pytest.fixture(scope="session")
+def synthesized() -> Path:
+    """The folder of a generator's faces."""
+    return _given("DFA_TEST_SYNTHESIZED")
+
+
+def _given(variable: str) -> Path:
+    folder = os.environ.get(variable)
+    if not folder or not os.environ.get("DFA_FACE_LANDMARKER"):
+        pytest.skip(f"needs {variable} and DFA_FACE_LANDMARKER")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def base(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base, untrained, with a tokenizer of the dataset's words."""
+    from datasets import load_dataset
+
+    from modeling_dfa_gpt.base import make_tiny_base
+
+    folder = tmp_path_factory.mktemp("model") / "base"
+    train = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="train")
+    make_tiny_base(train, folder, vision_epochs=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapter(base: Path, dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An adapter on the tiny base, trained for a few steps by the project's own recipe."""
+    from modeling_dfa_gpt.sft import train
+
+    folder = tmp_path_factory.mktemp("model") / "adapter"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
+        recipe = Path(__file__).parents[1] / "recipes" / "dfa-gpt-tiny" / "sft.yaml"
+        where = ["--model_name_or_path", str(base), "--output_dir", str(folder)]
+        train(["--config", str(recipe), *where, "--max_steps", "3", "--per_device_train_batch_size", "4"])
+    return folder

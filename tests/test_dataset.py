@@ -1,0 +1,132 @@
+"""The dataset folder and the builder: what `load_dataset` gives, with our code and without."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+from PIL import Image
+
+from dfa_instruct.dataset import write_dataset
+from dfa_instruct.pipeline import build
+from dfa_instruct.records import face_id_of
+from dfa_instruct.sample import draw_sample
+from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS
+
+
+def load(folder: Path, *args: str, **kwargs: object) -> object:
+    return load_dataset("dfa-instruct", *args, data_dir=str(folder), **kwargs)
+
+
+def test_rows_hold_what_the_contract_says(dataset_folder: Path) -> None:
+    import numpy as np
+
+    splits = load(dataset_folder)
+    assert set(splits) == set(SPLITS)
+    rows = {row["face_id"]: row for split in splits.values() for row in split}
+    assert len(rows) == sum(len(split) for split in splits.values())
+    assert {row["category"] for row in rows.values()} == set(CATEGORIES)
+    for face_id, row in rows.items():
+        assert face_id == face_id_of(np.asarray(row["image"]))
+        assert (row["label"] == "bona_fide") == (row["category"] == "bona_fide") == (row["technique"] is None)
+        assert Counter(pair["ability"] for pair in row["qa"]) == {"df_d": 1, "df_c": 1, "ad": 1, "fc": 4}
+        abilities = [question["ability"] for question in row["bench"]]
+        assert abilities == (["df_d", "df_c", "ad"] if row["split"] == "test" else [])
+        if row["category"] in ("face_swapping", "face_reenactment", "face_editing"):
+            assert rows[row["pair_id"]]["category"] == "bona_fide"
+            assert rows[row["pair_id"]]["split"] == row["split"]
+
+
+def test_splits_share_no_identity(dataset_folder: Path) -> None:
+    of = {split: {i for row in rows for i in row["identities"]} for split, rows in load(dataset_folder).items()}
+    assert not of["train"] & of["test"] and not of["train"] & of["validation"] and not of["validation"] & of["test"]
+
+
+def test_plain_datasets_loads_the_folder_without_our_code(dataset_folder: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, datasets\n"
+        f"rows = datasets.load_dataset({str(dataset_folder)!r}, split='test', cache_dir={str(tmp_path)!r})\n"
+        "assert 'dfa_instruct' not in sys.modules\n"
+        "print(rows[0]['image'].size, rows[0]['bench'][0]['options'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "(128, 128) ['Yes', 'No']" in done.stdout
+
+
+def test_configs(dataset_folder: Path) -> None:
+    faces = load(dataset_folder, split="train")
+    conversations = load(dataset_folder, "conversations", split="train")
+    assert len(conversations) == len(faces)
+    assert [m["role"] for m in conversations[0]["messages"]] == ["user", "assistant"] * 7
+    assert isinstance(conversations[0]["images"][0], Image.Image)
+    assert len(load(dataset_folder, "conversations_d_c", split="train")[0]["messages"]) == 4
+    assert len(load(dataset_folder, "qa", split="train")) == 7 * len(faces)
+    for ability in ABILITIES:
+        rows = load(dataset_folder, ability, split="train")
+        assert set(rows["ability"]) == {ability}
+        assert rows[0]["messages"][1] == {"role": "assistant", "content": rows[0]["answer"]}
+
+
+def test_streaming_and_slices(dataset_folder: Path) -> None:
+    streamed = next(iter(load(dataset_folder, "qa", split="train", streaming=True)))
+    assert streamed["images"][0].size == (128, 128)
+    assert len(load(dataset_folder, split="train[:5]")) == 5
+
+
+def test_the_directory_may_come_from_the_environment(dataset_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
+    assert len(load_dataset("dfa-instruct", split="test")) == len(load(dataset_folder, split="test"))
+
+
+def test_a_folder_that_is_no_dataset_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"expected data/<split>-\*\.parquet"):
+        load(tmp_path)
+
+
+def test_forgeries_carry_their_provenance(dataset_folder: Path) -> None:
+    from datasets import Image as ImageFeature
+
+    rows = load(dataset_folder, split="test").cast_column("image", ImageFeature(decode=False))
+    for row in rows:
+        text = Image.open(io.BytesIO(row["image"]["bytes"])).text
+        if row["label"] == "forged":
+            assert text["dfa:technique"] == row["technique"] and text["dfa:source_sha256"] == row["source_sha256"]
+            assert isinstance(json.loads(row["parameters"]), dict)
+        else:
+            assert not text
+
+
+def test_one_seed_gives_the_same_bytes(dataset_folder: Path, tmp_path: Path) -> None:
+    again = tmp_path / "dfa-instruct"
+    build(draw_sample(identities=15, pictures=2), again, workers=2)
+    files = sorted(p.relative_to(dataset_folder) for p in dataset_folder.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file())
+    for file in files:
+        assert (dataset_folder / file).read_bytes() == (again / file).read_bytes(), file
+
+
+def test_another_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"letter\.txt"):
+        build(draw_sample(identities=15, pictures=2), tmp_path, workers=1)
+    assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_failure_leaves_nothing_half_written(tmp_path: Path) -> None:
+    def rows():
+        raise RuntimeError("interrupted")
+        yield
+
+    with pytest.raises(RuntimeError):
+        write_dataset(rows(), tmp_path / "dfa-instruct")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_does_not_import_torch() -> None:
+    subprocess.run([sys.executable, "-c", "import dfa_instruct, sys; assert 'torch' not in sys.modules"], check=True)

@@ -1,0 +1,119 @@
+"""Using a trained adapter: three ways of loading, merging, conversations, analysis, and the command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from dfa_instruct.sample import draw_sample
+from modeling_dfa_gpt.modeling import DfaGpt, merge, open_face
+
+
+@pytest.fixture(scope="module")
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("face") / "portrait.png"
+    Image.fromarray(next(draw_sample(1, 1)).image).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def merged(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("merged") / "model"
+    merge(adapter, folder)
+    return folder
+
+
+def logits(model: torch.nn.Module, folder: Path, portrait: Path) -> torch.Tensor:
+    processor = AutoProcessor.from_pretrained(folder)
+    content = [{"type": "image", "image": Image.open(portrait)}, {"type": "text", "text": "Is this face forged?"}]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"add_special_tokens": False},
+    )
+    with torch.inference_mode():
+        return model.eval()(**inputs).logits
+
+
+def test_three_ways_of_loading_agree_and_so_does_the_merged(
+    adapter: Path, base: Path, merged: Path, portrait: Path
+) -> None:
+    by_peft = logits(
+        PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(base), adapter), adapter, portrait
+    )
+    by_auto = logits(AutoModelForImageTextToText.from_pretrained(adapter), adapter, portrait)
+    by_ours = logits(DfaGpt.from_pretrained(adapter).model, adapter, portrait)
+    untrained = logits(AutoModelForImageTextToText.from_pretrained(base), base, portrait)
+    assert torch.equal(by_peft, by_auto) and torch.equal(by_peft, by_ours)
+    plain = logits(AutoModelForImageTextToText.from_pretrained(merged), merged, portrait)
+    assert (plain - by_peft).abs().max() < 1e-4
+    assert (untrained - by_peft).abs().max() > 1e-2
+    assert not (merged / "adapter_config.json").exists()
+
+
+def test_a_conversation_keeps_its_history(adapter: Path, portrait: Path) -> None:
+    conversation = DfaGpt.from_pretrained(adapter).chat(portrait)
+    first = "".join(conversation.stream("Has this face been forged?")).strip()
+    conversation.ask("Describe the artifacts in this face.")
+    assert [m["role"] for m in conversation.messages] == ["user", "assistant", "user", "assistant"]
+    assert conversation.messages[1]["content"][0]["text"] == first
+    assert sum(part["type"] == "image" for m in conversation.messages for part in m["content"]) == 1
+
+
+def test_the_probability_is_that_of_yes_against_no(adapter: Path, portrait: Path) -> None:
+    model = DfaGpt.from_pretrained(adapter)
+    analysis = model.analyze(portrait)
+    assert 0 < analysis.probability < 1
+    assert analysis.label == ("forged" if analysis.probability >= 0.5 else "bona_fide")
+    decode = model.processor.tokenizer.decode
+    assert decode(model._first_token("Yes")).strip() == "Yes" and decode(model._first_token("No")).strip() == "No"
+
+
+def test_an_aligned_face_is_left_as_it_is(portrait: Path) -> None:
+    assert np.array_equal(np.asarray(open_face(portrait)), np.asarray(Image.open(portrait)))
+
+
+def test_a_photograph_is_aligned(photos: Path) -> None:
+    face = open_face(sorted(photos.glob("*.jpg"))[0])
+    assert face.size == (256, 256)
+
+
+def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, input=text)
+
+
+def test_the_commands(adapter: Path, portrait: Path) -> None:
+    talked = run("chat", str(adapter), str(portrait), text="Has this face been forged?\nWhat gives it away?\n\n")
+    assert talked.returncode == 0 and talked.stdout.count("DFA-GPT:") == 2
+    analyzed = run("analyze", str(adapter), str(portrait), "--json")
+    assert analyzed.returncode == 0
+    assert set(json.loads(analyzed.stdout)) >= {"image", "label", "probability", "category", "description"}
+
+
+@pytest.mark.parametrize("case", ["model", "image", "text", "output"])
+def test_mistakes_are_one_line_and_a_failure(case: str, adapter: Path, portrait: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no picture")
+    arguments, expected = {
+        "model": (["analyze", str(tmp_path / "absent"), str(portrait)], "absent: no such model"),
+        "image": (["analyze", str(adapter), str(tmp_path / "none.png")], "none.png"),
+        "text": (["chat", str(adapter), str(notes)], "notes.txt: does not decode as an image"),
+        "output": (["merge", str(adapter), "--output", str(tmp_path)], "holds something already"),
+    }[case]
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert expected in [line for line in done.stderr.splitlines() if line.startswith("error:")][-1]
