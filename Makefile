@@ -30,4 +30,4 @@ slow: $(INSTALLED)
 	$(BIN)/pytest tests/slow
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks.shared_prefix
+	$(BIN)/python tests/benchmarks/shared_prefix.py

@@ -20,6 +20,7 @@ PARTS = frozenset({DATASET_NAME, "base", "adapter", "results.json", "report.md",
 FORGERIES_PER_PHOTOGRAPH = 4.0
 """Photographs are few: each is forged once in every category."""
 FACE_SIZE = 128
+BENCH_IMAGES = 240
 
 
 def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> None:
@@ -52,10 +53,7 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
 
     from datasets import load_dataset
 
-    from dfa_instruct.bench.baselines import baselines
-    from dfa_instruct.bench.runner import load_model, run_bench
     from modeling_dfa_gpt.base import make_tiny_base
-    from modeling_dfa_gpt.report import print_summary, write_report
 
     with tempfile.TemporaryDirectory() as scratch:
         initial = Path(scratch) / "initial"
@@ -63,9 +61,14 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
         timed("Make the tiny base", lambda: make_tiny_base(split, initial, seed=seed))
         timed("Train the base whole", lambda: train("pretrain", initial, base, data, seed))
     timed("Train the adapter", lambda: train("sft", base, adapter, data, seed))
+
+    from dfa_instruct.bench.baselines import baselines
+    from dfa_instruct.bench.runner import load_model, run_bench
+    from modeling_dfa_gpt.report import print_summary, write_report
+
     model = load_model(adapter)
-    bench = timed("Run DFA-Bench", lambda: run_bench(model, data))
-    beside = timed("Run its baselines", lambda: baselines(model, data, seed=seed))
+    bench = timed("Run DFA-Bench", lambda: run_bench(model, data, limit=BENCH_IMAGES))
+    beside = timed("Run its baselines", lambda: baselines(model, data, limit=BENCH_IMAGES, seed=seed))
 
     statistics = construction.statistics
     results = {

@@ -61,7 +61,7 @@ def model_card(results: dict[str, Any]) -> str:
         Environment(undefined=StrictUndefined, keep_trailing_newline=True)
         .from_string(template)
         .render(
-            name="tiny", base="the tiny base", images=results["counts"]["images"]["test"], table=metrics_table(results)
+            name="tiny", base="the tiny base", images=results["counts"]["bench"]["images"], table=metrics_table(results)
         )
     )
 

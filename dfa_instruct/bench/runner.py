@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
+import torch
 from datasets import Image, load_dataset
 from lighteval.logging.evaluation_tracker import EvaluationTracker
 from lighteval.models.abstract_model import LightevalModel
@@ -24,6 +25,8 @@ from dfa_instruct.bench.tasks import TASKS_TABLE
 from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES
+
+torch.set_grad_enabled(True)  # importing lighteval's pipeline switched gradients off for the whole process
 
 TASKS: Final = {
     "dfa_bench_dfd": ("acc", "err", "acer", "invalid"),
