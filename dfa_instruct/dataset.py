@@ -130,6 +130,8 @@ class DfaInstruct(Parquet):
 class _ModuleFactory(datasets.load.PackagedDatasetModuleFactory):
     """Finds the folder when `data_dir` is not given; `datasets` itself would search the working directory."""
 
+    data_dir: str | None
+
     def get_module(self) -> Any:
         if self.name == DATASET_NAME and self.data_files is None:
             folder = Path(self.data_dir or os.environ.get(DIRECTORY_ENV) or sample_directory())

@@ -91,7 +91,9 @@ def train_vision_tower(config: Any, train: Dataset, image_processor: Any, epochs
     )
     rows = [{"pixel_values": p, "labels": names.index(t)} for p, t in zip(pixels, techniques, strict=True)]
     torch.manual_seed(seed)
-    model = CLIPForImageClassification(CLIPConfig(vision_config=config.to_dict(), num_labels=len(names)))
+    whole = CLIPConfig(vision_config=config.to_dict())
+    whole.num_labels = len(names)
+    model = CLIPForImageClassification(whole)
     with torch.no_grad():
         embedding = model.vision_model.embeddings.patch_embedding
         embedding.weight.copy_(whitened_cosines(embedding, pixels[:256], seed))
@@ -110,7 +112,7 @@ def train_vision_tower(config: Any, train: Dataset, image_processor: Any, epochs
             report_to="none",
             seed=seed,
         )
-        Trainer(model, arguments, train_dataset=rows).train()  # type: ignore[arg-type]
+        Trainer(model, arguments, train_dataset=rows).train()
     return model.vision_model
 
 

@@ -179,7 +179,7 @@ def open_face(image: str | Path | Image.Image) -> Image.Image:
         with FaceDetector() as detector:
             enlargement = max(1, round(DETECTION_SIDE / side))
             larger = picture.resize((picture.width * enlargement, picture.height * enlargement))
-            found = [face / enlargement for face in detector.detect(np.asarray(larger))]
+            found = [face / np.float32(enlargement) for face in detector.detect(np.asarray(larger))]
         notice = "" if len(found) == 1 else f"{len(found)} faces found; the whole picture is looked at"
     except LandmarkerUnavailableError as error:
         found, notice = [], f"the face was not aligned: {error}"
@@ -189,7 +189,7 @@ def open_face(image: str | Path | Image.Image) -> Image.Image:
     name = "" if isinstance(image, Image.Image) else f"{image}: "
     print(f"{name}{notice}", file=sys.stderr)
     mean = tuple(int(c) for c in pixels.reshape(-1, 3).mean(0).round())
-    return ImageOps.pad(picture, (side, side), color=mean)  # type: ignore[arg-type]
+    return ImageOps.pad(picture, (side, side), color=mean)
 
 
 def merge(adapter: Path, output: Path) -> None:
