@@ -11,6 +11,8 @@ import hashlib
 import os
 import tempfile
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -81,6 +83,19 @@ def landmarker_path() -> Path:
     return cache
 
 
+@contextmanager
+def _native_log_silenced() -> Iterator[None]:
+    """Keep what MediaPipe's C++ writes to standard error from the user; its errors come as exceptions."""
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 class FaceDetector:
     """MediaPipe's FaceLandmarker as a context manager: `detect` gives the 81 landmarks of every face."""
 
@@ -90,17 +105,17 @@ class FaceDetector:
         self._landmarker: Any = None
 
     def __enter__(self) -> Self:
-        os.environ.setdefault("GLOG_minloglevel", "3")
         from mediapipe.tasks.python import BaseOptions
         from mediapipe.tasks.python.vision import FaceLandmarker, FaceLandmarkerOptions
 
-        self._landmarker = FaceLandmarker.create_from_options(
-            FaceLandmarkerOptions(
-                base_options=BaseOptions(model_asset_path=str(landmarker_path())),
-                num_faces=self.max_faces,
-                min_face_detection_confidence=self.min_confidence,
-            )
+        options = FaceLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(landmarker_path())),
+            num_faces=self.max_faces,
+            min_face_detection_confidence=self.min_confidence,
         )
+        with _native_log_silenced():
+            self._landmarker = FaceLandmarker.create_from_options(options)
+            self.detect(np.zeros((64, 64, 3), np.uint8))  # the first picture logs too
         return self
 
     def __exit__(
