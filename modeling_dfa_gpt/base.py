@@ -36,7 +36,7 @@ def make_tiny_base(train: Dataset, output: Path, *, vision_epochs: float = VISIO
     import torch
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-    texts = (pair[key] for qa in train["qa"] for pair in qa for key in ("question", "answer"))
+    texts = (text for qa in train["qa"] for pair in qa for text in (pair["question"], f" {pair['answer']}"))
     tokenizer = train_tokenizer([*texts, f"{SYSTEM_PROMPT} USER: ASSISTANT:"], VOCABULARY)
     processor = make_processor(tokenizer, IMAGE_SIZE, PATCH_SIZE)
     vision = CLIPVisionConfig(

@@ -127,14 +127,18 @@ class DfaGpt:
 
         content = [{"type": "image", "image": image}, {"type": "text", "text": DETECTION_QUESTION}]
         inputs = self._encode([{"role": "user", "content": content}])
+        common, yes, no = self._yes_and_no()
+        for key, value in (("input_ids", common), ("attention_mask", [1] * len(common))):
+            inputs[key] = torch.cat([inputs[key], inputs[key].new_tensor([value])], dim=1)
         with torch.inference_mode():
             logits = self.model(**inputs).logits[0, -1].float()
-        return float(logits[[self._first_token("Yes"), self._first_token("No")]].softmax(-1)[0])
+        return float(logits[[yes, no]].softmax(-1)[0])
 
-    def _first_token(self, answer: str) -> int:
-        """Return the id with which an answer begins after "ASSISTANT:", whatever the tokenizer does with the space."""
-        before, after = (self.processor.tokenizer.encode(f"ASSISTANT:{a}") for a in ("", f" {answer}"))
-        return int(next(a for a, b in zip(after, [*before, None], strict=False) if a != b))
+    def _yes_and_no(self) -> tuple[list[int], int, int]:
+        """Return how both answers begin (with a token for the space, in some vocabularies), then where they part."""
+        prompt, yes, no = (self.processor.tokenizer.encode(f"ASSISTANT:{a}") for a in ("", " Yes", " No"))
+        alike = next(i for i, (a, b) in enumerate(zip(yes, no, strict=False)) if a != b)
+        return yes[len(prompt) : alike], yes[alike], no[alike]
 
     def _encode(self, messages: list[dict[str, Any]]) -> Any:
         inputs = self.processor.apply_chat_template(

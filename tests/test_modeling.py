@@ -77,8 +77,21 @@ def test_the_probability_is_that_of_yes_against_no(adapter: Path, portrait: Path
     analysis = model.analyze(portrait)
     assert 0 < analysis.probability < 1
     assert analysis.label == ("forged" if analysis.probability >= 0.5 else "bona_fide")
+    _, yes, no = model._yes_and_no()
     decode = model.processor.tokenizer.decode
-    assert decode(model._first_token("Yes")).strip() == "Yes" and decode(model._first_token("No")).strip() == "No"
+    assert decode(yes).strip() == "Yes" and decode(no).strip() == "No"
+
+
+def test_a_model_that_answers_yes_gives_a_high_probability(base: Path, portrait: Path) -> None:
+    model = DfaGpt.from_pretrained(base)
+    face = open_face(portrait)
+    before = model.forged_probability(face)
+    _, yes, no = model._yes_and_no()
+    head = model.model.lm_head.weight
+    with torch.no_grad():
+        head[[yes, no]] = head[[no, yes]].clone()
+    assert before != pytest.approx(0.5, abs=1e-6)
+    assert model.forged_probability(face) == pytest.approx(1 - before, abs=1e-5)
 
 
 def test_an_aligned_face_is_left_as_it_is(portrait: Path) -> None:
