@@ -19,6 +19,8 @@ PARTS = frozenset({DATASET_NAME, "base", "adapter", "results.json", "report.md",
 """What an output folder of the quickstart holds."""
 FORGERIES_PER_PHOTOGRAPH = 4.0
 """Photographs are few: each is forged once in every category."""
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
+"""For glibc: large tensors are not given back to the system and faulted in anew at every step."""
 FACE_SIZE = 128
 BENCH_IMAGES = 240
 
@@ -135,6 +137,6 @@ def train(recipe: str, model: Path, output: Path, data: Path, seed: int) -> None
             + ["--config_file", str(recipes / "accelerate_configs" / "cpu.yaml"), "-m", "modeling_dfa_gpt.sft"]
             + ["--config", str(recipes / "dfa-gpt-tiny" / f"{recipe}.yaml")]
             + ["--model_name_or_path", str(model.resolve()), "--output_dir", str(output), "--seed", str(seed)],
-            env={**os.environ, DIRECTORY_ENV: str(data)},
+            env={**os.environ, **KEEP_MEMORY, DIRECTORY_ENV: str(data)},
             check=True,
         )
