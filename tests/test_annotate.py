@@ -65,9 +65,12 @@ def test_the_same_face_gets_the_same_words(faces: list[FaceRecord]) -> None:
 def test_every_artifact_of_every_region_reads_as_a_sentence(faces: list[FaceRecord]) -> None:
     assert set(SENTENCES) == set(ARTIFACTS)
     for kind in ARTIFACTS:
+        wordings = set()
         for region in REGIONS:
-            said = {finding(face, [Artifact(region, kind, s)]) for face in faces for s in (0.1, 0.9)}
-            assert len(said) > 1
-            for text in said:
-                assert region in text and text.endswith(".") and "{" not in text and len(text.split()) <= 14
+            for face in faces:
+                for strength in (0.1, 0.9):
+                    text = finding(face, [Artifact(region, kind, strength)])
+                    assert region in text and text.endswith(".") and "{" not in text and len(text.split()) <= 14
+                    wordings.add(text.replace(region, "…"))
+        assert len(wordings) > 1
     assert len(PAIR_SENTENCES) > 1
