@@ -27,7 +27,7 @@ from dfa_instruct.records import FaceRecord, InstructRow
 from dfa_instruct.sample import draw_person
 from dfa_instruct.splits import SHARES, assign_splits
 from dfa_instruct.statistics import Statistics
-from dfa_instruct.techniques import TECHNIQUES, Technique
+from dfa_instruct.techniques import DEFAULT_TECHNIQUES, TECHNIQUES, Technique
 from dfa_instruct.techniques.synthesize import Eigenfaces
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, SPLITS, Split
 
@@ -140,7 +140,7 @@ def _jobs(
     share = round(per_face * len(faces) / len(FORGERY_CATEGORIES))
     jobs = [_Job(face) for face in faces]
     for category in FORGERY_CATEGORIES:
-        techniques = [t for t in TECHNIQUES.values() if t.category == category]
+        techniques = [t for t in TECHNIQUES.values() if t.name in DEFAULT_TECHNIQUES and t.category == category]
         if not techniques:
             continue
         targets = [faces[i] for _ in range(share // len(faces) + 1) for i in rng.permutation(len(faces))][:share]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,8 @@ class Eigenfaces:
     result is a technique like the others.
     """
 
-    name = "eigenface"
-    category: Category = "entire_face_synthesis"
+    name: ClassVar[str] = "eigenface"
+    category: ClassVar[Category] = "entire_face_synthesis"
 
     def __init__(self, mean_shape: Landmarks, shapes: PCA, pictures: PCA) -> None:
         """Take what `fit` learned.
