@@ -5,7 +5,9 @@ The folder `dfa-instruct/` holds `data/<split>-*.parquet` and `README.md` and is
 `load_dataset("dfa-instruct", <config>, data_dir="…/dfa-instruct")`, with these configs:
 
 - `default`: one row a face, as it stands in the Parquet files;
-- `conversations`: one row a face, `images` and `messages`: its seven questions as the turns of one conversation;
+- `conversations`: one row a face, `images` and `messages`: its seven questions as the turns of one conversation. In a
+  shared prefix (`modeling_dfa_gpt.shared_prefix`), messages of one `branch` follow each other and do not see the other
+  branches: of two thirds of the faces every question is a branch, of a third all turns are one, to learn to talk on;
 - `conversations_d`, `conversations_d_c`, `conversations_d_c_ad`: the same with the questions of DF-D; DF-D and DF-C;
   DF-D, DF-C and AD only (the ablations of the paper's Table II);
 - `qa`: one row a question, likewise with `images` and `messages`, so that TRL takes it;
@@ -43,7 +45,10 @@ DATASET_NAME = "dfa-instruct"
 DIRECTORY_ENV = "DFA_INSTRUCT_DIR"
 ROWS_PER_GROUP = 100
 
-_MESSAGES = List({"role": Value("string"), "content": Value("string")})
+DIALOGUES = 3
+"""Of one face in so many, the questions are one branch: each turn sees those before it."""
+
+_MESSAGES = List({"role": Value("string"), "content": Value("string"), "branch": Value("int32")})
 _QA = {"ability": Value("string"), "question": Value("string"), "answer": Value("string")}
 
 FEATURES = Features(
@@ -81,10 +86,14 @@ CONVERSATIONS: dict[str, tuple[Ability, ...]] = {
 QA_FEATURES = Features({**CONVERSATIONS_FEATURES, **_QA, "template": Value("string")})
 
 
-def messages(qa: Iterable[dict[str, str]]) -> list[dict[str, str]]:
-    """Turn questions and answers into the messages of one conversation."""
+def messages(qa: Iterable[dict[str, str]], dialogue: bool = False) -> list[dict[str, Any]]:
+    """Turn questions and answers into the messages of one conversation, all of one branch where it is a `dialogue`."""
     roles = {"question": "user", "answer": "assistant"}
-    return [{"role": role, "content": pair[key]} for pair in qa for key, role in roles.items()]
+    return [
+        {"role": role, "content": pair[key], "branch": 0 if dialogue else number}
+        for number, pair in enumerate(qa)
+        for key, role in roles.items()
+    ]
 
 
 class DfaInstruct(Parquet):
@@ -120,7 +129,8 @@ class DfaInstruct(Parquet):
         for face in faces:
             common = {"images": [face["image"]], "face_id": face["face_id"]}
             if abilities := CONVERSATIONS.get(self.config.name):
-                yield {**common, "messages": messages(pair for pair in face["qa"] if pair["ability"] in abilities)}
+                asked = (pair for pair in face["qa"] if pair["ability"] in abilities)
+                yield {**common, "messages": messages(asked, dialogue=int(face["face_id"], 16) % DIALOGUES == 0)}
             else:
                 for pair in face["qa"]:
                     if self.config.name in ("qa", pair["ability"]):

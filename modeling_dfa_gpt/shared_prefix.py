@@ -5,13 +5,15 @@ to once a question. Here the sequence is
 
     <s> system USER: <image>…<image> | question 1 answer 1 | question 2 answer 2 | …
 
-in which every branch sees the prefix and itself only, and its positions start where the image ends. Loss and gradients
-equal those of the separate rows (`tests/test_shared_prefix.py`), at a fraction of the tokens.
+in which every branch sees the prefix and itself only, and its positions start where the image ends. A branch may have
+several turns. Loss and gradients equal those of a row a branch (`tests/test_shared_prefix.py`), at a fraction of the
+tokens.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 IGNORED = -100
@@ -20,6 +22,8 @@ IGNORED = -100
 @dataclass
 class SharedPrefixCollator:
     """Collates rows of `images` (one) and `messages` (question, answer, question, answer …) into shared prefixes.
+
+    Messages with the same `branch`, where they have one, are turns of one branch; else each question is one.
 
     Returns `input_ids`, `position_ids` and `labels` of shape (batch, length), `attention_mask` of shape (batch, 1,
     length, length) and bool, and `pixel_values`.
@@ -69,10 +73,13 @@ class SharedPrefixCollator:
         labels: list[int] = []
         branches: list[int] = []
         positions: list[int] = []
-        for branch, (question, answer) in enumerate(zip(messages[::2], messages[1::2], strict=True), start=1):
-            content = [{"type": "image"}, {"type": "text", "text": question["content"]}]
+        questions = range(0, len(messages), 2)
+        turns = groupby(questions, key=lambda number: messages[number].get("branch", number))
+        for branch, (_, numbers) in enumerate(turns, start=1):
+            first, *others = (message for number in numbers for message in messages[number : number + 2])
+            content = [{"type": "image"}, {"type": "text", "text": first["content"]}]
             encoded = self.processor.tokenizer.apply_chat_template(
-                [{**question, "content": content}, answer],
+                [{**first, "content": content}, *others],
                 chat_template=self.processor.chat_template,
                 return_dict=True,
                 return_assistant_tokens_mask=True,

@@ -70,7 +70,9 @@ def test_configs(dataset_folder: Path) -> None:
     for ability in ABILITIES:
         rows = load(dataset_folder, ability, split="train")
         assert set(rows["ability"]) == {ability}
-        assert rows[0]["messages"][1] == {"role": "assistant", "content": rows[0]["answer"]}
+        assert rows[0]["messages"][1] == {"role": "assistant", "content": rows[0]["answer"], "branch": 0}
+    branches = [tuple(m["branch"] for m in row["messages"][::2]) for row in conversations]
+    assert set(branches) == {(0,) * 7, tuple(range(7))}  # some talk on, most ask each question alone
 
 
 def test_streaming_and_slices(dataset_folder: Path) -> None:

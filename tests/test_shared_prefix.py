@@ -22,10 +22,10 @@ def picture(seed: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (128, 128, 3), np.uint8))
 
 
-def conversation(pairs: tuple[tuple[str, str], ...], seed: int) -> dict:
+def conversation(pairs: tuple[tuple[str, str], ...], seed: int, branches: tuple[int, ...] = ()) -> dict:
     messages = [
-        {"role": role, "content": text}
-        for pair in pairs
+        {"role": role, "content": text} | ({"branch": branches[number]} if branches else {})
+        for number, pair in enumerate(pairs)
         for role, text in zip(("user", "assistant"), pair, strict=True)
     ]
     return {"images": [picture(seed)], "messages": messages}
@@ -34,8 +34,10 @@ def conversation(pairs: tuple[tuple[str, str], ...], seed: int) -> dict:
 def test_loss_and_gradients_equal_separate_rows(base: Path) -> None:
     processor = AutoProcessor.from_pretrained(base)
     model = AutoModelForImageTextToText.from_pretrained(base).eval()
-    packed = [conversation(PAIRS, 0), conversation(PAIRS[:2], 1)]
+    every, one_left_out, two_turns = conversation(PAIRS, 0), conversation(PAIRS[:2], 1), (0, 1, 1)
+    packed = [every, one_left_out, conversation(PAIRS, 2, branches=two_turns)]
     separate = [conversation((pair,), seed) for seed, pairs in ((0, PAIRS), (1, PAIRS[:2])) for pair in pairs]
+    separate += [conversation(PAIRS[:1], 2), conversation(PAIRS[1:], 2)]
 
     def run(batch: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         model.zero_grad()
