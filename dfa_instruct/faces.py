@@ -11,7 +11,7 @@ import hashlib
 import os
 import tempfile
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from typing import Any, Self
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from dfa_instruct.records import Landmarks, Pixels
 
@@ -44,6 +45,13 @@ TEMPLATE: NDArray[np.float32] = np.array(
     [[0.385, 0.46], [0.615, 0.46], [0.5, 0.59], [0.405, 0.71], [0.595, 0.71]], np.float32
 )
 """Where an aligned face has its right eye, left eye, nose tip and mouth corners, as shares of the square's side."""
+
+
+DETECTION_SIDE = 256
+"""Smaller pictures are enlarged to it before a face is looked for."""
+
+Transform = NDArray[np.float64]
+"""A similarity of the plane, shape (2, 3), from pixels of a picture to pixels of the aligned square."""
 
 
 class LandmarkerUnavailableError(RuntimeError):
@@ -142,19 +150,72 @@ def anchors(landmarks: Landmarks) -> NDArray[np.float32]:
     ).astype(np.float32)
 
 
-def align(image: Pixels, landmarks: Landmarks, size: int) -> tuple[Pixels, Landmarks]:
-    """Turn, scale and shift (a similarity) so that the anchors come nearest to `TEMPLATE`.
+def legible(image: Pixels) -> Pixels:
+    """Enlarge a picture whose short side is below `DETECTION_SIDE` pixels to it; return any other as it is."""
+    short = min(image.shape[:2])
+    if short >= DETECTION_SIDE:
+        return image
+    height, width = (round(side * DETECTION_SIDE / short) for side in image.shape[:2])
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
 
-    What lies outside the picture repeats its border. Returns the square, shape (size, size, 3), and
-    the landmarks in it.
+
+def largest(found: Sequence[Landmarks]) -> Landmarks:
+    """Choose the face that covers most of the picture."""
+    return max(found, key=lambda landmarks: cv2.contourArea(cv2.convexHull(landmarks)))
+
+
+def nearest(found: Sequence[Landmarks], landmarks: Landmarks) -> Landmarks:
+    """Choose the face that lies nearest to another one."""
+    return min(found, key=lambda other: float(np.abs(other - landmarks).sum()))
+
+
+def alignment(landmarks: Landmarks, size: int, margin: float = 0.0) -> Transform:
+    """Find the similarity that brings the anchors nearest to `TEMPLATE`.
+
+    Args:
+        landmarks: of a face in its picture, shape (81, 2).
+        size: the aligned square's side in pixels.
+        margin: what is shown more on each side, as a share of the square that `TEMPLATE` means.
     """
-    transform, _ = cv2.estimateAffinePartial2D(anchors(landmarks), TEMPLATE * size, method=cv2.LMEDS)
+    return _similarity(anchors(landmarks), (TEMPLATE + margin) * size / (1 + 2 * margin))
+
+
+def alignment_onto(landmarks: Landmarks, aligned: Landmarks) -> Transform:
+    """Find the similarity that brings a face onto another one that is aligned already, by all their landmarks."""
+    return _similarity(landmarks, aligned)
+
+
+def cropped_alignment(height: int, width: int, size: int) -> Transform:
+    """Fit the middle square of a picture that is a cropped face already into the aligned square."""
+    scale = size / min(height, width)
+    shift = [scale * (min(height, width) - side) / 2 for side in (width, height)]
+    # Pixels are squares: their middles lie half a pixel from where they begin.
+    half = (scale - 1) / 2
+    return np.array([[scale, 0, shift[0] + half], [0, scale, shift[1] + half]], np.float64)
+
+
+def _similarity(source: NDArray[np.float32], target: NDArray[np.float32]) -> Transform:
+    transform, _ = cv2.estimateAffinePartial2D(source, target.astype(np.float32), method=cv2.LMEDS)
+    return np.asarray(transform, np.float64)
+
+
+def warp(image: Pixels, transform: Transform, size: int) -> Pixels:
+    """Cut the aligned square, shape (size, size, 3), out of a picture; what lies outside repeats its border."""
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     if scale < 0.5:  # INTER_LINEAR alone would alias: shrink by area first
         shrunk = cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA)
         image = np.asarray(shrunk, np.uint8)
         transform = transform @ np.array([[1 / (2 * scale), 0, 0], [0, 1 / (2 * scale), 0], [0, 0, 1]])
-        landmarks = landmarks * np.float32(2 * scale)
     square = cv2.warpAffine(image, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    points = landmarks @ transform[:, :2].T.astype(np.float32) + transform[:, 2].astype(np.float32)
-    return np.asarray(square, np.uint8), points.astype(np.float32)
+    return np.asarray(square, np.uint8)
+
+
+def move(landmarks: Landmarks, transform: Transform) -> Landmarks:
+    """Take landmarks along into the aligned square."""
+    return (landmarks @ transform[:, :2].T + transform[:, 2]).astype(np.float32)
+
+
+def align(image: Pixels, landmarks: Landmarks, size: int, margin: float = 0.0) -> tuple[Pixels, Landmarks]:
+    """Turn, scale and shift a face into its square: the picture, shape (size, size, 3), and the landmarks in it."""
+    transform = alignment(landmarks, size, margin)
+    return warp(image, transform, size), move(landmarks, transform)

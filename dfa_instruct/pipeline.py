@@ -190,7 +190,7 @@ def build(
         raise ValueError(f"{len(fakes)} synthesized faces are too few; at least {len(SPLITS)} are needed")
     for group in (faces, fakes):
         if group:
-            assignment = assign_splits(Counter(i for f in group for i in f.identities), seed, SHARES)
+            assignment = assign_splits(Counter(f.identities for f in group), seed, SHARES)
             for face in group:
                 face.split = assignment[face.identities[0]]
     training = [f for f in faces if f.split == "train"]

@@ -1,0 +1,107 @@
+"""The recipe of a construction: what a person writes in YAML, checked whole before any work starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from dfa_instruct.duplicates import NEAR
+from dfa_instruct.splits import SHARES
+from dfa_instruct.techniques import DEFAULT_TECHNIQUES
+from dfa_instruct.vocabulary import Split
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Recipe:
+    """Everything that decides what a build writes; two builds of one recipe and the same files write the same bytes."""
+
+    # Sources
+    sources: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    """Each with its `kind` and that kind's settings, see `dfa_instruct.sources`."""
+    least_resolved: Share = 0.9
+    """Of a technique's files, the part whose paths must be understood; with less, the build fails."""
+    least_aligned: Share = 0.5
+    """Of a technique's pictures, the part that must decode and give a face; with less, the build fails."""
+    fewest_images: Annotated[int, Field(ge=0)] = 0
+    """A technique with fewer images is left out (the paper's rule)."""
+
+    # Faces
+    size: Annotated[int, Field(ge=32, le=2048)] = 256
+    """Side of the aligned square in pixels."""
+    margin: Annotated[float, Field(ge=0, le=2)] = 0.0
+    """What is shown more on each side, as a share of the square."""
+    several_faces: Literal["largest", "all", "fail"] = "largest"
+    """A picture with several: take the largest; take all; count it as bad. A forgery that has its bona fide always
+    gives one face: nothing says which of several was forged."""
+    detect_cropped: bool = True
+    """Look for landmarks in pictures that are cropped faces already; else they are resized and have none."""
+    keep_without_landmarks: bool = True
+    """Keep a cropped face in which no landmarks were found; a picture that is no cropped face is dropped anyway."""
+
+    # Splits
+    shares: dict[Split, Share] = Field(default_factory=lambda: dict(SHARES))
+    official_splits: str | None = None
+    """FaceForensics++'s own: a folder with train.json, val.json and test.json; other identities join as shares want."""
+    near_duplicates: Annotated[int, Field(ge=-1, le=255)] = NEAR
+    """Faces of two splits that differ in so many of 256 bits are the same picture, and one is dropped; -1: not looked
+    for."""
+
+    # Forging one's own
+    techniques: list[str | dict[str, Any]] = Field(default_factory=lambda: list(DEFAULT_TECHNIQUES))
+    """Names, or `name` with `category` and settings, see `dfa_instruct.techniques.find_technique`."""
+    forgeries_per_face: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Forged images of our own for each bona fide one, shared equally by the categories of `techniques`."""
+
+    # The run
+    output: str = "dfa-instruct"
+    seed: Annotated[int, Field(ge=0)] = 0
+    slurm: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of datatrove's SlurmPipelineExecutor: partition, time, env_command and so on."""
+    ray: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of datatrove's RayPipelineExecutor."""
+
+
+def read_recipe(path: Path, output: Path | None = None) -> Recipe:
+    """Read a recipe; `output` stands in for the recipe's own.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: one line: it is no YAML, a key is unknown (the nearest known one is said), or a value is wrong.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a mapping of keys to values")
+    known = [field.name for field in fields(Recipe)]
+    for key in content:
+        if key not in known:
+            raise ValueError(f"{path}: unknown key {key!r}{nearest(str(key), known)}")
+    if output is not None:
+        content["output"] = str(output)
+    try:
+        recipe = TypeAdapter(Recipe).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        given = "" if first["type"] == "missing" else f", not {first['input']!r}"
+        raise ValueError(f"{path}: {where}: {first['msg']}{given}") from error
+    if abs(sum(recipe.shares.values()) - 1) > 1e-6 or set(recipe.shares) != set(SHARES):
+        raise ValueError(f"{path}: shares: expected train, validation and test, and a sum of 1, not {recipe.shares}")
+    return recipe
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """Name the known word that is nearest to a wrong one, as the end of an error message."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
