@@ -171,7 +171,7 @@ def open_face(image: str | Path | Image.Image) -> Image.Image:
         ValueError: it is no picture, or too small to show a face.
     """
     from dfa_instruct.faces import TEMPLATE, FaceDetector, LandmarkerUnavailableError, align, anchors
-    from dfa_instruct.sources.folder import BadPictureError, read_image
+    from dfa_instruct.sources.media import BadPictureError, read_image
 
     try:
         pixels = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else read_image(Path(image))

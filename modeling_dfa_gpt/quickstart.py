@@ -108,7 +108,8 @@ def build_dataset(bona_fide: Path | None, synthesized: Path | None, folder: Path
     from tqdm import tqdm
 
     from dfa_instruct.pipeline import FORGERIES_PER_FACE, build, sample_faces
-    from dfa_instruct.sources.folder import Dropped, read_folder
+    from dfa_instruct.sources.folder import read_folder
+    from dfa_instruct.sources.media import Dropped
 
     dropped = Dropped()
     if bona_fide is None:

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from dfa_instruct.faces import TEMPLATE, anchors
-from dfa_instruct.sources.folder import BadPictureError, Dropped, find_images, read_folder, read_image
+from dfa_instruct.sources.folder import read_folder
+from dfa_instruct.sources.media import BadPictureError, Dropped, find_images, read_image
 
 
 def test_bad_pictures_among_good_ones_are_named_and_skipped(photos: Path, tmp_path: Path) -> None:

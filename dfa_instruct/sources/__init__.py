@@ -2,15 +2,20 @@
 
 A source reads no pixel. It yields one `SourceItem` a picture (or a frame of a video); the engine decodes, detects and
 aligns them later, in parallel.
+
+A recipe names its sources by kind, `open_sources` makes them: `folder` (one's own media), `faceforensics`, `celebdf`,
+`df40`. What a kind can be told stands in its settings: `FolderSettings`, `FaceForensicsSettings`, …
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from dfa_instruct.vocabulary import Category
 
@@ -20,8 +25,9 @@ class SourceItem:
     """One picture on disk, or one frame of a video file, and what its path or a table says of it.
 
     `path` is the file, `source_path` its name below the source's root (POSIX). `frame` is the number of the frame in
-    its video: of a video file it is the frame to decode, of a picture the number in its name. `pair` is the `key` of
-    the bona fide item that a forgery was made from. `cropped` says that the picture is a cropped face already.
+    its video: of a video file it is the frame to decode, of a picture the number in its name. `video` names the video,
+    the same for all of its frames and for no other one. `pair` is the `key` of the bona fide item that a forgery was
+    made from. `cropped` says that the picture is a cropped face already.
     """
 
     path: Path
@@ -43,18 +49,36 @@ class SourceItem:
 
 @dataclass(slots=True)
 class TechniqueReport:
-    """What a source found of one technique (or of `bona_fide`): files, how many gave an item, how many have a pair."""
+    """What a source found of one technique (or of `bona_fide`): files, how many gave an item, how many have a pair.
+
+    All counts are of files, a video being one. Files that `frames` and `interval` pass over are not among them.
+    """
 
     found: int = 0
     resolved: int = 0
     paired: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     """Reason → files."""
+    notes: list[str] = field(default_factory=list)
+    """What was used all the same, and what is wrong with it: a video that is cut short, say."""
+
+    def drop(self, reason: str, files: int = 1) -> None:
+        """Count files that were found and give no item."""
+        self.found += files
+        self.dropped[reason] += files
+
+    def use(self, paired: bool = False) -> None:
+        """Count a file that gives an item."""
+        self.found += 1
+        self.resolved += 1
+        self.paired += paired
 
 
 class Source(Protocol):
     """A layout on disk. `report` is filled while `items` runs."""
 
+    name: str
+    """The `source` of its items: unique in a build."""
     report: dict[str, TechniqueReport]
 
     def items(self) -> Iterator[SourceItem]:
@@ -64,3 +88,86 @@ class Source(Protocol):
             FileNotFoundError, ValueError: the root is missing or holds nothing of this layout.
         """
         ...
+
+
+@runtime_checkable
+class BonaFideVideos(Protocol):
+    """A source that other sources' forgeries find their bona fide frames in."""
+
+    def frames_of(self, video: str) -> Sequence[SourceItem]:
+        """Return the items of a bona fide video (`ff/000`, `celeb/id0_0000`, `youtube/00043`), by frame number."""
+        ...
+
+
+UNKNOWN: Final = "unknown"
+"""The technique that a report counts files under when their path names none."""
+
+KINDS: Final[dict[str, str]] = {
+    "folder": "FolderSource",
+    "faceforensics": "FaceForensicsSource",
+    "celebdf": "CelebDFSource",
+    "df40": "DF40Source",
+}
+"""Kind → its class, in the module of the same name; its settings are the class's first argument."""
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Say which known word was meant, and which there are: the end of a message about an unknown word."""
+    known = sorted(known)
+    close = get_close_matches(word, known, n=1, cutoff=0.5) or [
+        k for k in known if get_close_matches(word.casefold(), [k.casefold()], cutoff=0.5)
+    ]
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return f"{meant}known: {', '.join(known)}"
+
+
+def open_source(kind: str, /, bona_fide: Sequence[Source] = (), **settings: Any) -> Source:
+    """Make a source from what a recipe says of it.
+
+    Args:
+        kind: one of `KINDS`.
+        bona_fide: the sources in which `df40` looks for the bona fide frames of its forgeries.
+        settings: the fields of the kind's settings; strings where they are paths will do.
+
+    Raises:
+        ValueError: the kind, a setting or its value is not known.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if kind not in KINDS:
+        raise ValueError(f"unknown source {kind!r}; {suggestion(str(kind), KINDS)}")
+    module = import_module(f"dfa_instruct.sources.{kind}")
+    source_class = getattr(module, KINDS[kind])
+    settings_class = getattr(module, KINDS[kind].removesuffix("Source") + "Settings")
+    names = [f.name for f in fields(settings_class)]
+    for name in settings:
+        if name not in names:
+            raise ValueError(f"source {kind}: unknown setting {name!r}; {suggestion(name, names)}")
+    try:
+        typed = TypeAdapter(settings_class).validate_python(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"source {kind}: {where + ': ' if where else ''}{first['msg']}") from error
+    return source_class(typed, bona_fide) if kind == "df40" else source_class(typed)
+
+
+def open_sources(entries: Iterable[Mapping[str, Any]]) -> list[Source]:
+    """Make all sources of a recipe, in its order: each entry has a `kind` and the kind's settings.
+
+    DF40 finds its bona fide frames in the FaceForensics++ and Celeb-DF sources that stand beside it.
+
+    Raises:
+        ValueError: see `open_source`; an entry has no kind, or two sources have the same name.
+    """
+    opened: dict[int, Source] = {}
+    for number, entry in sorted(enumerate(entries), key=lambda numbered: numbered[1].get("kind") == "df40"):
+        settings = dict(entry)
+        if "kind" not in settings:
+            raise ValueError(f"source {number + 1} has no kind; known: {', '.join(sorted(KINDS))}")
+        bona_fide = [source for source in opened.values() if isinstance(source, BonaFideVideos)]
+        opened[number] = open_source(settings.pop("kind"), bona_fide, **settings)
+    names = Counter(source.name for source in opened.values())
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ValueError(f"two sources are called {twice[0]!r}; give each a `name` of its own")
+    return [opened[number] for number in sorted(opened)]

@@ -1,0 +1,49 @@
+"""The techniques of the published datasets: which category each belongs to, and by which names it goes.
+
+The category follows DF40's own grouping, and for FaceForensics++ and Celeb-DF what the method does.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dfa_instruct.vocabulary import Category
+
+_BY_CATEGORY: Final[dict[str, dict[Category, str]]] = {
+    "df40": {
+        "face_swapping": "fsgan faceswap simswap inswap blendface uniface mobileswap e4s facedancer deepfacelab",
+        "face_reenactment": "fomm facevid2vid wav2lip MRAA one_shot_free pirender tpsm lia danet sadtalker mcnet "
+        "hyperreenact heygen",
+        "entire_face_synthesis": "VQGAN StyleGAN2 StyleGAN3 StyleGANXL sd2.1 ddim RDDM pixart DiT SiT MidJourney "
+        "whichfaceisreal",
+        "face_editing": "CollabDiff e4e stargan starganv2 styleclip",
+    },
+    "faceforensics": {
+        "face_swapping": "Deepfakes FaceSwap FaceShifter",
+        "face_reenactment": "Face2Face NeuralTextures",
+    },
+    "celebdf": {"face_swapping": "Celeb-synthesis"},
+}
+
+DATASET_TECHNIQUES: Final[dict[str, dict[str, Category]]] = {
+    dataset: {name: category for category, names in groups.items() for name in names.split()}
+    for dataset, groups in _BY_CATEGORY.items()
+}
+"""Dataset → technique, spelt as its folder is → category."""
+
+ALIASES: Final[dict[str, str]] = {
+    "inswapper": "inswap",
+    "fs_vid2vid": "facevid2vid",
+    "oneshot": "one_shot_free",
+    "dagan": "danet",
+    "ddpm": "ddim",
+    "whichisreal": "whichfaceisreal",
+    "stargan2": "starganv2",
+}
+"""Other names, in lower case, that DF40's README, lists and archives give its techniques."""
+
+
+def find_technique(dataset: str, name: str) -> str | None:
+    """Return the technique that a folder is named after, in any letter case, spelt as in the table."""
+    folded = ALIASES.get(name.casefold(), name.casefold())
+    return next((known for known in DATASET_TECHNIQUES[dataset] if known.casefold() == folded), None)

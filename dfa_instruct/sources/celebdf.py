@@ -1,0 +1,148 @@
+"""Celeb-DF (v1, v2): Celeb-real, YouTube-real and Celeb-synthesis, as videos or as frames cut from them.
+
+    Celeb-real/{id0_0000.mp4, frames/id0_0000/000.png}
+    YouTube-real/{00043.mp4, frames/00043/000.png}
+    Celeb-synthesis/{id0_id1_0000.mp4, frames/id0_id1_0000/000.png}
+
+`id0_id1_0000` is the clip `Celeb-real/id0_0000` of id0 with the face of id1. A number of YouTube-real proves no
+identity: each of its clips is one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from dfa_instruct.sources import SourceItem, TechniqueReport
+from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES
+from dfa_instruct.sources.clips import ClipSettings, child, clip_items, clips_in
+from dfa_instruct.vocabulary import Label
+
+((TECHNIQUE, CATEGORY),) = DATASET_TECHNIQUES["celebdf"].items()
+CELEB: Final = re.compile(r"(?P<target>id\d+)_(?P<take>\d+)")
+YOUTUBE: Final = re.compile(r"\d{5}")
+SWAP: Final = re.compile(r"(?P<target>id\d+)_(?P<donor>id\d+)_(?P<take>\d+)")
+MISNAMED: Final = "not called as in Celeb-DF (id0_0000, 00043, id0_id1_0000)"
+LISTED: Final = re.compile(r"(?P<word>\S+)\s+(?P<path>(?P<folder>[^/]+)/(?P<clip>[^/]+)\.mp4)")
+
+
+@dataclass(frozen=True, slots=True)
+class CelebDFSettings(ClipSettings):
+    """Which part of Celeb-DF is read.
+
+    `root` holds `Celeb-real`; `forgeries` false leaves Celeb-synthesis out. `testing_list` is the dataset's
+    `List_of_testing_videos.txt`, and `labels` what its numbers mean (`{"1": bona_fide, "0": forged}`): projects
+    differ, so it is not guessed.
+    """
+
+    forgeries: bool = True
+    testing_list: Path | None = None
+    labels: dict[str, Label] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        ClipSettings.__post_init__(self)
+        if self.testing_list and not self.labels:
+            raise ValueError("testing_list needs labels that say what its numbers mean, as in {'1': bona_fide, …}")
+
+
+class CelebDFSource:
+    """Celeb-DF on disk. Its identities are `celeb/id0` and `youtube/00043`; bona fide videos `celeb/id0_0000`, …"""
+
+    name = "celebdf"
+
+    def __init__(self, settings: CelebDFSettings) -> None:
+        self.settings = settings
+        self.root = settings.root.expanduser()
+        self.report: dict[str, TechniqueReport] = {}
+        folders = {name: child(self.root, name) for name in ("Celeb-real", "YouTube-real", "Celeb-synthesis")}
+        if folders["Celeb-real"] is None and folders["YouTube-real"] is None:
+            raise FileNotFoundError(f"{self.root}: expected Celeb-real, YouTube-real and Celeb-synthesis in it")
+        clips = {name: clips_in(folder) if folder else {} for name, folder in folders.items()}
+        self._originals = {f"celeb/{name}": path for name, path in clips["Celeb-real"].items()}
+        self._originals |= {f"youtube/{name}": path for name, path in clips["YouTube-real"].items()}
+        self._swapped = clips["Celeb-synthesis"] if settings.forgeries else {}
+        self.testing_videos = (
+            read_testing_list(settings.testing_list, settings.labels) if settings.testing_list else frozenset()
+        )
+        """The videos of the dataset's own test list, called as `SourceItem.video` is."""
+        self.frames_of = lru_cache(maxsize=1024)(self._frames_of)
+
+    def items(self) -> Iterator[SourceItem]:
+        """Yield the bona fide frames, then the forged ones, clip by clip."""
+        self.report = defaultdict(TechniqueReport)
+        for video, path in self._originals.items():
+            yield from self._bona_fide(video, path, self.report["bona_fide"])
+        for name, path in self._swapped.items():
+            if swap := SWAP.fullmatch(name.casefold()):
+                yield from self._forged(swap, path)
+            else:
+                self.report[TECHNIQUE].drop(f"{MISNAMED}: {path.relative_to(self.root)}")
+
+    def _frames_of(self, video: str) -> Sequence[SourceItem]:
+        path = self._originals.get(video)
+        return tuple(self._bona_fide(video, path, TechniqueReport())) if path else ()
+
+    def _bona_fide(self, video: str, path: Path, report: TechniqueReport) -> Iterator[SourceItem]:
+        dataset, _, name = video.partition("/")
+        where = path.relative_to(self.root).as_posix()
+        match = (CELEB if dataset == "celeb" else YOUTUBE).fullmatch(name)
+        if not match:
+            report.drop(f"{MISNAMED}: {where}")
+            return
+        identity = f"celeb/{match['target']}" if dataset == "celeb" else video
+        clip = SourceItem(path, self.name, where, "bona_fide", None, identities=(identity,), video=video)
+        yield from clip_items(clip, self.root, self.settings.choice, report)
+
+    def _forged(self, swap: re.Match[str], path: Path) -> Iterator[SourceItem]:
+        clip = SourceItem(
+            path,
+            self.name,
+            path.relative_to(self.root).as_posix(),
+            CATEGORY,
+            TECHNIQUE,
+            identities=(f"celeb/{swap['target']}", f"celeb/{swap['donor']}"),
+            video=f"{TECHNIQUE}/celeb/{swap[0]}",
+        )
+        bona_fide = self.frames_of(f"celeb/{swap['target']}_{swap['take']}")
+        return clip_items(clip, self.root, self.settings.choice, self.report[TECHNIQUE], bona_fide)
+
+
+def read_testing_list(path: Path, labels: dict[str, Label]) -> frozenset[str]:
+    """Read Celeb-DF's list of test videos: lines such as `1 YouTube-real/00170.mp4`.
+
+    Args:
+        path: the list.
+        labels: what its first words mean.
+
+    Returns:
+        The videos, called as `SourceItem.video` is.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no such file, a line is not of this form, a word is not among
+            `labels`, or what it means contradicts the folder of the video.
+    """
+    path = path.expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected Celeb-DF's List_of_testing_videos.txt")
+    videos = set()
+    places = {"celeb-real": "celeb/", "youtube-real": "youtube/", "celeb-synthesis": f"{TECHNIQUE}/celeb/"}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        match = LISTED.fullmatch(line.strip())
+        if not match or match["folder"].casefold() not in places:
+            raise ValueError(f"{path}, line {number}: expected '1 YouTube-real/00170.mp4', not {line.strip()!r}")
+        if match["word"] not in labels:
+            known = ", ".join(sorted(labels))
+            raise ValueError(f"{path}, line {number}: unknown label {match['word']!r}; labels knows {known}")
+        folder = match["folder"].casefold()
+        if labels[match["word"]] != ("forged" if folder == "celeb-synthesis" else "bona_fide"):
+            meant = labels[match["word"]]
+            raise ValueError(f"{path}, line {number}: labels says that {match['word']} is {meant}, not {match['path']}")
+        videos.add(places[folder] + match["clip"].casefold())
+    return frozenset(videos)

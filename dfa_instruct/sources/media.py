@@ -1,0 +1,330 @@
+"""Files and pixels: what lies below a folder, decoding pictures, and single frames of videos.
+
+A frame of a video is named by its number: its time multiplied by the video's average rate, rounded. A video's frames
+are read by seeking, so that 32 frames of an hour cost 32 groups of pictures and not the hour.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dfa_instruct.records import Pixels
+from dfa_instruct.sources import SourceItem
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+VIDEO_EXTENSIONS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+SMALLEST_SIDE = 32
+LARGEST_SIDE = 20_000
+LARGEST_AREA = 89_000_000
+"""Pixels in all. Both limits are read in the file's header; what is beyond them is not decoded."""
+LONGEST_GROUP = 250
+"""Frames from one that can be sought to the next, at most, in a video without an index (the encoders' default)."""
+
+Refuse = Callable[[str, str], None]
+"""Is told a file, named below its root, and why it is left out."""
+
+
+class BadPictureError(ValueError):
+    """A picture, or a frame of a video, that no record can be made of; the message says why."""
+
+
+@dataclass
+class Dropped:
+    """The pictures that were left out, each with its reason."""
+
+    pictures: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, picture: str, reason: str) -> None:
+        """Name one."""
+        self.pictures.append((picture, reason))
+
+
+@dataclass(frozen=True, slots=True)
+class FrameChoice:
+    """Which frames of a video are taken: of every `interval`-th one, at most `count`, evenly spread."""
+
+    count: int | None = 32
+    interval: int = 1
+
+    def of(self, numbers: Sequence[int], matching: Collection[int] = ()) -> Sequence[int]:
+        """Choose among the frame numbers of a video, in order.
+
+        Args:
+            numbers: the frames that there are, ascending.
+            matching: the frames of its bona fide video; they are chosen from where they give half as many at least.
+        """
+        candidates = numbers[:: self.interval]
+        if matching:
+            common = [number for number in numbers if number in matching]
+            if 2 * len(common) >= min(len(candidates), self.count or len(candidates)):
+                candidates = common
+        total = len(candidates)
+        if self.count is None or total <= self.count:
+            return candidates
+        return [candidates[(2 * i + 1) * total // (2 * self.count)] for i in range(self.count)]
+
+
+def is_picture(name: str) -> bool:
+    """Tell by the end of its name whether a file is an image."""
+    return name.lower().endswith(tuple(EXTENSIONS))
+
+
+def is_video(name: str) -> bool:
+    """Tell by the end of its name whether a file is a video."""
+    return name.lower().endswith(tuple(VIDEO_EXTENSIONS))
+
+
+def walk(root: Path, refuse: Refuse | None = None, below: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder below `root` (its name there, POSIX) and the files in it, sorted, one folder at a time.
+
+    Hidden files are passed over. A link that leads out of the root, or to a folder or to nothing, is not followed:
+    `refuse` is told.
+    """
+    files, folders = [], []
+    for entry in sorted(os.scandir(root / below), key=lambda entry: entry.name):
+        name = f"{below}/{entry.name}" if below else entry.name
+        if entry.name.startswith((".", "__MACOSX")):
+            continue
+        if entry.is_symlink():
+            target = Path(entry.path).resolve()
+            if not target.is_relative_to(root.resolve()):
+                reason = "a link that leads out of the folder"
+            elif not target.is_file():
+                reason = "a link to a folder" if target.is_dir() else "a link to nothing"
+            else:
+                files.append(entry.name)
+                continue
+            if refuse:
+                refuse(name, reason)
+        elif entry.is_dir():
+            folders.append(name)
+        else:
+            files.append(entry.name)
+    if files:
+        yield below, files
+    for folder in folders:
+        yield from walk(root, refuse, folder)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """List the image files below a folder, in the order of `walk`.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no image file.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    files = [folder / below / name for below, names in walk(folder) for name in names if is_picture(name)]
+    if not files:
+        raise ValueError(f"{folder}: no image in it (expected files that end in {', '.join(sorted(EXTENSIONS))})")
+    return files
+
+
+def _check_size(width: int, height: int) -> None:
+    if max(width, height) > LARGEST_SIDE or width * height > LARGEST_AREA:
+        raise BadPictureError(
+            f"{width}×{height} pixels (a decompression bomb?); "
+            f"at most {LARGEST_SIDE} a side and {LARGEST_AREA // 10**6} million in all are decoded"
+        )
+    if min(width, height) < SMALLEST_SIDE:
+        raise BadPictureError(f"{width}×{height} pixels; at least {SMALLEST_SIDE}×{SMALLEST_SIDE} are needed")
+
+
+def read_image(path: Path) -> Pixels:
+    """Decode an image as RGB, upright by its EXIF orientation, shape (height, width, 3).
+
+    Raises:
+        BadPictureError: it does not decode, or is too small or too large to hold a face.
+    """
+    if not path.is_file():
+        raise BadPictureError("no such file")
+    try:
+        with Image.open(path) as image:
+            _check_size(*image.size)
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except Image.DecompressionBombError as error:
+        raise BadPictureError("too many pixels (a decompression bomb)") from error
+    except BadPictureError:
+        raise
+    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+        raise BadPictureError("does not decode as an image") from error
+
+
+class Video:
+    """A video file, open: how many frames it has, and some of them. A context manager.
+
+    Raises:
+        BadPictureError: on opening, it is no video, is cut before its index, or its pictures are too large or small.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import av
+
+        self._errors = av.error.FFmpegError
+        if not path.is_file():
+            raise BadPictureError("no such file")
+        try:
+            self._container = av.open(str(path))
+        except self._errors as error:
+            raise BadPictureError("does not open as a video (empty, cut short or none)") from error
+        try:
+            if not self._container.streams.video:
+                raise BadPictureError("no picture in this video")
+            self._stream = self._container.streams.video[0]
+            self._stream.thread_count = 1  # the engine's workers share the processors already
+            _check_size(self._stream.width, self._stream.height)
+            rate = self._stream.average_rate or self._stream.guessed_rate
+            if not rate or not self._stream.time_base:
+                raise BadPictureError("the video states no frame rate")
+            self._rate = float(rate)
+            self._ticks = 1 / (rate * self._stream.time_base)  # from one frame to the next
+            self._start = self._stream.start_time or 0
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    def _number(self, timestamp: int) -> int:
+        return round((timestamp - self._start) / self._ticks)
+
+    def _seek(self, number: int) -> None:
+        self._container.seek(self._start + round(max(0, number) * self._ticks), stream=self._stream)
+
+    def _packets(self) -> Iterator[Any]:
+        """Yield the whole packets up to the end, or to where the file was cut."""
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.size and not packet.is_corrupt:
+                    yield packet
+        except self._errors:
+            return
+
+    def count(self) -> tuple[int, int]:
+        """Count the frames without decoding: those that are in the file, and those that its header promises."""
+        seconds = (self._container.duration or 0) / 1_000_000
+        promised = self._stream.frames or round(seconds * self._rate)
+        # a whole file ends where it promises: looking at its tail spares reading it all
+        for start in (promised - 1, 0):
+            try:
+                self._seek(start)
+            except self._errors:
+                continue
+            stamps = [p.dts if p.pts is None else p.pts for p in self._packets()]
+            numbers = sorted({self._number(stamp) for stamp in stamps if stamp is not None})
+            if start and (not numbers or numbers[-1] < promised - 1):
+                continue
+            present = numbers[-1] + 1 if numbers else 0
+            if present < promised:  # of the frames at a cut, those shown later come first: end before the first gap
+                tail = set(range(max(0, present - 32), present)) - set(numbers)
+                present = min(tail, default=present)
+            return present, max(present, promised)
+        return 0, promised
+
+    def frames(self, numbers: Iterable[int]) -> Iterator[tuple[int, Pixels]]:
+        """Yield the frames of these numbers, ascending, as RGB, upright, shape (height, width, 3).
+
+        A number that no frame has (the rate varies) gives the next frame. Frames that the file lacks or that do not
+        decode are not yielded.
+        """
+        keys = [self._number(e.timestamp) for e in self._stream.index_entries if e.is_keyframe]
+        decoded: Iterator[tuple[int, Any]] = iter(())
+        position, current = -1, None
+        for number in sorted(set(numbers)):
+            leap = number - position > LONGEST_GROUP or any(position + 1 < key <= number for key in keys)
+            if current is None or (position < number and leap):
+                decoded, position, current = self._decode_from(number)
+            while current is not None and position < number:
+                position, current = next(decoded, (position, None))
+            if current is None:
+                return
+            turned = current.to_ndarray(format="rgb24")
+            yield number, np.ascontiguousarray(np.rot90(turned, round(current.rotation / 90)))
+
+    def _decode_from(self, number: int) -> tuple[Iterator[tuple[int, Any]], int, Any]:
+        """Seek to a keyframe at or before a frame; return the frames from there on, and the first one."""
+        back = 0
+        while True:
+            try:
+                self._seek(number - back)
+            except self._errors:
+                return iter(()), number, None
+            decoded = self._decoded()
+            position, current = next(decoded, (number, None))
+            # an index in decoding order may lead to a keyframe that is shown after the frame: go further back
+            if (current is not None and position <= number) or back >= number:
+                return decoded, position, current
+            back = min(number, max(16, 4 * back))
+
+    def _decoded(self) -> Iterator[tuple[int, Any]]:
+        for packet in chain(self._packets(), (None,)):
+            try:
+                frames = self._stream.codec_context.decode(packet)
+            except self._errors:
+                continue
+            for frame in frames:
+                stamp = frame.dts if frame.pts is None else frame.pts
+                if stamp is not None and not frame.is_corrupt:
+                    yield self._number(stamp), frame
+
+
+def read_frames(path: Path, numbers: Iterable[int]) -> dict[int, Pixels]:
+    """Read several frames of a video, opened once. What it lacks is not in the result.
+
+    Raises:
+        BadPictureError: see `Video`.
+    """
+    with Video(path) as video:
+        return dict(video.frames(numbers))
+
+
+def read_item(item: SourceItem) -> Pixels:
+    """Decode the picture, or the frame of a video, that an item names, as RGB, shape (height, width, 3).
+
+    Raises:
+        BadPictureError: it does not decode; the message says why.
+    """
+    pixels = next(read_items([item]))[1]
+    if isinstance(pixels, BadPictureError):
+        raise pixels
+    return pixels
+
+
+def read_items(items: Iterable[SourceItem]) -> Iterator[tuple[SourceItem, Pixels | BadPictureError]]:
+    """Decode items one after the other, or say why not. Neighbours of one video are read in one opening of it."""
+    for path, group in groupby(items, key=lambda item: item.path):
+        if not is_video(path.name):
+            for item in group:
+                try:
+                    yield item, read_image(path)
+                except BadPictureError as error:
+                    yield item, error
+            continue
+        wanted = sorted(group, key=lambda item: item.frame or 0)
+        try:
+            with Video(path) as video:
+                frames = video.frames(item.frame or 0 for item in wanted)
+                number, pixels = next(frames, (-1, None))
+                for item in wanted:
+                    while pixels is not None and number < (item.frame or 0):
+                        number, pixels = next(frames, (-1, None))
+                    if pixels is None:
+                        yield item, BadPictureError(f"frame {item.frame} does not decode (a video cut short?)")
+                    else:
+                        yield item, pixels
+        except BadPictureError as error:
+            for item in wanted:
+                yield item, error
