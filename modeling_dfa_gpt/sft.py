@@ -3,40 +3,70 @@
     accelerate launch --config_file recipes/accelerate_configs/cpu.yaml \
         -m modeling_dfa_gpt.sft --config recipes/dfa-gpt-tiny/sft.yaml
 
-A recipe's keys are the fields of TRL's `SFTConfig`, `ModelConfig` and `DatasetMixtureConfig`; any of them can be
-overridden on the command line (`--output_dir runs/mine`).
+A recipe's keys are the fields of TRL's `SFTConfig`, `ModelConfig` and `DatasetMixtureConfig`, and those of
+`DfaArguments`; any of them can be overridden on the command line (`--output_dir runs/mine`). The same command goes on
+from the newest whole checkpoint in `output_dir`.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import os
+import subprocess
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
 from modeling_dfa_gpt.modeling import is_model
+from modeling_dfa_gpt.processing import CHAT_TEMPLATE
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
+from modeling_dfa_gpt.startup import (
+    LEARNT_IN_SAMPLE,
+    PROJECTOR,
+    RecipeError,
+    check_base,
+    check_batch,
+    check_messages,
+    check_template,
+    check_trainable,
+    print_startup,
+)
 
-PROJECTOR = "multi_modal_projector"
+RUN_FILE = "run.json"
+CHANGEABLE = ("dataloader_", "dataset_num_proc", "disable_tqdm", "include_num", "logging_", "output_dir", "report_to")
+"""What a run's settings may differ in, by how the key begins, when it goes on: it changes nothing that is learnt."""
 
 
 @dataclass
 class DfaArguments:
     """What a recipe may say beyond TRL's own keys."""
 
-    shared_prefix: bool = field(
-        default=False, metadata={"help": "Pack the questions of a `conversations` row behind one copy of its image."}
+    shared_prefix: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Pack the questions of a `conversations` row behind one copy of its image. Default: wherever the "
+            "attention implementation takes a mask that branches (sdpa)."
+        },
     )
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be run; the message names the file and the key."""
+    projector_learning_rate: float | None = field(
+        default=None, metadata={"help": "The projector's own learning rate; default: that of the rest."}
+    )
+    chat_template: Literal["vicuna_v1"] | None = field(
+        default=None, metadata={"help": "Train with this conversation instead of the base's own chat template."}
+    )
+    validation_split: str | None = field(
+        default=None, metadata={"help": "The split of the same datasets whose loss is validated."}
+    )
 
 
 def read_recipe(path: Path, known: set[str]) -> dict[str, Any]:
@@ -45,94 +75,290 @@ def read_recipe(path: Path, known: set[str]) -> dict[str, Any]:
     Raises:
         RecipeError: the file is missing, is no mapping, or has an unknown key.
     """
+    from trl.scripts.utils import DatasetConfig
+
     if not path.is_file():
         raise RecipeError(f"{path}: no such recipe")
     try:
         recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(recipe, dict):
         raise RecipeError(f"{path}: expected a mapping of keys to values")
-    for key in recipe:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise RecipeError(f"{path}: unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+    refuse_unknown(recipe, known, f"{path}:")
+    datasets = recipe.get("datasets", [])
+    if not isinstance(datasets, list) or not all(isinstance(dataset, dict) for dataset in datasets):
+        raise RecipeError(f"{path}: datasets: expected a list of {{path, name, split}}")
+    for dataset in datasets:
+        refuse_unknown(dataset, {f.name for f in fields(DatasetConfig)}, f"{path}: datasets:")
     return recipe
 
 
-def check_trainable(model: Any) -> None:
-    """Refuse a model with an adapter where anything but the language model's LoRA and the projector would be trained.
+def refuse_unknown(keys: Iterable[str], known: set[str], where: str) -> None:
+    """Raise RecipeError at the first key that is not known."""
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            raise RecipeError(f"{where} unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+
+
+@dataclass
+class Recipe:
+    """A recipe with what the command line changed, as TRL's own objects, and the settings that were given."""
+
+    mixture: Any
+    config: Any
+    model: Any
+    ours: DfaArguments
+    settings: dict[str, Any]
+
+
+def parse_recipe(arguments: list[str]) -> Recipe:
+    """Parse `--config RECIPE` and overriding options; bf16 is on by default where there is a GPU.
 
     Raises:
-        RecipeError: a vision tower's or a base weight is trainable, or the projector or LoRA is not.
+        RecipeError: see `read_recipe`; or no recipe is named, or it names no model or dataset.
     """
-    trainable = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    strays = [n for n in trainable if f".{PROJECTOR}." not in n and not (".language_model." in n and ".lora_" in n)]
-    if strays:
-        raise RecipeError(f"lora_target_modules or lora_modules_to_save would train {strays[0]}")
-    for part, missing in ((f".{PROJECTOR}.", "lora_modules_to_save"), (".lora_", "lora_target_modules")):
-        if not any(part in name for name in trainable):
-            raise RecipeError(f"{missing} leaves no {part.strip('._')} to train")
+    import torch
+    from trl import DatasetMixtureConfig, ModelConfig, SFTConfig, TrlParser
+
+    if "--config" not in arguments[:-1]:
+        raise RecipeError("--config RECIPE is missing")
+    kinds: Any = (DatasetMixtureConfig, SFTConfig, ModelConfig, DfaArguments)
+    parser = TrlParser(kinds)
+    known = {action.dest for action in parser._actions}
+    path = Path(arguments[arguments.index("--config") + 1])
+    recipe = read_recipe(path, known | {"env"})
+    given = [a.removeprefix("--").split("=")[0].replace("-", "_") for a in arguments if a.startswith("--")]
+    refuse_unknown(given, known | {"config"}, "command line:")
+    parser.set_defaults(bf16=torch.cuda.is_available())
+    mixture, config, model, ours = parser.parse_args_and_config(arguments)
+    if model.model_name_or_path is None:
+        raise RecipeError(f"{path}: model_name_or_path is missing: expected a LLaVA's folder or Hub id")
+    if not mixture.datasets:
+        raise RecipeError(f"{path}: datasets is missing: expected a list of {{path, name, split}}")
+    parsed = {f.name: getattr(part, f.name) for part in (mixture, config, model, ours) for f in fields(part)}
+    settings = {key: parsed[key] for key in sorted({*recipe, *given} - {"config", "env", "datasets"})}
+    settings["datasets"] = [asdict(dataset) for dataset in mixture.datasets]
+    return Recipe(mixture, config, model, ours, settings)
 
 
-def print_parts(model: Any) -> None:
-    """Print how many parameters each part has and how many of them are trained."""
-    from rich import print as rich_print
-    from rich.table import Table
+def load_rows(mixture: Any, split: str | None = None) -> Any:
+    """Load the recipe's datasets as one, or the same ones in another split; images stay undecoded.
 
-    table = Table("part", "parameters", "trained", title="DFA-GPT")
-    parts = {"vision tower": "vision_tower.", "projector": PROJECTOR, "language model": ""}
-    counts = {part: [0, 0] for part in parts}
-    for name, parameter in model.named_parameters():
-        part = next(p for p, key in parts.items() if key in name)
-        counts[part][0] += parameter.numel()
-        counts[part][1] += parameter.numel() * parameter.requires_grad
-    for part, (total, trained) in counts.items():
-        table.add_row(part, f"{total:,}", f"{trained:,}")
-    rich_print(table)
+    Raises:
+        RecipeError: the rows are no conversations about images.
+    """
+    from trl import get_dataset
+
+    from modeling_dfa_gpt.trainer import undecoded
+
+    if split:
+        mixture = replace(mixture, datasets=[replace(dataset, split=split) for dataset in mixture.datasets])
+    rows = get_dataset(mixture)["train"]
+    columns = rows.column_names or next(iter(rows))
+    if missing := {"images", "messages"} - set(columns):
+        lacking = " and no ".join(sorted(missing))
+        raise RecipeError(f"datasets: the rows have no {lacking}; expected a `conversations` or `qa` config")
+    return undecoded(rows)
+
+
+def check_rows(rows: Any, processor: Any) -> None:
+    """Check the text of every row (see `check_messages`), without its image. A streamed dataset is not read."""
+    if not hasattr(rows, "select_columns") or not hasattr(rows, "__len__"):
+        return
+    special = sorted({*processor.tokenizer.all_special_tokens, processor.image_token})
+    for number, row in enumerate(rows.select_columns(["messages"])):
+        check_messages(row["messages"], special, f"row {number}")
+
+
+def row_lengths(rows: Any, processor: Any, image_tokens: int, shared: bool, processes: int | None) -> list[int]:
+    """Count the tokens of every row in the form in which it will be trained; `datasets` keeps the counts."""
+    if shared:
+        collator = SharedPrefixCollator(processor)
+
+        def count(messages: list[dict[str, Any]]) -> dict[str, int]:
+            return {"length": len(collator._sequence(messages, image_tokens)[0])}
+    else:
+
+        def count(messages: list[dict[str, Any]]) -> dict[str, int]:
+            first, *others = messages
+            content = [{"type": "image"}, {"type": "text", "text": first["content"]}]
+            text = processor.tokenizer.apply_chat_template(
+                [{**first, "content": content}, *others], chat_template=processor.chat_template, tokenize=False
+            )
+            return {"length": len(processor.tokenizer(text, add_special_tokens=False)["input_ids"]) + image_tokens - 1}
+
+    counted = rows.map(
+        count,
+        input_columns=["messages"],
+        remove_columns=rows.column_names,
+        num_proc=processes,
+        desc="Count tokens",
+    )
+    return list(counted["length"])
+
+
+def check_lengths(lengths: list[int], longest: int) -> None:
+    """Raise RecipeError where a row is longer than `max_length`, which would cut its last answers."""
+    cut = [length for length in lengths if length > longest]
+    if cut:
+        raise RecipeError(
+            f"max_length: {longest} would cut {len(cut)} of {len(lengths)} rows, the longest of {max(cut)} tokens; "
+            "raise it, or set it to null"
+        )
+
+
+def describe_run(recipe: Recipe, rows: Any, base: Any) -> dict[str, Any]:
+    """Say what makes this run: settings, data, base, versions and commit.
+
+    The data's fingerprint is the SHA-256 of every row but its pictures, whose hashes are the `face_id`s.
+    """
+    digest = hashlib.sha256()
+    if hasattr(rows, "__len__"):
+        for row in rows.remove_columns(["images"]):
+            digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode())
+    packages = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "dfa-instruct")
+    return {
+        "settings": json.loads(json.dumps(recipe.settings, default=str)),
+        "data": {
+            "directory": os.environ.get("DFA_INSTRUCT_DIR"),
+            "rows": len(rows) if hasattr(rows, "__len__") else None,
+            "sha256": digest.hexdigest() if hasattr(rows, "__len__") else None,
+        },
+        "base": {"name": recipe.model.model_name_or_path, "commit": getattr(base.config, "_commit_hash", None)},
+        "versions": {package: version(package) for package in packages},
+        "commit": source_commit(),
+    }
+
+
+def source_commit() -> str | None:
+    """Return the commit that this file is of, `-dirty` where it was changed since; none outside of its repository."""
+    here = Path(__file__)
+    git = ["git", "-C", str(here.parent)]
+    try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", here.name], check=True, capture_output=True)
+        named = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(named, check=True, capture_output=True, text=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def refuse_other_run(folder: Path, run: dict[str, Any]) -> None:
+    """Raise RecipeError where the folder's checkpoints are of a run with other settings or data."""
+    if not (folder / RUN_FILE).is_file():
+        raise RecipeError(f"output_dir: {folder} holds checkpoints of an unknown run; name another folder")
+    before = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    old, new = before["settings"], run["settings"]
+    changed = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k) and not k.startswith(CHANGEABLE)]
+    if before["data"]["sha256"] != run["data"]["sha256"]:
+        changed.append("the data")
+    if changed:
+        raise RecipeError(
+            f"output_dir: {folder} holds checkpoints of a run with another {', another '.join(changed)}; "
+            "name another folder, or remove them"
+        )
+
+
+def load_model(model_arguments: Any) -> Any:
+    """Load the base, its language model quantised where the recipe says so.
+
+    Vision tower, projector and `lm_head` are not: the projector is trained whole, and the others are small.
+    """
+    from accelerate import PartialState
+    from transformers import AutoModelForImageTextToText
+    from trl import get_quantization_config
+
+    kwargs: dict[str, Any] = {}
+    if quantization := get_quantization_config(model_arguments):
+        quantization.llm_int8_skip_modules = ["vision_tower", PROJECTOR, "lm_head"]
+        kwargs = {"quantization_config": quantization, "device_map": {"": PartialState().local_process_index}}
+    return AutoModelForImageTextToText.from_pretrained(
+        model_arguments.model_name_or_path,
+        revision=model_arguments.model_revision,
+        dtype=model_arguments.dtype,
+        attn_implementation=model_arguments.attn_implementation,
+        **kwargs,
+    )
 
 
 def train(arguments: list[str]) -> None:
     """Train as a recipe says, and save the model (an adapter where `use_peft` is set) with its processor."""
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-    from trl import DatasetMixtureConfig, ModelConfig, SFTConfig, SFTTrainer, TrlParser, get_dataset, get_peft_config
-
-    kinds: Any = (DatasetMixtureConfig, SFTConfig, ModelConfig, DfaArguments)
-    parser = TrlParser(kinds)
-    if "--config" in arguments[:-1]:
-        known = {action.dest for action in parser._actions} | {"env"}
-        read_recipe(Path(arguments[arguments.index("--config") + 1]), known)
-    mixture, config, model_arguments, ours = parser.parse_args_and_config(arguments)
-    base = model_arguments.model_name_or_path
-    if base is None:
-        raise RecipeError("model_name_or_path is missing: expected a LLaVA's folder or Hub id")
+    recipe = parse_recipe(arguments)
+    config, ours, base = recipe.config, recipe.ours, recipe.model.model_name_or_path
     if not is_model(base):
         raise RecipeError(f"model_name_or_path: {base}: no such model (expected a LLaVA's folder or Hub id)")
-    if not mixture.datasets:
-        raise RecipeError("datasets is missing: expected a list of {path, name, split}")
+    if not config.assistant_only_loss:
+        raise RecipeError("assistant_only_loss: expected true: the loss is taken on answers only")
 
-    dataset = get_dataset(mixture)
-    model = AutoModelForImageTextToText.from_pretrained(
-        base, dtype=model_arguments.dtype, attn_implementation=model_arguments.attn_implementation
-    )
+    from transformers import AutoConfig, AutoProcessor
+    from trl import get_peft_config
+    from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+    from modeling_dfa_gpt.trainer import GREY, DecodingCollator, DfaTrainer, last_checkpoint
+
     processor = AutoProcessor.from_pretrained(base)
-    trainer = SFTTrainer(
+    check_base(base, AutoConfig.from_pretrained(base), processor)
+    if ours.chat_template:
+        processor.chat_template = CHAT_TEMPLATE
+    if config.pad_token:
+        processor.tokenizer.pad_token = config.pad_token
+    check_template(processor)
+    model = load_model(recipe.model)
+
+    attention = model.config.get_text_config()._attn_implementation
+    shared = attention == "sdpa" if ours.shared_prefix is None else ours.shared_prefix
+    if shared and attention != "sdpa":
+        raise RecipeError(f"shared_prefix: needs attn_implementation: sdpa; {attention} takes no mask that branches")
+
+    rows = load_rows(recipe.mixture)
+    validation = load_rows(recipe.mixture, ours.validation_split) if ours.validation_split else None
+    for part in (rows, validation):
+        check_rows(part, processor)
+    collator = (
+        SharedPrefixCollator(processor)
+        if shared
+        else DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)
+    )
+    trainer = DfaTrainer(
         model=model,
         args=config,
-        train_dataset=dataset["train"],
+        train_dataset=rows,
+        eval_dataset=validation,
         processing_class=processor,
-        data_collator=SharedPrefixCollator(processor) if ours.shared_prefix else None,
-        peft_config=get_peft_config(model_arguments),
+        data_collator=DecodingCollator(collator),
+        peft_config=get_peft_config(recipe.model),
+        projector_learning_rate=ours.projector_learning_rate,
     )
-    if model_arguments.use_peft:
+    if recipe.model.use_peft:
         check_trainable(trainer.model)
+    sample = [{**row, "images": [GREY] * len(row["images"])} for row in islice(rows, LEARNT_IN_SAMPLE)]
+    tokens = check_batch(collator(sample), sample, processor, model.config)
+    if config.max_length or config.train_sampling_strategy == "group_by_length":
+        with config.main_process_first(desc="count tokens"):
+            lengths = row_lengths(rows, processor, tokens.image // tokens.rows, shared, config.dataset_num_proc)
+        check_lengths(lengths, config.max_length or max(lengths))
+        trainer.lengths = lengths if config.train_sampling_strategy == "group_by_length" else None
+
+    folder = Path(config.output_dir)
+    run = describe_run(recipe, rows, model)
+    checkpoint = config.resume_from_checkpoint or last_checkpoint(folder)
+    if checkpoint:
+        refuse_other_run(folder, run)
+    trainer.accelerator.wait_for_everyone()
     if trainer.accelerator.is_main_process:
-        print_parts(trainer.model)
-    trainer.train()
+        rate = config.learning_rate
+        projector_rate = rate if ours.projector_learning_rate is None else ours.projector_learning_rate
+        rates = {"vision tower": rate, "language model": rate, "projector": projector_rate}
+        print_startup(trainer.model, rates, tokens)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RUN_FILE).write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if checkpoint:
+            print(f"going on from {checkpoint}", flush=True)
+    trainer.train(resume_from_checkpoint=os.fspath(checkpoint) if checkpoint else None)
     trainer.save_model()
-    Path(config.output_dir, "training_args.bin").unlink(missing_ok=True)  # a pickle; the recipe says the same
     if trainer.accelerator.is_main_process:
-        trainer.state.save_to_json(os.fspath(Path(config.output_dir) / "trainer_state.json"))
+        trainer.state.save_to_json(os.fspath(folder / "trainer_state.json"))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from modeling_dfa_gpt.sft import RecipeError, check_trainable, train
+from modeling_dfa_gpt.sft import train
+from modeling_dfa_gpt.startup import RecipeError, check_trainable
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "dfa-gpt-tiny"
 
