@@ -60,9 +60,9 @@ def clips_in(folder: Path) -> dict[str, Path]:
     return dict(sorted(clips.items()))
 
 
-def frame_number(name: str) -> int | None:
-    """Return the last number in a picture's name: 131 of `131.png`, 45 of `Celeb-real_id13_0011_045.png`."""
-    numbers = re.findall(r"\d+", name.rpartition(".")[0])
+def frame_number(stem: str) -> int | None:
+    """Return the last number in a picture's name without its extension: 131 of `131`, 45 of `id13_0011_045`."""
+    numbers = re.findall(r"\d+", stem)
     return int(numbers[-1]) if numbers else None
 
 
@@ -100,7 +100,7 @@ def _choose(
 ) -> dict[int, Path]:
     """Choose the frames of a clip: number → the file it is in."""
     if clip.path.is_dir():
-        pictures = {frame_number(path.name): path for path in sorted(clip.path.iterdir()) if is_picture(path.name)}
+        pictures = {frame_number(path.stem): path for path in sorted(clip.path.iterdir()) if is_picture(path.name)}
         if pictures.pop(None, None):
             report.drop("a picture without a frame number in its name")
         numbers = sorted(number for number in pictures if number is not None)

@@ -62,12 +62,12 @@ class FrameChoice:
             matching: the frames of its bona fide video; they are chosen from where they give half as many at least.
         """
         candidates = numbers[:: self.interval]
-        if matching:
-            common = [number for number in numbers if number in matching]
-            if 2 * len(common) >= min(len(candidates), self.count or len(candidates)):
-                candidates = common
-        total = len(candidates)
-        if self.count is None or total <= self.count:
+        if self.count is None or len(candidates) <= self.count:
+            return candidates
+        common = [number for number in numbers if number in matching]
+        if 2 * len(common) >= self.count:
+            candidates = common
+        if (total := len(candidates)) <= self.count:
             return candidates
         return [candidates[(2 * i + 1) * total // (2 * self.count)] for i in range(self.count)]
 

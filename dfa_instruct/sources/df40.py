@@ -1,0 +1,282 @@
+"""DF40: forty techniques, in the layouts in which its archives, its lists and its users have left them.
+
+A path is first brought to one form, `<technique>/<rest>` in lower case, by `canonical`; then the first of `RULES` that
+fits says whom it shows. A forgery's bona fide frame is looked for in the FaceForensics++ and Celeb-DF sources.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from dfa_instruct.sources import UNKNOWN, BonaFideVideos, Source, SourceItem, TechniqueReport, suggestion
+from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique
+from dfa_instruct.sources.clips import ClipSettings, clip_items, frame_number, nearest
+from dfa_instruct.sources.deepfakebench import listed_files
+from dfa_instruct.sources.media import is_picture, is_video, walk
+from dfa_instruct.vocabulary import Category
+
+TECHNIQUES: Final = DATASET_TECHNIQUES["df40"]
+ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+LEVELS: Final = frozenset({"ff", "ffpp", "cdf", "cdfv1", "cdfv2", "frames", "videos"})
+"""Folders that say nothing: the form of the names below them tells the datasets apart."""
+FOREIGN: Final = re.compile(r"faceforensics|celeb-df|celeb-synthesis|_sequences$")
+"""Folders of the bona fide datasets, which have sources of their own."""
+
+_FILE = r"(/(?P<file>[^/]+))?"
+RULES: Final[tuple[tuple[str, str], ...]] = (
+    # fits                                                             what it means
+    (r"e4e/(.+/)?inversions/(?P<nobody>.+)", "numbered through all videos: the number names nobody"),
+    (r"e4e/(?P<ff>\d{3})/(?P<running>\d+)", "FF++ video; its frames are numbered on from the video before"),
+    (r"[^/]+/(.+/)?celeb-real_(?P<celeb>id\d+)_(?P<take>\d+)_\d+", "Celeb-DF clip, named by the picture"),
+    (r"[^/]+/(.+/)?youtube-real_(?P<youtube>\d{5})_\d+", "YouTube clip, named by the picture"),
+    (rf"[^/]+/(?P<ff>\d{{3}})_(?P<ff_donor>\d{{3}}){_FILE}", "FF++ A_B: A the target, B the donor or driver"),
+    (rf"[^/]+/(?P<ff>\d{{3}}){_FILE}", "FF++ video"),
+    (rf"(sadtalker|wav2lip)/(?P<ff>\d{{3}})(?!\d)[^/]*{_FILE}", "FF++ video, then a voice: it has no face"),
+    (
+        rf"[^/]+/(?P<celeb>id\d+)_(?P<celeb_donor>id\d+)_(?P<take>\d+){_FILE}",
+        "Celeb-DF: the first id is the target, the second the donor; the clip is that of the first",
+    ),
+    (rf"[^/]+/(celeb-real/)?(?P<celeb>id\d+)_(?P<take>\d+){_FILE}", "Celeb-DF clip of one person"),
+    (rf"[^/]+/((celeb|youtube)-real/)?(?P<youtube>\d{{5}}){_FILE}", "YouTube clip, an identity of its own"),
+    (r"(stargan|starganv2|styleclip)/(real|fake)/(?P<portrait>[^/]+)", "a portrait, perhaps shared by the three"),
+    (rf"[^/]+/(real|fake)/(?P<own>[^/]+){_FILE}", "somebody known to this technique only"),
+)
+"""Pattern over a canonical path → what it means. Identities come from the groups: `ff`, `celeb`, `youtube` are those
+of the bona fide sources, `_donor` marks the second one; `portrait` and `own` are known here only. A folder of a
+generator's images that carries the number of a bona fide video belongs to its identity, so that it shares its split."""
+_RULES: Final = tuple(re.compile(pattern) for pattern, _ in RULES)
+
+
+@dataclass(frozen=True, slots=True)
+class DF40Settings(ClipSettings):
+    """Which part of DF40 is read.
+
+    `root` holds the techniques' folders, at any depth; `techniques` none: all that are there; `lists` is a JSON list
+    of DeepfakeBench, or a folder of them: then only the files that they name are used, and the missing ones counted.
+    """
+
+    techniques: tuple[str, ...] | None = None
+    lists: Path | None = None
+
+    def __post_init__(self) -> None:
+        ClipSettings.__post_init__(self)
+        for name in self.techniques or ():
+            if find_technique("df40", name) is None:
+                raise ValueError(f"unknown technique {name!r}; {suggestion(name, TECHNIQUES)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a path says: who is in the picture, in which video, and which bona fide video it was made from.
+
+    `file` is the part of the path that numbers the frame; `in_order` says that it only counts frames.
+    """
+
+    category: Category
+    technique: str | None
+    identities: tuple[str, ...]
+    video: str | None
+    bona_fide: str | None
+    file: str | None
+    in_order: bool = False
+
+
+def canonical(path: str) -> tuple[str, str] | None:
+    """Bring a path of DF40 to one form: its technique, and `<technique>/<rest>` in lower case without extension.
+
+    Left out are what stands before the technique, levels that say nothing, doubled folders and `Fake_from_`. None:
+    the path is not of DF40.
+    """
+    *folders, name = path.casefold().replace("fake_from_", "").split("/")
+    parts = [*folders, name.rpartition(".")[0] or name]
+    if any(FOREIGN.search(folder) for folder in folders):
+        return None
+    starts = [i + 1 for i, folder in enumerate(folders) if folder in ("df40", "df40_train")]
+    for at in range(starts[-1] if starts else 0, len(folders)):
+        if technique := find_technique("df40", folders[at]):
+            break
+    else:
+        return None
+    kept = [technique.casefold()]
+    for i, part in enumerate(parts[at + 1 :], at + 1):
+        is_folder = i < len(folders)
+        again = find_technique("df40", part) == technique or part.startswith(f"{kept[0]}_")
+        if is_folder and (part in LEVELS or (len(kept) == 1 and again) or (part in ("real", "fake") and part in kept)):
+            continue
+        kept.append(part)
+    return technique, "/".join(kept)
+
+
+def meaning_of(technique: str, canonical_path: str) -> Meaning | None:
+    """Say what a canonical path means; None: nothing that is known."""
+    match = next((found for rule in _RULES if (found := rule.fullmatch(canonical_path))), None)
+    groups = {name: value for name, value in match.groupdict().items() if value} if match else {}
+    if not groups or "nobody" in groups:
+        return None
+    category: Category = TECHNIQUES[technique]
+    dataset = next(name for name in ("ff", "celeb", "youtube", "portrait", "own") if name in groups)
+    target = groups[dataset]
+    if dataset in ("portrait", "own"):
+        prefix = "portrait" if dataset == "portrait" else technique
+        genuine = "/real/" in canonical_path
+        return Meaning(
+            "bona_fide" if genuine else category,
+            None if genuine else technique,
+            (f"{prefix}/{target}",),
+            f"{technique}/{'real' if genuine else 'fake'}/{target}" if "file" in groups else None,
+            None,
+            groups.get("file"),
+        )
+    donor = groups.get(f"{dataset}_donor")
+    identities = (f"{dataset}/{target}", *([f"{dataset}/{donor}"] if donor else []))
+    if category == "entire_face_synthesis":
+        return Meaning(category, technique, identities, None, None, None)
+    take = [groups["take"]] if "take" in groups else []
+    clip = "_".join([target, *([donor] if donor else []), *take])
+    return Meaning(
+        category,
+        technique,
+        identities,
+        f"{technique}/{dataset}/{clip}",
+        f"{dataset}/{'_'.join([target, *take])}",
+        groups.get("file") or groups.get("running"),
+        in_order="running" in groups,
+    )
+
+
+class DF40Source:
+    """DF40 on disk. Its identities are those of FaceForensics++ (`ff/…`) and Celeb-DF (`celeb/…`, `youtube/…`)."""
+
+    name = "df40"
+
+    def __init__(self, settings: DF40Settings, bona_fide: Sequence[Source] = ()) -> None:
+        self.settings = settings
+        self.root = settings.root.expanduser()
+        self.bona_fide = [source for source in bona_fide if isinstance(source, BonaFideVideos)]
+        self.report: dict[str, TechniqueReport] = {}
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"{self.root}: no such folder")
+        self._above = self.root.resolve().name  # a root may be a technique's own folder
+        asked = settings.techniques
+        self._techniques = {find_technique("df40", name) for name in (TECHNIQUES if asked is None else asked)}
+        self._listed = None if settings.lists is None else self._read_lists(settings.lists.expanduser())
+
+    def items(self) -> Iterator[SourceItem]:
+        """Yield the pictures folder by folder; of a folder of frames the chosen ones."""
+        self.report = defaultdict(TechniqueReport)
+        refused: dict[str, str] = {}
+        seen: set[tuple[str, str]] = set()
+        unlisted: dict[str, int] = defaultdict(int)
+        for below, names in walk(self.root, refused.__setitem__):
+            stills: list[tuple[str, Meaning]] = []
+            clips: dict[Meaning, dict[int, str]] = defaultdict(dict)
+            for name in names:
+                file = f"{below}/{name}" if below else name
+                if not is_picture(name) and not is_video(name) and not name.casefold().endswith(ARCHIVES):
+                    continue
+                found = canonical(f"{self._above}/{file}")
+                if found is None:
+                    self._unknown(file)
+                    continue
+                technique, path = found
+                if technique not in self._techniques:
+                    continue
+                if name.casefold().endswith(ARCHIVES):
+                    self.report[technique].drop(f"an archive that is not unpacked: {file}")
+                    continue
+                if self._listed is not None:
+                    entry = _listed_as(technique, path)
+                    if entry not in self._listed:
+                        unlisted[technique] += 1
+                        continue
+                    seen.add(entry)
+                meaning = meaning_of(technique, path)
+                if meaning is None:
+                    self.report[technique].drop(f"nothing says whom it shows: {PurePosixPath(file).parent}")
+                elif is_video(name):
+                    yield from self._video(file, meaning)
+                elif meaning.video is None:
+                    stills.append((file, meaning))
+                else:
+                    number = frame_number(meaning.file or "")
+                    if number is None:
+                        self.report[technique].drop(f"no frame number in its name: {PurePosixPath(file).parent}")
+                    else:
+                        clips[replace(meaning, file=None)][number] = file
+            for file, meaning in stills:
+                self._report(meaning).use()
+                yield self._item(file, meaning)
+            for meaning, files in clips.items():
+                yield from self._frames(meaning, files)
+        for file, reason in refused.items():
+            found = canonical(f"{self._above}/{file}/x")
+            self.report[found[0] if found else UNKNOWN].drop(f"{reason}: {file}")
+        for technique, _ in sorted((self._listed or set()) - seen):
+            self.report[technique].drop("listed, not on disk")
+        for technique, count in unlisted.items():
+            self.report[technique].notes.append(f"{count} files are in no list and were not used")
+        if not self.report:
+            raise ValueError(f"{self.root}: nothing of DF40 in it (expected folders called {', '.join(TECHNIQUES)})")
+
+    def _unknown(self, file: str) -> None:
+        if not any(FOREIGN.search(part.casefold()) for part in (self._above, *file.split("/"))):
+            self.report[UNKNOWN].drop(f"no technique of DF40 in its path: {PurePosixPath(file).parent}")
+
+    def _report(self, meaning: Meaning) -> TechniqueReport:
+        return self.report[meaning.technique or "bona_fide"]
+
+    def _item(self, file: str, meaning: Meaning, frame: int | None = None, pair: str | None = None) -> SourceItem:
+        return SourceItem(
+            self.root / file,
+            self.name,
+            file,
+            meaning.category,
+            meaning.technique,
+            meaning.identities,
+            meaning.video,
+            frame,
+            pair,
+            cropped=is_picture(file),
+        )
+
+    def _frames_of(self, video: str | None) -> Sequence[SourceItem]:
+        return next((frames for source in self.bona_fide if video and (frames := source.frames_of(video))), ())
+
+    def _frames(self, meaning: Meaning, files: dict[int, str]) -> Iterator[SourceItem]:
+        """Yield the chosen frames of a folder, with their pairs."""
+        bona_fide = self._frames_of(meaning.bona_fide)
+        numbers = sorted(files)
+        if meaning.in_order:
+            chosen = self.settings.choice.of(numbers)
+            gapless = numbers[-1] - numbers[0] + 1 == len(numbers)
+            pairs = bona_fide if gapless and len(bona_fide) == len(chosen) else ()
+            paired = dict(zip(chosen, pairs, strict=False))
+        else:
+            chosen = self.settings.choice.of(numbers, {item.frame for item in bona_fide if item.frame is not None})
+            paired = {number: item for number in chosen if (item := nearest(bona_fide, number))}
+        for number in chosen:
+            pair = paired.get(number)
+            self._report(meaning).use(paired=pair is not None)
+            yield self._item(files[number], meaning, number, pair.key if pair else None)
+
+    def _video(self, file: str, meaning: Meaning) -> Iterator[SourceItem]:
+        clip = self._item(file, meaning)
+        bona_fide = self._frames_of(meaning.bona_fide)
+        return clip_items(clip, self.root, self.settings.choice, self._report(meaning), bona_fide)
+
+    def _read_lists(self, path: Path) -> set[tuple[str, str]]:
+        """Return the files of the asked techniques that the lists name, each once, whatever stands before them."""
+        listed = {_listed_as(*found) for name in listed_files(path) if (found := canonical(name))}
+        if not listed:
+            raise ValueError(f"{path}: names no file of DF40")
+        return {entry for entry in listed if entry[0] in self._techniques}
+
+
+def _listed_as(technique: str, path: str) -> tuple[str, str]:
+    """Bring a file and its entry in a list together: lists put all of e4e's FF++ frames into one folder."""
+    return technique, re.sub(r"^e4e/(\d{3}|inversions)/", "e4e/", path)
