@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -46,3 +46,22 @@ def bench(
         if with_baselines:
             shown["baselines"] = baselines(loaded, data, limit=limit)
         print(json.dumps(shown, indent=2))
+
+
+@app.command()
+def build(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, see recipes/dfa-instruct/.")],
+    output: Annotated[Path | None, typer.Option(help="The dataset folder to write, in place of the recipe's.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Shards made at a time; else as many as there are processors.")
+    ] = None,
+    executor: Annotated[
+        Literal["local", "slurm", "ray"], typer.Option(help="Where datatrove runs the steps.")
+    ] = "local",
+) -> None:
+    """Build the dataset folder from what lies on disk; a build that was killed goes on where it stopped."""
+    with one_line_errors(OSError, ValueError, RuntimeError):
+        from dfa_instruct.pipeline import construct
+        from dfa_instruct.recipe import read_recipe
+
+        construct(read_recipe(recipe, output), workers, executor)

@@ -28,11 +28,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import datasets
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Features, Image, List, Value
 from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
@@ -44,6 +46,7 @@ from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS, Ability
 DATASET_NAME = "dfa-instruct"
 DIRECTORY_ENV = "DFA_INSTRUCT_DIR"
 ROWS_PER_GROUP = 100
+BYTES_PER_FILE = 500_000_000
 
 DIALOGUES = 3
 """Of one face in so many, the questions are one branch: each turn sees those before it."""
@@ -217,7 +220,18 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def write_dataset(rows: Iterable[dict[str, Any]], folder: Path) -> Statistics:
-    """Write the dataset folder from a stream of rows (see `to_columns`); return what it holds.
+    """Write the dataset folder from a stream of rows (see `to_columns`); see `write_tables`."""
+
+    def tables() -> Iterator[pa.Table]:
+        stream = iter(rows)
+        while batch := list(islice(stream, ROWS_PER_GROUP)):
+            yield pa.Table.from_pylist(batch, schema=FEATURES.arrow_schema)
+
+    return write_tables(tables(), folder)
+
+
+def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
+    """Write the dataset folder from a stream of tables with the columns of `FEATURES`; return what it holds.
 
     Memory does not grow with the rows. The folder appears whole or not at all: it is written beside its place and
     moved there at the end; a dataset folder that stands there is replaced.
@@ -227,38 +241,64 @@ def write_dataset(rows: Iterable[dict[str, Any]], folder: Path) -> Statistics:
     """
     refuse_foreign(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    schema = FEATURES.arrow_schema
     statistics = Statistics()
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         made = Path(scratch) / DATASET_NAME
         data = made / "data"
         data.mkdir(parents=True)
         with ExitStack() as stack:
-            writers: dict[str, pq.ParquetWriter] = {}
-            buffers: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
-
-            def flush(split: str) -> None:
-                if split not in writers:
-                    path = data / f"{split}-00000-of-00001.parquet"
-                    writers[split] = stack.enter_context(
-                        pq.ParquetWriter(path, schema, use_content_defined_chunking=True)
-                    )
-                writers[split].write_table(pa.Table.from_pylist(buffers[split], schema=schema))
-                buffers[split].clear()
-
-            for row in rows:
-                statistics.add(row)
-                buffers[row["split"]].append(row)
-                if len(buffers[row["split"]]) == ROWS_PER_GROUP:
-                    flush(row["split"])
-            for split in SPLITS:
-                if buffers[split]:
-                    flush(split)
+            writers = {split: stack.enter_context(_SplitFiles(data, split)) for split in SPLITS}
+            for table in tables:
+                for row in table.drop_columns(["image", "landmarks"]).to_pylist():
+                    statistics.add(row)
+                for split, writer in writers.items():
+                    writer.add(table.filter(pc.field("split") == split))
         (made / "README.md").write_text(card(statistics), encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         made.rename(folder)
     return statistics
+
+
+class _SplitFiles:
+    """The Parquet files of one split, each of about `BYTES_PER_FILE` at most; numbered and named when all are there."""
+
+    def __init__(self, data: Path, split: str) -> None:
+        self.data, self.split = data, split
+        self.files: list[Path] = []
+        self.writer: pq.ParquetWriter | None = None
+        self.bytes = 0
+        self.waiting = FEATURES.arrow_schema.empty_table()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, table: pa.Table) -> None:
+        """Take rows; whole groups of `ROWS_PER_GROUP` are written."""
+        self.waiting = pa.concat_tables([self.waiting, table])
+        while len(self.waiting) >= ROWS_PER_GROUP:
+            self._write(self.waiting.slice(0, ROWS_PER_GROUP))
+            self.waiting = self.waiting.slice(ROWS_PER_GROUP)
+
+    def _write(self, group: pa.Table) -> None:
+        if self.writer is None or self.bytes + group.nbytes > BYTES_PER_FILE:
+            self._close()
+            self.files.append(self.data / f"{self.split}-{len(self.files):05d}")
+            self.writer = pq.ParquetWriter(self.files[-1], FEATURES.arrow_schema, use_content_defined_chunking=True)
+            self.bytes = 0
+        self.writer.write_table(group.combine_chunks())
+        self.bytes += group.nbytes
+
+    def _close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and len(self.waiting):
+            self._write(self.waiting)
+        self._close()
+        for path in self.files:
+            path.rename(path.with_name(f"{path.name}-of-{len(self.files):05d}.parquet"))
 
 
 def card(statistics: Statistics) -> str:

@@ -42,7 +42,9 @@ def near_duplicates(
     group = np.asarray(groups)
     inside = np.zeros(len(packed), bool)
     across: list[tuple[int, int]] = []
-    nearest = 8 * packed.shape[1] - 2 * distance  # the product of two rows of signs: bits that agree less those that don't
+    nearest = (
+        8 * packed.shape[1] - 2 * distance
+    )  # the product of two rows of signs: bits that agree less those that don't
     for row in range(0, len(packed), BLOCK):
         rows = _signs(packed[row : row + BLOCK])
         for column in range(row, len(packed), BLOCK):

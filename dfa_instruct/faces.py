@@ -164,9 +164,11 @@ def largest(found: Sequence[Landmarks]) -> Landmarks:
     return max(found, key=lambda landmarks: cv2.contourArea(cv2.convexHull(landmarks)))
 
 
-def nearest(found: Sequence[Landmarks], landmarks: Landmarks) -> Landmarks:
-    """Choose the face that lies nearest to another one."""
-    return min(found, key=lambda other: float(np.abs(other - landmarks).sum()))
+def nearest(found: Sequence[Landmarks], landmarks: Landmarks) -> Landmarks | None:
+    """Choose the face that lies where another one lies; none where all are farther away than its eyes are apart."""
+    away = [float(np.linalg.norm(other - landmarks, axis=1).mean()) for other in found]
+    apart = float(np.linalg.norm(landmarks[36:42].mean(0) - landmarks[42:48].mean(0)))
+    return found[int(np.argmin(away))] if away and min(away) < apart else None
 
 
 def alignment(landmarks: Landmarks, size: int, margin: float = 0.0) -> Transform:

@@ -56,7 +56,7 @@ class Recipe:
     for."""
 
     # Forging one's own
-    techniques: list[str | dict[str, Any]] = Field(default_factory=lambda: list(DEFAULT_TECHNIQUES))
+    techniques: list[str | dict[str, Any]] = Field(default_factory=lambda: list[str | dict[str, Any]](DEFAULT_TECHNIQUES))
     """Names, or `name` with `category` and settings, see `dfa_instruct.techniques.find_technique`."""
     forgeries_per_face: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Forged images of our own for each bona fide one, shared equally by the categories of `techniques`."""

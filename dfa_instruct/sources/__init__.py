@@ -20,6 +20,9 @@ from typing import Any, Final, Protocol, runtime_checkable
 from dfa_instruct.vocabulary import Category
 
 
+NAMED: Final = 20
+
+
 @dataclass(frozen=True, slots=True)
 class SourceItem:
     """One picture on disk, or one frame of a video file, and what its path or a table says of it.
@@ -60,12 +63,14 @@ class TechniqueReport:
     dropped: Counter[str] = field(default_factory=Counter)
     """Reason → files."""
     notes: list[str] = field(default_factory=list)
-    """What was used all the same, and what is wrong with it: a video that is cut short, say."""
+    """Files by name: of those dropped the first `NAMED` for each reason, and what is wrong with some that are used."""
 
-    def drop(self, reason: str, files: int = 1) -> None:
-        """Count files that were found and give no item."""
-        self.found += files
-        self.dropped[reason] += files
+    def drop(self, reason: str, file: str) -> None:
+        """Count a file that was found and gives no item."""
+        self.found += 1
+        self.dropped[reason] += 1
+        if self.dropped[reason] <= NAMED:
+            self.notes.append(f"{file}: {reason}")
 
     def use(self, paired: bool = False) -> None:
         """Count a file that gives an item."""
@@ -107,6 +112,7 @@ KINDS: Final[dict[str, str]] = {
     "faceforensics": "FaceForensicsSource",
     "celebdf": "CelebDFSource",
     "df40": "DF40Source",
+    "sample": "SampleSource",
 }
 """Kind → its class, in the module of the same name; its settings are the class's first argument."""
 
