@@ -90,3 +90,31 @@ def merge(
         from modeling_dfa_gpt.modeling import merge as run
 
         run(adapter, output)
+
+
+@app.command()
+def assemble(
+    vision: Annotated[str, typer.Option(help="A CLIP or DINOv2 vision model: a folder or a Hub id.")],
+    language: Annotated[str, typer.Option(help="A causal language model: a folder or a Hub id.")],
+    output: Annotated[Path, typer.Option(help="A new folder for the LLaVA.")],
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the pictures in pixels; else CLIP's own, or 224 for DINOv2.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the projector's random weights.")] = 0,
+) -> None:
+    """Join a vision tower and a language model, both pretrained, into a LLaVA to train DFA-GPT on."""
+    with one_line_errors(OSError, ValueError):
+        from modeling_dfa_gpt.assemble import assemble as run
+
+        run(vision, language, output, image_size=image_size, seed=seed)
+
+
+@app.command()
+def describe(
+    recipe: Annotated[Path, typer.Argument(help="A training recipe.")],
+) -> None:
+    """Say what a training will take, without its weights: parameters, tokens, memory, FLOPs, hours."""
+    with one_line_errors(OSError, ValueError):
+        from modeling_dfa_gpt.describe import describe as run
+
+        run(recipe)

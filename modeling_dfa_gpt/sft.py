@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import yaml
 
@@ -124,14 +124,20 @@ def parse_recipe(arguments: list[str]) -> Recipe:
 
     if "--config" not in arguments[:-1]:
         raise RecipeError("--config RECIPE is missing")
-    kinds: Any = (DatasetMixtureConfig, SFTConfig, ModelConfig, DfaArguments)
-    parser = TrlParser(kinds)
-    known = {action.dest for action in parser._actions}
     path = Path(arguments[arguments.index("--config") + 1])
+
+    class OneLineParser(TrlParser):
+        def error(self, message: str) -> NoReturn:  # argparse would print every option there is
+            raise RecipeError(f"{path}: {message}")
+
+    kinds: Any = (DatasetMixtureConfig, SFTConfig, ModelConfig, DfaArguments)
+    parser = OneLineParser(kinds)
+    known = {action.dest for action in parser._actions}
     recipe = read_recipe(path, known | {"env"})
     given = [a.removeprefix("--").split("=")[0].replace("-", "_") for a in arguments if a.startswith("--")]
     refuse_unknown(given, known | {"config"}, "command line:")
-    parser.set_defaults(bf16=torch.cuda.is_available())
+    gpu = torch.cuda.is_available()
+    parser.set_defaults(bf16=gpu, dataloader_pin_memory=gpu)
     mixture, config, model, ours = parser.parse_args_and_config(arguments)
     if model.model_name_or_path is None:
         raise RecipeError(f"{path}: model_name_or_path is missing: expected a LLaVA's folder or Hub id")

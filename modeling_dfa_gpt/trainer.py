@@ -172,7 +172,8 @@ class DfaTrainer(SFTTrainer):
                 logs["skipped_images"] = skipped
             if skipped >= SKIPPED_AT_LEAST and skipped > SKIPPED_SHARE * seen:
                 raise UndecodableError(f"{skipped} of {seen} images do not decode (see above); at most 5% may")
-        self._metrics["train"].pop("num_tokens", None)  # TRL sums the mask, which here is (length, length)
+        for metrics in self._metrics.values():
+            metrics.pop("num_tokens", None)  # TRL sums the mask, which here is (length, length)
         super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
