@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from layouts import write_files, write_video
 from PIL import Image
 
 from dfa_instruct.faces import TEMPLATE, anchors
+from dfa_instruct.sources import open_source
 from dfa_instruct.sources.folder import read_folder
 from dfa_instruct.sources.media import BadPictureError, Dropped, find_images, read_image
 
@@ -66,3 +68,104 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         find_images(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         find_images(tmp_path / "none")
+
+
+def test_the_source_lists_what_read_folder_reads(photos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "Mein Ordner ü"
+    (root / "ada b").mkdir(parents=True)
+    first, second, third = sorted(photos.glob("*.jpg"))[:3]
+    shutil.copy(first, root / "ada b" / "1 a.jpg")
+    shutil.copy(second, root / "zoë.jpg")
+    shutil.copy(third, root / "ada b.jpg")
+    for category in ("bona_fide", "entire_face_synthesis"):
+        faces = list(read_folder(root, 64, Dropped(), category))
+        source = open_source("folder", root=root, category=category)
+        items = list(source.items())
+        told = [(i.source, i.source_path, i.category, i.technique, i.identities) for i in items]
+        assert told == [(f.source, f.source_path, f.category, f.technique, f.identities) for f in faces]
+        assert len(items) == 3 == source.report[items[0].technique or "bona_fide"].resolved
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    """Pictures and videos of one's own, with a CSV that says what they are."""
+    root = tmp_path / "own media"
+    write_files(root, ["anna.png", "anna swapped.png", "ben/1.png", "gan.png", "unlisted.png", "zu\u0308rich.png"])
+    write_video(root / "clip.mp4", 20)
+    write_video(root / "clip forged.mp4", 20)
+    write_files(tmp_path, ["elsewhere.png"])
+    (root / "out.png").symlink_to(tmp_path / "elsewhere.png")
+    return root
+
+
+TABLE = """file,label,category,technique,identity,pair
+anna.png,real,,,anna,
+anna swapped.png,fake,,SimSwap,anna; ben,anna.png
+ben/1.png,real,,,,
+gan.png,fake,entire_face_synthesis,my own gan,,
+zürich.png,real,,,,
+clip.mp4,real,,,carla,
+clip forged.mp4,fake,face_editing,,carla,clip.mp4
+gone.png,real,,,,
+out.png,real,,,,
+"""
+LABELS = {"real": "bona_fide", "fake": "forged"}
+
+
+def test_a_csv_says_what_the_files_are(media: Path) -> None:
+    (media / "labels.csv").write_text(TABLE, encoding="utf-8")
+    source = open_source("folder", root=media, csv=str(media / "labels.csv"), labels=LABELS, name="mine", frames=2)
+    items = list(source.items())
+    told = {(i.source_path, i.frame): (i.category, i.technique, i.identities, i.pair) for i in items}
+    bona_fide, fe = "bona_fide", "face_editing"
+    assert told == {
+        ("anna.png", None): (bona_fide, None, ("mine/anna",), None),
+        ("anna swapped.png", None): ("face_swapping", "simswap", ("mine/anna", "mine/ben"), "mine/anna.png"),
+        ("ben/1.png", None): (bona_fide, None, ("mine/ben",), None),
+        ("gan.png", None): ("entire_face_synthesis", "my own gan", ("mine/gan",), None),
+        ("zu\u0308rich.png", None): (bona_fide, None, ("mine/zürich",), None),
+        ("clip.mp4", 5): (bona_fide, None, ("mine/carla",), None),
+        ("clip.mp4", 15): (bona_fide, None, ("mine/carla",), None),
+        ("clip forged.mp4", 5): (fe, "mine", ("mine/carla",), "mine/clip.mp4#5"),
+        ("clip forged.mp4", 15): (fe, "mine", ("mine/carla",), "mine/clip.mp4#15"),
+    }
+    assert all(item.path.is_file() for item in items)
+    assert {item.pair for item in items} - {None} <= {item.key for item in items}
+    report = source.report["bona_fide"]
+    assert dict(report.dropped) == {"listed, not on disk": 1, "a link that leads out of the folder": 1}
+    assert report.notes[-1].startswith("1 files are not in")
+    assert (source.report["mine"].found, source.report["mine"].paired) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("anna.png,genuine,,,,", r"labels.csv, row 2: unknown label 'genuine'; known: real \(bona_fide\), fake"),
+        ("anna.png,,face_swaping,,,", "row 2: unknown category 'face_swaping'; did you mean 'face_swapping'"),
+        ("anna.png,fake,,simswpa,,", "row 2: unknown technique 'simswpa': .* did you mean 'simswap'"),
+        ("anna.png,fake,face_editing,simswap,,", "row 2: simswap is face_swapping, not face_editing"),
+        ("anna.png,fake,,,,", "row 2: forged, but neither its category nor a known technique"),
+        ("anna.png,real,,simswap,,", "row 2: label 'real' means bona_fide, but its category is face_swapping"),
+        ("../elsewhere.png,real,,,,", "row 2: '../elsewhere.png' is no file below"),
+        ("anna.png,fake,face_editing,,,ben.png", "has the pair 'ben.png', which is no bona fide file"),
+        ("anna.png,real,,,,anna.png", "row 2: a bona fide file has no pair"),
+    ],
+)
+def test_a_csv_that_is_wrong_is_refused(media: Path, row: str, message: str) -> None:
+    path = media / "labels.csv"
+    path.write_text(f"file,label,category,technique,identity,pair\n{row}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        open_source("folder", root=media, csv=path, labels=LABELS)
+
+
+def test_a_csv_with_other_columns_is_refused(media: Path) -> None:
+    (media / "labels.csv").write_text("file,lable\nanna.png,real\n")
+    with pytest.raises(ValueError, match="unknown column 'lable'; did you mean 'label'"):
+        open_source("folder", root=media, csv=media / "labels.csv")
+    with pytest.raises(FileNotFoundError, match="expected a CSV with the columns file"):
+        open_source("folder", root=media, csv=media / "none.csv")
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no image and no video"):
+        list(open_source("folder", root=tmp_path).items())

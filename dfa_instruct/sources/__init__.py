@@ -19,7 +19,6 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from dfa_instruct.vocabulary import Category
 
-
 NAMED: Final = 20
 
 

@@ -36,8 +36,8 @@ class CelebDFSettings(ClipSettings):
     """Which part of Celeb-DF is read.
 
     `root` holds `Celeb-real`; `forgeries` false leaves Celeb-synthesis out. `testing_list` is the dataset's
-    `List_of_testing_videos.txt`, and `labels` what its numbers mean (`{"1": bona_fide, "0": forged}`): projects
-    differ, so it is not guessed.
+    `List_of_testing_videos.txt`: then only its videos are read. `labels` says what the numbers in it mean
+    (`{"1": bona_fide, "0": forged}`): projects differ, so it is not guessed.
     """
 
     forgeries: bool = True
@@ -63,13 +63,16 @@ class CelebDFSource:
         if folders["Celeb-real"] is None and folders["YouTube-real"] is None:
             raise FileNotFoundError(f"{self.root}: expected Celeb-real, YouTube-real and Celeb-synthesis in it")
         clips = {name: clips_in(folder) if folder else {} for name, folder in folders.items()}
-        self._originals = {f"celeb/{name}": path for name, path in clips["Celeb-real"].items()}
+        self._originals = {f"celeb/{name.casefold()}": path for name, path in clips["Celeb-real"].items()}
         self._originals |= {f"youtube/{name}": path for name, path in clips["YouTube-real"].items()}
         self._swapped = clips["Celeb-synthesis"] if settings.forgeries else {}
-        self.testing_videos = (
-            read_testing_list(settings.testing_list, settings.labels) if settings.testing_list else frozenset()
-        )
-        """The videos of the dataset's own test list, called as `SourceItem.video` is."""
+        self._missing: list[str] = []
+        if settings.testing_list:
+            listed = read_testing_list(settings.testing_list, settings.labels)
+            self._originals = {video: path for video, path in self._originals.items() if video in listed}
+            self._swapped = {name: path for name, path in self._swapped.items() if _video_of(name) in listed}
+            there = {*self._originals, *map(_video_of, self._swapped)}
+            self._missing = [v for v in listed if v not in there and (settings.forgeries or TECHNIQUE not in v)]
         self.frames_of = lru_cache(maxsize=1024)(self._frames_of)
 
     def items(self) -> Iterator[SourceItem]:
@@ -81,7 +84,10 @@ class CelebDFSource:
             if swap := SWAP.fullmatch(name.casefold()):
                 yield from self._forged(swap, path)
             else:
-                self.report[TECHNIQUE].drop(f"{MISNAMED}: {path.relative_to(self.root)}")
+                self.report[TECHNIQUE].drop(MISNAMED, path.relative_to(self.root).as_posix())
+
+        for video in self._missing:
+            self.report[TECHNIQUE if TECHNIQUE in video else "bona_fide"].drop("listed, not on disk", video)
 
     def _frames_of(self, video: str) -> Sequence[SourceItem]:
         path = self._originals.get(video)
@@ -92,7 +98,7 @@ class CelebDFSource:
         where = path.relative_to(self.root).as_posix()
         match = (CELEB if dataset == "celeb" else YOUTUBE).fullmatch(name)
         if not match:
-            report.drop(f"{MISNAMED}: {where}")
+            report.drop(MISNAMED, where)
             return
         identity = f"celeb/{match['target']}" if dataset == "celeb" else video
         clip = SourceItem(path, self.name, where, "bona_fide", None, identities=(identity,), video=video)
@@ -106,13 +112,17 @@ class CelebDFSource:
             CATEGORY,
             TECHNIQUE,
             identities=(f"celeb/{swap['target']}", f"celeb/{swap['donor']}"),
-            video=f"{TECHNIQUE}/celeb/{swap[0]}",
+            video=_video_of(swap[0]),
         )
         bona_fide = self.frames_of(f"celeb/{swap['target']}_{swap['take']}")
         return clip_items(clip, self.root, self.settings.choice, self.report[TECHNIQUE], bona_fide)
 
 
-def read_testing_list(path: Path, labels: dict[str, Label]) -> frozenset[str]:
+def _video_of(swapped: str) -> str:
+    return f"{TECHNIQUE}/celeb/{swapped.casefold()}"
+
+
+def read_testing_list(path: Path, labels: dict[str, Label]) -> list[str]:
     """Read Celeb-DF's list of test videos: lines such as `1 YouTube-real/00170.mp4`.
 
     Args:
@@ -120,7 +130,7 @@ def read_testing_list(path: Path, labels: dict[str, Label]) -> frozenset[str]:
         labels: what its first words mean.
 
     Returns:
-        The videos, called as `SourceItem.video` is.
+        The videos, called as `SourceItem.video` is, sorted.
 
     Raises:
         FileNotFoundError, ValueError: there is no such file, a line is not of this form, a word is not among
@@ -130,7 +140,7 @@ def read_testing_list(path: Path, labels: dict[str, Label]) -> frozenset[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected Celeb-DF's List_of_testing_videos.txt")
     videos = set()
-    places = {"celeb-real": "celeb/", "youtube-real": "youtube/", "celeb-synthesis": f"{TECHNIQUE}/celeb/"}
+    places = {"celeb-real": "celeb/", "youtube-real": "youtube/", "celeb-synthesis": _video_of("")}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
@@ -145,4 +155,4 @@ def read_testing_list(path: Path, labels: dict[str, Label]) -> frozenset[str]:
             meant = labels[match["word"]]
             raise ValueError(f"{path}, line {number}: labels says that {match['word']} is {meant}, not {match['path']}")
         videos.add(places[folder] + match["clip"].casefold())
-    return frozenset(videos)
+    return sorted(videos)

@@ -101,22 +101,22 @@ def _choose(
     """Choose the frames of a clip: number → the file it is in."""
     if clip.path.is_dir():
         pictures = {frame_number(path.stem): path for path in sorted(clip.path.iterdir()) if is_picture(path.name)}
-        if pictures.pop(None, None):
-            report.drop("a picture without a frame number in its name")
+        if unnumbered := pictures.pop(None, None):
+            report.drop("no frame number in its name", f"{clip.source_path}/{unnumbered.name}")
         numbers = sorted(number for number in pictures if number is not None)
         if not numbers:
-            report.drop(f"a folder of frames without a picture: {clip.source_path}")
+            report.drop("a folder of frames without a picture", clip.source_path)
         return {number: pictures[number] for number in choice.of(numbers, matching)}
     try:
         with Video(clip.path) as video:
             present, promised = video.count()
     except BadPictureError as error:
-        report.drop(f"{error}: {clip.source_path}")
+        report.drop(str(error), clip.source_path)
         return {}
     if not present:
-        report.drop(f"a video without a frame: {clip.source_path}")
+        report.drop("a video without a frame", clip.source_path)
     elif present < promised:
-        report.notes.append(f"{clip.source_path} is cut short: {present} of {promised} frames are there")
+        report.notes.append(f"{clip.source_path}: cut short, {present} of {promised} frames are there")
     return dict.fromkeys(choice.of(range(present), matching), clip.path)
 
 

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 from dfa_instruct.sources import UNKNOWN, BonaFideVideos, Source, SourceItem, TechniqueReport, suggestion
@@ -187,7 +187,7 @@ class DF40Source:
                 if technique not in self._techniques:
                     continue
                 if name.casefold().endswith(ARCHIVES):
-                    self.report[technique].drop(f"an archive that is not unpacked: {file}")
+                    self.report[technique].drop("an archive that is not unpacked", file)
                     continue
                 if self._listed is not None:
                     entry = _listed_as(technique, path)
@@ -197,7 +197,7 @@ class DF40Source:
                     seen.add(entry)
                 meaning = meaning_of(technique, path)
                 if meaning is None:
-                    self.report[technique].drop(f"nothing says whom it shows: {PurePosixPath(file).parent}")
+                    self.report[technique].drop("nothing in its path says whom it shows", file)
                 elif is_video(name):
                     yield from self._video(file, meaning)
                 elif meaning.video is None:
@@ -205,7 +205,7 @@ class DF40Source:
                 else:
                     number = frame_number(meaning.file or "")
                     if number is None:
-                        self.report[technique].drop(f"no frame number in its name: {PurePosixPath(file).parent}")
+                        self.report[technique].drop("no frame number in its name", file)
                     else:
                         clips[replace(meaning, file=None)][number] = file
             for file, meaning in stills:
@@ -215,9 +215,9 @@ class DF40Source:
                 yield from self._frames(meaning, files)
         for file, reason in refused.items():
             found = canonical(f"{self._above}/{file}/x")
-            self.report[found[0] if found else UNKNOWN].drop(f"{reason}: {file}")
-        for technique, _ in sorted((self._listed or set()) - seen):
-            self.report[technique].drop("listed, not on disk")
+            self.report[found[0] if found else UNKNOWN].drop(reason, file)
+        for technique, file in sorted((self._listed or set()) - seen):
+            self.report[technique].drop("listed, not on disk", file)
         for technique, count in unlisted.items():
             self.report[technique].notes.append(f"{count} files are in no list and were not used")
         if not self.report:
@@ -225,7 +225,7 @@ class DF40Source:
 
     def _unknown(self, file: str) -> None:
         if not any(FOREIGN.search(part.casefold()) for part in (self._above, *file.split("/"))):
-            self.report[UNKNOWN].drop(f"no technique of DF40 in its path: {PurePosixPath(file).parent}")
+            self.report[UNKNOWN].drop("no technique of DF40 in its path", file)
 
     def _report(self, meaning: Meaning) -> TechniqueReport:
         return self.report[meaning.technique or "bona_fide"]

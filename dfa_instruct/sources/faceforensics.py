@@ -8,7 +8,6 @@ In `A_B`, A is the target and its bona fide clip is `original/A`; B is the donor
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -20,26 +19,22 @@ from typing import Final
 from dfa_instruct.sources import SourceItem, TechniqueReport, suggestion
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique
 from dfa_instruct.sources.clips import ClipSettings, child, clip_items, clips_in
-from dfa_instruct.vocabulary import Split
 
 TECHNIQUES: Final = DATASET_TECHNIQUES["faceforensics"]
 CLIP: Final = re.compile(r"\d{3}")
 PAIR: Final = re.compile(r"(?P<target>\d{3})_(?P<donor>\d{3})")
 MISNAMED: Final = "not called as in FaceForensics++ (000, 000_003)"
-OFFICIAL_LISTS: Final[dict[Split, str]] = {"train": "train.json", "validation": "val.json", "test": "test.json"}
 
 
 @dataclass(frozen=True, slots=True)
 class FaceForensicsSettings(ClipSettings):
     """Which part of FaceForensics++ is read.
 
-    `root` holds `original_sequences`; `techniques` none: all that are there; `splits` is the folder with the official
-    `train.json`, `val.json` and `test.json`.
+    `root` holds `original_sequences`; `techniques` none: all that are there.
     """
 
     compression: str = "c23"
     techniques: tuple[str, ...] | None = None
-    splits: Path | None = None
 
     def __post_init__(self) -> None:
         ClipSettings.__post_init__(self)
@@ -63,7 +58,6 @@ class FaceForensicsSource:
         self._originals = clips_in(originals)
         asked = settings.techniques
         self._techniques = {find_technique("faceforensics", n) for n in (TECHNIQUES if asked is None else asked)}
-        self.official_splits = read_official_splits(settings.splits) if settings.splits else {}
         self.frames_of = lru_cache(maxsize=1024)(self._frames_of)
 
     def items(self) -> Iterator[SourceItem]:
@@ -73,7 +67,7 @@ class FaceForensicsSource:
             if CLIP.fullmatch(name):
                 yield from self._bona_fide(name, path, self.report["bona_fide"])
             else:
-                self.report["bona_fide"].drop(f"{MISNAMED}: {path.relative_to(self.root)}")
+                self.report["bona_fide"].drop(MISNAMED, path.relative_to(self.root).as_posix())
         manipulated = child(self.root, "manipulated_sequences")
         for folder in sorted(manipulated.iterdir()) if manipulated else ():
             technique = find_technique("faceforensics", folder.name)
@@ -84,7 +78,7 @@ class FaceForensicsSource:
                 if pair := PAIR.fullmatch(name):
                     yield from self._forged(technique, pair["target"], pair["donor"], path)
                 else:
-                    self.report[technique].drop(f"{MISNAMED}: {path.relative_to(self.root)}")
+                    self.report[technique].drop(MISNAMED, path.relative_to(self.root).as_posix())
 
     def _frames_of(self, video: str) -> Sequence[SourceItem]:
         dataset, _, name = video.partition("/")
@@ -110,29 +104,3 @@ class FaceForensicsSource:
         )
         bona_fide = self.frames_of(f"ff/{target}")
         return clip_items(clip, self.root, self.settings.choice, self.report[technique], bona_fide)
-
-
-def read_official_splits(folder: Path) -> dict[str, Split]:
-    """Read FaceForensics++'s official split: identity (`ff/000`) → split.
-
-    Args:
-        folder: holds `train.json`, `val.json` and `test.json`, each a list of pairs such as `["071", "054"]`.
-
-    Raises:
-        FileNotFoundError, ValueError: a list is missing, is not of this form, or puts a video into two splits.
-    """
-    splits: dict[str, Split] = {}
-    for split, name in OFFICIAL_LISTS.items():
-        path = folder.expanduser() / name
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; expected FaceForensics++'s official list of pairs")
-        try:
-            videos = [video for pair in json.loads(path.read_text(encoding="utf-8")) for video in pair]
-        except (ValueError, TypeError) as error:
-            raise ValueError(f'{path}: expected a list of pairs such as ["071", "054"]') from error
-        for video in videos:
-            if not isinstance(video, str) or not CLIP.fullmatch(video):
-                raise ValueError(f"{path}: {video!r} is no video of FaceForensics++ (000 to 999)")
-            if splits.setdefault(f"ff/{video}", split) != split:
-                raise ValueError(f"{path}: video {video} stands in {splits[f'ff/{video}']} already")
-    return splits

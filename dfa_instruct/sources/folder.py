@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Final, get_args
+from typing import Final
 
 import numpy as np
 from PIL import Image
@@ -75,54 +77,54 @@ class FolderSource:
         """Yield every picture and the chosen frames of every video, folder by folder, sorted by name."""
         self.report = defaultdict(TechniqueReport)
         refused: dict[str, str] = {}
-        media, unlisted, seen = 0, 0, set()
-        for below, names in walk(self.root, refused.__setitem__):
-            for name in names:
-                if not is_picture(name) and not is_video(name):
-                    continue
-                media += 1
-                file = f"{below}/{name}" if below else name
-                row = self._by_place(file) if self._rows is None else self._rows.get(file)
-                if row is None:
-                    unlisted += 1
-                    continue
-                seen.add(file)
-                yield from self._of_file(file, row)
-        for file, reason in refused.items():
-            row = self._by_place(file) if self._rows is None else self._rows.get(file)
-            if row:
-                seen.add(file)
-                self._report(row).drop(f"{reason}: {file}")
-        for file, row in (self._rows or {}).items():
-            if file not in seen:
-                self._report(row).drop(f"listed, not on disk: {file}")
+        files = self._media(refused)
+        if (first := next(files, None)) is None and not refused:
+            raise ValueError(f"{self.root}: no image and no video in it")
+        files = chain([first] if first else [], files)
+        rows = self._rows
+        if rows is None:
+            for file in files:
+                yield from self._of_file(file, self._by_place(file))
+            for file, reason in refused.items():
+                self._report(self._by_place(file)).drop(reason, file)
+            return
+        on_disk: dict[str, str] = {}
+        unlisted = 0
+        for file in files:
+            if _nfc(file) in rows:
+                on_disk[_nfc(file)] = file
+            else:
+                unlisted += 1
+        for name, file in on_disk.items():
+            yield from self._of_file(file, rows[name], on_disk.get(rows[name].pair or ""))
+        refused = {_nfc(file): reason for file, reason in refused.items()}
+        for name, row in rows.items():
+            if name not in on_disk:
+                self._report(row).drop(refused.get(name, "listed, not on disk"), name)
         if unlisted:
             self.report["bona_fide"].notes.append(f"{unlisted} files are not in {self.settings.csv} and were not used")
-        if not media:
-            raise ValueError(f"{self.root}: no image and no video in it")
+
+    def _media(self, refused: dict[str, str]) -> Iterator[str]:
+        for below, names in walk(self.root, refused.__setitem__):
+            for name in names:
+                if is_picture(name) or is_video(name):
+                    yield f"{below}/{name}" if below else name
 
     def _report(self, row: _Row) -> TechniqueReport:
         return self.report[row.technique or "bona_fide"]
 
-    def _of_file(self, file: str, row: _Row) -> Iterator[SourceItem]:
+    def _of_file(self, file: str, row: _Row, pair: str | None = None) -> Iterator[SourceItem]:
+        """Yield a picture, or the chosen frames of a video; `pair` is the bona fide file, on disk, of a forgery."""
         item = SourceItem(self.root / file, self.name, file, row.category, row.technique, row.identities)
-        pair = self._item_of_pair(row.pair) if row.pair else None
+        bona_fide = SourceItem(self.root / pair, self.name, pair, "bona_fide", None, ()) if pair else None
         if is_picture(file):
-            self._report(row).use(paired=pair is not None)
-            yield replace(item, pair=pair.key if pair and pair.frame is None else None)
+            self._report(row).use(paired=bona_fide is not None)
+            yield replace(item, pair=bona_fide.key if bona_fide else None)
             return
+        choice = self.settings.choice
+        frames = list(clip_items(bona_fide, self.root, choice, TechniqueReport())) if bona_fide else []
         item = replace(item, video=f"{self.prefix}/{file}")
-        bona_fide = list(self._frames(pair)) if pair else []
-        yield from clip_items(item, self.root, self.settings.choice, self._report(row), bona_fide)
-
-    def _item_of_pair(self, file: str) -> SourceItem | None:
-        path = self.root / file
-        if not path.is_file():
-            return None
-        return SourceItem(path, self.name, file, "bona_fide", None, ())
-
-    def _frames(self, video: SourceItem) -> Iterator[SourceItem]:
-        return clip_items(video, self.root, self.settings.choice, TechniqueReport())
+        yield from clip_items(item, self.root, choice, self._report(row), frames)
 
     def _by_place(self, file: str) -> _Row:
         path = PurePosixPath(file)
@@ -152,7 +154,7 @@ class FolderSource:
                     raise ValueError(f"{path}: unknown column {column!r}; {suggestion(column, COLUMNS)}")
             for cells in reader:
                 where = f"{path}, row {reader.line_num}"
-                cells = {key: (value or "").strip() for key, value in cells.items() if key}
+                cells = {key: _nfc(value or "").strip() for key, value in cells.items() if key}
                 file = PurePosixPath(cells["file"])
                 if not cells["file"] or file.is_absolute() or ".." in file.parts:
                     raise ValueError(f"{where}: {cells['file']!r} is no file below {self.root}")
@@ -162,6 +164,8 @@ class FolderSource:
         for file_name, row in rows.items():
             if row.pair and (row.pair not in rows or rows[row.pair].category != "bona_fide"):
                 raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}, which is no bona fide file of it")
+            if row.pair and is_video(row.pair) != is_video(file_name):
+                raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}: a video and a picture are no pair")
         return rows
 
     def _row(self, cells: dict[str, str], where: str) -> _Row:
@@ -182,35 +186,36 @@ class FolderSource:
         """Bring a row's label, category and technique together."""
         labels, word = self.settings.labels, cells.get("label", "")
         if word and word not in labels:
-            known = ", ".join(f"{key} ({label})" for key, label in labels.items()) or "none; state them as labels"
+            known = ", ".join(f"{key} ({label})" for key, label in labels.items()) or "none; the recipe states labels"
             raise ValueError(f"{where}: unknown label {word!r}; known: {known}")
-        given = cells.get("category", "")
-        if given and given not in CATEGORIES:
-            raise ValueError(f"{where}: unknown category {given!r}; {suggestion(given, CATEGORIES)}")
-        technique = cells.get("technique", "")
-        known_technique = _known(technique)
-        if technique and not known_technique and not given:
-            raise ValueError(
-                f"{where}: unknown technique {technique!r}; give its category, or {suggestion(technique, _CATEGORIES)}"
-            )
         label = labels.get(word)
-        stated: Category | None = next((c for c in get_args(Category) if c == given), None)
-        belongs = _CATEGORIES[known_technique] if known_technique else None
+        stated, technique = cells.get("category", ""), cells.get("technique", "")
+        if stated and stated not in CATEGORIES:
+            raise ValueError(f"{where}: unknown category {stated!r}; {suggestion(stated, CATEGORIES)}")
+        belongs = _CATEGORIES.get(_known(technique) or "")
+        if technique and not belongs and not stated:
+            raise ValueError(
+                f"{where}: unknown technique {technique!r}: give its category, or {suggestion(technique, _CATEGORIES)}"
+            )
         if stated and belongs and stated != belongs:
             raise ValueError(f"{where}: {technique} is {belongs}, not {stated}")
-        category = stated or belongs
-        if category is None and label != "forged":
-            category = "bona_fide" if label else self.settings.category
-        if category is None and self.settings.category != "bona_fide":
-            category = self.settings.category
+        default: Category | None = "bona_fide" if label == "bona_fide" else self.settings.category
+        if label == "forged" and default == "bona_fide":
+            default = None
+        category = next((c for c in CATEGORIES if c == stated), belongs or default)
         if category is None:
-            raise ValueError(f"{where}: forged, but no category (nor a technique that tells it)")
+            raise ValueError(f"{where}: forged, but neither its category nor a known technique is given")
         if label and (label == "bona_fide") != (category == "bona_fide"):
-            raise ValueError(f"{where}: label {word!r} is {label}, but the category is {category}")
+            raise ValueError(f"{where}: label {word!r} means {label}, but its category is {category}")
         return category
 
 
 _CATEGORIES: Final[dict[str, Category]] = {n: c for known in DATASET_TECHNIQUES.values() for n, c in known.items()}
+
+
+def _nfc(name: str) -> str:
+    """Spell a name in Unicode's composed form: a CSV and a disk (macOS) may spell the same ü differently."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _known(technique: str) -> str | None:

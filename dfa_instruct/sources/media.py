@@ -7,6 +7,7 @@ are read by seeking, so that 32 frames of an hour cost 32 groups of pictures and
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, groupby
@@ -148,7 +149,10 @@ def read_image(path: Path) -> Pixels:
     if not path.is_file():
         raise BadPictureError("no such file")
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below Pillow's
+            opened = Image.open(path)
+        with opened as image:
             _check_size(*image.size)
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except Image.DecompressionBombError as error:
@@ -180,6 +184,8 @@ class Video:
             if not self._container.streams.video:
                 raise BadPictureError("no picture in this video")
             self._stream = self._container.streams.video[0]
+            if self._stream.codec_context is None:
+                raise BadPictureError("the video's index is cut short")
             self._stream.thread_count = 1  # the engine's workers share the processors already
             _check_size(self._stream.width, self._stream.height)
             rate = self._stream.average_rate or self._stream.guessed_rate

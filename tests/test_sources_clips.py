@@ -1,0 +1,182 @@
+"""FaceForensics++ and Celeb-DF: their clips, whom they show, and what a forged one was made from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from layouts import write_files, write_video
+
+from dfa_instruct.sources import BonaFideVideos, Source, SourceItem, open_source, open_sources
+
+YOUTUBE = "original_sequences/youtube/c23"
+
+
+def by_path(source: Source) -> dict[str, list[SourceItem]]:
+    found: dict[str, list[SourceItem]] = {}
+    for item in source.items():
+        found.setdefault(item.source_path, []).append(item)
+    return found
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A whole video of 60 frames, one of 30, one that is cut short."""
+    folder = tmp_path_factory.mktemp("videos")
+    whole = write_video(folder / "whole.mp4", 60)
+    cut = folder / "cut.mp4"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    return {"whole": whole, "short": write_video(folder / "short.mp4", 30), "cut": cut}
+
+
+def test_faceforensics_as_videos(tmp_path: Path, videos: dict[str, Path]) -> None:
+    layout = {
+        f"{YOUTUBE}/videos/000.mp4": "whole",
+        f"{YOUTUBE}/videos/003.mp4": "short",
+        f"{YOUTUBE}/videos/leftover.mp4": "short",
+        "original_sequences/youtube/raw/videos/000.mp4": "whole",
+        "manipulated_sequences/Deepfakes/c23/videos/000_003.mp4": "whole",
+        "manipulated_sequences/Deepfakes/masks/videos/000_003.mp4": "whole",
+        "manipulated_sequences/FACE2FACE/C23/Videos/003_000.mp4": "whole",
+        "manipulated_sequences/NeuralTextures/c23/videos/777_000.mp4": "short",
+        "manipulated_sequences/FaceSwap/c23/videos/000_003.mp4": "cut",
+        "manipulated_sequences/FaceShifter/c23/videos/000_003.mp4": "empty",
+        "manipulated_sequences/DeepFakeDetection/c23/videos/01_02__talking__X.mp4": "short",
+    }
+    for file, kind in layout.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        if kind == "empty":
+            (tmp_path / file).write_bytes(b"")
+        else:
+            shutil.copy(videos[kind], tmp_path / file)
+    source = open_source("faceforensics", root=str(tmp_path), frames=6)
+    found = by_path(source)
+    assert set(found) == set(list(layout)[:2]) | set(list(layout)[4:5]) | set(list(layout)[6:9])
+
+    original = found[f"{YOUTUBE}/videos/000.mp4"]
+    assert [item.frame for item in original] == [5, 15, 25, 35, 45, 55]
+    assert {(i.category, i.technique, i.identities, i.video, i.pair, i.cropped) for i in original} == {
+        ("bona_fide", None, ("ff/000",), "ff/000", None, False)
+    }
+    swapped = found["manipulated_sequences/Deepfakes/c23/videos/000_003.mp4"]
+    assert {(i.category, i.technique, i.identities, i.video) for i in swapped} == {
+        ("face_swapping", "Deepfakes", ("ff/000", "ff/003"), "Deepfakes/ff/000_003")
+    }
+    assert [i.pair for i in swapped] == [i.key for i in original]
+    reenacted = found["manipulated_sequences/FACE2FACE/C23/Videos/003_000.mp4"]
+    assert {(i.category, i.identities) for i in reenacted} == {("face_reenactment", ("ff/003", "ff/000"))}
+    shorter = found[f"{YOUTUBE}/videos/003.mp4"]
+    assert [i.pair for i in reenacted] == [i.key for i in shorter]  # the frames that its bona fide video has
+    assert {i.pair for i in found["manipulated_sequences/NeuralTextures/c23/videos/777_000.mp4"]} == {None}
+    cut = found["manipulated_sequences/FaceSwap/c23/videos/000_003.mp4"]
+    assert 0 < len(cut) <= 6 and all(i.pair and i.frame < 30 for i in cut if i.frame is not None)
+
+    counts = {name: (r.found, r.resolved, r.paired) for name, r in source.report.items()}
+    assert counts == {
+        "bona_fide": (3, 2, 0),
+        "Deepfakes": (1, 1, 1),
+        "Face2Face": (1, 1, 1),
+        "FaceShifter": (1, 0, 0),
+        "FaceSwap": (1, 1, 1),
+        "NeuralTextures": (1, 1, 0),
+    }
+    assert "000_003.mp4: cut short" in source.report["FaceSwap"].notes[0]
+    assert "000_003.mp4: does not open as a video" in source.report["FaceShifter"].notes[0]
+    assert "leftover.mp4: not called as in FaceForensics++" in source.report["bona_fide"].notes[0]
+
+
+def test_faceforensics_as_frames_and_some_techniques(tmp_path: Path) -> None:
+    pictures = [f"{YOUTUBE}/frames/000/{n:03d}.png" for n in (0, 12, 24)]
+    forged = [
+        f"manipulated_sequences/{m}/c23/frames/000_003/{n:03d}.png" for m in ("Deepfakes", "FaceSwap") for n in (0, 20)
+    ]
+    write_files(tmp_path, [*pictures, *forged, f"{YOUTUBE}/landmarks/000/000.png"])
+    source = open_source("faceforensics", root=tmp_path, techniques=["faceswap"])
+    found = by_path(source)
+    assert set(found) == {*pictures, *forged[2:]}
+    assert [found[path][0].pair for path in forged[2:]] == [
+        f"faceforensics/{pictures[0]}#0",
+        f"faceforensics/{pictures[2]}#24",
+    ]
+    assert all(item.cropped for (item,) in found.values())
+    assert isinstance(source, BonaFideVideos)
+    assert [item.frame for item in source.frames_of("ff/000")] == [0, 12, 24]
+    assert not source.frames_of("celeb/id0_0000")
+    assert not by_path(open_source("faceforensics", root=tmp_path, techniques=[])).keys() & set(forged)
+
+
+def test_celebdf_names_the_target_first(tmp_path: Path) -> None:
+    write_files(tmp_path, ["Celeb-real/frames/id0_0000/000.png", "Celeb-real/frames/id1_0000/000.png"])
+    write_files(tmp_path, ["YouTube-real/frames/00043/000.png", "celeb-synthesis/frames/id0_id1_0000/000.png"])
+    write_files(tmp_path, ["celeb-synthesis/frames/id0_id9_0007/000.png", "Celeb-real/frames/id3/000.png"])
+    source = open_source("celebdf", root=str(tmp_path))
+    found = {path: item for path, (item,) in by_path(source).items()}
+    told = {path: (i.category, i.identities, i.video, i.pair) for path, i in found.items()}
+    bona_fide, swap = "bona_fide", "face_swapping"
+    assert told == {
+        "Celeb-real/frames/id0_0000/000.png": (bona_fide, ("celeb/id0",), "celeb/id0_0000", None),
+        "Celeb-real/frames/id1_0000/000.png": (bona_fide, ("celeb/id1",), "celeb/id1_0000", None),
+        "YouTube-real/frames/00043/000.png": (bona_fide, ("youtube/00043",), "youtube/00043", None),
+        "celeb-synthesis/frames/id0_id1_0000/000.png": (
+            swap,
+            ("celeb/id0", "celeb/id1"),
+            "Celeb-synthesis/celeb/id0_id1_0000",
+            "celebdf/Celeb-real/frames/id0_0000/000.png#0",
+        ),
+        "celeb-synthesis/frames/id0_id9_0007/000.png": (
+            swap,
+            ("celeb/id0", "celeb/id9"),
+            "Celeb-synthesis/celeb/id0_id9_0007",
+            None,
+        ),
+    }
+    assert (source.report["Celeb-synthesis"].resolved, source.report["Celeb-synthesis"].paired) == (2, 1)
+    assert source.report["bona_fide"].dropped.total() == 1
+    assert {i.category for i in open_source("celebdf", root=tmp_path, forgeries=False).items()} == {"bona_fide"}
+
+
+def test_celebdf_as_videos_and_its_test_list(tmp_path: Path, videos: dict[str, Path]) -> None:
+    for file in ("Celeb-real/id0_0000.mp4", "Celeb-synthesis/id0_id1_0000.mp4", "YouTube-real/00170.mp4"):
+        (tmp_path / file).parent.mkdir(parents=True)
+        shutil.copy(videos["short"], tmp_path / file)
+    told = tmp_path / "List_of_testing_videos.txt"
+    told.write_text(
+        "1 YouTube-real/00170.mp4\n0 Celeb-synthesis/id0_id1_0000.mp4\n0 Celeb-synthesis/id5_id1_0003.mp4\n"
+    )
+    everything = by_path(open_source("celebdf", root=tmp_path, frames=2))
+    assert {path: [i.frame for i in items] for path, items in everything.items()} == {
+        "Celeb-real/id0_0000.mp4": [7, 22],
+        "Celeb-synthesis/id0_id1_0000.mp4": [7, 22],
+        "YouTube-real/00170.mp4": [7, 22],
+    }
+    settings = {"root": tmp_path, "testing_list": told}
+    source = open_source("celebdf", **settings, labels={"1": "bona_fide", "0": "forged"})
+    assert set(by_path(source)) == {"YouTube-real/00170.mp4", "Celeb-synthesis/id0_id1_0000.mp4"}
+    assert dict(source.report["Celeb-synthesis"].dropped) == {"listed, not on disk": 1}
+    with pytest.raises(ValueError, match="needs labels"):
+        open_source("celebdf", **settings)
+    with pytest.raises(ValueError, match=r"line 1: labels says that 1 is forged, not YouTube-real/00170\.mp4"):
+        open_source("celebdf", **settings, labels={"0": "bona_fide", "1": "forged"})
+    with pytest.raises(ValueError, match="line 2: unknown label '0'"):
+        open_source("celebdf", **settings, labels={"1": "bona_fide"})
+
+
+def test_a_wrong_root_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="expected original_sequences/youtube/c23"):
+        open_source("faceforensics", root=tmp_path)
+    with pytest.raises(FileNotFoundError, match="expected Celeb-real"):
+        open_source("celebdf", root=tmp_path / "none")
+    with pytest.raises(ValueError, match="root"):
+        open_source("celebdf")
+
+
+def test_recipes_with_two_sources_of_one_name_are_refused(tmp_path: Path) -> None:
+    write_files(tmp_path, ["a/1.png", "b/1.png"])
+    folders = [{"kind": "folder", "root": tmp_path / name} for name in "ab"]
+    with pytest.raises(ValueError, match="two sources are called 'folder'"):
+        open_sources(folders)
+    named = open_sources([folders[0], {**folders[1], "name": "b"}])
+    assert [item.key for source in named for item in source.items()] == ["folder/1.png", "b/1.png"]
+    with pytest.raises(ValueError, match="source 1 has no kind"):
+        open_sources([{"root": tmp_path}])
