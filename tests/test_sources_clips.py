@@ -73,7 +73,9 @@ def test_faceforensics_as_videos(tmp_path: Path, videos: dict[str, Path]) -> Non
     assert 0 < len(cut) <= 6 and all(i.pair and i.frame < 30 for i in cut if i.frame is not None)
 
     counts = {name: (r.found, r.resolved, r.paired) for name, r in source.report.items()}
+    assert source.report["unknown"].notes == ["DeepFakeDetection: no technique that is known, and not read"]
     assert counts == {
+        "unknown": (0, 0, 0),
         "bona_fide": (3, 2, 0),
         "Deepfakes": (1, 1, 1),
         "Face2Face": (1, 1, 1),
@@ -104,6 +106,8 @@ def test_faceforensics_as_frames_and_some_techniques(tmp_path: Path) -> None:
     assert [item.frame for item in source.frames_of("ff/000")] == [0, 12, 24]
     assert not source.frames_of("celeb/id0_0000")
     assert not by_path(open_source("faceforensics", root=tmp_path, techniques=[])).keys() & set(forged)
+    with pytest.raises(ValueError, match="no file of FaceShifter"):
+        list(open_source("faceforensics", root=tmp_path, techniques=["faceshifter"]).items())
 
 
 def test_celebdf_names_the_target_first(tmp_path: Path) -> None:

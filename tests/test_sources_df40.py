@@ -202,6 +202,14 @@ def test_a_folder_without_df40_is_refused(tmp_path: Path) -> None:
         list(source.items())
 
 
+def test_a_technique_that_was_asked_for_must_be_there(tree: Path) -> None:
+    with pytest.raises(ValueError, match="no file of tpsm"):
+        list(open_df40(tree, techniques=["simswap", "TPSM"]).items())
+    asked = open_df40(tree, techniques=["simswap"])
+    assert {item.technique for item in asked.items()} == {"simswap"}
+    assert set(asked.report) == {"simswap"}
+
+
 def test_a_path_outside_df40_means_nothing() -> None:
     assert canonical("FaceForensics++/manipulated_sequences/FaceSwap/c23/frames/000_003/000.png") is None
     assert canonical("notes/readme.png") is None

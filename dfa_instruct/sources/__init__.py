@@ -3,8 +3,9 @@
 A source reads no pixel. It yields one `SourceItem` a picture (or a frame of a video); the engine decodes, detects and
 aligns them later, in parallel.
 
-A recipe names its sources by kind, `open_sources` makes them: `folder` (one's own media), `faceforensics`, `celebdf`,
-`df40`. What a kind can be told stands in its settings: `FolderSettings`, `FaceForensicsSettings`, …
+A recipe names its sources by kind and `open_sources` makes them: `folder` (one's own media), `faceforensics`,
+`celebdf`, `df40`, `sample` (drawn portraits). What a kind can be told stands in its settings, `FolderSettings` and so
+on, in the module that is called as the kind.
 """
 
 from __future__ import annotations

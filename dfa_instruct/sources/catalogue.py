@@ -5,8 +5,11 @@ The category follows DF40's own grouping, and for FaceForensics++ and Celeb-DF w
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Final
 
+from dfa_instruct.sources import TechniqueReport
 from dfa_instruct.vocabulary import Category
 
 _BY_CATEGORY: Final[dict[str, dict[Category, str]]] = {
@@ -42,8 +45,22 @@ ALIASES: Final[dict[str, str]] = {
 }
 """Other names, in lower case, that DF40's README, lists and archives give its techniques."""
 
+_FOLDED: Final = {dataset: {name.casefold(): name for name in names} for dataset, names in DATASET_TECHNIQUES.items()}
+
 
 def find_technique(dataset: str, name: str) -> str | None:
     """Return the technique that a folder is named after, in any letter case, spelt as in the table."""
-    folded = ALIASES.get(name.casefold(), name.casefold())
-    return next((known for known in DATASET_TECHNIQUES[dataset] if known.casefold() == folded), None)
+    folded = name.casefold()
+    return _FOLDED[dataset].get(ALIASES.get(folded, folded))
+
+
+def require(techniques: Iterable[str] | None, dataset: str, report: Mapping[str, TechniqueReport], root: Path) -> None:
+    """Refuse a root that has no file of a technique that was asked for by name.
+
+    Raises:
+        ValueError: naming the technique.
+    """
+    for name in techniques or ():
+        technique = find_technique(dataset, name)
+        if technique not in report:
+            raise ValueError(f"{root}: no file of {technique}, which the recipe asks for")

@@ -102,7 +102,7 @@ class CelebDFSource:
             return
         identity = f"celeb/{match['target']}" if dataset == "celeb" else video
         clip = SourceItem(path, self.name, where, "bona_fide", None, identities=(identity,), video=video)
-        yield from clip_items(clip, self.root, self.settings.choice, report)
+        yield from clip_items(clip, self.settings.choice, report)
 
     def _forged(self, swap: re.Match[str], path: Path) -> Iterator[SourceItem]:
         clip = SourceItem(
@@ -115,7 +115,7 @@ class CelebDFSource:
             video=_video_of(swap[0]),
         )
         bona_fide = self.frames_of(f"celeb/{swap['target']}_{swap['take']}")
-        return clip_items(clip, self.root, self.settings.choice, self.report[TECHNIQUE], bona_fide)
+        return clip_items(clip, self.settings.choice, self.report[TECHNIQUE], bona_fide)
 
 
 def _video_of(swapped: str) -> str:

@@ -67,13 +67,12 @@ def frame_number(stem: str) -> int | None:
 
 
 def clip_items(
-    clip: SourceItem, root: Path, choice: FrameChoice, report: TechniqueReport, bona_fide: Sequence[SourceItem] = ()
+    clip: SourceItem, choice: FrameChoice, report: TechniqueReport, bona_fide: Sequence[SourceItem] = ()
 ) -> Iterator[SourceItem]:
     """Yield the chosen frames of a clip, each paired with the nearest bona fide one; what is unusable is counted.
 
     Args:
         clip: what is known of the clip; its `path` is a folder of pictures or a video file.
-        root: what `source_path` is relative to.
         choice: which frames.
         report: of its technique.
         bona_fide: the frames, by number, of the clip that it was made from.
@@ -84,7 +83,7 @@ def clip_items(
         yield replace(
             clip,
             path=file,
-            source_path=file.relative_to(root).as_posix(),
+            source_path=clip.source_path if file == clip.path else f"{clip.source_path}/{file.name}",
             frame=number,
             pair=pair.key if pair else None,
             cropped=file != clip.path,

@@ -10,11 +10,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from dfa_instruct.sources import UNKNOWN, BonaFideVideos, Source, SourceItem, TechniqueReport, suggestion
-from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique
+from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique, require
 from dfa_instruct.sources.clips import ClipSettings, clip_items, frame_number, nearest
 from dfa_instruct.sources.deepfakebench import listed_files
 from dfa_instruct.sources.media import is_picture, is_video, walk
@@ -24,7 +25,7 @@ TECHNIQUES: Final = DATASET_TECHNIQUES["df40"]
 ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 LEVELS: Final = frozenset({"ff", "ffpp", "cdf", "cdfv1", "cdfv2", "frames", "videos"})
 """Folders that say nothing: the form of the names below them tells the datasets apart."""
-FOREIGN: Final = re.compile(r"faceforensics|celeb-df|celeb-synthesis|_sequences$")
+FOREIGN: Final = re.compile(r"faceforensics(\+\+|pp)?|celeb-df(-v\d)?|celeb-synthesis|(original|manipulated)_sequences")
 """Folders of the bona fide datasets, which have sources of their own."""
 
 _FILE = r"(/(?P<file>[^/]+))?"
@@ -56,8 +57,9 @@ _RULES: Final = tuple(re.compile(pattern) for pattern, _ in RULES)
 class DF40Settings(ClipSettings):
     """Which part of DF40 is read.
 
-    `root` holds the techniques' folders, at any depth; `techniques` none: all that are there; `lists` is a JSON list
-    of DeepfakeBench, or a folder of them: then only the files that they name are used, and the missing ones counted.
+    `root` holds the techniques' folders, at any depth. `techniques` are those that must be there, others are passed
+    over; none: all that are there, and what belongs to none is counted as `unknown`. `lists` is a JSON list of
+    DeepfakeBench, or a folder of them: then only the files that they name are used, and the missing ones counted.
     """
 
     techniques: tuple[str, ...] | None = None
@@ -92,9 +94,15 @@ def canonical(path: str) -> tuple[str, str] | None:
     Left out are what stands before the technique, levels that say nothing, doubled folders and `Fake_from_`. None:
     the path is not of DF40.
     """
-    *folders, name = path.casefold().replace("fake_from_", "").split("/")
-    parts = [*folders, name.rpartition(".")[0] or name]
-    if any(FOREIGN.search(folder) for folder in folders):
+    folder, _, name = path.casefold().replace("fake_from_", "").rpartition("/")
+    found = _canonical_folder(folder)
+    return found and (found[0], f"{found[1]}/{name.rpartition('.')[0] or name}")
+
+
+@lru_cache(maxsize=1024)
+def _canonical_folder(path: str) -> tuple[str, str] | None:
+    folders = path.split("/")
+    if any(FOREIGN.fullmatch(folder) for folder in folders):
         return None
     starts = [i + 1 for i, folder in enumerate(folders) if folder in ("df40", "df40_train")]
     for at in range(starts[-1] if starts else 0, len(folders)):
@@ -103,12 +111,11 @@ def canonical(path: str) -> tuple[str, str] | None:
     else:
         return None
     kept = [technique.casefold()]
-    for i, part in enumerate(parts[at + 1 :], at + 1):
-        is_folder = i < len(folders)
-        again = find_technique("df40", part) == technique or part.startswith(f"{kept[0]}_")
-        if is_folder and (part in LEVELS or (len(kept) == 1 and again) or (part in ("real", "fake") and part in kept)):
-            continue
-        kept.append(part)
+    for folder in folders[at + 1 :]:
+        again = find_technique("df40", folder) == technique or folder.startswith(f"{kept[0]}_")
+        doubled = (again and len(kept) == 1) or (folder in ("real", "fake") and folder in kept)
+        if folder not in LEVELS and not doubled:
+            kept.append(folder)
     return technique, "/".join(kept)
 
 
@@ -220,11 +227,13 @@ class DF40Source:
             self.report[technique].drop("listed, not on disk", file)
         for technique, count in unlisted.items():
             self.report[technique].notes.append(f"{count} files are in no list and were not used")
+        require(self.settings.techniques, "df40", self.report, self.root)
         if not self.report:
             raise ValueError(f"{self.root}: nothing of DF40 in it (expected folders called {', '.join(TECHNIQUES)})")
 
     def _unknown(self, file: str) -> None:
-        if not any(FOREIGN.search(part.casefold()) for part in (self._above, *file.split("/"))):
+        foreign = any(FOREIGN.fullmatch(part.casefold()) for part in (self._above, *file.split("/")))
+        if not foreign and self.settings.techniques is None:
             self.report[UNKNOWN].drop("no technique of DF40 in its path", file)
 
     def _report(self, meaning: Meaning) -> TechniqueReport:
@@ -267,7 +276,7 @@ class DF40Source:
     def _video(self, file: str, meaning: Meaning) -> Iterator[SourceItem]:
         clip = self._item(file, meaning)
         bona_fide = self._frames_of(meaning.bona_fide)
-        return clip_items(clip, self.root, self.settings.choice, self._report(meaning), bona_fide)
+        return clip_items(clip, self.settings.choice, self._report(meaning), bona_fide)
 
     def _read_lists(self, path: Path) -> set[tuple[str, str]]:
         """Return the files of the asked techniques that the lists name, each once, whatever stands before them."""

@@ -16,8 +16,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from dfa_instruct.sources import SourceItem, TechniqueReport, suggestion
-from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique
+from dfa_instruct.sources import UNKNOWN, SourceItem, TechniqueReport, suggestion
+from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique, require
 from dfa_instruct.sources.clips import ClipSettings, child, clip_items, clips_in
 
 TECHNIQUES: Final = DATASET_TECHNIQUES["faceforensics"]
@@ -30,7 +30,7 @@ MISNAMED: Final = "not called as in FaceForensics++ (000, 000_003)"
 class FaceForensicsSettings(ClipSettings):
     """Which part of FaceForensics++ is read.
 
-    `root` holds `original_sequences`; `techniques` none: all that are there.
+    `root` holds `original_sequences`. `techniques` are those that must be there; none: all that are.
     """
 
     compression: str = "c23"
@@ -71,6 +71,8 @@ class FaceForensicsSource:
         manipulated = child(self.root, "manipulated_sequences")
         for folder in sorted(manipulated.iterdir()) if manipulated else ():
             technique = find_technique("faceforensics", folder.name)
+            if technique is None:
+                self.report[UNKNOWN].notes.append(f"{folder.name}: no technique that is known, and not read")
             compressed = child(folder, self.settings.compression)
             if technique is None or compressed is None or technique not in self._techniques:
                 continue
@@ -79,6 +81,7 @@ class FaceForensicsSource:
                     yield from self._forged(technique, pair["target"], pair["donor"], path)
                 else:
                     self.report[technique].drop(MISNAMED, path.relative_to(self.root).as_posix())
+        require(self.settings.techniques, self.name, self.report, self.root)
 
     def _frames_of(self, video: str) -> Sequence[SourceItem]:
         dataset, _, name = video.partition("/")
@@ -90,7 +93,7 @@ class FaceForensicsSource:
         where = path.relative_to(self.root).as_posix()
         video = f"ff/{name}"
         clip = SourceItem(path, self.name, where, "bona_fide", None, identities=(video,), video=video)
-        return clip_items(clip, self.root, self.settings.choice, report)
+        return clip_items(clip, self.settings.choice, report)
 
     def _forged(self, technique: str, target: str, donor: str, path: Path) -> Iterator[SourceItem]:
         clip = SourceItem(
@@ -103,4 +106,4 @@ class FaceForensicsSource:
             video=f"{technique}/ff/{target}_{donor}",
         )
         bona_fide = self.frames_of(f"ff/{target}")
-        return clip_items(clip, self.root, self.settings.choice, self.report[technique], bona_fide)
+        return clip_items(clip, self.settings.choice, self.report[technique], bona_fide)

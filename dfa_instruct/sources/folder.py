@@ -122,9 +122,9 @@ class FolderSource:
             yield replace(item, pair=bona_fide.key if bona_fide else None)
             return
         choice = self.settings.choice
-        frames = list(clip_items(bona_fide, self.root, choice, TechniqueReport())) if bona_fide else []
+        frames = list(clip_items(bona_fide, choice, TechniqueReport())) if bona_fide else []
         item = replace(item, video=f"{self.prefix}/{file}")
-        yield from clip_items(item, self.root, choice, self._report(row), frames)
+        yield from clip_items(item, choice, self._report(row), frames)
 
     def _by_place(self, file: str) -> _Row:
         path = PurePosixPath(file)
