@@ -69,7 +69,19 @@ class DfaArguments:
     )
 
 
-def read_recipe(path: Path, known: set[str]) -> dict[str, Any]:
+def recipe_parser() -> Any:
+    """Make TRL's parser for all that a recipe may say; it raises RecipeError where argparse would exit."""
+    from trl import DatasetMixtureConfig, ModelConfig, SFTConfig, TrlParser
+
+    class OneLineParser(TrlParser):
+        def error(self, message: str) -> NoReturn:  # argparse would print every option there is
+            raise RecipeError(message)
+
+    kinds: Any = (DatasetMixtureConfig, SFTConfig, ModelConfig, DfaArguments)
+    return OneLineParser(kinds)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
     """Read a YAML recipe and refuse keys that nothing knows, naming the nearest one that is known.
 
     Raises:
@@ -85,7 +97,7 @@ def read_recipe(path: Path, known: set[str]) -> dict[str, Any]:
         raise RecipeError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(recipe, dict):
         raise RecipeError(f"{path}: expected a mapping of keys to values")
-    refuse_unknown(recipe, known, f"{path}:")
+    refuse_unknown(recipe, {action.dest for action in recipe_parser()._actions} | {"env"}, f"{path}:")
     datasets = recipe.get("datasets", [])
     if not isinstance(datasets, list) or not all(isinstance(dataset, dict) for dataset in datasets):
         raise RecipeError(f"{path}: datasets: expected a list of {{path, name, split}}")
@@ -120,20 +132,14 @@ def parse_recipe(arguments: list[str]) -> Recipe:
         RecipeError: see `read_recipe`; or no recipe is named, or it names no model or dataset.
     """
     import torch
-    from trl import DatasetMixtureConfig, ModelConfig, SFTConfig, TrlParser
 
     if "--config" not in arguments[:-1]:
         raise RecipeError("--config RECIPE is missing")
     path = Path(arguments[arguments.index("--config") + 1])
 
-    class OneLineParser(TrlParser):
-        def error(self, message: str) -> NoReturn:  # argparse would print every option there is
-            raise RecipeError(f"{path}: {message}")
-
-    kinds: Any = (DatasetMixtureConfig, SFTConfig, ModelConfig, DfaArguments)
-    parser = OneLineParser(kinds)
+    parser = recipe_parser()
     known = {action.dest for action in parser._actions}
-    recipe = read_recipe(path, known | {"env"})
+    recipe = read_recipe(path)
     given = [a.removeprefix("--").split("=")[0].replace("-", "_") for a in arguments if a.startswith("--")]
     refuse_unknown(given, known | {"config"}, "command line:")
     gpu = torch.cuda.is_available()

@@ -1,0 +1,270 @@
+"""What a training will take, computed from its recipe on the meta device: no weights are loaded, nothing is fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from modeling_dfa_gpt.modeling import is_model
+from modeling_dfa_gpt.processing import SYSTEM_PROMPT
+from modeling_dfa_gpt.sft import read_recipe
+from modeling_dfa_gpt.startup import RecipeError, check_trainable, count_parameters
+
+IMAGES = 127_300
+"""Images that the paper trains on (127.3 K)."""
+GPUS = 2
+PEAK = 989e12
+"""Dense bf16 FLOPs a second of one H800, from its data sheet; the arithmetic units are those of an H100 SXM."""
+UTILISATION = 0.4
+"""Assumed share of the peak, recomputed activations counted as work; measured nowhere."""
+SAMPLES = 200
+CHARACTERS_A_TOKEN = 4.0
+"""Of English in vocabularies of 32 to 49 thousand, where the tokenizer is not on disk (4.07 with SmolLM2's here)."""
+
+
+@dataclass
+class Description:
+    """A training in figures. Tokens, FLOPs and characters are means over sampled images, memory is in bytes.
+
+    Attributes:
+        parts: part → frozen and trained parameters.
+        lora: trained parameters in LoRA matrices.
+        counted_by: how text was turned into token counts.
+        questions: questions an image.
+        branches: branches an image: a question, or several that follow each other.
+        tokens: form ("shared prefix", "separate rows") → tokens an image.
+        batch: images in a device's batch.
+        memory: part → bytes on one GPU that holds everything, and on each of two that share by ZeRO-3.
+        flops: form → FLOPs an image, forward, recomputed and backward.
+    """
+
+    parts: dict[str, tuple[int, int]]
+    lora: int
+    counted_by: str
+    questions: float
+    branches: float
+    tokens: dict[str, float]
+    batch: int
+    memory: dict[str, tuple[float, float]]
+    flops: dict[str, float]
+
+    def hours(self, form: str) -> float:
+        """Hours for `IMAGES` on `GPUS` H800 at `UTILISATION`."""
+        return self.flops[form] * IMAGES / (GPUS * PEAK * UTILISATION) / 3600
+
+
+def describe(recipe: Path) -> None:
+    """Print what a training will take.
+
+    Raises:
+        RecipeError: the recipe cannot be run, or its base's configuration is not on disk.
+    """
+    from rich import print as rich_print
+    from rich.table import Table
+
+    found = measure(recipe)
+    parts = Table("part", "frozen", "trained", title=f"Parameters ({recipe})")
+    for part, (frozen, trained) in found.parts.items():
+        parts.add_row(part, f"{frozen:,}", f"{trained:,}")
+    parts.add_row("all", *(f"{sum(column):,}" for column in zip(*found.parts.values(), strict=True)))
+    rich_print(parts)
+    print(f"of which {found.lora:,} in LoRA and {found.parts['projector'][1]:,} in the projector\n")
+
+    title = f"An image with {found.questions:.1f} questions in {found.branches:.1f} branches"
+    forms = Table("form", "tokens", "TFLOPs", f"hours on {GPUS} × H800", title=title)
+    for form, tokens in found.tokens.items():
+        forms.add_row(form, f"{tokens:,.0f}", f"{found.flops[form] / 1e12:,.2f}", f"{found.hours(form):,.1f}")
+    rich_print(forms)
+    print(
+        f"Separate rows: one a branch. Text tokens: {found.counted_by}.\n"
+        f"FLOPs: forward, recomputed and backward. Hours: {IMAGES:,} images, one epoch, at an assumed {UTILISATION:.0%} "
+        f"of {PEAK / 1e12:,.0f} TFLOPs a second and GPU.\n"
+    )
+
+    memory = Table("part", "one GPU", f"each of {GPUS}, ZeRO-3", title=f"Memory in GiB, {found.batch} images a GPU")
+    for part, sizes in found.memory.items():
+        memory.add_row(part, *(f"{size / 2**30:,.2f}" for size in sizes))
+    memory.add_row("all", *(f"{sum(sizes) / 2**30:,.2f}" for sizes in zip(*found.memory.values(), strict=True)))
+    rich_print(memory)
+    print("Estimated: activations by counting the tensors that a decoder layer keeps; no workspace, no fragmentation.")
+
+
+def measure(path: Path) -> Description:
+    """Compute what a training will take.
+
+    Raises:
+        RecipeError: see `describe`.
+    """
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoConfig, AutoModelForImageTextToText
+    from trl import ModelConfig, get_peft_config
+
+    recipe = read_recipe(path)
+    arguments = ModelConfig(**{f.name: recipe[f.name] for f in fields(ModelConfig) if f.name in recipe})
+    base = base_folder(path, arguments.model_name_or_path)
+    config = AutoConfig.from_pretrained(base)
+    dtype = getattr(torch, arguments.dtype or "float32")
+    with torch.device("meta"):
+        model: Any = AutoModelForImageTextToText.from_config(config, dtype=dtype)
+        if adapter := get_peft_config(arguments):
+            model = get_peft_model(model, adapter)
+            check_trainable(model)
+    parts = count_parameters(model)
+    lora = sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name)
+
+    count, counted_by = token_counter(base)
+    image_tokens = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
+    if config.image_seq_length:
+        image_tokens = config.image_seq_length
+    conversations = sample_messages(recipe)
+    sampled = [row_tokens(messages, image_tokens, count) for messages in conversations]
+    rows = {
+        "shared prefix": [[prefix + sum(branches)] for prefix, branches in sampled],
+        "separate rows": [[prefix + branch for branch in branches] for prefix, branches in sampled],
+    }
+    shared = recipe.get("shared_prefix") is not False
+    form = "shared prefix" if shared else "separate rows"
+    checkpointing = bool(recipe.get("activation_checkpointing", recipe.get("gradient_checkpointing", True)))
+    batch = int(recipe.get("per_device_train_batch_size", 8))
+    longest = max(max(lengths) for lengths in rows[form])
+    return Description(
+        parts=parts,
+        lora=lora,
+        counted_by=counted_by,
+        questions=fmean(len(messages) / 2 for messages in conversations),
+        branches=fmean(len(branches) for _, branches in sampled),
+        tokens={name: fmean(sum(lengths) for lengths in of_form) for name, of_form in rows.items()},
+        batch=batch,
+        memory=memory(recipe, config, parts, dtype.itemsize, batch, longest, checkpointing),
+        flops={
+            name: fmean(
+                sum(flops(length, config, parts, lora, image_tokens, checkpointing) for length in lengths)
+                for lengths in of_form
+            )
+            for name, of_form in rows.items()
+        },
+    )
+
+
+def base_folder(recipe: Path, name: str | None) -> Path:
+    """Return the folder of the base's configuration: the base's own, or the one of its name beside the recipe.
+
+    Raises:
+        RecipeError: there is neither.
+    """
+    if name is None:
+        raise RecipeError(f"{recipe}: model_name_or_path is missing: expected a LLaVA's folder or Hub id")
+    beside = [folder / Path(name).name for folder in (recipe.resolve().parent, recipe.resolve().parents[1])]
+    found = next((folder for folder in (Path(name), *beside) if folder.is_dir() and is_model(folder)), None)
+    if found is None:
+        raise RecipeError(f"{recipe}: model_name_or_path: {name} is not on disk (no folder with a config.json)")
+    return found
+
+
+def token_counter(base: Path) -> tuple[Callable[[str], float], str]:
+    """Return a function that counts the tokens of a text, and how it does."""
+    if (base / "tokenizer.json").is_file():
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]), "counted by the base's own"
+    estimated = f"estimated at {CHARACTERS_A_TOKEN:g} characters a token, the tokenizer not being on disk"
+    return lambda text: len(text) / CHARACTERS_A_TOKEN, estimated
+
+
+def sample_messages(recipe: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """Return the messages of some rows of each of the recipe's datasets."""
+    from datasets import load_dataset
+
+    import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
+
+    sampled: list[list[dict[str, Any]]] = []
+    for dataset in recipe.get("datasets", []):
+        keys = {key: dataset.get(key) for key in ("path", "name", "data_dir", "data_files")}
+        rows = load_dataset(**keys, split=dataset.get("split", "train")).select_columns(["messages"])
+        sampled += rows.select(range(min(SAMPLES, len(rows))))["messages"]
+    if not sampled:
+        raise RecipeError("datasets: there are no rows to count the tokens of")
+    return sampled
+
+
+def row_tokens(
+    messages: list[dict[str, Any]], image_tokens: int, count: Callable[[str], float]
+) -> tuple[float, list[float]]:
+    """Count the tokens of a row's shared prefix, image included, and of each of its branches."""
+    prefix = 1 + count(f"{SYSTEM_PROMPT} USER: ") + image_tokens
+    branches = []
+    turns = groupby(range(0, len(messages), 2), key=lambda number: messages[number].get("branch", number))
+    for _, numbers in turns:
+        texts = [(messages[number]["content"], messages[number + 1]["content"]) for number in numbers]
+        branches.append(sum(count(f"\n{question} ASSISTANT: {answer}") + 1 for question, answer in texts))
+    return prefix, branches
+
+
+def flops(
+    length: float, config: Any, parts: dict[str, tuple[int, int]], lora: int, image_tokens: int, checkpointing: bool
+) -> float:
+    """Count the FLOPs of one training sequence.
+
+    A matrix of n weights takes 2n a token forward and 2n backward for the activations' gradients; what is trained takes
+    another 2n for its own. Attention takes 4 · layers · length² · width forward (the mask saves nothing) and twice that
+    backward. Checkpointing takes the forward pass of the language model twice. A frozen vision tower has no backward.
+    """
+    text, vision = config.text_config, config.vision_config
+    frozen, trained = parts["language model"]
+    matrices = frozen + trained - text.vocab_size * text.hidden_size  # the embeddings are looked up
+    weights = lora or trained
+    forward = 2 * matrices * length + 4 * text.num_hidden_layers * length**2 * text.hidden_size
+    backward = 2 * matrices * length + 8 * text.num_hidden_layers * length**2 * text.hidden_size + 2 * weights * length
+    patches = image_tokens + 1
+    tower = 2 * sum(parts["vision tower"]) * patches + 4 * vision.num_hidden_layers * patches**2 * vision.hidden_size
+    tower *= 3 if parts["vision tower"][1] else 1
+    projector = 6 * sum(parts["projector"]) * image_tokens
+    return forward * (2 if checkpointing else 1) + backward + tower + projector
+
+
+def memory(
+    recipe: dict[str, Any],
+    config: Any,
+    parts: dict[str, tuple[int, int]],
+    itemsize: int,
+    batch: int,
+    length: float,
+    checkpointing: bool,
+) -> dict[str, tuple[float, float]]:
+    """Estimate the bytes of each part on one GPU, and on each of two under ZeRO-3.
+
+    PEFT keeps trained weights in fp32, with gradients and AdamW's two moments; an 8-bit optimizer's take a byte each.
+    Activations: checkpointing keeps the input of every decoder layer and the tensors of one layer at a time, else those
+    of all. A layer keeps for each token 7 tensors of its width and 4 of its inner width, and LoRA with dropout for each
+    of its 7 matrices the input in fp32, the dropped one and the dropout's mask.
+    """
+    text = config.text_config
+    frozen = sum(frozen for frozen, _ in parts.values())
+    trained = sum(trained for _, trained in parts.values())
+    weights = float(frozen * itemsize)
+    if recipe.get("load_in_4bit"):
+        quantised = parts["language model"][0] - 2 * text.vocab_size * text.hidden_size
+        weights -= quantised * (itemsize - 4.13 / 8)  # nf4, and its scales quantised again
+    moments = 1 if "8bit" in str(recipe.get("optim")) else 4
+
+    inputs = 6 * text.hidden_size + text.intermediate_size
+    kept = (7 * text.hidden_size + 4 * text.intermediate_size) * itemsize
+    kept += inputs * 9 if recipe.get("use_peft") and recipe.get("lora_dropout", 0.05) else 0
+    layers = text.num_hidden_layers
+    each = text.hidden_size * itemsize * layers + kept if checkpointing else kept * layers
+    activations = batch * length * each
+    mask = batch * length**2 * (1 + itemsize) if recipe.get("shared_prefix") is not False else 0.0
+    return {
+        "frozen weights": (weights, weights / GPUS),
+        "trained weights": (trained * 4, trained * 4 / GPUS),
+        "their gradients": (trained * 4, trained * 4 / GPUS),
+        "AdamW's moments": (2 * trained * moments, 2 * trained * moments / GPUS),
+        "activations": (activations, activations),
+        "mask of the branches": (mask, mask),
+    }
