@@ -202,6 +202,13 @@ def test_a_folder_without_df40_is_refused(tmp_path: Path) -> None:
         list(source.items())
 
 
+def test_a_frame_that_is_there_twice_is_used_once(tmp_path: Path) -> None:
+    write_files(tmp_path, [f"DF40/simswap/ff/frames/000_003/{name}" for name in ("7.jpg", "007.png", "8.png")])
+    (source,) = open_sources([{"kind": "df40", "root": tmp_path}])
+    assert [item.source_path.rpartition("/")[2] for item in source.items()] == ["007.png", "8.png"]
+    assert dict(source.report["simswap"].dropped) == {"the frame number of another file beside it": 1}
+
+
 def test_a_technique_that_was_asked_for_must_be_there(tree: Path) -> None:
     with pytest.raises(ValueError, match="no file of tpsm"):
         list(open_df40(tree, techniques=["simswap", "TPSM"]).items())

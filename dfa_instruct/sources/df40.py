@@ -7,7 +7,7 @@ fits says whom it shows. A forgery's bona fide frame is looked for in the FaceFo
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -176,65 +176,67 @@ class DF40Source:
     def items(self) -> Iterator[SourceItem]:
         """Yield the pictures folder by folder; of a folder of frames the chosen ones."""
         self.report = defaultdict(TechniqueReport)
+        self._seen: set[tuple[str, str]] = set()
+        unlisted: Counter[str] = Counter()
         refused: dict[str, str] = {}
-        seen: set[tuple[str, str]] = set()
-        unlisted: dict[str, int] = defaultdict(int)
         for below, names in walk(self.root, refused.__setitem__):
-            stills: list[tuple[str, Meaning]] = []
             clips: dict[Meaning, dict[int, str]] = defaultdict(dict)
             for name in names:
                 file = f"{below}/{name}" if below else name
-                if not is_picture(name) and not is_video(name) and not name.casefold().endswith(ARCHIVES):
-                    continue
-                found = canonical(f"{self._above}/{file}")
-                if found is None:
-                    self._unknown(file)
-                    continue
-                technique, path = found
-                if technique not in self._techniques:
-                    continue
-                if name.casefold().endswith(ARCHIVES):
-                    self.report[technique].drop("an archive that is not unpacked", file)
-                    continue
-                if self._listed is not None:
-                    entry = _listed_as(technique, path)
-                    if entry not in self._listed:
-                        unlisted[technique] += 1
-                        continue
-                    seen.add(entry)
-                meaning = meaning_of(technique, path)
+                meaning = self._understand(file, unlisted)
                 if meaning is None:
-                    self.report[technique].drop("nothing in its path says whom it shows", file)
-                elif is_video(name):
+                    continue
+                if is_video(name):
                     yield from self._video(file, meaning)
                 elif meaning.video is None:
-                    stills.append((file, meaning))
+                    self._report(meaning).use()
+                    yield self._item(file, meaning)
+                elif (number := frame_number(meaning.file or "")) is None:
+                    self._report(meaning).drop("no frame number in its name", file)
+                elif number in (clip := clips[replace(meaning, file=None)]):
+                    self._report(meaning).drop("the frame number of another file beside it", file)
                 else:
-                    number = frame_number(meaning.file or "")
-                    if number is None:
-                        self.report[technique].drop("no frame number in its name", file)
-                    else:
-                        clips[replace(meaning, file=None)][number] = file
-            for file, meaning in stills:
-                self._report(meaning).use()
-                yield self._item(file, meaning)
+                    clip[number] = file
             for meaning, files in clips.items():
                 yield from self._frames(meaning, files)
         for file, reason in refused.items():
             found = canonical(f"{self._above}/{file}/x")
             self.report[found[0] if found else UNKNOWN].drop(reason, file)
-        for technique, file in sorted((self._listed or set()) - seen):
+        for technique, file in sorted((self._listed or set()) - self._seen):
             self.report[technique].drop("listed, not on disk", file)
         for technique, count in unlisted.items():
             self.report[technique].notes.append(f"{count} files are in no list and were not used")
-        require(self.settings.techniques, "df40", self.report, self.root)
+        require(self.settings.techniques, self.name, self.report, self.root)
         if not self.report:
             raise ValueError(f"{self.root}: nothing of DF40 in it (expected folders called {', '.join(TECHNIQUES)})")
 
-    def _unknown(self, file: str) -> None:
-        foreign = any(FOREIGN.fullmatch(part.casefold()) for part in (self._above, *file.split("/")))
-        if not foreign and self.settings.techniques is None:
-            self.report[UNKNOWN].drop("no technique of DF40 in its path", file)
+    def _understand(self, file: str, unlisted: Counter[str]) -> Meaning | None:
+        """Say what a file's path means; none where it is not asked for, or cannot be used, which is counted."""
+        archive = file.casefold().endswith(ARCHIVES)
+        if not archive and not is_picture(file) and not is_video(file):
+            return None
+        found = canonical(f"{self._above}/{file}")
+        if found is None:
+            foreign = any(FOREIGN.fullmatch(part.casefold()) for part in (self._above, *file.split("/")))
+            if not foreign and self.settings.techniques is None:
+                self.report[UNKNOWN].drop("no technique of DF40 in its path", file)
+            return None
+        technique, path = found
+        if technique not in self._techniques:
+            return None
+        if archive:
+            self.report[technique].drop("an archive that is not unpacked", file)
+            return None
+        if self._listed is not None:
+            entry = _listed_as(technique, path)
+            if entry not in self._listed:
+                unlisted[technique] += 1
+                return None
+            self._seen.add(entry)
+        meaning = meaning_of(technique, path)
+        if meaning is None:
+            self.report[technique].drop("nothing in its path says whom it shows", file)
+        return meaning
 
     def _report(self, meaning: Meaning) -> TechniqueReport:
         return self.report[meaning.technique or "bona_fide"]
