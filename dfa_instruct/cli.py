@@ -65,3 +65,26 @@ def build(
         from dfa_instruct.recipe import read_recipe
 
         construct(read_recipe(recipe, output), workers, executor)
+
+
+_WHERE = typer.Argument(metavar="DIR", help="A dataset folder, or the id of a dataset repository on the Hub.")
+
+
+@app.command()
+def stats(
+    where: Annotated[str, _WHERE],
+    output: Annotated[Path | None, typer.Option(help="The PNG; else <dataset>-statistics.png, here.")] = None,
+) -> None:
+    """Count what a dataset holds and draw it: words, questions by ability, images by split, category and technique."""
+    with one_line_errors(OSError, ValueError):
+        from rich.console import Console
+
+        from dfa_instruct.reading import picture_path
+        from dfa_instruct.statistics import count, draw, table
+
+        statistics = count(where)
+        figure = draw(statistics)
+        Console().print(table(statistics))
+        path = output or picture_path(where, "statistics")
+        figure.savefig(path, dpi=110, metadata={"Software": None})
+        print(path)

@@ -1,0 +1,31 @@
+"""Reading a dataset folder, or the same on the Hub, as streams of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets import IterableDataset, load_dataset
+
+
+def open_splits(where: str, columns: Sequence[str] | None = None, decode: bool = True) -> dict[str, IterableDataset]:
+    """Open every split as a stream.
+
+    Args:
+        where: a dataset folder, or the id of a dataset repository on the Hub.
+        columns: those to read; none: all. What is not named is not read from the disk.
+        decode: whether images come decoded, else as they stand in the file (`bytes` and `path`).
+
+    Raises:
+        FileNotFoundError: there is no such folder or repository, or it holds no dataset.
+        ValueError: a column is not there.
+    """
+    if Path(where).exists() and not any(Path(where, "data").glob("*.parquet")):
+        raise FileNotFoundError(f"{where}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)")
+    splits = load_dataset(where, columns=columns and list(columns), streaming=True)
+    return {str(name): rows if decode else rows.decode(False) for name, rows in splits.items()}
+
+
+def picture_path(where: str, kind: str) -> Path:
+    """Name the picture drawn of a dataset: in the working directory, after the dataset."""
+    return Path(f"{Path(where).resolve().name if Path(where).exists() else Path(where).name}-{kind}.png")
