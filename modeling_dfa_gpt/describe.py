@@ -81,8 +81,8 @@ def describe(recipe: Path) -> None:
     rich_print(forms)
     print(
         f"Separate rows: one a branch. Text tokens: {found.counted_by}.\n"
-        f"FLOPs: forward, recomputed and backward. Hours: {IMAGES:,} images, one epoch, at an assumed {UTILISATION:.0%} "
-        f"of {PEAK / 1e12:,.0f} TFLOPs a second and GPU.\n"
+        f"FLOPs: forward, recomputed and backward. Hours: {IMAGES:,} images, one epoch, at an assumed "
+        f"{UTILISATION:.0%} of {PEAK / 1e12:,.0f} TFLOPs a second and GPU.\n"
     )
 
     memory = Table("part", "one GPU", f"each of {GPUS}, ZeRO-3", title=f"Memory in GiB, {found.batch} images a GPU")
