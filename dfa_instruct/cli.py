@@ -88,3 +88,21 @@ def stats(
         path = output or picture_path(where, "statistics")
         figure.savefig(path, dpi=110, metadata={"Software": None})
         print(path)
+
+
+@app.command()
+def show(
+    where: Annotated[str, _WHERE],
+    split: Annotated[str, typer.Option(help="Whose forgeries.")] = "test",
+    technique: Annotated[str | None, typer.Option(help="Those of one technique; else of every one.")] = None,
+    examples: Annotated[int, typer.Option(min=1, help="How many of each technique.")] = 2,
+    output: Annotated[Path | None, typer.Option(help="The PNG; else <dataset>-sheet.png, here.")] = None,
+) -> None:
+    """Draw a contact sheet: forgeries beside their bona fide, what differs, and the evidence drawn on."""
+    with one_line_errors(OSError, ValueError):
+        from dfa_instruct.reading import picture_path
+        from dfa_instruct.show import contact_sheet
+
+        path = output or picture_path(where, "sheet")
+        contact_sheet(where, split, technique, examples).save(path)
+        print(path)

@@ -143,7 +143,8 @@ def _draw_words(statistics: Statistics, axes: Axes) -> None:
     def colour(word: str, **_: Any) -> str:
         return REGION_COLOUR if word in _REGION_WORDS else KIND_COLOUR if word in _KIND_WORDS else OTHER_COLOUR
 
-    counts = {word: n for word, n in statistics.words.most_common(400) if word not in STOPWORDS}
+    left_out = STOPWORDS | {"face", "yes"}  # in every row, as is "no", and telling nothing
+    counts = {word: n for word, n in statistics.words.most_common(400) if word not in left_out}
     axes.axis("off")
     axes.set_title("(a) words of the questions and answers")
     if not counts:
