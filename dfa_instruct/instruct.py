@@ -79,7 +79,7 @@ def load_libraries(folder: Traversable) -> Libraries:
     bench = _read(folder, "bench")
     if not isinstance(bench, dict) or set(bench) != {"df_d", "df_c", "ad"}:
         raise TemplateError("bench.yaml: expected the keys df_d, df_c and ad")
-    polarities = {polarity: frozenset[str]() for polarity in ("bona_fide", "forged")}
+    polarities = {polarity: frozenset[str]() for polarity in ("bona_fide", "forged", "either")}
     return Libraries(
         df_d=_templates("df_d.yaml", _read(folder, "df_d"), when_key="polarity", situations=polarities),
         df_c=_templates("df_c.yaml", _read(folder, "df_c"), filled=frozenset({"options"})),
@@ -218,8 +218,10 @@ def questions_and_answers(
     rng = np.random.default_rng([seed, int(face.face_id, 16)])
 
     detect = library.df_d[rng.integers(len(library.df_d))]
-    yes_no = "Yes" if detect.when == face.label else "No"
-    df_d_answer = f"{yes_no}, {annotation.df_d[0].lower()}{annotation.df_d[1:]}"
+    df_d_answer = annotation.df_d
+    if detect.when != "either":
+        yes_no = "Yes" if detect.when == face.label else "No"
+        df_d_answer = f"{yes_no}, {annotation.df_d[0].lower()}{annotation.df_d[1:]}"
     classify = library.df_c[rng.integers(len(library.df_c))]
     df_c_question = classify.questions[0].format(options=_lettered(_shuffled_options(rng)))
     describe = library.ad[rng.integers(len(library.ad))]

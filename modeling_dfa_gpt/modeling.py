@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from threading import Thread
 from typing import Any, Self
 
 import numpy as np
@@ -101,10 +101,11 @@ class DfaGpt:
         streamer = TextIteratorStreamer(self.processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
         inputs = self._encode(messages)
         arguments = {**inputs, "streamer": streamer, "max_new_tokens": MAX_NEW_TOKENS, "do_sample": False}
-        thread = Thread(target=self.model.generate, kwargs=arguments)
-        thread.start()
-        yield from streamer
-        thread.join()
+        with ThreadPoolExecutor(1) as thread:
+            generating = thread.submit(self.model.generate, **arguments)
+            generating.add_done_callback(lambda _: streamer.end())  # an error must not leave us waiting
+            yield from streamer
+            generating.result()
 
     def analyze(self, image: str | Path | Image.Image) -> Analysis:
         """Detect, classify and describe one face."""

@@ -150,7 +150,7 @@ def metrics_table(results: dict[str, Any]) -> str:
 
 def conversations(output: Path, test: Any, images: Path) -> str:
     """Hold four conversations about test faces of different categories, and write them down."""
-    from modeling_dfa_gpt.modeling import DfaGpt
+    from modeling_dfa_gpt.modeling import Conversation, DfaGpt
 
     model = DfaGpt.from_pretrained(output / "adapter")
     categories = test["category"]
@@ -159,7 +159,7 @@ def conversations(output: Path, test: Any, images: Path) -> str:
     for number, index in enumerate(chosen, start=1):
         row = test[index]
         row["image"].save(images / f"conversation_{number}.png")
-        conversation = model.chat(row["image"])
+        conversation = Conversation(model, row["image"])  # aligned already
         turns = [f"**you**: {question}\n\n**DFA-GPT**: {conversation.ask(question)}" for question in CONVERSATION]
         truth = CATEGORIES[row["category"]] + (f" ({row['technique']})" if row["technique"] else "")
         written.append(f"![A face](images/conversation_{number}.png)\n\nIt is: {truth}.\n\n" + "\n\n".join(turns))

@@ -77,9 +77,10 @@ def test_yes_means_what_the_question_asks_for() -> None:
     for face, artifacts in made_up_faces(150):
         row = asked(face, artifacts)[0]
         seen.add((polarity[row.template], face.label))
-        stated = "this face is bona fide." if face.label == "bona_fide" else "this face is forged."
-        assert row.answer == f"{'Yes' if polarity[row.template] == face.label else 'No'}, {stated}"
-    assert len(seen) == 4
+        stated = "his face is bona fide." if face.label == "bona_fide" else "his face is forged."
+        yes_no = "Yes" if polarity[row.template] == face.label else "No"
+        assert row.answer == (f"T{stated}" if polarity[row.template] == "either" else f"{yes_no}, t{stated}")
+    assert len(seen) == 6
 
 
 def test_options_are_lettered_as_in_the_benchmark() -> None:
