@@ -61,10 +61,10 @@ def build(
 ) -> None:
     """Build the dataset folder from what lies on disk; a build that was killed goes on where it stopped."""
     with one_line_errors(OSError, ValueError, RuntimeError):
-        from dfa_instruct.pipeline import construct
+        from dfa_instruct.pipeline import build as run
         from dfa_instruct.recipe import read_recipe
 
-        construct(read_recipe(recipe, output), workers, executor)
+        run(read_recipe(recipe, output), workers, executor)
 
 
 _WHERE = typer.Argument(metavar="DIR", help="A dataset folder, or the id of a dataset repository on the Hub.")

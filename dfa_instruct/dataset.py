@@ -171,7 +171,8 @@ def sample_directory() -> Path:
 
     The cache knows it by a digest of this package's files: another version draws and asks otherwise.
     """
-    from dfa_instruct.pipeline import build, sample_faces
+    from dfa_instruct.pipeline import build
+    from dfa_instruct.recipe import sample_recipe
 
     package = Path(__file__).parent
     digest = hashlib.sha256()
@@ -180,7 +181,11 @@ def sample_directory() -> Path:
     cache = Path(datasets.config.HF_DATASETS_CACHE).expanduser()
     folder = cache / f"dfa-instruct-sample-{digest.hexdigest()[:16]}" / DATASET_NAME
     if not (folder / "README.md").is_file():
-        build(sample_faces(seed=0), folder, seed=0)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:  # two processes may build it at a time
+            build(sample_recipe(Path(scratch) / DATASET_NAME))
+            if not folder.exists():
+                (Path(scratch) / DATASET_NAME).rename(folder)
     return folder
 
 

@@ -10,38 +10,33 @@ from __future__ import annotations
 import csv
 import hashlib
 import inspect
-import multiprocessing
+import json
 import os
-import random
 import shutil
 import subprocess
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
+import multiprocess
 import pyarrow.parquet as pq
 from datatrove.executor.base import PipelineExecutor
+from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from dfa_instruct.annotate.measured import annotate
-from dfa_instruct.dataset import refuse_foreign, to_columns, write_dataset, write_tables
-from dfa_instruct.evidence import PopulationEvidence, measure
-from dfa_instruct.instruct import bench_questions, questions_and_answers
+from dfa_instruct.dataset import refuse_foreign, write_tables
+from dfa_instruct.faces import landmarker_path
 from dfa_instruct.recipe import Recipe, nearest
-from dfa_instruct.records import FaceRecord, InstructRow
-from dfa_instruct.sample import draw_person
 from dfa_instruct.sources import open_sources
-from dfa_instruct.splits import SHARES, assign_splits
 from dfa_instruct.statistics import Statistics
 from dfa_instruct.steps import (
     BONA_FIDE,
@@ -55,12 +50,20 @@ from dfa_instruct.steps import (
     techniques,
     whole,
 )
-from dfa_instruct.techniques import DEFAULT_TECHNIQUES, TECHNIQUES, Technique
-from dfa_instruct.techniques.synthesize import Eigenfaces
-from dfa_instruct.vocabulary import FORGERY_CATEGORIES, SPLITS, Split
 
 Executor = Literal["local", "slurm", "ray"]
 POLL_SECONDS = 5.0
+AFTER_FACES = {
+    "least_aligned",
+    "shares",
+    "official_splits",
+    "near_duplicates",
+    "techniques",
+    "forgeries_per_face",
+    "slurm",
+    "ray",
+}
+"""Keys of a recipe that the steps up to the faces do not look at."""
 
 
 @dataclass
@@ -71,7 +74,7 @@ class Construction:
     dropped: Counter[str] = field(default_factory=Counter)
 
 
-def construct(recipe: Recipe, workers: int | None = None, executor: Executor = "local") -> Construction:
+def build(recipe: Recipe, workers: int | None = None, executor: Executor = "local") -> Construction:
     """Build the dataset folder that a recipe describes, and print what became of each technique.
 
     What the steps leave stands in `<output>.build` until the dataset is whole; a build that was killed goes on from
@@ -96,66 +99,86 @@ def construct(recipe: Recipe, workers: int | None = None, executor: Executor = "
     open_sources(recipe.sources)
     techniques(recipe)
     _check_arguments(recipe, executor)
-    work = _open_work(folder, recipe)
-
-    def run(step: Step, title: str, sizes: Sequence[int]) -> None:
-        logs = work.root / "logs" / step.name
-        with _progress(title, logs, sizes):
-            _run(executor, recipe, step, len(sizes), workers, logs)
-
-    run(ListItems(recipe, work), "list", [1])
-    listed = work.report("list")
-    run(AlignFaces(recipe, work), "find faces", listed["sizes"])
-    run(Plan(recipe, work), "plan", [1])
-    planned = work.report("plan")
-    run(MakeRows(recipe, work), "forge, annotate", planned["sizes"])
-    shards = len(listed["sizes"])
-    statistics = write_tables(tqdm(finished_rows(work, shards), "write", unit="group"), folder)
-
-    dropped: dict[str, Counter[str]] = defaultdict(Counter)
-    for name, found in listed["techniques"].items():
-        dropped[name.partition("/")[2]].update(found["dropped"])
-    with whole(folder.with_name(f"{folder.name}.dropped.csv")) as path, path.open("w", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["what", "technique", "reason"])
-        writer.writeheader()
-        for row in work.all_dropped():
-            writer.writerow(row)
-            dropped[row["technique"]][row["reason"]] += 1
-    made = sum(pq.read_metadata(work.shard("rows", shard)).num_rows for shard in range(shards))
-    if again := made - statistics.images_of():
-        dropped[""]["the same pixels as another face"] += again
-    _print_table(listed["techniques"], statistics, dropped, planned["near_duplicates_inside"])
-    shutil.rmtree(work.root)
+    if any(source["kind"] != "sample" for source in recipe.sources):
+        landmarker_path()
+    with _work_folder(folder, recipe) as work:
+        run_step(ListItems(recipe, work), [1], executor, workers, "list")
+        listed = work.report("list")
+        run_step(AlignFaces(recipe, work), listed["sizes"], executor, workers, "find faces")
+        run_step(Plan(recipe, work), [1], executor, workers, "plan")
+        planned = work.report("plan")
+        run_step(MakeRows(recipe, work), planned["sizes"], executor, workers, "forge, annotate")
+        tables = finished_rows(work, len(listed["sizes"]))
+        statistics = write_tables(tqdm(tables, "write", unit="group"), folder)
+        dropped = _dropped(work, listed["techniques"], folder.with_name(f"{folder.name}.dropped.csv"))
+        made = sum(pq.read_metadata(path).num_rows for path in work.shards("rows"))
+        if again := made - statistics.images_of():
+            dropped[""]["the same pixels as another face"] += again
+        _print_table(listed["techniques"], statistics, dropped, planned["near_duplicates_inside"])
+        shutil.rmtree(work.root)
     return Construction(statistics, sum(dropped.values(), Counter()))
 
 
-def _open_work(folder: Path, recipe: Recipe) -> WorkFolder:
+def _dropped(work: WorkFolder, listed: Mapping[str, Mapping[str, Any]], path: Path) -> dict[str, Counter[str]]:
+    """Write what was dropped, if anything, as CSV; count it by technique and reason."""
+    dropped: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, found in listed.items():
+        dropped[name.partition("/")[2]].update(found["dropped"])
+    path.unlink(missing_ok=True)
+    rows = work.all_dropped()
+    if (first := next(rows, None)) is None:
+        return dropped
+    with whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(first))
+        writer.writeheader()
+        for row in chain([first], rows):
+            writer.writerow(row)
+            dropped[row["technique"]][row["reason"]] += 1
+    return dropped
+
+
+@contextmanager
+def _work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
     """Open the work folder beside the output: a new one, or the one that the same build left.
 
+    Where the recipe differs in what comes after the faces, these are kept and the rest is done anew.
+
     Raises:
-        FileExistsError: it is another build's.
+        FileExistsError: it is another build's, or another process is at work in it.
     """
     work = WorkFolder(folder.with_name(f"{folder.name}.build"))
     package = Path(__file__).parent
     version = hashlib.sha256()
     for file in sorted([*package.rglob("*.py"), *package.rglob("*.yaml")]):
         version.update(file.read_bytes())
-    marks = {
-        "recipe.json": TypeAdapter(Recipe).dump_json(recipe, indent=1),
-        "version": version.hexdigest().encode(),
-    }
-    if not work.root.exists():
-        with whole(work.root) as fresh:
-            fresh.mkdir(parents=True)
-            for name, content in marks.items():
-                (fresh / name).write_bytes(content)
-    for name, content in marks.items():
-        if not (work.root / name).is_file() or (work.root / name).read_bytes() != content:
-            raise FileExistsError(
-                f"{work.root} holds what another recipe, or another version of this package, has begun to build; "
-                "remove it, or name another output"
-            )
-    return work
+    content = json.loads(TypeAdapter(Recipe).dump_json(recipe)) | {"output": str(folder)}
+    work.root.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(work.root / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise FileExistsError(f"{work.root}: another process is building here") from error
+    try:
+        marks = work.root / "marks.json"
+        before = json.loads(marks.read_text(encoding="utf-8")) if marks.is_file() else None
+        if before is None and any(path.name != "lock" for path in work.root.iterdir()):
+            raise FileExistsError(f"{work.root} holds something else; name another output")
+        after = {"version": version.hexdigest(), "recipe": content}
+        if before is not None and before != after:
+            differs = [key for key in content if content[key] != before["recipe"].get(key)]
+            if before["version"] != after["version"] or not set(differs) <= AFTER_FACES:
+                why = f"the recipe differs in {', '.join(differs)}" if differs else "by another version of this package"
+                raise FileExistsError(
+                    f"{work.root} holds what another build has begun ({why}); remove it, or name another output"
+                )
+            for part in ("plan", "rows", "logs/Plan", "logs/MakeRows"):
+                shutil.rmtree(work.root / part, ignore_errors=True)
+        (work.root / "recipe.json").write_bytes(TypeAdapter(Recipe).dump_json(recipe))
+        with whole(marks) as path:
+            path.write_text(json.dumps(after), encoding="utf-8")
+        yield work
+    finally:
+        lock.release()
 
 
 def _executor_class(executor: Executor) -> type[PipelineExecutor]:
@@ -187,20 +210,34 @@ def _check_arguments(recipe: Recipe, executor: Executor) -> None:
             raise ValueError(f"{executor}: needs {name!r}, and the recipe's `{executor}` does not give it")
 
 
-def _run(executor: Executor, recipe: Recipe, step: Step, tasks: int, workers: int | None, logs: Path) -> None:
-    """Run a step's tasks, and return when all of them are complete."""
-    common: dict[str, Any] = {"pipeline": [step], "tasks": tasks, "logging_dir": str(logs)}
-    if executor == "local":
-        _executor_class(executor)(**common, workers=min(workers or os.cpu_count() or 1, tasks)).run()
-        return
-    running: Any = _executor_class(executor)(**common, workers=workers or -1, **getattr(recipe, executor))
-    running.run()
-    while running.get_incomplete_ranks(skip_completed=True):
-        if executor == "ray" or not _is_queued(running.job_id):  # Slurm has only taken the job so far
-            raise RuntimeError(
-                f"{step.name}: tasks failed, see {logs}; once mended, the same command goes on from there"
-            )
-        time.sleep(POLL_SECONDS)
+def run_step(
+    step: Step, sizes: Sequence[int], executor: Executor = "local", workers: int | None = None, title: str = ""
+) -> None:
+    """Run a step's tasks, those that are not complete already, with a progress bar; return when all are.
+
+    Args:
+        step: of `dfa_instruct.steps`.
+        sizes: the images of each task.
+        executor: see `build`.
+        workers: see `build`.
+        title: of the progress bar.
+
+    Raises:
+        RuntimeError: tasks failed on the cluster. What a step itself raises is passed on.
+    """
+    logs = step.work.root / "logs" / step.name
+    common: dict[str, Any] = {"pipeline": [step], "tasks": len(sizes), "logging_dir": str(logs)}
+    with _progress(title or step.name, logs, sizes):
+        if executor == "local":
+            multiprocess.set_forkserver_preload(["dfa_instruct.steps"])  # not by every worker of every step
+            _executor_class(executor)(**common, workers=min(workers or os.cpu_count() or 1, len(sizes))).run()
+            return
+        running: Any = _executor_class(executor)(**common, workers=workers or -1, **getattr(step.recipe, executor))
+        running.run()
+        while running.get_incomplete_ranks(skip_completed=True):
+            if executor == "ray" or not _is_queued(running.job_id):  # Slurm has only taken the job so far
+                raise RuntimeError(f"{step.name}: tasks failed, see {logs}; the same command goes on from there")
+            time.sleep(POLL_SECONDS)
 
 
 def _is_queued(job: str) -> bool:
@@ -258,195 +295,3 @@ def _print_table(
     console.print(table)
     shares = ", ".join(f"{split} {len(names)}" for split, names in sorted(statistics.identities.items()))
     console.print(f"Identities: {shares}. Near-duplicates inside of splits, kept: {twins}.")
-
-
-SAMPLE_IDENTITIES = 160
-SAMPLE_PICTURES = 5
-FORGERIES_PER_FACE = 1.5
-"""Leaves 40 % of the images bona fide, about the share that the paper's tables imply."""
-ATTEMPTS = 6
-"""How many donors or drivers are tried for a face before its forgery is dropped."""
-SMALLEST_SET = 12
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One row to be made: a face as it is (`technique` None), or a forgery of it (`face` None for a synthesis)."""
-
-    face: FaceRecord | None
-    technique: Technique | None = None
-    number: int = 0
-    split: Split | None = None
-
-
-class _Maker:
-    """Makes the row of a job; what all jobs share is held once and inherited by the worker processes."""
-
-    def __init__(self, faces: list[FaceRecord], population: PopulationEvidence, seed: int) -> None:
-        self.by_split: dict[Split, list[FaceRecord]] = {s: [f for f in faces if f.split == s] for s in SPLITS}
-        self.population = population
-        self.seed = seed
-
-    def __call__(self, job: _Job) -> dict[str, Any] | str:
-        """Return the row's columns, or why it was dropped."""
-        if job.technique is None:
-            assert job.face is not None
-            face, bona_fide = job.face, None
-        else:
-            try:
-                face, bona_fide = self.forge(job, job.technique), job.face
-            except ValueError as error:
-                return f"{job.technique.name}: {error}"
-        if face.label == "bona_fide":
-            artifacts = []
-        else:
-            artifacts = measure(face, bona_fide) if bona_fide else self.population.measure(face)
-        annotation = annotate(face, artifacts)
-        qa = questions_and_answers(face, artifacts, annotation, self.seed)
-        bench = bench_questions(face, annotation, self.seed) if face.split == "test" else []
-        return to_columns(InstructRow(face, artifacts, qa, bench))
-
-    def forge(self, job: _Job, technique: Technique) -> FaceRecord:
-        """Forge with the first donor or driver that the technique can use; all of them are of the same split."""
-        target = job.face
-        seed = [self.seed, int(target.face_id, 16) if target else job.number, *technique.name.encode()]
-        rng = np.random.default_rng(seed)
-        needs_other = technique.category in ("face_swapping", "face_reenactment")
-        refusal = ValueError("no other identity in its split")
-        for _ in range(ATTEMPTS if needs_other else 1):
-            other = None
-            if target is not None and needs_other:
-                others = self.by_split[target.split]  # type: ignore[index]
-                other = others[rng.integers(len(others))]
-                if other.identities == target.identities:
-                    continue
-            try:
-                forgery = technique.forge(target, other, rng)
-            except ValueError as error:
-                refusal = error
-                continue
-            sources = [face for face in (target, other) if face is not None]
-            return FaceRecord(
-                image=forgery.image,
-                label="forged",
-                category=technique.category,
-                technique=technique.name,
-                identities=tuple(i for f in sources for i in f.identities) or (f"{technique.name}/{job.number:06d}",),
-                pair_id=target.face_id if target else None,
-                source=target.source if target else technique.name,
-                source_path=target.source_path if target else f"{technique.name}/{job.number:06d}",
-                source_sha256=target.source_sha256 if target else "",
-                video=target.video if target else None,
-                frame=target.frame if target else None,
-                landmarks=forgery.landmarks,
-                split=target.split if target else job.split,
-                parameters={**forgery.parameters, "seed": self.seed, **({"other": other.face_id} if other else {})},
-            )
-        raise refusal
-
-
-_maker: _Maker | None = None
-
-
-def _make(job: _Job) -> dict[str, Any] | str:
-    assert _maker is not None
-    return _maker(job)
-
-
-def _jobs(
-    faces: list[FaceRecord], synthesized: list[FaceRecord], synthesis: Technique | None, per_face: float, seed: int
-) -> list[_Job]:
-    """List every row to be made, in the order in which they are written: each category takes its share of faces."""
-    rng = np.random.default_rng(seed)
-    share = round(per_face * len(faces) / len(FORGERY_CATEGORIES))
-    jobs = [_Job(face) for face in faces]
-    for category in FORGERY_CATEGORIES:
-        techniques = [t for t in TECHNIQUES.values() if t.name in DEFAULT_TECHNIQUES and t.category == category]
-        if not techniques:
-            continue
-        targets = [faces[i] for _ in range(share // len(faces) + 1) for i in rng.permutation(len(faces))][:share]
-        jobs += [_Job(face, techniques[n % len(techniques)]) for n, face in enumerate(targets)]
-    if synthesis is not None:
-        splits = [f.split for f in faces]
-        jobs += [_Job(None, synthesis, n, splits[n * len(faces) // share]) for n in range(share)]
-    else:
-        kept = rng.permutation(len(synthesized))[: max(share, len(faces))]
-        jobs += [_Job(synthesized[i]) for i in sorted(kept)]
-    return [jobs[i] for i in rng.permutation(len(jobs))]
-
-
-def build(
-    bona_fide: Iterable[FaceRecord],
-    folder: Path,
-    *,
-    synthesized: Iterable[FaceRecord] | None = None,
-    forgeries_per_face: float = FORGERIES_PER_FACE,
-    seed: int = 0,
-    workers: int | None = None,
-) -> Construction:
-    """Build the dataset folder from bona fide faces.
-
-    Args:
-        bona_fide: aligned faces with landmarks and identities, all of one size.
-        folder: the dataset folder to write.
-        synthesized: aligned images of a generator for entire face synthesis; none: eigenfaces are sampled.
-        forgeries_per_face: forged images for each bona fide one, shared equally by the four categories.
-        seed: of every choice.
-        workers: processes; none: as many as there are processors.
-
-    Returns:
-        What was written and dropped.
-
-    Raises:
-        ValueError: there are too few faces to build a dataset from.
-        FileExistsError: the folder holds something else.
-    """
-    global _maker
-    refuse_foreign(folder)
-    faces = _distinct(bona_fide)
-    if len(faces) < SMALLEST_SET:
-        raise ValueError(f"{len(faces)} bona fide faces are too few; at least {SMALLEST_SET} are needed")
-    fakes = _distinct(synthesized or [])
-    if synthesized is not None and len(fakes) < len(SPLITS):
-        raise ValueError(f"{len(fakes)} synthesized faces are too few; at least {len(SPLITS)} are needed")
-    for group in (faces, fakes):
-        if group:
-            assignment = assign_splits(Counter(f.identities for f in group), seed, SHARES)
-            for face in group:
-                face.split = assignment[face.identities[0]]
-    training = [f for f in faces if f.split == "train"]
-    random.Random(seed).shuffle(training)
-    synthesis = None if synthesized is not None else Eigenfaces.fit(training, seed=seed)
-    _maker = _Maker(faces, PopulationEvidence.fit(training), seed)
-    jobs = _jobs(faces, fakes, synthesis, forgeries_per_face, seed)
-
-    construction = Construction(Statistics())
-    seen: set[str] = set()
-
-    def rows() -> Iterator[dict[str, Any]]:
-        with multiprocessing.get_context("fork").Pool(workers or os.cpu_count()) as pool:
-            for made in tqdm(pool.imap(_make, jobs, chunksize=8), "forge, annotate", len(jobs), unit="face"):
-                if isinstance(made, str):
-                    construction.dropped[made] += 1
-                elif made["face_id"] in seen:
-                    construction.dropped["the same pixels as another face"] += 1
-                else:
-                    seen.add(made["face_id"])
-                    yield made
-
-    construction.statistics = write_dataset(rows(), folder)
-    return construction
-
-
-def _distinct(faces: Iterable[FaceRecord]) -> list[FaceRecord]:
-    """Keep one of every set of faces with the same pixels: an identity under two names would cross the splits."""
-    return list({face.face_id: face for face in faces}.values())
-
-
-def sample_faces(seed: int) -> Iterator[FaceRecord]:
-    """Draw the portraits of the embedded sample, with a progress bar: no real person is in it."""
-    draw = partial(draw_person, pictures=SAMPLE_PICTURES, seed=seed)
-    with multiprocessing.get_context("fork").Pool() as pool:
-        people = pool.imap(draw, range(SAMPLE_IDENTITIES))
-        for pictures in tqdm(people, "draw portraits", SAMPLE_IDENTITIES, unit="person"):
-            yield from pictures

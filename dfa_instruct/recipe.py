@@ -17,6 +17,8 @@ from dfa_instruct.splits import SHARES
 from dfa_instruct.techniques import DEFAULT_TECHNIQUES
 from dfa_instruct.vocabulary import Split
 
+SAMPLE_IDENTITIES = 160
+SAMPLE_PICTURES = 5
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -33,12 +35,14 @@ class Recipe:
     """Of a technique's pictures, the part that must decode and give a face; with less, the build fails."""
     fewest_images: Annotated[int, Field(ge=0)] = 0
     """A technique with fewer images is left out (the paper's rule)."""
+    most_images: Annotated[int, Field(ge=1)] | None = None
+    """Of a technique that is found on disk so many images are taken at most, drawn by the seed."""
 
     # Faces
     size: Annotated[int, Field(ge=32, le=2048)] = 256
     """Side of the aligned square in pixels."""
-    margin: Annotated[float, Field(ge=0, le=2)] = 0.0
-    """What is shown more on each side, as a share of the square."""
+    margin: Annotated[float, Field(ge=-0.25, le=2)] = 0.0
+    """What is shown more on each side, as a share of the square; less than 0: a tighter cut."""
     several_faces: Literal["largest", "all", "fail"] = "largest"
     """A picture with several: take the largest; take all; count it as bad. A forgery that has its bona fide always
     gives one face: nothing says which of several was forged."""
@@ -56,7 +60,9 @@ class Recipe:
     for."""
 
     # Forging one's own
-    techniques: list[str | dict[str, Any]] = Field(default_factory=lambda: list[str | dict[str, Any]](DEFAULT_TECHNIQUES))
+    techniques: list[str | dict[str, Any]] = Field(
+        default_factory=lambda: list[str | dict[str, Any]](DEFAULT_TECHNIQUES)
+    )
     """Names, or `name` with `category` and settings, see `dfa_instruct.techniques.find_technique`."""
     forgeries_per_face: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Forged images of our own for each bona fide one, shared equally by the categories of `techniques`."""
@@ -68,6 +74,17 @@ class Recipe:
     """Arguments of datatrove's SlurmPipelineExecutor: partition, time, env_command and so on."""
     ray: dict[str, Any] = Field(default_factory=dict)
     """Arguments of datatrove's RayPipelineExecutor."""
+
+
+def sample_recipe(output: Path, seed: int = 0) -> Recipe:
+    """Return the recipe of the embedded sample: drawn portraits, nobody real in them, forged in all categories."""
+    return Recipe(
+        sources=[{"kind": "sample", "identities": SAMPLE_IDENTITIES, "pictures": SAMPLE_PICTURES, "seed": seed}],
+        size=128,
+        forgeries_per_face=1.5,
+        output=str(output),
+        seed=seed,
+    )
 
 
 def read_recipe(path: Path, output: Path | None = None) -> Recipe:

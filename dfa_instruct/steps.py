@@ -26,12 +26,14 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.logging import logger
 from pydantic import TypeAdapter
+from threadpoolctl import threadpool_limits
 
 from dfa_instruct.annotate.measured import annotate
 from dfa_instruct.dataset import FEATURES, ROWS_PER_GROUP, to_columns
@@ -134,6 +136,10 @@ class WorkFolder:
         """Name the file with what a task of a step made."""
         return self.file(step, f"{rank:05d}.parquet")
 
+    def shards(self, step: str) -> list[Path]:
+        """Name the files with what all tasks of a step made."""
+        return sorted((self.root / step).glob("[0-9]*[0-9].parquet"))
+
     def dropped(self, step: str, rank: int) -> Path:
         """Name the file with what a task of a step dropped."""
         return self.file(step, f"{rank:05d}.dropped.parquet")
@@ -157,11 +163,16 @@ def whole(path: Path) -> Iterator[Path]:
     partial.replace(path)
 
 
+def _quick_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a file for pixels that are read once again: neither statistics nor a dictionary of them are of use."""
+    return pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False, write_statistics=False)
+
+
 @contextmanager
 def shard_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Write a Parquet file row by row, `ROWS_PER_GROUP` rows at a time."""
     rows: list[dict[str, Any]] = []
-    with whole(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as file:
+    with whole(path) as partial, _quick_writer(partial, schema) as file:
 
         def write(row: dict[str, Any]) -> None:
             rows.append(row)
@@ -175,6 +186,16 @@ def shard_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, 
         yield write
         if rows:
             flush()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep OpenCV and the linear algebra to one thread: the workers share the processors already."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    with threadpool_limits(1):
+        yield
+    cv2.setNumThreads(before)
 
 
 @dataclass
@@ -221,17 +242,11 @@ class ListItems(Step):
         }
         for name, found in report.items():
             check_rate(name, found["resolved"], found["found"], found["dropped"], recipe.least_resolved, "resolved")
-        counts = Counter(techniques)
-        few = {t for t, n in counts.items() if t != BONA_FIDE and n < recipe.fewest_images}
-        with shard_writer(self.work.dropped("list", 0), DROPPED_SCHEMA) as drop:
-            for technique in sorted(few):
-                reason = f"fewer than {recipe.fewest_images} images"
-                drop({"what": f"{counts[technique]} images", "technique": technique, "reason": reason})
+        kept = self.kept(keys, techniques)
 
         unit_of = dict(zip(keys, units, strict=True))
-        kept = [i for i in range(len(keys)) if techniques[i] not in few]
         heads = [pair if pair in unit_of else key for key, pair in zip(keys, pairs, strict=True)]
-        place = {unit: hashlib.blake2b(f"{recipe.seed} {unit}".encode()).digest() for unit in sorted(set(units))}
+        place = {unit: digest(recipe.seed, unit) for unit in set(units)}
         kept.sort(key=lambda i: (place[unit_of[heads[i]]], heads[i], keys[i]))
         table = pa.Table.from_batches(batches, ITEM_SCHEMA)
         size = int(np.clip(-(-len(kept) // SHARD_IMAGES[0]), *SHARD_IMAGES))
@@ -264,6 +279,31 @@ class ListItems(Step):
             close()
         with whole(self.work.file("list", "report.json")) as path:
             path.write_text(json.dumps({"sizes": sizes, "techniques": report}), encoding="utf-8")
+
+    def kept(self, keys: Sequence[str], techniques: Sequence[str]) -> list[int]:
+        """Leave out techniques with too few images, and of others what is beyond the most; return what is left."""
+        recipe = self.recipe
+        members: dict[str, list[int]] = defaultdict(list)
+        for i, technique in enumerate(techniques):
+            members[technique].append(i)
+        kept: list[int] = []
+        with shard_writer(self.work.dropped("list", 0), DROPPED_SCHEMA) as drop:
+            for technique, own in sorted(members.items()):
+                most, reason = len(own), ""
+                if technique != BONA_FIDE and len(own) < recipe.fewest_images:
+                    most, reason = 0, f"fewer than {recipe.fewest_images} images"
+                elif technique != BONA_FIDE and recipe.most_images is not None and len(own) > recipe.most_images:
+                    most, reason = recipe.most_images, f"beyond {recipe.most_images} images"
+                    own.sort(key=lambda i: digest(recipe.seed, keys[i]))
+                kept += own[:most]
+                for i in own[most:]:
+                    drop({"what": keys[i], "technique": technique, "reason": reason})
+        return kept
+
+
+def digest(seed: int, name: str) -> bytes:
+    """Draw a lot for a name: an order by it is random, and the same wherever it is drawn."""
+    return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
 
 
 def check_rate(name: str, good: int, found: int, dropped: dict[str, int], least: float, key: str) -> None:
@@ -319,6 +359,7 @@ class AlignFaces(Step):
         items = [_item(columns) for columns in pq.read_table(self.work.shard("list", rank)).to_pylist()]
         heads: dict[str, _Head] = {}
         with (
+            one_thread(),
             shard_writer(self.work.dropped("faces", rank), DROPPED_SCHEMA) as drop,
             shard_writer(self.work.shard("faces", rank), FACE_SCHEMA) as write,
         ):
@@ -680,6 +721,7 @@ class MakeRows(Step):
             return face_of(table.slice(row, 1).to_pylist()[0], self.recipe.size, split)
 
         with (
+            one_thread(),
             shard_writer(work.dropped("rows", rank), DROPPED_SCHEMA) as drop,
             shard_writer(work.shard("rows", rank), FEATURES.arrow_schema) as write,
         ):

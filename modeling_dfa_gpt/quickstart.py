@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ FORGERIES_PER_PHOTOGRAPH = 4.0
 """Photographs are few: each is forged once in every category."""
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 """For glibc: large tensors are not given back to the system and faulted in anew at every step."""
-FACE_SIZE = 128
 BENCH_IMAGES = 240
 
 
@@ -96,7 +96,8 @@ def refuse_foreign(output: Path) -> None:
     """Raise FileExistsError where the output folder holds anything that a quickstart does not write."""
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"{output} is a file; expected a folder that can be made")
-    foreign = sorted(p.name for p in output.iterdir() if p.name not in PARTS) if output.is_dir() else []
+    beside = (f"{DATASET_NAME}.build", f"{DATASET_NAME}.dropped.csv")
+    foreign = sorted(p.name for p in output.iterdir() if p.name not in (*PARTS, *beside)) if output.is_dir() else []
     if foreign:
         raise FileExistsError(
             f"{output} holds something else ({', '.join(foreign[:3])}); name an empty or a new folder"
@@ -105,29 +106,26 @@ def refuse_foreign(output: Path) -> None:
 
 def build_dataset(bona_fide: Path | None, synthesized: Path | None, folder: Path, seed: int) -> Any:
     """Build the dataset folder from the sample or from photographs; return what was written and dropped."""
-    from tqdm import tqdm
+    from dfa_instruct.pipeline import build
+    from dfa_instruct.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
+    from dfa_instruct.sources.media import find_images
 
-    from dfa_instruct.pipeline import FORGERIES_PER_FACE, build, sample_faces
-    from dfa_instruct.sources.folder import read_folder
-    from dfa_instruct.sources.media import Dropped
-
-    dropped = Dropped()
-    if bona_fide is None:
-        faces, per_face = sample_faces(seed), FORGERIES_PER_FACE
-    else:
-        faces, per_face = (
-            tqdm(read_folder(bona_fide, FACE_SIZE, dropped), "find faces", unit="face"),
-            FORGERIES_PER_PHOTOGRAPH,
-        )
-    fakes = None
+    recipe = replace(sample_recipe(folder, seed=seed), several_faces="fail", least_aligned=0.0)
+    if bona_fide is not None:
+        pictures = len(find_images(bona_fide))
+        photographs = {"kind": "folder", "root": str(bona_fide), "name": "bona_fide"}
+        recipe = replace(recipe, sources=[photographs], forgeries_per_face=FORGERIES_PER_PHOTOGRAPH)
     if synthesized is not None:
-        found = read_folder(synthesized, FACE_SIZE, dropped, "entire_face_synthesis")
-        fakes = tqdm(found, "find synthesized faces", unit="face")
-    construction = build(faces, folder, synthesized=fakes, forgeries_per_face=per_face, seed=seed)
-    for picture, reason in dropped.pictures:
-        print(f"skipped {picture}: {reason}", file=sys.stderr)
-        construction.dropped[reason] += 1
-    return construction
+        find_images(synthesized)
+        images = {"kind": "folder", "root": str(synthesized), "category": "entire_face_synthesis"}
+        recipe = replace(
+            recipe,
+            sources=[*recipe.sources, {**images, "technique": synthesized.resolve().name, "name": "synthesized"}],
+            most_images=pictures if bona_fide is not None else SAMPLE_IDENTITIES * SAMPLE_PICTURES,
+            techniques=[name for name in recipe.techniques if name != "eigenface"],
+            forgeries_per_face=recipe.forgeries_per_face * 3 / 4,  # the fourth category is there already
+        )
+    return build(recipe)
 
 
 def train(recipe: str, model: Path, output: Path, data: Path, seed: int) -> None:

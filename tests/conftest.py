@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dfa_instruct.sample import draw_sample
+from dfa_instruct.recipe import Recipe
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(scope="session")
-def dataset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dataset_folder(small_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset folder built from a few drawn portraits."""
     from dfa_instruct.pipeline import build
 
     folder = tmp_path_factory.mktemp("data") / "dfa-instruct"
-    build(draw_sample(identities=15, pictures=2), folder, workers=1)
+    build(replace(small_recipe, output=str(folder)), workers=1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_recipe() -> Recipe:
+    """The recipe of a dataset of a few drawn portraits."""
+    sources = [{"kind": "sample", "identities": 15, "pictures": 2}]
+    return Recipe(sources=sources, size=128, forgeries_per_face=1.5)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ from PIL import Image
 
 from dfa_instruct.dataset import write_dataset
 from dfa_instruct.pipeline import build
+from dfa_instruct.recipe import Recipe
 from dfa_instruct.records import face_id_of
-from dfa_instruct.sample import draw_sample
 from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS
 
 
@@ -104,19 +105,19 @@ def test_forgeries_carry_their_provenance(dataset_folder: Path) -> None:
             assert not text
 
 
-def test_one_seed_gives_the_same_bytes(dataset_folder: Path, tmp_path: Path) -> None:
+def test_one_seed_gives_the_same_bytes(dataset_folder: Path, small_recipe: Recipe, tmp_path: Path) -> None:
     again = tmp_path / "dfa-instruct"
-    build(draw_sample(identities=15, pictures=2), again, workers=2)
+    build(replace(small_recipe, output=str(again)), workers=2)
     files = sorted(p.relative_to(dataset_folder) for p in dataset_folder.rglob("*") if p.is_file())
     assert files == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file())
     for file in files:
         assert (dataset_folder / file).read_bytes() == (again / file).read_bytes(), file
 
 
-def test_another_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
+def test_another_folder_is_refused_and_left_alone(small_recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"letter\.txt"):
-        build(draw_sample(identities=15, pictures=2), tmp_path, workers=1)
+        build(replace(small_recipe, output=str(tmp_path)), workers=1)
     assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
 
 

@@ -21,8 +21,8 @@ FORM = {
 
 
 def test_a_small_run_leaves_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dfa_instruct.pipeline.SAMPLE_IDENTITIES", 15)
-    monkeypatch.setattr("dfa_instruct.pipeline.SAMPLE_PICTURES", 3)
+    monkeypatch.setattr("dfa_instruct.recipe.SAMPLE_IDENTITIES", 15)
+    monkeypatch.setattr("dfa_instruct.recipe.SAMPLE_PICTURES", 3)
     monkeypatch.delenv("DFA_INSTRUCT_DIR", raising=False)
     output = tmp_path / "run"
     quickstart(None, None, output, seed=1)
