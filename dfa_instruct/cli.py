@@ -106,3 +106,19 @@ def show(
         path = output or picture_path(where, "sheet")
         contact_sheet(where, split, technique, examples).save(path)
         print(path)
+
+
+@app.command()
+def verify(where: Annotated[str, _WHERE]) -> None:
+    """Check every promise of a dataset on its rows; the exit status is 1 where one is broken."""
+    with one_line_errors(OSError, ValueError):
+        from rich.console import Console
+
+        from dfa_instruct.verify import report
+        from dfa_instruct.verify import verify as check
+
+        findings = check(where)
+        Console().print(report(findings))
+        if broken := sum(finding.broken > 0 for finding in findings.values()):
+            print(f"{broken} of {len(findings)} promises are broken")
+            raise typer.Exit(1)

@@ -6,24 +6,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets import IterableDataset, load_dataset
+from yaml import YAMLError
 
 
-def open_splits(where: str, columns: Sequence[str] | None = None, decode: bool = True) -> dict[str, IterableDataset]:
+def open_splits(where: str, columns: Sequence[str] | None = None) -> dict[str, IterableDataset]:
     """Open every split as a stream.
 
     Args:
         where: a dataset folder, or the id of a dataset repository on the Hub.
         columns: those to read; none: all. What is not named is not read from the disk.
-        decode: whether images come decoded, else as they stand in the file (`bytes` and `path`).
 
     Raises:
         FileNotFoundError: there is no such folder or repository, or it holds no dataset.
-        ValueError: a column is not there.
+        ValueError: a column is not there, or the card's header is no YAML.
     """
     if Path(where).exists() and not any(Path(where, "data").glob("*.parquet")):
         raise FileNotFoundError(f"{where}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)")
-    splits = load_dataset(where, columns=columns and list(columns), streaming=True)
-    return {str(name): rows if decode else rows.decode(False) for name, rows in splits.items()}
+    try:
+        splits = load_dataset(where, columns=columns and list(columns), streaming=True)
+    except YAMLError as error:
+        raise ValueError(f"{where}: the header of its README.md is no YAML: {error}") from error
+    return {str(name): rows for name, rows in splits.items()}
 
 
 def picture_path(where: str, kind: str) -> Path:

@@ -62,7 +62,7 @@ def contact_sheet(
                 of_technique.append(row)
     if technique is not None:
         known = sorted(name for _, name in chosen)
-        chosen = {key: rows for key, rows in chosen.items() if key[1] == technique}  # type: ignore[assignment]
+        chosen = {key: rows for key, rows in chosen.items() if key[1] == technique}
         if not chosen:
             raise ValueError(f"{where}, {split}: no technique {technique!r}; there is {', '.join(known) or 'none'}")
     if not chosen:

@@ -125,8 +125,8 @@ def draw(statistics: Statistics) -> Figure:
         raise ValueError("the dataset has no rows; there is nothing to draw")
     bars = len(statistics.techniques) + len(CATEGORIES) + 1
     figure = Figure(figsize=(13, max(7.5, 0.27 * bars + 1)), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1))
-    upper, lower = left.subfigures(2, 1, height_ratios=(1.5, 1))
+    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(1.25, 1)))
+    upper, lower = np.ravel(left.subfigures(2, 1, height_ratios=(1.5, 1)))
     _draw_words(statistics, upper.subplots())
     questions, splits = lower.subplots(1, 2)
     _draw_questions(statistics, questions)
