@@ -143,7 +143,9 @@ def parse_recipe(arguments: list[str]) -> Recipe:
     given = [a.removeprefix("--").split("=")[0].replace("-", "_") for a in arguments if a.startswith("--")]
     refuse_unknown(given, known | {"config"}, "command line:")
     gpu = torch.cuda.is_available()
-    parser.set_defaults(bf16=gpu, dataloader_pin_memory=gpu)
+    # without use_cpu, processes on a CPU would not find each other and each train a model of its own
+    use_cpu = not torch.accelerator.is_available()
+    parser.set_defaults(bf16=gpu, dataloader_pin_memory=gpu, use_cpu=use_cpu)
     mixture, config, model, ours = parser.parse_args_and_config(arguments)
     if model.model_name_or_path is None:
         raise RecipeError(f"{path}: model_name_or_path is missing: expected a LLaVA's folder or Hub id")

@@ -127,6 +127,7 @@ def test_accelerate_reads_its_configs() -> None:
     }
     assert kinds == {
         "cpu": "NO",
+        "multi_cpu": "MULTI_GPU",
         "one_gpu": "NO",
         "multi_gpu": "MULTI_GPU",
         "fsdp": "FSDP",
