@@ -254,7 +254,7 @@ def _progress(title: str, logs: Path, sizes: Sequence[int]) -> Iterator[None]:
         return sum(sizes[int(path.name)] for path in completions.glob("*")) if completions.is_dir() else 0
 
     finished = threading.Event()
-    with tqdm(total=sum(sizes), initial=done(), desc=title, unit="image" if len(sizes) > 1 else "step") as bar:
+    with tqdm(total=sum(sizes), initial=done(), desc=title, unit="image" if sum(sizes) > 1 else "step") as bar:
 
         def watch() -> None:
             while not finished.wait(0.5):

@@ -501,11 +501,11 @@ class Plan(Step):
         faces = _Columns.read(work, shards)
         self.check_alignment(faces, shards)
         reasons = self.drop_before_splits(faces)
+        if (left := reasons.count(None)) < SMALLEST_SET:
+            raise ValueError(f"{left} faces are too few to build a dataset from; {SMALLEST_SET} are needed")
         splits = self.split(faces, reasons)
         inside = self.drop_after_splits(faces, splits, reasons)
         kept = [i for i, reason in enumerate(reasons) if reason is None]
-        if len(kept) < SMALLEST_SET:
-            raise ValueError(f"{len(kept)} faces are too few to build a dataset from; {SMALLEST_SET} are needed")
         with shard_writer(work.dropped("plan", 0), DROPPED_SCHEMA) as drop:
             for i, reason in enumerate(reasons):
                 if reason is not None:
