@@ -15,12 +15,19 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 
 from dfa_instruct.records import FaceRecord, Forgery
-from dfa_instruct.techniques.edit import Eyes, Lips, Skin
+from dfa_instruct.techniques.edit import FaceEditing, age_lines, eye_shape, eyes, hair_tone, lip_shape, lips, skin
 from dfa_instruct.techniques.outside import DiffusersGenerator, OnnxGenerator
-from dfa_instruct.techniques.reenact import Reenactment, thin_plate
-from dfa_instruct.techniques.swap import DelaunaySwap, FeatheredSwap
+from dfa_instruct.techniques.reenact import (
+    FaceReenactment,
+    drivers_mouth,
+    expression_change,
+    mouth_change,
+    open_mouth,
+    turn,
+)
+from dfa_instruct.techniques.swap import FaceSwapping, colour_transferred, feathered, poisson
 from dfa_instruct.techniques.synthesize import Eigenfaces
-from dfa_instruct.techniques.warp import piecewise_affine
+from dfa_instruct.techniques.warp import piecewise_affine, thin_plate
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Category
 
 ENTRY_POINTS: Final = "dfa_instruct.techniques"
@@ -77,13 +84,20 @@ class Fittable(Named, Protocol):
 TECHNIQUES: Final[dict[str, Technique]] = {
     technique.name: technique
     for technique in (
-        DelaunaySwap(),
-        FeatheredSwap(),
-        Reenactment("triangulated_reenactment", piecewise_affine),
-        Reenactment("thin_plate_reenactment", thin_plate),
-        Lips(),
-        Skin(),
-        Eyes(),
+        FaceSwapping("delaunay_swap", poisson),
+        FaceSwapping("feathered_swap", feathered),
+        FaceSwapping("colour_transferred_swap", colour_transferred),
+        FaceReenactment("triangulated_reenactment", expression_change, piecewise_affine, open_mouth),
+        FaceReenactment("thin_plate_reenactment", expression_change, thin_plate, open_mouth),
+        FaceReenactment("mouth_reenactment", mouth_change, piecewise_affine, drivers_mouth),
+        FaceReenactment("head_turn", turn, piecewise_affine, open_mouth),
+        FaceEditing("lips", lips),
+        FaceEditing("skin", skin),
+        FaceEditing("eyes", eyes),
+        FaceEditing("hair_tone", hair_tone),
+        FaceEditing("age_lines", age_lines),
+        FaceEditing("eye_shape", eye_shape),
+        FaceEditing("lip_shape", lip_shape),
     )
 }
 """Name → ours that need no fitting."""

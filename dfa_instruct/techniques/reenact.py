@@ -1,31 +1,30 @@
-"""Face reenactment: the target's expression is moved towards a driver's by warping the target's own pixels."""
+"""Face reenactment: the target's expression or pose is moved towards a driver's by warping the target's own pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import RBFInterpolator
 
 from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
 from dfa_instruct.techniques.warp import (
     CONTOUR,
-    FOREHEAD,
+    EYES,
     INNER_LIPS,
     LEFT_BROW,
-    LEFT_EYE,
+    MIRRORED,
     OUTER_LIPS,
     RIGHT_BROW,
-    RIGHT_EYE,
     blend,
     border,
-    pixel_grid,
+    held,
+    piecewise_affine,
     polygon_mask,
-    remap,
     usable,
+    yaw,
 )
 from dfa_instruct.vocabulary import Category
 
@@ -33,6 +32,26 @@ LEAST_MOVE, MOST_MOVE = 0.03, 0.06
 """How far, as a share of the square's side, the landmark that moves most must and may move."""
 MOST_EXAGGERATION = 3.0
 """How many times a small difference may be enlarged to be seen."""
+LEAST_TURN, MOST_TURN = np.radians((4, 11))
+"""By how many radians a head must and may turn."""
+MOST_YAW_OF_TURN = 0.6
+"""Of `yaw`, before and after: beyond it one side of the face is too narrow to be spread."""
+YAW_OF_TURN = 1.35
+"""`yaw` of a head that is turned by a right angle, were nothing hidden; by the depth of nose and ears."""
+_DEPTH_OF_RIGHT_HALF = {
+    range(9): [0, -8, -10, 1, 16, 32, 56, 75, 77],
+    range(17, 22): [78, 91, 102, 111, 115],
+    range(27, 31): [113, 127, 144, 147],
+    range(31, 34): [106, 116, 118],
+    range(36, 42): [78, 88, 91, 86, 89, 86],
+    (48, 49, 50, 51, 57, 58, 59): [81, 108, 114, 115, 105, 104, 99],
+    (60, 61, 62, 66, 67): [84, 101, 106, 103, 98],
+    range(68, 75): [17, 38, 58, 78, 96, 106, 109],
+}
+DEPTH = np.zeros(81)
+"""Of each landmark before the ears, in distances between the eyes: the mean of FaceLandmarker's over frontal faces."""
+for _indices, _hundredths in _DEPTH_OF_RIGHT_HALF.items():
+    DEPTH[list(_indices)] = DEPTH[MIRRORED[list(_indices)]] = np.array(_hundredths) / 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +116,7 @@ def displacement(landmarks: Landmarks, change: Expression) -> Landmarks:
     move[lips, 1] -= change.smile * aside**2
     move[lips, 0] = change.mouth_width / 2 * aside
     move[CONTOUR, 1] = 0.6 * change.mouth_opening * np.sin(np.pi * (np.arange(17) - 2) / 12).clip(0)
-    for eye in (RIGHT_EYE, LEFT_EYE):
+    for eye in EYES:
         upper_lid, lower_lid = p[eye][[1, 2], 1], p[eye][[5, 4], 1]
         open_now = (lower_lid - upper_lid).mean() + 1e-6
         move[eye, 1] = change.eye_opening * ((p[eye, 1] - p[eye, 1].mean()) / open_now).clip(-0.7, 0.4)
@@ -107,16 +126,22 @@ def displacement(landmarks: Landmarks, change: Expression) -> Landmarks:
 
 
 def expression_change(
-    target: Landmarks, driver: Landmarks, side: int, rng: np.random.Generator
+    target: Landmarks,
+    driver: Landmarks,
+    side: int,
+    rng: np.random.Generator,
+    parts: Sequence[str] = tuple(Expression.__slots__),
 ) -> tuple[Landmarks, dict[str, float]]:
     """Return where the target's landmarks go, shape (81, 2), and what moves them there.
+
+    `parts` are the fields of `Expression` that change.
 
     Raises:
         ValueError: the driver's expression is so near the target's that even exaggerated it would not be seen.
     """
     now, wanted = Expression.of(target), Expression.of(driver)
     strength = float(rng.uniform(0.9, 1.2))
-    difference = {key: value - asdict(now)[key] for key, value in asdict(wanted).items()}
+    difference = {key: (value - asdict(now)[key]) * (key in parts) for key, value in asdict(wanted).items()}
     # much of what brows and lids differ by is the person, not the expression
     difference["brow_height"] *= 0.4
     difference["eye_opening"] *= 0.7
@@ -138,14 +163,7 @@ def expression_change(
     return target + shift, {key: round(value, 4) for key, value in {"strength": strength, **change}.items()}
 
 
-def held(landmarks: Landmarks, side: int) -> Landmarks:
-    """Points that no reenactment moves: a ring around the face, and the square's border; shape (n, 2)."""
-    centre = landmarks[30]
-    ring = centre + 1.35 * (landmarks[np.r_[CONTOUR, FOREHEAD][::2]] - centre)
-    return np.concatenate([ring[((ring > 2) & (ring < side - 3)).all(1)], border(side)]).astype(np.float32)
-
-
-def open_mouth(image: Pixels, before: Landmarks, after: Landmarks) -> Pixels:
+def open_mouth(image: Pixels, before: Landmarks, after: Landmarks, driver: FaceRecord) -> Pixels:
     """Darken what lies between lips that were parted: behind closed lips a picture holds no teeth to show."""
     side = len(image)
     was, now = (float((p[65:68, 1] - p[61:64, 1]).mean()) for p in (before, after))
@@ -160,38 +178,78 @@ def open_mouth(image: Pixels, before: Landmarks, after: Landmarks) -> Pixels:
     return blend(inside, image, mask)
 
 
-def thin_plate(image: Pixels, source: Landmarks, destination: Landmarks) -> Pixels:
-    """Move `source` points to `destination`, shape (n, 2), by the smoothest warp (thin plate spline).
-
-    The spline is evaluated on a coarse grid and enlarged.
-    """
+def drivers_mouth(image: Pixels, before: Landmarks, after: Landmarks, driver: FaceRecord) -> Pixels:
+    """Show the driver's teeth and tongue between lips that were parted, as bright as the target's lips are lit."""
     side = len(image)
-    spline = RBFInterpolator(
-        destination / side, (source - destination).astype(np.float64), kernel="thin_plate_spline", smoothing=1e-5
+    theirs = usable(driver)[1]
+    if any((p[65:68, 1] - p[61:64, 1]).mean() < 0.012 * side for p in (after, theirs)):
+        return open_mouth(image, before, after, driver)
+    still = border(side)
+    lips = slice(OUTER_LIPS.start, INNER_LIPS.stop)
+    laid_over = piecewise_affine(
+        driver.image, np.concatenate([theirs[lips], still]), np.concatenate([after[lips], still])
     )
-    knots = 33
-    at = (np.arange(knots) + 0.5) / knots
-    coarse = spline(np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)).reshape(knots, knots, 2)
-    offset = cv2.resize(coarse.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
-    return remap(image, np.stack(pixel_grid(side), -1) + offset)
+    skin = polygon_mask(side, after[OUTER_LIPS]) - polygon_mask(side, after[INNER_LIPS]) > 0.5
+    light = (image[skin].mean(0) + 8) / (laid_over[skin].mean(0) + 8)
+    mask = polygon_mask(side, after[INNER_LIPS], feather=0.005 * side)
+    return blend(laid_over * (light.mean() * 0.5 + light * 0.5).clip(0.4, 1.4), image, mask)
 
 
-@dataclass(slots=True)
-class Reenactment:
-    """The target's landmarks take the driver's expression, and `warp` takes the picture along.
+def turn(
+    target: Landmarks, driver: Landmarks, side: int, rng: np.random.Generator
+) -> tuple[Landmarks, dict[str, float]]:
+    """Return where the target's landmarks go, shape (81, 2), when the head turns to where the driver looks.
 
-    `warp` gets the image and where landmarks and held points were and are to be: `piecewise_affine` bends at the
-    triangles' sides, `thin_plate` bends everything a little.
+    The landmarks get the depth of a common head, which turns about the axis between its ears.
+
+    Raises:
+        ValueError: the driver looks where the target does, or the turn would hide half of the face.
+    """
+    wanted = (yaw(driver) - yaw(target)) / YAW_OF_TURN
+    angle = float(rng.uniform(0.8, 1.0) * np.arcsin(np.clip(wanted, -np.sin(MOST_TURN), np.sin(MOST_TURN))))
+    if abs(angle) < LEAST_TURN:
+        raise ValueError("the driver looks where the target does: there is nothing to reenact")
+    frame = Frame(target)
+    across = frame.axes[0]
+    # from the middle between the ears, in distances between the eyes
+    x = (target - target[[0, 16]].mean(0)) @ across / (across @ across)
+    # a head that is turned already shows its depth
+    turned = np.arcsin(np.clip(yaw(target) / YAW_OF_TURN, -0.8, 0.8))
+    depth = DEPTH * np.cos(turned)
+    shift = x * (np.cos(angle) - 1) + depth * np.sin(angle)
+    after = (target + shift[:, None] * across).astype(np.float32)
+    if max(abs(yaw(target)), abs(yaw(after))) > MOST_YAW_OF_TURN:
+        raise ValueError("the face would be turned too far aside")
+    return after, {"degrees": round(float(np.degrees(angle)), 2)}
+
+
+Move = Callable[[Landmarks, Landmarks, int, np.random.Generator], tuple[Landmarks, dict[str, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class FaceReenactment:
+    """The target's landmarks take the driver's expression or pose, and the picture is taken along.
+
+    `move` says where the landmarks go. `warp` gets the image and where landmarks and held points were and are to be:
+    `piecewise_affine` bends at the triangles' sides, `thin_plate` bends everything a little. `fill` shows what was
+    behind the lips.
     """
 
     name: str
+    move: Move
     warp: Callable[[Pixels, Landmarks, Landmarks], Pixels]
+    fill: Callable[[Pixels, Landmarks, Landmarks, FaceRecord], Pixels]
     category: Category = "face_reenactment"
 
     def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
-        """Give `target` the expression of the driver (`other`); see `Technique`."""
+        """Drive `target` by `other`; see `Technique`."""
         (image, before), (_, driver) = usable(target), usable(other)
-        after, parameters = expression_change(before, driver, len(image), rng)
+        after, parameters = self.move(before, driver, len(image), rng)
         still = held(before, len(image))
         warped = self.warp(image, np.concatenate([before, still]), np.concatenate([after, still]))
-        return Forgery(open_mouth(warped, before, after), after, parameters)
+        assert other is not None
+        return Forgery(self.fill(warped, before, after, other), after, parameters)
+
+
+mouth_change: Move = partial(expression_change, parts=("mouth_opening", "mouth_width", "smile"))
+"""What `expression_change` does below the nose alone, as to speech."""

@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.interpolate import RBFInterpolator
 from scipy.spatial import Delaunay
 
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
@@ -15,6 +16,19 @@ RIGHT_EYE, LEFT_EYE = slice(36, 42), slice(42, 48)
 OUTER_LIPS, INNER_LIPS = slice(48, 60), slice(60, 68)
 RIGHT_BROW, LEFT_BROW = slice(17, 22), slice(22, 27)
 CONTOUR, FOREHEAD = slice(0, 17), slice(68, 81)
+EYES, BROWS, RIM = (RIGHT_EYE, LEFT_EYE), (RIGHT_BROW, LEFT_BROW), np.r_[CONTOUR, FOREHEAD]
+
+MIRRORED = np.concatenate(
+    [
+        np.arange(17)[::-1],  # contour
+        np.arange(17, 27)[::-1],  # eyebrows
+        np.r_[27:31, 35:30:-1],  # nose
+        np.array([45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40]),  # eyes
+        np.r_[54:47:-1, 59:54:-1, 64:59:-1, 67:64:-1],  # lips
+        np.arange(68, 81)[::-1],  # forehead
+    ]
+)
+"""Which landmark of a face each landmark of its mirror image is."""
 
 MAX_YAW = 0.9
 """Of `yaw`: about where the far eye begins to hide."""
@@ -50,6 +64,13 @@ def border(side: int, a_side: int = 4) -> Landmarks:
     return np.concatenate([np.stack(p, 1) for p in ((t, z), (e, t), (e - t, e), (z, e - t))])
 
 
+def held(landmarks: Landmarks, side: int) -> Landmarks:
+    """Points that no change of a face moves: a ring around it, and the square's border; shape (n, 2)."""
+    centre = landmarks[30]
+    ring = centre + 1.35 * (landmarks[RIM[::2]] - centre)
+    return np.concatenate([ring[((ring > 2) & (ring < side - 3)).all(1)], border(side)]).astype(np.float32)
+
+
 def piecewise_affine(image: Pixels, source: Landmarks, destination: Landmarks) -> Pixels:
     """Move `source` points, shape (n, 2), to `destination`, every triangle between them by its own affine map.
 
@@ -76,6 +97,22 @@ def piecewise_affine(image: Pixels, source: Landmarks, destination: Landmarks) -
     x, y = pixel_grid(len(image))
     inverse = affine[owner]
     return remap(image, x[..., None] * inverse[..., 0, :] + y[..., None] * inverse[..., 1, :] + inverse[..., 2, :])
+
+
+def thin_plate(image: Pixels, source: Landmarks, destination: Landmarks) -> Pixels:
+    """Move `source` points to `destination`, shape (n, 2), by the smoothest warp (thin plate spline).
+
+    The spline is evaluated on a coarse grid and enlarged.
+    """
+    side = len(image)
+    spline = RBFInterpolator(
+        destination / side, (source - destination).astype(np.float64), kernel="thin_plate_spline", smoothing=1e-5
+    )
+    knots = 33
+    at = (np.arange(knots) + 0.5) / knots
+    coarse = spline(np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)).reshape(knots, knots, 2)
+    offset = cv2.resize(coarse.astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+    return remap(image, np.stack(pixel_grid(side), -1) + offset)
 
 
 def pixel_grid(side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
