@@ -53,8 +53,7 @@ def test_killed_in_the_middle_and_resumed(tmp_path: Path) -> None:
         done |= again
     process = start(recipe, disturbed)
     assert process.wait() == 0
-    assert content(disturbed) == content(calm)
-    assert [p.name for p in disturbed.parent.iterdir()] == ["dfa-instruct"]
+    assert content(disturbed.parent) == content(calm.parent)  # what was dropped too; the work folder is gone
 
 
 def test_another_build_is_not_mixed_in(small_recipe: Recipe, tmp_path: Path) -> None:
