@@ -102,22 +102,23 @@ def test_two_processes_are_one_with_the_doubled_batch(base: Path, dataset_folder
     assert isinstance(DfaGpt.from_pretrained(two).chat(face).ask("Has this face been forged?"), str)
 
 
-def test_twenty_steps_lose_what_stock_trl_loses(
-    base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
+def test_twenty_steps_lose_what_stock_trl_loses(base: Path, dataset_folder: Path, tmp_path: Path) -> None:
+    rows = load_dataset("dfa-instruct", "conversations", data_dir=str(dataset_folder), split="train")
+    rows = rows.remove_columns(["face_id"])
+
+    def first_three(row: dict[str, Any]) -> dict[str, Any]:
+        plain = [{"role": message["role"], "content": message["content"]} for message in row["messages"]]
+        return {"images": row["images"], "messages": plain[:6]}  # without `branch`, every question is one
+
+    shared = Dataset.from_list([first_three(row) for row in rows])
+    stock = Dataset.from_list(
+        [{**row, "messages": row["messages"][turn : turn + 2]} for row in shared for turn in (0, 2, 4)]
+    )
+    shared.to_parquet(tmp_path / "rows.parquet")
     ours = {"train_sampling_strategy": "sequential", "lora_dropout": 0.0, "max_steps": 20, "shared_prefix": True}
+    ours["datasets"] = [{"path": "parquet", "data_files": str(tmp_path / "rows.parquet")}]
     train(["--config", str(write_recipe(tmp_path, base, per_device_train_batch_size=2, **ours))])
 
-    rows = load_dataset("dfa-instruct", "conversations_d_c_ad", data_dir=str(dataset_folder), split="train")
-    assert all(len(messages) == 6 for messages in rows["messages"])  # three questions each, a branch each
-
-    def separate(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        pairs = zip(batch["images"], batch["messages"], strict=True)
-        split = [(images, messages[i : i + 2]) for images, messages in pairs for i in (0, 2, 4)]
-        return {"images": [images for images, _ in split], "messages": [messages for _, messages in split]}
-
-    stock: Dataset = rows.map(separate, batched=True, remove_columns=rows.column_names)
     recipe = yaml.safe_load((RECIPES / "dfa-gpt-tiny" / "sft.yaml").read_text())
     same = ("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "optim", "seed")
     config = SFTConfig(
