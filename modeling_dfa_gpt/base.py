@@ -16,24 +16,32 @@ IMAGE_SIZE = 128
 PATCH_SIZE = 16
 WIDTH = 128
 VOCABULARY = 1000
-VISION_EPOCHS = 9.0
-LANGUAGE_EPOCHS = 1.0
+VISION_STEPS = 750
+LANGUAGE_STEPS = 175
 CONTEXT = 256
 """Tokens of a sequence that the language model is trained on."""
 
 
-def make_tiny_base(train: Dataset, output: Path, *, vision_epochs: float = VISION_EPOCHS, seed: int = 0) -> None:
+def make_tiny_base(
+    train: Dataset,
+    output: Path,
+    *,
+    vision_steps: int = VISION_STEPS,
+    language_steps: int = LANGUAGE_STEPS,
+    seed: int = 0,
+) -> None:
     """Write a LLaVA of about two million weights, with its own tokenizer, as a Transformers folder.
 
     It is LLaVA-1.5's architecture (CLIP vision tower, two-layer projector, Llama) at a size that trains on a CPU in
-    minutes: 128-pixel images, 64 image tokens. LLaVA starts from a vision tower that was pretrained; there is none of
-    this size, so the tower is trained here, to tell the techniques of the train split apart. The projector and the
-    language model are random.
+    minutes: 128-pixel images, 64 image tokens. LLaVA starts from a vision tower and a language model that
+    were pretrained; there are none of this size. So the tower is trained here to tell the techniques of the train split
+    apart, and the language model reads its conversations without the images. The projector is random.
 
     Args:
         train: the train split, config `default`.
         output: the folder to write.
-        vision_epochs: passes over the images for the vision tower.
+        vision_steps: batches of 16 images that the vision tower sees.
+        language_steps: batches of 8 texts that the language model reads.
         seed: of the random weights.
     """
     import torch
@@ -71,19 +79,19 @@ def make_tiny_base(train: Dataset, output: Path, *, vision_epochs: float = VISIO
     )
     torch.manual_seed(seed)
     model = LlavaForConditionalGeneration(config)
-    tower = train_vision_tower(vision, train, processor.image_processor, vision_epochs, seed)
+    tower = train_vision_tower(vision, train, processor.image_processor, vision_steps, seed)
     model.model.vision_tower.load_state_dict(tower.state_dict())
-    train_language_model(model, train, processor, LANGUAGE_EPOCHS, seed)
+    train_language_model(model, train, processor, language_steps, seed)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(output)
     processor.save_pretrained(output)
 
 
-def train_language_model(model: Any, train: Dataset, processor: Any, epochs: float, seed: int) -> None:
+def train_language_model(model: Any, train: Dataset, processor: Any, steps: int, seed: int) -> None:
     """Train the language model of a LLaVA, in place, on the conversations without their images.
 
-    It learns the words, and the form of questions and answers, at a fraction of the cost: no image tokens.
+    It learns the words, and the form of questions and answers. Else these drown the little that depends on the image.
     """
     import torch
     from transformers import DataCollatorForLanguageModeling, Trainer, TrainingArguments
@@ -100,7 +108,7 @@ def train_language_model(model: Any, train: Dataset, processor: Any, epochs: flo
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             output_dir=scratch,
-            num_train_epochs=epochs,
+            max_steps=steps,
             per_device_train_batch_size=8,
             learning_rate=3e-3,
             lr_scheduler_type="cosine",
@@ -116,7 +124,7 @@ def train_language_model(model: Any, train: Dataset, processor: Any, epochs: flo
         Trainer(model, arguments, train_dataset=rows, data_collator=collator).train()
 
 
-def train_vision_tower(config: Any, train: Dataset, image_processor: Any, epochs: float, seed: int) -> Any:
+def train_vision_tower(config: Any, train: Dataset, image_processor: Any, steps: int, seed: int) -> Any:
     """Train a CLIP vision tower to tell the techniques apart, by a linear layer on its mean patch.
 
     Returns the tower, a `CLIPVisionModel`, without that layer.
@@ -140,7 +148,7 @@ def train_vision_tower(config: Any, train: Dataset, image_processor: Any, epochs
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             output_dir=scratch,
-            num_train_epochs=epochs,
+            max_steps=steps,
             per_device_train_batch_size=16,
             learning_rate=1e-3,
             lr_scheduler_type="linear",

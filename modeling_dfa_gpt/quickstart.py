@@ -23,6 +23,7 @@ FORGERIES_PER_PHOTOGRAPH = 4.0
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
 """For glibc: large tensors are not given back to the system and faulted in anew at every step."""
 BENCH_IMAGES = 240
+RECIPES = files("modeling_dfa_gpt.recipes")
 
 
 def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> None:
@@ -130,7 +131,7 @@ def build_dataset(bona_fide: Path | None, synthesized: Path | None, folder: Path
 
 def train(recipe: str, model: Path, output: Path, data: Path, seed: int) -> None:
     """Run one of the tiny recipes as a user would, by `accelerate launch`."""
-    with as_file(files("modeling_dfa_gpt.recipes")) as recipes:
+    with as_file(RECIPES) as recipes:
         subprocess.run(
             [sys.executable, "-m", "accelerate.commands.launch"]
             + ["--config_file", str(recipes / "accelerate_configs" / "cpu.yaml"), "-m", "modeling_dfa_gpt.sft"]

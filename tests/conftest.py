@@ -59,7 +59,7 @@ def base(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
     folder = tmp_path_factory.mktemp("model") / "base"
     train = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="train")
-    make_tiny_base(train, folder, vision_epochs=1)
+    make_tiny_base(train, folder, vision_steps=8, language_steps=4)
     return folder
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from datasets import load_dataset
 from PIL import Image
 
-from modeling_dfa_gpt.quickstart import PARTS, quickstart
+from modeling_dfa_gpt.base import make_tiny_base
+from modeling_dfa_gpt.quickstart import PARTS, RECIPES, quickstart
 
 FORM = {
     "dfa_bench_dfd": {"acc", "err", "acer", "invalid"},
@@ -24,6 +27,13 @@ def test_a_small_run_leaves_everything(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("dfa_instruct.recipe.SAMPLE_IDENTITIES", 15)
     monkeypatch.setattr("dfa_instruct.recipe.SAMPLE_PICTURES", 3)
     monkeypatch.delenv("DFA_INSTRUCT_DIR", raising=False)
+    for recipe in ("dfa-gpt-tiny/pretrain", "dfa-gpt-tiny/sft", "accelerate_configs/cpu"):
+        text = (RECIPES / f"{recipe}.yaml").read_text()
+        (tmp_path / recipe).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{recipe}.yaml").write_text(re.sub(r"max_steps: \d+", "max_steps: 8", text))
+    monkeypatch.setattr("modeling_dfa_gpt.quickstart.RECIPES", tmp_path)
+    few = partial(make_tiny_base, vision_steps=20, language_steps=10)
+    monkeypatch.setattr("modeling_dfa_gpt.base.make_tiny_base", few)
     output = tmp_path / "run"
     quickstart(None, None, output, seed=1)
     assert {p.name for p in output.iterdir()} == PARTS
