@@ -31,3 +31,4 @@ slow: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/shared_prefix.py
+	$(BIN)/python tests/benchmarks/faces.py

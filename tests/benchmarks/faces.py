@@ -96,7 +96,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     arguments = parser.parse_args()
     if "DFA_TEST_PHOTOS" not in os.environ:
-        raise SystemExit("faces.py needs DFA_TEST_PHOTOS, a folder of photographs, and DFA_FACE_LANDMARKER")
+        print("faces.py: skipped, it needs DFA_TEST_PHOTOS, a folder of photographs, and DFA_FACE_LANDMARKER")
+        return
     photos = Path(os.environ["DFA_TEST_PHOTOS"])
     if arguments.images:
         speed(photos, arguments.images, arguments.size)
