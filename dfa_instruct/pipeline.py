@@ -38,18 +38,11 @@ from dfa_instruct.faces import landmarker_path
 from dfa_instruct.recipe import Recipe, nearest
 from dfa_instruct.sources import open_sources
 from dfa_instruct.statistics import Statistics
-from dfa_instruct.steps import (
-    BONA_FIDE,
-    AlignFaces,
-    ListItems,
-    MakeRows,
-    Plan,
-    Step,
-    WorkFolder,
-    finished_rows,
-    techniques,
-    whole,
-)
+from dfa_instruct.steps.alignment import AlignFaces
+from dfa_instruct.steps.listing import ListItems
+from dfa_instruct.steps.plan import Plan, techniques
+from dfa_instruct.steps.rows import MakeRows, finished_rows
+from dfa_instruct.steps.work import BONA_FIDE, Step, WorkFolder, whole
 
 Executor = Literal["local", "slurm", "ray"]
 POLL_SECONDS = 5.0
@@ -229,7 +222,7 @@ def run_step(
     common: dict[str, Any] = {"pipeline": [step], "tasks": len(sizes), "logging_dir": str(logs)}
     with _progress(title or step.name, logs, sizes):
         if executor == "local":
-            multiprocess.set_forkserver_preload(["dfa_instruct.steps"])  # not by every worker of every step
+            multiprocess.set_forkserver_preload(["dfa_instruct.pipeline"])  # not by every worker of every step
             _executor_class(executor)(**common, workers=min(workers or os.cpu_count() or 1, len(sizes))).run()
             return
         running: Any = _executor_class(executor)(**common, workers=workers or -1, **getattr(step.recipe, executor))

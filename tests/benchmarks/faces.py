@@ -23,7 +23,9 @@ from dfa_instruct.faces import FaceDetector, legible
 from dfa_instruct.pipeline import run_step
 from dfa_instruct.recipe import Recipe
 from dfa_instruct.sources.media import find_images, read_image
-from dfa_instruct.steps import AlignFaces, ListItems, WorkFolder
+from dfa_instruct.steps.alignment import AlignFaces
+from dfa_instruct.steps.listing import ListItems
+from dfa_instruct.steps.work import WorkFolder
 
 
 def vary(photos: Path, folder: Path, count: int) -> None:
