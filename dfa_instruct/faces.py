@@ -202,13 +202,13 @@ def _similarity(source: NDArray[np.float32], target: NDArray[np.float32]) -> Tra
 
 
 def warp(image: Pixels, transform: Transform, size: int) -> Pixels:
-    """Cut the aligned square, shape (size, size, 3), out of a picture; what lies outside repeats its border."""
+    """Cut the aligned square, shape (size, size, 3), out of a picture; what lies outside mirrors it."""
     scale = float(np.hypot(transform[0, 0], transform[1, 0]))
     if scale < 0.5:  # INTER_LINEAR alone would alias: shrink by area first
         shrunk = cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA)
         image = np.asarray(shrunk, np.uint8)
         transform = transform @ np.array([[1 / (2 * scale), 0, 0], [0, 1 / (2 * scale), 0], [0, 0, 1]])
-    square = cv2.warpAffine(image, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    square = cv2.warpAffine(image, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(square, np.uint8)
 
 

@@ -4,7 +4,7 @@ In the work folder they leave, each in a folder of its own name:
 
 - `list`: what the sources name, a picture and all forgeries of it in one shard, in an order that mixes people;
 - `faces`: the aligned faces, with their pixels as they are;
-- `plan`: for every face its split or why it is dropped, the forgeries of our own to be made, what was fitted for them;
+- `plan`: for every face its split or why it is dropped, the forgeries of our own to be made, and of whom;
 - `rows`: the rows of the dataset, forged, measured, annotated and asked about.
 
 What is dropped stands beside each shard with its reason. A shard's file appears whole or not at all, and its bytes

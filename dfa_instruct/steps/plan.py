@@ -1,9 +1,8 @@
-"""The third step: splits, what is dropped, what is forged of whom, and what is fitted for that."""
+"""The third step: splits, what is dropped, what is forged of whom."""
 
 from __future__ import annotations
 
 import json
-import pickle
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dfa_instruct.duplicates import near_duplicates
-from dfa_instruct.evidence import PopulationEvidence
 from dfa_instruct.recipe import Recipe
 from dfa_instruct.records import FaceRecord
 from dfa_instruct.splits import assign_splits, read_official, split_of
@@ -35,7 +33,7 @@ from dfa_instruct.techniques import Fittable, Technique, find_technique
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, SPLITS, Category, Split
 
 POOL = 400
-"""Bona fide faces of each split that donors and drivers come from, and that fitted techniques learn from."""
+"""Bona fide faces of each split that donors and drivers come from, and that what is fitted learns from."""
 SMALLEST_SET = 12
 PLAN_SCHEMA = pa.schema(
     {
@@ -117,7 +115,7 @@ class Plan(Step):
     """Decide on every face: its split, or why it is dropped; and what is forged of it. One task."""
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
-        """Write for each shard what rows to make, the pool of donors, and what was fitted."""
+        """Write for each shard what rows to make, and the pool of donors."""
         recipe, work = self.recipe, self.work
         report = work.report("list")
         shards = len(report["sizes"])
@@ -137,7 +135,7 @@ class Plan(Step):
 
         rng = np.random.default_rng(recipe.seed)
         bona_fide = [i for i in kept if faces.category[i] == BONA_FIDE]
-        self.fit(faces, [i for i in bona_fide if faces.aligned[i]], splits, rng)
+        self.draw_pool(faces, [i for i in bona_fide if faces.aligned[i]], splits, rng)
         jobs: dict[int, list[dict[str, Any]]] = defaultdict(list)
         for i in kept:
             job = {"row": faces.row[i], "technique": -1, "number": 0, "split": splits[i]}
@@ -245,11 +243,11 @@ class Plan(Step):
             for n, i in enumerate(drawn[:share]):
                 yield int(i), own[n % len(own)], n, splits[i]
 
-    def fit(
+    def draw_pool(
         self, faces: _Columns, aligned: list[int], splits: Sequence[Split | None], rng: np.random.Generator
     ) -> None:
-        """Write the pool, a bounded sample of each split with as many people as can be, and what is fitted on it."""
-        size, work = self.recipe.size, self.work
+        """Write the pool: a bounded sample of each split with as many people as can be."""
+        work = self.work
         turn: Counter[tuple[str, ...]] = Counter()
         ranked: list[tuple[int, int, int]] = []
         for i in rng.permutation(aligned):
@@ -266,13 +264,3 @@ class Plan(Step):
             for shard, members in rows.items():
                 table = pq.read_table(work.shard("faces", shard)).take([faces.row[i] for i in members])
                 file.write_table(table.append_column("split", pa.array([splits[i] for i in members])))
-        train = Pool(work, size).faces("train")
-        mixed = [train[i] for i in rng.permutation(len(train))]
-        fitted: dict[int, Technique] = {}
-        if self.recipe.forgeries_per_face:
-            for number, technique in enumerate(techniques(self.recipe)):
-                if isinstance(technique, Fittable):
-                    fitted[number] = technique.fit(mixed, seed=self.recipe.seed)
-        population = PopulationEvidence.fit(mixed) if len(mixed) > 1 else None
-        with whole(work.file("plan", "fitted.pkl")) as path:
-            path.write_bytes(pickle.dumps((fitted, population)))

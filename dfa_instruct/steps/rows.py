@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,7 @@ from dfa_instruct.instruct import bench_questions, questions_and_answers
 from dfa_instruct.records import FaceRecord, InstructRow
 from dfa_instruct.steps.plan import Pool, techniques
 from dfa_instruct.steps.work import DROPPED_SCHEMA, Step, WorkFolder, face_of, one_thread, shard_writer
-from dfa_instruct.techniques import Technique
+from dfa_instruct.techniques import Fittable, Technique
 from dfa_instruct.vocabulary import Split
 
 ATTEMPTS = 6
@@ -37,11 +36,14 @@ class _Shared:
 
 @lru_cache(maxsize=1)
 def _shared(work: WorkFolder, made: int) -> _Shared:
-    """Load it, once a process; `made` is when it was fitted, and tells one build from the next in the same place."""
+    """Fit it, once a process; `made` is when the pool was drawn, and tells one build from the next in the same place."""
     recipe = work.recipe()
-    fitted, population = pickle.loads(work.file("plan", "fitted.pkl").read_bytes())
+    pool = Pool(work, recipe.size)
+    train = pool.faces("train")
+    mixed = [train[i] for i in np.random.default_rng(recipe.seed).permutation(len(train))]
     found = techniques(recipe) if recipe.forgeries_per_face else []
-    return _Shared(Pool(work, recipe.size), [fitted.get(n, t) for n, t in enumerate(found)], population)
+    fitted = [t.fit(mixed, seed=recipe.seed) if isinstance(t, Fittable) else t for t in found]
+    return _Shared(pool, fitted, PopulationEvidence.fit(mixed) if len(mixed) > 1 else None)
 
 
 class MakeRows(Step):
@@ -50,7 +52,7 @@ class MakeRows(Step):
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Write the rows, and the forgeries that could not be made."""
         work = self.work
-        shared = _shared(work, work.file("plan", "fitted.pkl").stat().st_mtime_ns)
+        shared = _shared(work, work.file("plan", "pool.arrow").stat().st_mtime_ns)
         table = pq.read_table(work.shard("faces", rank))
         row_of = {face_id: row for row, face_id in reversed(list(enumerate(table["face_id"].to_pylist())))}
 
