@@ -26,6 +26,7 @@ from transformers import (
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    PrinterCallback,
     TrainerCallback,
 )
 from trl import SFTConfig, SFTTrainer
@@ -104,6 +105,7 @@ def measure(form: str, batch: int, config: Any, processor: Any, rows: list[dict[
             trainer = DfaTrainer(train_dataset=undecoded(dataset), data_collator=collator, **arguments)
         else:
             trainer = SFTTrainer(train_dataset=dataset, **arguments)
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
     questions = sum(len(row["messages"]) // 2 for row in rows)
     return questions / (watch.end - watch.start)
