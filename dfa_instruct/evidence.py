@@ -7,6 +7,7 @@ held against what the bona fide faces of the training split look like (`Populati
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Final, Self
 
 import cv2
@@ -33,15 +34,20 @@ LANDMARKS_OF: Final[dict[Region, list[int]]] = {
 
 PAIR_SCALE: Final[dict[ArtifactKind, tuple[float, float]]] = {
     "colour": (3.0, 15.0),  # distance in Lab
-    "texture": (0.6, 2.2),  # doublings of the finest detail's energy
-    "sharpness": (0.5, 1.8),  # doublings of the middle detail's energy
+    "texture": (0.4, 2.2),  # doublings of the finest detail's energy
+    "sharpness": (0.4, 1.8),  # doublings of the middle detail's energy
     "geometry": (0.025, 0.15),  # interocular distances
     "boundary": (1.2, 4.0),  # steps of L per pixel
 }
 """Artifact → where it begins to be named (strength 0) and where it is as strong as can be (strength 1)."""
 
-POPULATION_SCALE: Final = (2.4, 6.0)
-"""The same for a face without its bona fide, in standard deviations from the population's mean."""
+POPULATION: Final = 1000
+"""Faces at most that a population is learnt from."""
+FOLDS: Final = 5
+FALSE_ALARMS: Final = 0.05
+"""The share of bona fide faces in which something may be named when they are held against a population."""
+POPULATION_RANGE: Final = 2.0
+"""How many times farther than where it begins to be named a deviation is as strong as can be."""
 
 
 def interocular(landmarks: Landmarks) -> float:
@@ -112,6 +118,21 @@ def _rms(values: NDArray[np.floating]) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
 
 
+def _doublings(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+    """How many times the energy of a band has doubled; below 0: halved.
+
+    Half a unit of L is what 8 bits and a camera's noise leave of an empty band.
+    """
+    return float(np.log2((_rms(after) + 0.5) / (_rms(before) + 0.5)))
+
+
+def _shared_change(before: NDArray[np.float32], after: NDArray[np.float32], rest: NDArray[np.bool_]) -> float:
+    """Doublings of a band's energy outside the face, measured where it has as much to lose as the face has."""
+    local = cv2.GaussianBlur(before * before, (0, 0), 2.0)
+    detailed = rest & (local >= np.median(local[~rest])) if (~rest).any() else rest
+    return _doublings(before[detailed], after[detailed]) if detailed.mean() > 0.01 else 0.0
+
+
 def _strength(value: float, scale: tuple[float, float]) -> float:
     return float(np.clip((value - scale[0]) / (scale[1] - scale[0]), 0, 1))
 
@@ -178,6 +199,7 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
     noise = min(_rms(difference[rest]), 3.0)
 
     bands_before, bands_after = _bands(before[..., 0]), _bands(after[..., 0])
+    shared = {kind: _shared_change(bands_before[kind], bands_after[kind], rest) for kind in bands_before}
     magnitude = np.linalg.norm(cv2.GaussianBlur(difference, (0, 0), 1.0), axis=-1)
     changed = (magnitude > 3 + 2 * noise).astype(np.uint8)
     border = cv2.morphologyEx(changed, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
@@ -198,13 +220,12 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
         if mask.sum() < 0.001 * size * size or _rms(difference[mask]) < 1.0 + noise:
             continue
         values: dict[ArtifactKind, float] = {
-            "colour": float(np.linalg.norm(difference[mask].mean(0))),
+            "colour": float(np.linalg.norm(difference[mask].mean(0))) - 0.5 * noise,
             "geometry": geometry[region],
         }
         for kind in bands_before:
-            # Half a unit of L is what 8 bits and a camera's noise leave of an empty band.
-            energy = [_rms(bands[kind][mask]) + 0.5 for bands in (bands_before, bands_after)]
-            values[kind] = float(abs(np.log2(energy[1] / energy[0])))
+            doublings = _doublings(bands_before[kind][mask], bands_after[kind][mask])
+            values[kind] = abs(doublings - float(np.clip(doublings, min(shared[kind], 0), max(shared[kind], 0))))
         seam, inside = mask & border, mask & (changed > 0) & ~border
         if still and seam.sum() > 0.3 * eye and inside.any():
             # A new texture has edges everywhere; a seam stands out from what it surrounds.
@@ -215,6 +236,7 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
 
 _COLUMNS: Final[tuple[ArtifactKind, ...]] = ("texture", "sharpness", "colour", "colour", "colour", "colour")
 """The artifact that each number of `_features` about a region speaks of."""
+_KINDS: Final[tuple[ArtifactKind, ...]] = (*dict.fromkeys(_COLUMNS), "geometry")
 
 
 def _features(image: Pixels, landmarks: Landmarks) -> NDArray[np.float64]:
@@ -241,42 +263,66 @@ def _features(image: Pixels, landmarks: Landmarks) -> NDArray[np.float64]:
     return np.concatenate([np.ravel(rows), landmarks.ravel()]).astype(np.float64)
 
 
+def _moments(features: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of every number over the faces in which it is known (0 and 1 where in none)."""
+    known = np.isfinite(features)
+    count = np.maximum(known.sum(0), 1)
+    mean = np.where(known, features, 0).sum(0) / count
+    spread = np.sqrt(np.square(np.where(known, features - mean, 0)).sum(0) / count)
+    return mean, np.where(known.any(0), np.maximum(spread, 1e-3), 1.0)
+
+
+def _deviations(
+    features: NDArray[np.float64], mean: NDArray[np.float64], spread: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How far each region of each face stands from the mean, by kind of artifact: shape (faces, regions, _KINDS)."""
+    scores = np.nan_to_num((features - mean) / spread)
+    regional = scores[:, : -81 * 2].reshape(len(scores), len(REGIONS), len(_COLUMNS))
+    landmarks = scores[:, -81 * 2 :].reshape(len(scores), 81, 2)
+    found = np.empty((len(scores), len(REGIONS), len(_KINDS)))
+    for k, kind in enumerate(_KINDS[:-1]):
+        columns = [column == kind for column in _COLUMNS]
+        found[:, :, k] = np.sqrt(np.square(regional[:, :, columns]).mean(-1))
+    for r, region in enumerate(REGIONS):
+        found[:, r, -1] = np.sqrt(np.square(landmarks[:, LANDMARKS_OF[region]]).mean((1, 2)))
+    return found
+
+
 class PopulationEvidence:
     """What bona fide faces look like, region by region: the measure of a face that has no bona fide of its own.
 
-    Means and variances are updated face by face (Welford), so that memory does not grow with the training split.
+    How far a bona fide face may stand out is learnt too: each fifth of the faces is held against the other four, and
+    what is named begins where no more than `FALSE_ALARMS` of them would have had any region named.
     """
 
-    def __init__(self) -> None:
-        self.size = 0
-        self.count: NDArray[np.float64] = np.zeros(len(REGIONS) * len(_COLUMNS) + 81 * 2)
-        self.mean = np.zeros_like(self.count)
-        self.squares = np.zeros_like(self.count)
+    def __init__(self, features: NDArray[np.float64], size: int) -> None:
+        """Learn from the numbers of `_features`, shape (faces, numbers), of aligned squares of `size` pixels."""
+        self.size = size
+        self.mean, self.spread = _moments(features)
+        fold = np.arange(len(features)) % FOLDS
+        held_out = np.concatenate(
+            [_deviations(features[fold == k], *_moments(features[fold != k])) for k in range(min(FOLDS, len(features)))]
+        )
+        # Some numbers have longer tails than others; each is held against its own.
+        self.usual = np.maximum(np.quantile(held_out, 0.9, axis=0), 1.0)
+        self.begin = float(np.quantile((held_out / self.usual).max((1, 2)), 1 - FALSE_ALARMS))
 
     @classmethod
     def fit(cls, faces: Iterable[FaceRecord]) -> Self:
-        """Learn from aligned bona fide faces of one size; those without landmarks are left out."""
-        population = cls()
-        for face in faces:
-            population.add(face)
-        return population
-
-    def add(self, face: FaceRecord) -> None:
-        """Take one bona fide face into the population.
+        """Learn from aligned bona fide faces of one size: the first `POPULATION` of those that have landmarks.
 
         Raises:
-            ValueError: its size is not that of the faces before it.
+            ValueError: there are fewer than two, or of several sizes.
         """
-        if face.landmarks is None:
-            return
-        self.size = self.size or face.image.shape[0]
-        self._check(face)
-        values = _features(face.image, face.landmarks)
-        seen = np.isfinite(values)
-        self.count += seen
-        step = np.where(seen, values - self.mean, 0)
-        self.mean += step / np.maximum(self.count, 1)
-        self.squares += step * np.where(seen, values - self.mean, 0)
+        features: list[NDArray[np.float64]] = []
+        size = 0
+        for face in islice((face for face in faces if face.landmarks is not None), POPULATION):
+            size = size or face.image.shape[0]
+            _check_size(face, size)
+            features.append(_features(face.image, face.landmarks))  # type: ignore[arg-type]
+        if len(features) < 2:
+            raise ValueError("the population of bona fide faces has fewer than two faces with landmarks")
+        return cls(np.stack(features), size)
 
     def measure(self, face: FaceRecord) -> list[Artifact]:
         """Name the regions of a face that stand outside the population.
@@ -288,26 +334,21 @@ class PopulationEvidence:
             The artifacts of at most `MAX_REGIONS` regions, the strongest region first.
 
         Raises:
-            ValueError: the population has fewer than two faces, or another size.
+            ValueError: its size is not the population's.
         """
-        if self.count.max() < 2:
-            raise ValueError("the population of bona fide faces has fewer than two faces with landmarks")
-        self._check(face)
+        _check_size(face, self.size)
         mean_landmarks = self.mean[-81 * 2 :].reshape(81, 2).astype(np.float32)
         landmarks = mean_landmarks if face.landmarks is None else face.landmarks
-        deviation = np.sqrt(self.squares / np.maximum(self.count - 1, 1))
-        scores = np.nan_to_num((_features(face.image, landmarks) - self.mean) / np.maximum(deviation, 1e-3))
-        by_region = scores[: -81 * 2].reshape(len(REGIONS), len(_COLUMNS))
-        by_landmark = scores[-81 * 2 :].reshape(81, 2)
-        strengths: dict[Region, dict[ArtifactKind, float]] = {}
-        for region, row in zip(REGIONS, by_region, strict=True):
-            values: dict[ArtifactKind, float] = {
-                kind: _rms(row[[column == kind for column in _COLUMNS]]) for kind in dict.fromkeys(_COLUMNS)
+        found = _deviations(_features(face.image, landmarks)[None], self.mean, self.spread)[0] / self.usual
+        scale = (self.begin, POPULATION_RANGE * self.begin)
+        return _rank(
+            {
+                region: {kind: _strength(float(found[r, k]), scale) for k, kind in enumerate(_KINDS)}
+                for r, region in enumerate(REGIONS)
             }
-            values["geometry"] = _rms(by_landmark[LANDMARKS_OF[region]])
-            strengths[region] = {kind: _strength(value, POPULATION_SCALE) for kind, value in values.items()}
-        return _rank(strengths)
+        )
 
-    def _check(self, face: FaceRecord) -> None:
-        if face.image.shape[0] != self.size:
-            raise ValueError(f"{face.face_id}: its side is {face.image.shape[0]} px, the population's {self.size} px")
+
+def _check_size(face: FaceRecord, size: int) -> None:
+    if face.image.shape[0] != size:
+        raise ValueError(f"{face.face_id}: its side is {face.image.shape[0]} px, the population's {size} px")

@@ -125,8 +125,8 @@ def draw(statistics: Statistics) -> Figure:
         raise ValueError("the dataset has no rows; there is nothing to draw")
     bars = len(statistics.techniques) + len(CATEGORIES) + 1
     figure = Figure(figsize=(13, max(7.5, 0.27 * bars + 1)), layout="constrained")
-    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=(1.25, 1)))
-    upper, lower = np.ravel(left.subfigures(2, 1, height_ratios=(1.5, 1)))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.25, 1)).flat
+    upper, lower = left.subfigures(2, 1, squeeze=False, height_ratios=(1.5, 1)).flat
     _draw_words(statistics, upper.subplots())
     questions, splits = lower.subplots(1, 2)
     _draw_questions(statistics, questions)
