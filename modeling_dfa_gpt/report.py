@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from dfa_instruct.dataset import DATASET_NAME
-from dfa_instruct.vocabulary import CATEGORIES, FORGERY_CATEGORIES
+from dfa_instruct.show import contact_sheet
+from dfa_instruct.vocabulary import CATEGORIES
 
-SHEET_ROWS = 6
-CELL = 144
 CONVERSATION = (
     "Has this face been forged?",
     "What kind of technique is used to manipulate the image?",
@@ -31,14 +29,15 @@ def write_report(output: Path, results: dict[str, Any], predictions: list[dict[s
     images = output / "images"
     images.mkdir(exist_ok=True)
     test = load_dataset(DATASET_NAME, data_dir=str(output / DATASET_NAME), split="test")
-    face_sheet(test).save(images / "faces.png")
+    contact_sheet(str(output / DATASET_NAME)).save(images / "faces.png")
     plot_losses({name: output / name / "trainer_state.json" for name in ("base", "adapter")}, images / "loss.png")
     plot_confusion(predictions, images / "confusion.png")
     sections = [
         "# DFA-GPT quickstart",
         "Figures of a model of a few million parameters, trained in minutes; they say that the chain works, not how "
         "well forgeries can be detected.",
-        "## Faces and their forgeries\n\n![Each row: a bona fide face, then forgeries of it](images/faces.png)",
+        "## Faces and their forgeries",
+        "![Forgeries beside their bona fide, the measured evidence drawn on](images/faces.png)",
         f"## DFA-Bench\n\n{metrics_table(results)}",
         "![Confusion matrix of DF-C](images/confusion.png)",
         "## Training\n\n![Training loss of the base and of the adapter](images/loss.png)",
@@ -64,38 +63,6 @@ def model_card(results: dict[str, Any]) -> str:
             name="tiny", base="the tiny base", images=results["counts"]["bench"]["images"], table=metrics_table(results)
         )
     )
-
-
-def face_sheet(test: Any) -> Image.Image:
-    """Lay out bona fide faces of the test split, each with one forgery of every category beside it.
-
-    Entire face synthesis has no bona fide; its column shows any.
-    """
-    from matplotlib import font_manager
-    from PIL import ImageDraw, ImageFont
-
-    facts = test.select_columns(["face_id", "category", "pair_id"]).to_dict()
-    of = {c: [i for i, other in enumerate(facts["category"]) if other == c] for c in CATEGORIES}
-    forgeries = {
-        (facts["pair_id"][i], facts["category"][i]): i for c in FORGERY_CATEGORIES for i in of[c] if facts["pair_id"][i]
-    }
-    paired = sorted(of["bona_fide"], key=lambda i: -sum((facts["face_id"][i], c) in forgeries for c in CATEGORIES))
-    rows = min(SHEET_ROWS, len(paired))
-    header = 22
-    sheet = Image.new("RGB", (CELL * len(CATEGORIES), header + CELL * rows), "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 12)
-    for column, (category, name) in enumerate(CATEGORIES.items()):
-        draw.text((CELL * column + CELL // 2, header // 2), name, fill="black", font=font, anchor="mm")
-        for row, i in enumerate(paired[:rows]):
-            found: int | None = i
-            if category == "entire_face_synthesis":
-                found = of[category][row] if row < len(of[category]) else None
-            elif category != "bona_fide":
-                found = forgeries.get((facts["face_id"][i], category))
-            if found is not None:
-                sheet.paste(test[found]["image"].resize((CELL, CELL)), (CELL * column, header + CELL * row))
-    return sheet
 
 
 def plot_losses(states: dict[str, Path], target: Path) -> None:
