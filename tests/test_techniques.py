@@ -15,10 +15,10 @@ from PIL import Image
 from dfa_instruct.faces import LANDMARKER_ENV, FaceDetector, align
 from dfa_instruct.records import FaceRecord, Forgery
 from dfa_instruct.sample import draw_sample
-from dfa_instruct.techniques import TECHNIQUES, Technique
+from dfa_instruct.techniques import DEFAULT_TECHNIQUES, FITTABLE, TECHNIQUES, Technique
 from dfa_instruct.techniques.edit import IRIS_COLOURS
 from dfa_instruct.techniques.reenact import Expression
-from dfa_instruct.techniques.synthesize import Eigenfaces
+from dfa_instruct.techniques.synthesize import MOST_OF_ONE, Eigenfaces, Vae
 from dfa_instruct.techniques.warp import MIRRORED, border, piecewise_affine, yaw
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES
 
@@ -54,6 +54,12 @@ def inside(points: np.ndarray, grow: float = 1.0) -> np.ndarray:
     return mask > 0
 
 
+def near(points: np.ndarray) -> np.ndarray:
+    """True in the points' convex hull and an eighth of the side around it."""
+    width = 2 * (SIDE // 8) + 1
+    return cv2.dilate(inside(points).astype(np.uint8), np.ones((width, width), np.uint8)) > 0
+
+
 def around(eye: np.ndarray) -> np.ndarray:
     """True within a little more than an eye's width of its middle."""
     y, x = np.mgrid[:SIDE, :SIDE]
@@ -82,12 +88,13 @@ def turned_aside(face: FaceRecord) -> FaceRecord:
 
 
 def test_every_category_of_forgery_has_its_techniques() -> None:
-    categories = [technique.category for technique in TECHNIQUES.values()] + [Eigenfaces.category]
+    known = {**TECHNIQUES, **FITTABLE}
+    categories = [technique.category for technique in known.values()]
     assert set(categories) == set(FORGERY_CATEGORIES)
-    assert categories.count("face_swapping") >= 2
-    assert categories.count("face_reenactment") >= 2
-    assert categories.count("face_editing") >= 3
-    assert all(technique.name == name for name, technique in TECHNIQUES.items())
+    assert all(categories.count(category) >= 3 for category in FORGERY_CATEGORIES[:3])
+    assert all(technique.name == name for name, technique in known.items())
+    assert set(DEFAULT_TECHNIQUES) < set(known)
+    assert {known[name].category for name in DEFAULT_TECHNIQUES} == set(FORGERY_CATEGORIES)
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
@@ -123,8 +130,8 @@ def test_only_the_face_changes(name: str, faces: list[FaceRecord]) -> None:
         "eyes": eyes,
         "hair_tone": ~inside(points[27:68], 0.9),
         "age_lines": inside(points, 1.02),
-        "eye_shape": inside(points[np.r_[17:27, 36:48]], 1.5),
-        "lip_shape": inside(points[48:68], 3.0),
+        "eye_shape": near(points[36:48]),
+        "lip_shape": near(points[48:68]),
     }[name]
     difference = changed(target, forgery)
     assert difference[~region].max() <= 2 or (name == "thin_plate_reenactment" and difference[~region].mean() < 2)
@@ -274,6 +281,36 @@ def test_eigenfaces_leave_profiles_out_and_need_faces(faces: list[FaceRecord], e
         Eigenfaces.fit(faces[:3])
 
 
+def test_a_vae_draws_likely_faces_that_are_nobodys(faces: list[FaceRecord], eigenfaces: Eigenfaces) -> None:
+    vae = Vae.fit(faces, steps=150, seed=5)
+    samples = [vae.forge(None, None, np.random.default_rng(seed)) for seed in range(8)]
+    assert len({sample.image.tobytes() for sample in samples}) == len(samples)
+    mean = np.mean([face.image for face in faces], axis=0)
+    for sample in samples:
+        assert sample.image.shape == (SIDE, SIDE, 3) and sample.image.dtype == np.uint8
+        assert sample.landmarks.shape == (81, 2) and sample.landmarks.dtype == np.float32
+        assert json.loads(json.dumps(sample.parameters)) == sample.parameters
+        assert np.corrcoef(sample.image.ravel(), mean.ravel())[0, 1] > 0.3
+        for face in faces:  # what sets a training face apart is not found again
+            own = face.image - mean
+            assert 1 - ((sample.image - mean - own) ** 2).sum() / (own**2).sum() < MOST_OF_ONE + 0.15
+
+
+def test_a_vae_repeats_with_the_seed_and_leaves_torchs_chance_alone(faces: list[FaceRecord]) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    once, twice, other = (
+        Vae.fit(iter(faces), steps=20, seed=seed).forge(None, None, np.random.default_rng(4)) for seed in (1, 1, 2)
+    )
+    assert torch.rand(1) == expected
+    assert once.image.tobytes() == twice.image.tobytes() != other.image.tobytes()
+    with pytest.raises(ValueError, match="3 were given"):
+        Vae.fit(faces[:3])
+
+
 @pytest.mark.skipif(
     not PHOTOS.is_dir() or not os.environ.get("DFA_TEST_PHOTOS") or not os.environ.get(LANDMARKER_ENV),
     reason=f"needs photographs in DFA_TEST_PHOTOS and the model in {LANDMARKER_ENV}",
@@ -299,6 +336,6 @@ def test_photographs() -> None:
             forgeries += 1
             difference = changed(target, forgery)
             assert (difference > 12).sum() >= 10, (name, target.source_path)
-            assert difference[:2].mean() <= 1, "the upper border moved"
-        assert forgeries >= 0.4 * len(photos), (name, reasons)
+            assert difference[:2].mean() <= 1 or name == "hair_tone", "the upper border moved"
+        assert forgeries >= (0.15 if name == "hair_tone" else 0.4) * len(photos), (name, reasons)
         assert "the face is turned too far aside" in reasons

@@ -26,7 +26,7 @@ from dfa_instruct.techniques.reenact import (
     turn,
 )
 from dfa_instruct.techniques.swap import FaceSwapping, colour_transferred, feathered, poisson
-from dfa_instruct.techniques.synthesize import Eigenfaces
+from dfa_instruct.techniques.synthesize import Eigenfaces, Vae
 from dfa_instruct.techniques.warp import piecewise_affine, thin_plate
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Category
 
@@ -102,7 +102,7 @@ TECHNIQUES: Final[dict[str, Technique]] = {
 }
 """Name → ours that need no fitting."""
 
-FITTABLE: Final[dict[str, Fittable]] = {"eigenface": Eigenfaces}
+FITTABLE: Final[dict[str, Fittable]] = {"eigenface": Eigenfaces, "vae": Vae}
 """Name → ours that learn from the training split."""
 
 DEFAULT_TECHNIQUES: Final[tuple[str, ...]] = (

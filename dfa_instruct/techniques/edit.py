@@ -187,8 +187,11 @@ def moved(image: Pixels, before: Landmarks, after: Landmarks, parameters: dict[s
     still = held(before, len(image))
     warped = thin_plate(image, np.concatenate([before, still]), np.concatenate([after, still]))
     # a spline is nowhere quite still: keep what is far from all that moves
-    there = hull(np.concatenate([p[np.linalg.norm(after - before, axis=1) > 0.3] for p in (before, after)]))
-    near = polygon_mask(len(image), there.mean(0) + 1.6 * (there - there.mean(0)), feather=0.03 * len(image))
+    moves = np.linalg.norm(after - before, axis=1) > 0.3
+    there = polygon_mask(len(image), hull(np.concatenate([before[moves], after[moves]])))
+    width = 2 * round(0.09 * len(image)) + 1
+    around = cv2.dilate(there, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
+    near = fade_inwards(np.asarray(around, np.float32), 0.02 * len(image))
     return Forgery(blend(warped, image, near), after, parameters)
 
 

@@ -170,6 +170,12 @@ class DiffusersGenerator:
 
     def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
         """Run the pipeline; see `Technique`."""
+        picture, parameters = self.draw(target, rng)
+        image, landmarks = _fitted_in(picture, target, self.category, self.size)
+        return Forgery(image, landmarks, parameters)
+
+    def draw(self, target: FaceRecord | None, rng: np.random.Generator) -> tuple[Pixels, dict[str, Any]]:
+        """Return the pipeline's picture as it comes, of any size, and its parameters."""
         import torch
 
         asked: dict[str, Any] = {"generator": torch.Generator().manual_seed(int(rng.integers(2**63)))}
@@ -186,8 +192,7 @@ class DiffusersGenerator:
         picture = np.rint(255 * made.clip(0, 1)).astype(np.uint8)
         if not picture.any():
             raise ValueError("the pipeline gave a black picture (its safety checker?)")
-        image, landmarks = _fitted_in(picture, target, self.category, self.size)
-        return Forgery(image, landmarks, parameters)
+        return picture, parameters
 
 
 def _need(module: str, extra: str, asked: str) -> None:
