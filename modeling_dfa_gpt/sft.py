@@ -192,7 +192,7 @@ def row_lengths(rows: Any, processor: Any, image_tokens: int, shared: bool, proc
         collator = SharedPrefixCollator(processor)
 
         def count(messages: list[dict[str, Any]]) -> dict[str, int]:
-            return {"length": len(collator._sequence(messages, image_tokens)[0])}
+            return {"length": len(collator.sequence(messages, image_tokens)[0])}
     else:
 
         def count(messages: list[dict[str, Any]]) -> dict[str, int]:

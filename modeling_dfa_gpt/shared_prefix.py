@@ -46,7 +46,7 @@ class SharedPrefixCollator:
         pixel_values = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
         placeholders = self.processor.replace_image_token({"pixel_values": pixel_values}, 0)
         image_tokens = len(self.processor.tokenizer(placeholders, add_special_tokens=False)["input_ids"])
-        sequences = [self._sequence(row["messages"], image_tokens) for row in rows]
+        sequences = [self.sequence(row["messages"], image_tokens) for row in rows]
 
         length = max(len(ids) for ids, *_ in sequences)
         pad = self.processor.tokenizer.pad_token_id
@@ -66,7 +66,7 @@ class SharedPrefixCollator:
             "pixel_values": pixel_values,
         }
 
-    def _sequence(self, messages: list[dict[str, Any]], image_tokens: int) -> tuple[list[int], ...]:
+    def sequence(self, messages: list[dict[str, Any]], image_tokens: int) -> tuple[list[int], ...]:
         """Return ids, labels, branches (0: the prefix) and positions of one row."""
         image_id = self.processor.image_token_id
         ids: list[int] = []
