@@ -32,3 +32,4 @@ slow: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/shared_prefix.py
 	$(BIN)/python tests/benchmarks/faces.py
+	$(BIN)/python tests/benchmarks/evidence.py
