@@ -160,7 +160,7 @@ def age_lines(image: Pixels, points: Landmarks, rng: np.random.Generator) -> For
     grain = lightness - cv2.GaussianBlur(lightness, (0, 0), 0.02 * side)
     # the light comes from above: below a groove the skin catches it
     ridges = np.roll(grooves, max(1, round(0.011 * side)), axis=0)
-    lab[..., 0] = lightness * (1 - strength * (0.36 * grooves - 0.12 * ridges)) + 0.7 * strength * grain
+    lab[..., 0] = lightness * (1 - strength * (0.36 * grooves - 0.12 * ridges)) + 0.5 * strength * grain.clip(-6, 6)
     lab[..., 1] += 4 * strength * grooves
     return Forgery(blend(to_rgb(lab), image, skin_mask(image, points)), points, {"strength": strength})
 

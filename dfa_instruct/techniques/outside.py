@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from huggingface_hub import hf_hub_download
 from numpy.typing import NDArray
 
 from dfa_instruct.faces import FaceDetector, align
@@ -161,12 +162,12 @@ class DiffusersGenerator:
         if not 0 < self.strength <= 1:
             raise ValueError(f"{asked}: strength is {self.strength}; expected more than 0 and at most 1")
         self.name = Path(self.model).name
-        from diffusers import DiffusionPipeline
-
+        index = "model_index.json"
         try:
-            DiffusionPipeline.load_config(self.model)
-        except OSError as error:
-            raise ValueError(f"{asked}: no pipeline there: {str(error).splitlines()[0]}") from error
+            if not (Path(self.model) / index).is_file():
+                hf_hub_download(self.model, index)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{asked}: neither a folder with {index} nor a pipeline on the Hub") from error
 
     def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
         """Run the pipeline; see `Technique`."""
