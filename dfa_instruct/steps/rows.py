@@ -42,8 +42,10 @@ def _shared(work: WorkFolder, made: int) -> _Shared:
     train = pool.faces("train")
     mixed = [train[i] for i in np.random.default_rng(recipe.seed).permutation(len(train))]
     found = techniques(recipe) if recipe.forgeries_per_face else []
-    fitted = [t.fit(mixed, seed=recipe.seed) if isinstance(t, Fittable) else t for t in found]
-    return _Shared(pool, fitted, PopulationEvidence.fit(mixed) if len(mixed) > 1 else None)
+    with one_thread():  # with more, sums would be taken in another order, and the bytes differ
+        fitted = [t.fit(mixed, seed=recipe.seed) if isinstance(t, Fittable) else t for t in found]
+        population = PopulationEvidence.fit(mixed) if len(mixed) > 1 else None
+    return _Shared(pool, fitted, population)
 
 
 class MakeRows(Step):
