@@ -36,7 +36,7 @@ class _Shared:
 
 @lru_cache(maxsize=1)
 def _shared(work: WorkFolder, made: int) -> _Shared:
-    """Fit it, once a process; `made` is when the pool was drawn, and tells one build from the next in the same place."""
+    """Fit it, once a process; `made`, when the pool was drawn, tells one build from the next in the same place."""
     recipe = work.recipe()
     pool = Pool(work, recipe.size)
     train = pool.faces("train")
