@@ -46,6 +46,8 @@ from dfa_instruct.steps.work import BONA_FIDE, Step, WorkFolder, whole
 
 Executor = Literal["local", "slurm", "ray"]
 POLL_SECONDS = 5.0
+REASONS, NOTES = 4, 20
+"""Why something was dropped, and notes of a source: so many are printed of each technique."""
 AFTER_FACES = {
     "least_aligned",
     "shares",
@@ -103,7 +105,7 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
         run_step(MakeRows(recipe, work), planned["sizes"], executor, workers, "forge, annotate")
         tables = finished_rows(work, len(listed["sizes"]))
         statistics = write_tables(tqdm(tables, "write", unit="group"), folder)
-        dropped = _dropped(work, listed["techniques"], folder.with_name(f"{folder.name}.dropped.csv"))
+        dropped = _dropped(work, folder.with_name(f"{folder.name}.dropped.csv"))
         made = sum(pq.read_metadata(path).num_rows for path in work.shards("rows"))
         if again := made - statistics.images_of():
             dropped[""]["the same pixels as another face"] += again
@@ -112,11 +114,9 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
     return Construction(statistics, sum(dropped.values(), Counter()))
 
 
-def _dropped(work: WorkFolder, listed: Mapping[str, Mapping[str, Any]], path: Path) -> dict[str, Counter[str]]:
+def _dropped(work: WorkFolder, path: Path) -> dict[str, Counter[str]]:
     """Write what was dropped, if anything, as CSV; count it by technique and reason."""
     dropped: dict[str, Counter[str]] = defaultdict(Counter)
-    for name, found in listed.items():
-        dropped[name.partition("/")[2]].update(found["dropped"])
     path.unlink(missing_ok=True)
     rows = work.all_dropped()
     if (first := next(rows, None)) is None:
@@ -269,7 +269,7 @@ def _print_table(
     dropped: Mapping[str, Counter[str]],
     twins: int,
 ) -> None:
-    """Print for each technique what was found, resolved, paired and written, and what was dropped and why."""
+    """Print what was found of each technique, resolved, paired, written, and dropped and why; then the notes."""
     table = Table(title="What was built")
     for column in ("technique", "files", "resolved", "paired", "images", "dropped, and why"):
         table.add_column(column, justify="left" if column in ("technique", "dropped, and why") else "right")
@@ -281,10 +281,18 @@ def _print_table(
         files[name.partition("/")[2]].update({key: found[key] for key in ("found", "resolved", "paired")})
     for technique in sorted({*written, *files, *dropped}, key=lambda t: (t != BONA_FIDE, t == "", t)):
         counts = [str(files[technique][key]) if technique in files else "" for key in ("found", "resolved", "paired")]
-        reasons = "\n".join(f"{n} {reason}" for reason, n in dropped.get(technique, Counter()).most_common(4))
-        table.add_row(technique or "any", *counts, str(written[technique]), reasons)
+        reasons = dropped.get(technique, Counter()).most_common()
+        said = [f"{n} {reason}" for reason, n in reasons[:REASONS]]
+        if others := sum(n for _, n in reasons[REASONS:]):
+            said.append(f"{others} for other reasons")
+        table.add_row(technique or "any", *counts, str(written[technique]), "\n".join(said))
     table.add_row("all", "", "", "", str(statistics.images_of()), "", end_section=True)
     console = Console(stderr=True)
     console.print(table)
     shares = ", ".join(f"{split} {len(names)}" for split, names in sorted(statistics.identities.items()))
     console.print(f"Identities: {shares}. Near-duplicates inside of splits, kept: {twins}.")
+    for name, found in listed.items():
+        for note in found["notes"][:NOTES]:
+            console.print(f"{name}: {note}", markup=False, highlight=False)
+        if (more := len(found["notes"]) - NOTES) > 0:
+            console.print(f"{name}: and {more} more", markup=False, highlight=False)

@@ -20,7 +20,10 @@ def open_splits(where: str, columns: Sequence[str] | None = None) -> dict[str, I
         FileNotFoundError: there is no such folder or repository, or it holds no dataset.
         ValueError: a column is not there, or the card's header is no YAML.
     """
-    if Path(where).exists() and not any(Path(where, "data").glob("*.parquet")):
+    path = Path(where)
+    if not path.exists() and (path.is_absolute() or (path.parent != Path() and path.parent.is_dir())):
+        raise FileNotFoundError(f"{where}: no such folder")  # and nothing that the Hub need be asked for
+    if path.exists() and not any(path.glob("data/*.parquet")):
         raise FileNotFoundError(f"{where}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)")
     try:
         splits = load_dataset(where, columns=columns and list(columns), streaming=True)

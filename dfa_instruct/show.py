@@ -138,7 +138,10 @@ def _example(forgery: dict[str, Any], bona_fide: dict[str, Any] | None) -> Image
     if not forgery["artifacts"]:
         draw.text((x, y), "no region stands out", fill="gray", font=_font(12))
     last = None
-    for artifact in forgery["artifacts"]:
+    for number, artifact in enumerate(forgery["artifacts"]):
+        if y + 30 > CELL - 15:  # a region, an artifact of it, and this line
+            draw.text((x, y), f"and {len(forgery['artifacts']) - number} more", fill="gray", font=_font(12))
+            break
         if artifact["region"] != last:
             last = artifact["region"]
             draw.text((x, y), REGIONS[last], fill="black", font=_font(12))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from datasets import Dataset, load_dataset
+from layouts import write_video
 
 from dfa_instruct.pipeline import build
 from dfa_instruct.recipe import Recipe
@@ -92,6 +94,37 @@ def test_what_is_dropped_is_named(built: Path) -> None:
         dropped = list(csv.DictReader(file))
     assert [(row["technique"], row["reason"]) for row in dropped] == [("bona_fide", "does not decode as an image")]
     assert dropped[0]["what"].endswith("000/009.png#9")
+
+
+def test_files_that_are_no_picture_of_a_source_are_named_too(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces = tmp_path / "faces [ü]"
+    faces.mkdir()
+    for path in find_images(photos)[:16]:
+        (faces / path.name).write_bytes(path.read_bytes())
+    (faces / "out.jpg").symlink_to(find_images(photos)[20])
+    (faces / "none.mp4").write_bytes(b"")
+    write_video(faces / "clip.mp4", 48)
+    whole = (faces / "clip.mp4").read_bytes()
+    (faces / "clip.mp4").write_bytes(whole[: len(whole) // 2])
+    (faces / "empty.png").write_bytes(b"")
+    latin = faces / os.fsdecode(b"caf\xe9.jpg")
+    try:
+        latin.write_bytes(b"")
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    source = {"kind": "folder", "root": str(faces), "frames": 2}
+    recipe = Recipe(sources=[source], size=96, output=str(tmp_path / "dfa-instruct"), least_resolved=0.5)
+    built = build(recipe, workers=1)
+    with (tmp_path / "dfa-instruct.dropped.csv").open(encoding="utf-8") as file:
+        named = {row["what"]: row["reason"] for row in csv.DictReader(file)}
+    assert named["folder/out.jpg"] == "a link that leads out of the folder"
+    assert named["folder/none.mp4"].startswith("does not open as a video")
+    assert named["folder/caf\\xe9.jpg"] == "a name that is no UTF-8"
+    assert built.dropped.total() == len(named)
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "clip.mp4: cut short" in printed and "for other reasons" in printed
 
 
 def test_techniques_with_few_images_are_left_out_and_too_bad_ones_fail(recipe: Recipe, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from dfa_instruct.cli import app
 from dfa_instruct.evidence import region_masks
 from dfa_instruct.show import CELL, GAP, HEADING, KIND_COLOURS, LABEL, contact_sheet
+from dfa_instruct.vocabulary import REGIONS
 
 
 def test_a_forgery_stands_beside_its_bona_fide(dataset_folder: Path) -> None:
@@ -52,3 +53,12 @@ def test_what_is_not_there_is_named(dataset_folder: Path, tmp_path: Path) -> Non
         contact_sheet(str(dataset_folder), "dev")
     done = CliRunner().invoke(app, ["show", str(tmp_path / "nowhere")])
     assert done.exit_code == 2 and "nowhere" in done.stderr
+
+
+def test_a_long_list_of_artifacts_ends_with_how_many_more() -> None:
+    from dfa_instruct.show import EXAMPLE_WIDTH, _example
+
+    artifacts = [{"region": region, "artifact": "colour", "strength": 1.0} for region in list(REGIONS)[:8]]
+    row = {"image": Image.new("RGB", (64, 64)), "landmarks": None, "artifacts": artifacts}
+    words = np.asarray(_example(row, None).crop((4 * (CELL + GAP), 0, EXAMPLE_WIDTH, CELL)).convert("L"))
+    assert (words[-2:] == 255).all() and (words[:-2] < 255).any(axis=1)[-30:].any()  # no line is cut

@@ -84,8 +84,10 @@ def test_faceforensics_as_videos(tmp_path: Path, videos: dict[str, Path]) -> Non
         "NeuralTextures": (1, 1, 0),
     }
     assert "000_003.mp4: cut short" in source.report["FaceSwap"].notes[0]
-    assert "000_003.mp4: does not open as a video" in source.report["FaceShifter"].notes[0]
-    assert "leftover.mp4: not called as in FaceForensics++" in source.report["bona_fide"].notes[0]
+    ((file, reason),) = source.report["FaceShifter"].left_out
+    assert file.endswith("000_003.mp4") and reason.startswith("does not open as a video")
+    ((file, reason),) = source.report["bona_fide"].left_out
+    assert file.endswith("leftover.mp4") and reason.startswith("not called as in FaceForensics++")
 
 
 def test_faceforensics_as_frames_and_some_techniques(tmp_path: Path) -> None:

@@ -61,14 +61,14 @@ def test_every_technique_is_counted(imported: tuple[Source, dict[str, SourceItem
     assert {name: counts.paired for name, counts in report.items() if counts.paired} == paired
     assert sum(counts.found for counts in report.values()) == len(DF40_FILES)
     assert all(counts.found == counts.resolved + counts.dropped.total() for counts in report.values())
-    assert {name: counts.notes for name, counts in report.items() if counts.notes} == {
-        "e4e": ["DF40/e4e/cdf/Celeb-real/inversions/00001.jpg: nothing in its path says whom it shows"],
+    assert {name: counts.left_out for name, counts in report.items() if counts.left_out} == {
+        "e4e": [("DF40/e4e/cdf/Celeb-real/inversions/00001.jpg", "nothing in its path says whom it shows")],
         "faceswap": [
-            "DF40/faceswap/ff/frames/000_003/thumbnail.png: no frame number in its name",
-            "DF40/faceswap/ff/frames/leftover/000.png: nothing in its path says whom it shows",
+            ("DF40/faceswap/ff/frames/000_003/thumbnail.png", "no frame number in its name"),
+            ("DF40/faceswap/ff/frames/leftover/000.png", "nothing in its path says whom it shows"),
         ],
-        "mobileswap": ["DF40/mobileswap/ff/frames.zip: an archive that is not unpacked"],
-        "unknown": ["DF40/newest/ff/frames/000_003/000.png: no technique of DF40 in its path"],
+        "mobileswap": [("DF40/mobileswap/ff/frames.zip", "an archive that is not unpacked")],
+        "unknown": [("DF40/newest/ff/frames/000_003/000.png", "no technique of DF40 in its path")],
     }
 
 
@@ -122,7 +122,8 @@ def test_videos_of_df40_are_read_and_a_cut_one_is_named(tmp_path: Path) -> None:
     report = source.report["fomm"]
     assert (report.found, report.resolved, report.paired) == (3, 2, 1)
     assert "003_000.mp4: cut short" in report.notes[0]
-    assert "004_005.mp4: does not open as a video" in report.notes[1]
+    ((file, reason),) = report.left_out
+    assert file.endswith("004_005.mp4") and reason.startswith("does not open as a video")
 
 
 def test_lists_name_the_files_and_count_the_missing_ones(tree: Path, tmp_path: Path) -> None:
@@ -162,10 +163,8 @@ def test_lists_name_the_files_and_count_the_missing_ones(tree: Path, tmp_path: P
     simswap_report = source.report["simswap"]
     assert (simswap_report.found, simswap_report.resolved) == (2, 1)
     assert dict(simswap_report.dropped) == {"listed, not on disk": 1}
-    assert simswap_report.notes == [
-        "simswap/993_989/999: listed, not on disk",
-        "4 files are in no list and were not used",
-    ]
+    assert simswap_report.left_out == [("simswap/993_989/999", "listed, not on disk")]
+    assert simswap_report.notes == ["4 files are in no list and were not used"]
 
 
 def test_a_list_that_is_none_is_refused(tree: Path, tmp_path: Path) -> None:

@@ -158,6 +158,19 @@ def test_a_csv_that_is_wrong_is_refused(media: Path, row: str, message: str) -> 
         open_source("folder", root=media, csv=path, labels=LABELS)
 
 
+def test_labels_may_be_numbers_as_yaml_reads_them(media: Path) -> None:
+    (media / "labels.csv").write_text("file,label,category\nanna.png,0,\ngan.png,1,entire_face_synthesis\n")
+    labels = {0: "bona_fide", 1: "forged"}
+    source = open_source("folder", root=media, csv=media / "labels.csv", labels=labels)
+    assert [item.category for item in source.items()] == ["bona_fide", "entire_face_synthesis"]
+
+
+def test_a_csv_in_another_encoding_is_named(media: Path) -> None:
+    (media / "labels.csv").write_text("file\nzürich.png\n", encoding="latin-1")
+    with pytest.raises(ValueError, match=r"labels.csv: no UTF-8"):
+        open_source("folder", root=media, csv=media / "labels.csv")
+
+
 def test_a_csv_with_other_columns_is_refused(media: Path) -> None:
     (media / "labels.csv").write_text("file,lable\nanna.png,real\n")
     with pytest.raises(ValueError, match="unknown column 'lable'; did you mean 'label'"):

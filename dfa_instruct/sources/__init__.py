@@ -20,8 +20,6 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from dfa_instruct.vocabulary import Category
 
-NAMED: Final = 20
-
 
 @dataclass(frozen=True, slots=True)
 class SourceItem:
@@ -60,17 +58,20 @@ class TechniqueReport:
     found: int = 0
     resolved: int = 0
     paired: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    """Reason → files."""
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+    """Files that give no item, each with its reason."""
     notes: list[str] = field(default_factory=list)
-    """Files by name: of those dropped the first `NAMED` for each reason, and what is wrong with some that are used."""
+    """What is wrong with files that are used, and what was not looked at."""
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Reason → files."""
+        return Counter(reason for _, reason in self.left_out)
 
     def drop(self, reason: str, file: str) -> None:
         """Count a file that was found and gives no item."""
         self.found += 1
-        self.dropped[reason] += 1
-        if self.dropped[reason] <= NAMED:
-            self.notes.append(f"{file}: {reason}")
+        self.left_out.append((file, reason))
 
     def use(self, paired: bool = False) -> None:
         """Count a file that gives an item."""

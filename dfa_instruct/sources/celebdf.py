@@ -20,7 +20,7 @@ from typing import Final
 
 from dfa_instruct.sources import SourceItem, TechniqueReport
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES
-from dfa_instruct.sources.clips import ClipSettings, child, clip_items, clips_in
+from dfa_instruct.sources.clips import ClipSettings, Word, child, clip_items, clips_in
 from dfa_instruct.vocabulary import Label
 
 ((TECHNIQUE, CATEGORY),) = DATASET_TECHNIQUES["celebdf"].items()
@@ -42,7 +42,7 @@ class CelebDFSettings(ClipSettings):
 
     forgeries: bool = True
     testing_list: Path | None = None
-    labels: dict[str, Label] = field(default_factory=dict)
+    labels: dict[Word, Label] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ClipSettings.__post_init__(self)

@@ -7,9 +7,15 @@ from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from dfa_instruct.sources import SourceItem, TechniqueReport
 from dfa_instruct.sources.media import BadPictureError, FrameChoice, Video, is_picture, is_video
+
+Word = Annotated[str, Field(coerce_numbers_to_str=True)]
+"""A word of a table, as a recipe gives it: YAML reads 0 and 1 as numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from dfa_instruct.faces import FaceDetector, align
 from dfa_instruct.records import FaceRecord
 from dfa_instruct.sources import SourceItem, TechniqueReport, suggestion
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique
-from dfa_instruct.sources.clips import ClipSettings, clip_items
+from dfa_instruct.sources.clips import ClipSettings, Word, clip_items
 from dfa_instruct.sources.media import BadPictureError, Dropped, find_images, is_picture, is_video, read_image, walk
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 
@@ -46,7 +47,7 @@ class FolderSettings(ClipSettings):
     category: Category = "bona_fide"
     technique: str | None = None
     csv: Path | None = None
-    labels: dict[str, Label] = field(default_factory=dict)
+    labels: dict[Word, Label] = field(default_factory=dict)
     name: str | None = None
 
 
@@ -143,8 +144,12 @@ class FolderSource:
         """
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; expected a CSV with the columns {', '.join(COLUMNS)}")
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: no UTF-8; save it as a CSV in UTF-8") from error
         rows: dict[str, _Row] = {}
-        with path.open(newline="", encoding="utf-8-sig") as lines:
+        with io.StringIO(text, newline="") as lines:
             reader = csv.DictReader(lines)
             columns = reader.fieldnames or []
             if "file" not in columns:

@@ -86,15 +86,19 @@ def is_video(name: str) -> bool:
 def walk(root: Path, refuse: Refuse | None = None, below: str = "") -> Iterator[tuple[str, list[str]]]:
     """Yield each folder below `root` (its name there, POSIX) and the files in it, sorted, one folder at a time.
 
-    Hidden files are passed over. A link that leads out of the root, or to a folder or to nothing, is not followed:
-    `refuse` is told.
+    Hidden files are passed over. A link that leads out of the root, or to a folder or to nothing, is not followed, and
+    what has a name that no dataset could hold is left out: `refuse` is told.
     """
     files, folders = [], []
     for entry in sorted(os.scandir(root / below), key=lambda entry: entry.name):
         name = f"{below}/{entry.name}" if below else entry.name
         if entry.name.startswith((".", "__MACOSX")):
             continue
-        if entry.is_symlink():
+        spelt = os.fsencode(name).decode("utf-8", "backslashreplace")
+        if spelt != name:
+            if refuse:
+                refuse(spelt, "a name that is no UTF-8")
+        elif entry.is_symlink():
             target = Path(entry.path).resolve()
             if not target.is_relative_to(root.resolve()):
                 reason = "a link that leads out of the folder"

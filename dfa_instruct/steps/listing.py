@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -57,14 +57,15 @@ class ListItems(Step):
                 pairs += [item.pair for item in chunk]
                 units += [item.video or (*item.identities, item.key)[0] for item in chunk]
                 techniques += [item.technique or BONA_FIDE for item in chunk]
-        report: dict[str, Any] = {
-            f"{source.name}/{name}": asdict(of_technique)
-            for source in sources
-            for name, of_technique in source.report.items()
-        }
-        for name, found in report.items():
-            check_rate(name, found["resolved"], found["found"], found["dropped"], recipe.least_resolved, "resolved")
-        kept = self.kept(keys, techniques)
+        reports = [(s.name, technique, found) for s in sources for technique, found in s.report.items()]
+        for source_name, technique, found in reports:
+            name = f"{source_name}/{technique}"
+            check_rate(name, found.resolved, found.found, found.dropped, recipe.least_resolved, "resolved")
+        with shard_writer(self.work.dropped("list", 0), DROPPED_SCHEMA) as drop:
+            for source_name, technique, found in reports:
+                for file, reason in found.left_out:
+                    drop({"what": f"{source_name}/{file}", "technique": technique, "reason": reason})
+            kept = self.kept(keys, techniques, drop)
 
         unit_of = dict(zip(keys, units, strict=True))
         heads = [pair if pair in unit_of else key for key, pair in zip(keys, pairs, strict=True)]
@@ -100,26 +101,34 @@ class ListItems(Step):
         if shard:
             close()
         with whole(self.work.file("list", "report.json")) as path:
-            path.write_text(json.dumps({"sizes": sizes, "techniques": report}), encoding="utf-8")
+            of_techniques = {
+                f"{source_name}/{technique}": {
+                    "found": found.found,
+                    "resolved": found.resolved,
+                    "paired": found.paired,
+                    "notes": found.notes,
+                }
+                for source_name, technique, found in reports
+            }
+            path.write_text(json.dumps({"sizes": sizes, "techniques": of_techniques}), encoding="utf-8")
 
-    def kept(self, keys: Sequence[str], techniques: Sequence[str]) -> list[int]:
+    def kept(self, keys: Sequence[str], techniques: Sequence[str], drop: Callable[[dict[str, Any]], None]) -> list[int]:
         """Leave out techniques with too few images, and of others what is beyond the most; return what is left."""
         recipe = self.recipe
         members: dict[str, list[int]] = defaultdict(list)
         for i, technique in enumerate(techniques):
             members[technique].append(i)
         kept: list[int] = []
-        with shard_writer(self.work.dropped("list", 0), DROPPED_SCHEMA) as drop:
-            for technique, own in sorted(members.items()):
-                most, reason = len(own), ""
-                if technique != BONA_FIDE and len(own) < recipe.fewest_images:
-                    most, reason = 0, f"fewer than {recipe.fewest_images} images"
-                elif technique != BONA_FIDE and recipe.most_images is not None and len(own) > recipe.most_images:
-                    most, reason = recipe.most_images, f"beyond {recipe.most_images} images"
-                    own.sort(key=lambda i: digest(recipe.seed, keys[i]))
-                kept += own[:most]
-                for i in own[most:]:
-                    drop({"what": keys[i], "technique": technique, "reason": reason})
+        for technique, own in sorted(members.items()):
+            most, reason = len(own), ""
+            if technique != BONA_FIDE and len(own) < recipe.fewest_images:
+                most, reason = 0, f"fewer than {recipe.fewest_images} images"
+            elif technique != BONA_FIDE and recipe.most_images is not None and len(own) > recipe.most_images:
+                most, reason = recipe.most_images, f"beyond {recipe.most_images} images"
+                own.sort(key=lambda i: digest(recipe.seed, keys[i]))
+            kept += own[:most]
+            for i in own[most:]:
+                drop({"what": keys[i], "technique": technique, "reason": reason})
         return kept
 
 

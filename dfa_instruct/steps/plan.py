@@ -91,6 +91,7 @@ class _Columns:
     identities: list[tuple[str, ...]] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
     source_path: list[str] = field(default_factory=list)
+    frame: list[int | None] = field(default_factory=list)
     pair_id: list[str | None] = field(default_factory=list)
     hash: list[bytes] = field(default_factory=list)
     aligned: list[bool] = field(default_factory=list)
@@ -99,7 +100,7 @@ class _Columns:
     def read(cls, work: WorkFolder, shards: int) -> _Columns:
         """Read the shards of faces."""
         columns = cls()
-        names = ["face_id", "category", "technique", "identities", "source", "source_path", "pair_id", "hash"]
+        names = ["face_id", "category", "technique", "identities", "source", "source_path", "frame", "pair_id", "hash"]
         for shard in range(shards):
             table = pq.read_table(work.shard("faces", shard), columns=[*names, "landmarks"])
             for name in names:
@@ -130,7 +131,8 @@ class Plan(Step):
         with shard_writer(work.dropped("plan", 0), DROPPED_SCHEMA) as drop:
             for i, reason in enumerate(reasons):
                 if reason is not None:
-                    what = f"{faces.source[i]}/{faces.source_path[i]}"
+                    frame = "" if faces.frame[i] is None else f"#{faces.frame[i]}"
+                    what = f"{faces.source[i]}/{faces.source_path[i]}{frame}"
                     drop({"what": what, "technique": faces.technique[i] or BONA_FIDE, "reason": reason})
 
         rng = np.random.default_rng(recipe.seed)
