@@ -16,7 +16,7 @@ from dfa_instruct.faces import LANDMARKER_ENV, FaceDetector, align
 from dfa_instruct.records import FaceRecord, Forgery
 from dfa_instruct.sample import draw_sample
 from dfa_instruct.techniques import DEFAULT_TECHNIQUES, FITTABLE, TECHNIQUES, Technique
-from dfa_instruct.techniques.edit import IRIS_COLOURS
+from dfa_instruct.techniques.edit import IRIS_COLOURS, FaceEditing
 from dfa_instruct.techniques.reenact import Expression
 from dfa_instruct.techniques.synthesize import MOST_OF_ONE, Eigenfaces, Vae
 from dfa_instruct.techniques.warp import MIRRORED, border, piecewise_affine, yaw
@@ -339,3 +339,9 @@ def test_photographs() -> None:
             assert difference[:2].mean() <= 1 or name == "hair_tone", "the upper border moved"
         assert forgeries >= (0.15 if name == "hair_tone" else 0.4) * len(photos), (name, reasons)
         assert "the face is turned too far aside" in reasons
+
+
+def test_an_edit_that_nobody_would_see_is_refused(faces: list[FaceRecord]) -> None:
+    nothing = FaceEditing("nothing", lambda image, points, rng: Forgery(image.copy(), points, {}))
+    with pytest.raises(ValueError, match="hardly be seen"):
+        nothing.forge(faces[0], None, np.random.default_rng(0))

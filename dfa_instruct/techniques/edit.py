@@ -70,6 +70,12 @@ LIP_SHAPES = {
 """Factors of width and fullness, and by how many widths the corners rise."""
 
 
+SEEN = 12
+"""Levels of 255 by which a pixel must differ to be seen as changed."""
+SEEN_AREA = 0.0008
+"""Share of the picture that must be: less is no forgery that anybody could be asked to find."""
+
+
 @dataclass(frozen=True, slots=True)
 class FaceEditing:
     """One attribute of the target's face changes: `edit` gets its image, its landmarks and the chance."""
@@ -81,7 +87,11 @@ class FaceEditing:
     def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
         """Edit `target`; see `Technique`."""
         image, points = usable(target)
-        return self.edit(image, points.copy(), rng)
+        forgery = self.edit(image, points.copy(), rng)
+        difference = cv2.absdiff(forgery.image, image).max(axis=2)
+        if (difference > SEEN).mean() < SEEN_AREA:
+            raise ValueError("the edit would hardly be seen")
+        return forgery
 
 
 def lips(image: Pixels, points: Landmarks, rng: np.random.Generator) -> Forgery:
@@ -160,7 +170,8 @@ def age_lines(image: Pixels, points: Landmarks, rng: np.random.Generator) -> For
     grain = lightness - cv2.GaussianBlur(lightness, (0, 0), 0.02 * side)
     # the light comes from above: below a groove the skin catches it
     ridges = np.roll(grooves, max(1, round(0.011 * side)), axis=0)
-    lab[..., 0] = lightness * (1 - strength * (0.36 * grooves - 0.12 * ridges)) + 0.5 * strength * grain.clip(-6, 6)
+    shade = np.maximum(lightness, 45)  # on dark skin too a line must be seen
+    lab[..., 0] += strength * (shade * (0.12 * ridges - 0.36 * grooves) + 0.5 * grain.clip(-6, 6))
     lab[..., 1] += 4 * strength * grooves
     return Forgery(blend(to_rgb(lab), image, skin_mask(image, points)), points, {"strength": strength})
 
