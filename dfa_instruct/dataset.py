@@ -23,6 +23,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -45,6 +47,13 @@ from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS, Ability
 
 DATASET_NAME = "dfa-instruct"
 DIRECTORY_ENV = "DFA_INSTRUCT_DIR"
+BUILD_SAMPLE = """
+import sys
+from pathlib import Path
+from dfa_instruct.pipeline import build
+from dfa_instruct.recipe import sample_recipe
+build(sample_recipe(Path(sys.argv[1])))
+"""
 ROWS_PER_GROUP = 100
 BYTES_PER_FILE = 500_000_000
 
@@ -171,9 +180,6 @@ def sample_directory() -> Path:
 
     The cache knows it by a digest of this package's files: another version draws and asks otherwise.
     """
-    from dfa_instruct.pipeline import build
-    from dfa_instruct.recipe import sample_recipe
-
     package = Path(__file__).parent
     digest = hashlib.sha256()
     for file in sorted([*package.rglob("*.py"), *package.rglob("*.yaml")]):
@@ -183,7 +189,12 @@ def sample_directory() -> Path:
     if not (folder / "README.md").is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:  # two processes may build it at a time
-            build(sample_recipe(Path(scratch) / DATASET_NAME))
+            # by a process of its own: the build's workers import its main program, which need not be guarded
+            subprocess.run(
+                [sys.executable, "-c", BUILD_SAMPLE, str(Path(scratch) / DATASET_NAME)],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                check=True,
+            )
             if not folder.exists():
                 (Path(scratch) / DATASET_NAME).rename(folder)
     return folder

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dfa_instruct.errors import one_line_errors
+from dfa_instruct.sources.media import BadPictureError
 
 app = typer.Typer(
     help="DFA-GPT: a vision-language model that answers questions about forged faces.",
@@ -43,9 +45,10 @@ def quickstart(
 def chat(model: Model, image: Annotated[Path, typer.Argument(help="A picture of one face.")]) -> None:
     """Talk about one face; an empty line or end of input ends the conversation."""
     with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.modeling import DfaGpt
+        from modeling_dfa_gpt.modeling import Conversation, DfaGpt, open_face
 
-        conversation = DfaGpt.from_pretrained(model).chat(image)
+        face = open_face(image)  # before the weights, which may take minutes
+        conversation = Conversation(DfaGpt.from_pretrained(model), face)
         print("Ask about the face (for example: Has this face been forged?). An empty line ends.")
         while True:
             try:
@@ -66,18 +69,29 @@ def analyze(
     images: Annotated[list[Path], typer.Argument(help="Pictures of one face each.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a picture, one a line.")] = False,
 ) -> None:
-    """Give the verdict with its probability, the category and a description of the artifacts."""
+    """Give the verdict with its probability, the category and a description of the artifacts.
+
+    Pictures that cannot be read are named and left out; the exit status is then 2.
+    """
     with one_line_errors(OSError, ValueError):
         from modeling_dfa_gpt.modeling import DfaGpt
 
         dfa_gpt = DfaGpt.from_pretrained(model)
+        unreadable = 0
         for image in images:
-            analysis = dfa_gpt.analyze(image)
+            try:
+                analysis = dfa_gpt.analyze(image)
+            except BadPictureError as error:
+                print(f"error: {error}", file=sys.stderr, flush=True)
+                unreadable += 1
+                continue
             if as_json:
                 print(json.dumps({"image": str(image), **analysis.to_dict()}, ensure_ascii=False), flush=True)
             else:
                 print(f"{image}: {analysis.label} (probability of a forgery {analysis.probability:.3f})")
                 print(f"{analysis.classification}\n{analysis.description}\n", flush=True)
+        if unreadable:
+            raise typer.Exit(2)
 
 
 @app.command()

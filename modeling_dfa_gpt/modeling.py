@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -52,14 +53,15 @@ class Conversation:
         return "".join(self.stream(question)).strip()
 
     def stream(self, question: str) -> Iterator[str]:
-        """Answer one question piece by piece, as it is generated."""
+        """Answer one question piece by piece, as it is generated; the turn is kept once the answer is whole."""
         picture = [{"type": "image", "image": self.image}] if not self.messages else []
-        self.messages.append({"role": "user", "content": [*picture, {"type": "text", "text": question}]})
+        text = question.replace(self.model.processor.image_token, "")  # it would stand for a second picture
+        asked = {"role": "user", "content": [*picture, {"type": "text", "text": text}]}
         answer = ""
-        for piece in self.model.generate(self.messages):
+        for piece in self.model.generate([*self.messages, asked]):
             answer += piece
             yield piece
-        self.messages.append({"role": "assistant", "content": [{"type": "text", "text": answer.strip()}]})
+        self.messages += [asked, {"role": "assistant", "content": [{"type": "text", "text": answer.strip()}]}]
 
 
 class DfaGpt:
@@ -81,14 +83,15 @@ class DfaGpt:
         """Load a model and its processor; `kwargs` go to Transformers' `from_pretrained`.
 
         Raises:
-            OSError: there is no such model.
+            OSError: there is no such model, or not the base that an adapter names, or its weights cannot be read.
         """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         if not is_model(name):
             raise FileNotFoundError(f"{name}: no such model (expected an adapter's or a model's folder, or a Hub id)")
-        processor = AutoProcessor.from_pretrained(name)
-        return cls(AutoModelForImageTextToText.from_pretrained(name, **kwargs), processor)
+        with _loading(name):
+            processor = AutoProcessor.from_pretrained(name)
+            return cls(AutoModelForImageTextToText.from_pretrained(name, **kwargs), processor)
 
     def chat(self, image: str | Path | Image.Image) -> Conversation:
         """Begin a conversation about one face."""
@@ -153,6 +156,17 @@ class DfaGpt:
         return inputs.to(self.model.device, self.model.dtype)
 
 
+@contextmanager
+def _loading(name: str | Path) -> Iterator[None]:
+    """Say in an error, as OSError, which model did not load."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"{name}: {error}") from error
+
+
 def is_model(name: str | Path) -> bool:
     """Tell whether a name is a model's folder, or may be a Hub id."""
     folder = Path(name)
@@ -169,7 +183,7 @@ def open_face(image: str | Path | Image.Image) -> Image.Image:
     colour as LLaVA does, and a line on standard error says so.
 
     Raises:
-        ValueError: it is no picture, or too small to show a face.
+        BadPictureError: it is no picture, or too small to show a face.
     """
     from dfa_instruct.faces import TEMPLATE, FaceDetector, LandmarkerUnavailableError, align, anchors
     from dfa_instruct.sources.media import BadPictureError, read_image
@@ -177,7 +191,7 @@ def open_face(image: str | Path | Image.Image) -> Image.Image:
     try:
         pixels = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else read_image(Path(image))
     except BadPictureError as error:
-        raise ValueError(f"{image}: {error}") from error
+        raise BadPictureError(f"{image}: {error}") from error
     picture = Image.fromarray(pixels)
     side = max(picture.size)
     try:
@@ -203,6 +217,7 @@ def merge(adapter: Path, output: Path) -> None:
     Raises:
         FileNotFoundError: there is no adapter.
         FileExistsError: the output folder holds something.
+        OSError: the weights cannot be read.
     """
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -214,6 +229,8 @@ def merge(adapter: Path, output: Path) -> None:
     base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
     if not is_model(base):
         raise FileNotFoundError(f"{adapter}: its base model {base} is not there")
-    model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
-    PeftModel.from_pretrained(model, adapter).merge_and_unload().save_pretrained(output)
+    with _loading(adapter):
+        model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
+        merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+    merged.save_pretrained(output)
     AutoProcessor.from_pretrained(adapter).save_pretrained(output)

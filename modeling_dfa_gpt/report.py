@@ -47,22 +47,18 @@ def write_report(output: Path, results: dict[str, Any], predictions: list[dict[s
         f"    dfa-gpt chat {output / 'adapter'} {images / 'conversation_1.png'}\n\n"
         f"    dfa-gpt analyze {output / 'adapter'} {images / 'conversation_1.png'}",
     ]
-    (output / "adapter" / "README.md").write_text(model_card(results), encoding="utf-8")
+    (output / "adapter" / "README.md").write_text(model_card("a tiny base", results), encoding="utf-8")
     (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def model_card(results: dict[str, Any]) -> str:
-    """Render the adapter's card, with its figures beside the baselines'."""
+def model_card(base: str, results: dict[str, Any] | None = None) -> str:
+    """Render an adapter's card, with its figures beside the baselines' where it was measured."""
     from jinja2 import Environment, StrictUndefined
 
     template = files("modeling_dfa_gpt.model_card").joinpath("model_card.md.jinja").read_text(encoding="utf-8")
-    return (
-        Environment(undefined=StrictUndefined, keep_trailing_newline=True)
-        .from_string(template)
-        .render(
-            name="tiny", base="the tiny base", images=results["counts"]["bench"]["images"], table=metrics_table(results)
-        )
-    )
+    measured = {"images": results["counts"]["bench"]["images"], "table": metrics_table(results)} if results else {}
+    card = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(template)
+    return card.render(base=base, **{"table": None, **measured})
 
 
 def plot_losses(states: dict[str, Path], target: Path) -> None:

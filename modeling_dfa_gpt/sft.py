@@ -29,6 +29,7 @@ import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
 from modeling_dfa_gpt.modeling import is_model
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE
+from modeling_dfa_gpt.report import model_card
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 from modeling_dfa_gpt.startup import (
     LEARNT_IN_SAMPLE,
@@ -373,6 +374,8 @@ def train(arguments: list[str]) -> None:
     trainer.save_model()
     if trainer.accelerator.is_main_process:
         trainer.state.save_to_json(os.fspath(folder / "trainer_state.json"))
+        if recipe.model.use_peft:  # PEFT's card says nothing
+            (folder / "README.md").write_text(model_card(f"`{base}`"), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -85,6 +86,24 @@ def test_streaming_and_slices(dataset_folder: Path) -> None:
 def test_the_directory_may_come_from_the_environment(dataset_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
     assert len(load_dataset("dfa-instruct", split="test")) == len(load(dataset_folder, split="test"))
+
+
+def test_the_sample_is_built_from_a_program_without_a_main_guard(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import dfa_instruct.dataset as d\n"
+        "from datasets import load_dataset\n"
+        "few = 'import dfa_instruct.recipe as r; r.SAMPLE_IDENTITIES, r.SAMPLE_PICTURES = 12, 2'\n"
+        "d.BUILD_SAMPLE = few + d.BUILD_SAMPLE\n"
+        "print('rows', len(load_dataset('dfa-instruct', 'df_d', split='train')))\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "DFA_INSTRUCT_DIR"} | {
+        "HF_DATASETS_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("rows") == 1
 
 
 def test_a_folder_that_is_no_dataset_is_named(tmp_path: Path) -> None:

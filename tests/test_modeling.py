@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,31 @@ def test_a_conversation_keeps_its_history(adapter: Path, portrait: Path) -> None
     assert sum(part["type"] == "image" for m in conversation.messages for part in m["content"]) == 1
 
 
+def test_an_image_token_in_a_question_is_no_second_picture(adapter: Path, portrait: Path) -> None:
+    conversation = DfaGpt.from_pretrained(adapter).chat(portrait)
+    conversation.ask("<image> Has this face been forged?")
+    assert conversation.messages[0]["content"][1]["text"] == " Has this face been forged?"
+    conversation.ask("And what is <image>?")
+    assert len(conversation.messages) == 4
+
+
+def test_a_turn_that_was_not_answered_is_not_kept(adapter: Path, portrait: Path) -> None:
+    conversation = DfaGpt.from_pretrained(adapter).chat(portrait)
+    next(conversation.stream("Has this face been forged?"))
+    assert conversation.messages == []
+    assert conversation.ask("Has this face been forged?")
+
+
+def test_weights_that_were_cut_short_are_named(adapter: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(adapter, cut)
+    weights = (adapter / "adapter_model.safetensors").read_bytes()
+    (cut / "adapter_model.safetensors").write_bytes(weights[:1000])
+    for load in (DfaGpt.from_pretrained, lambda folder: merge(folder, tmp_path / "merged")):
+        with pytest.raises(OSError, match=f"{cut}: "):
+            load(cut)
+
+
 def test_the_probability_is_that_of_yes_against_no(adapter: Path, portrait: Path) -> None:
     model = DfaGpt.from_pretrained(adapter)
     analysis = model.analyze(portrait)
@@ -114,6 +140,19 @@ def test_the_commands(adapter: Path, portrait: Path) -> None:
     analyzed = run("analyze", str(adapter), str(portrait), "--json")
     assert analyzed.returncode == 0
     assert set(json.loads(analyzed.stdout)) >= {"image", "label", "probability", "category", "description"}
+
+
+def test_one_bad_picture_does_not_stop_the_others(adapter: Path, portrait: Path, tmp_path: Path) -> None:
+    absent = tmp_path / "absent.png"
+    done = run("analyze", str(adapter), str(portrait), str(absent), str(portrait), "--json")
+    assert done.returncode == 2
+    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [str(portrait)] * 2
+    assert f"error: {absent}: no such file" in done.stderr.splitlines()
+
+
+def test_a_picture_is_looked_at_before_the_weights_are_loaded(portrait: Path, tmp_path: Path) -> None:
+    done = run("chat", str(tmp_path / "absent"), str(tmp_path / "none.png"))
+    assert done.returncode == 2 and "none.png: no such file" in done.stderr
 
 
 @pytest.mark.parametrize("case", ["model", "image", "text", "output"])

@@ -54,6 +54,9 @@ def test_a_small_run_leaves_everything(tmp_path: Path, monkeypatch: pytest.Monke
     for name in ("faces", "loss", "confusion", "conversation_1", "conversation_4"):
         assert Image.open(output / "images" / f"{name}.png").size > (100, 100)
         assert f"images/{name}.png" in report
+    card = (output / "adapter" / "README.md").read_text()
+    assert f"on {results['counts']['bench']['images']} faces" in card and "| chance |" in card
+    assert "Not measured" not in card
     assert not list(output.rglob("*.bin"))
     quickstart_again_is_refused_beside_other_files(output)
 

@@ -45,6 +45,12 @@ def test_the_adapter_holds_language_lora_and_the_projector_and_nothing_else(adap
     assert not {p.suffix for p in adapter.iterdir()} & {".bin", ".pt", ".pkl"}
 
 
+def test_the_adapters_card_is_ours_and_claims_no_figures(adapter: Path, base: Path) -> None:
+    card = (adapter / "README.md").read_text()
+    assert "pipeline_tag: image-text-to-text" in card and str(base) in card
+    assert "Not measured yet" in card and "More Information Needed" not in card
+
+
 def test_training_changes_the_adapter_and_leaves_the_vision_tower(adapter: Path, base: Path) -> None:
     trained = load_file(adapter / "adapter_model.safetensors")
     assert any(t.abs().max() > 0 for n, t in trained.items() if "lora_B" in n)
