@@ -30,7 +30,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.resources import files
-from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -233,17 +232,6 @@ def refuse_foreign(folder: Path) -> None:
     if foreign or (folder.is_dir() and any(folder.iterdir()) and not (folder / "data").is_dir()):
         held = ", ".join(foreign[:3]) or "README.md"
         raise FileExistsError(f"{folder} holds something else ({held}); name an empty or a new folder")
-
-
-def write_dataset(rows: Iterable[dict[str, Any]], folder: Path) -> Statistics:
-    """Write the dataset folder from a stream of rows (see `to_columns`); see `write_tables`."""
-
-    def tables() -> Iterator[pa.Table]:
-        stream = iter(rows)
-        while batch := list(islice(stream, ROWS_PER_GROUP)):
-            yield pa.Table.from_pylist(batch, schema=FEATURES.arrow_schema)
-
-    return write_tables(tables(), folder)
 
 
 def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:

@@ -16,7 +16,7 @@ IMAGE_SIZE = 128
 PATCH_SIZE = 16
 WIDTH = 128
 VOCABULARY = 1000
-VISION_STEPS = 750
+VISION_STEPS = 700
 LANGUAGE_STEPS = 175
 CONTEXT = 256
 """Tokens of a sequence that the language model is trained on."""

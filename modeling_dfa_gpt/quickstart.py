@@ -40,7 +40,6 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
         FileNotFoundError, ValueError: an input folder is missing, empty or unusable.
         subprocess.CalledProcessError: a training failed.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads slow busy cores down
     refuse_foreign(output)
     seconds: dict[str, float] = {}
 

@@ -349,11 +349,12 @@ def train(arguments: list[str]) -> None:
         check_trainable(trainer.model)
     sample = [{**row, "images": [GREY] * len(row["images"])} for row in islice(rows, LEARNT_IN_SAMPLE)]
     tokens = check_batch(collator(sample), sample, processor, model.config)
-    if config.max_length or config.train_sampling_strategy == "group_by_length":
+    ordered = config.train_sampling_strategy == "group_by_length" or config.gradient_accumulation_steps > 1
+    if config.max_length or ordered:
         with config.main_process_first(desc="count tokens"):
             lengths = row_lengths(rows, processor, tokens.image // tokens.rows, shared, config.dataset_num_proc)
         check_lengths(lengths, config.max_length or max(lengths))
-        trainer.lengths = lengths if config.train_sampling_strategy == "group_by_length" else None
+        trainer.lengths = lengths if ordered else None
 
     folder = Path(config.output_dir)
     run = describe_run(recipe, rows, model)

@@ -88,13 +88,26 @@ class DecodingCollator:
 class EpochSampler(Sampler[int]):
     """Rows in an order that depends on the seed and the epoch only, so that a resumed run goes on in the same one.
 
-    With `lengths`, rows of about one length fall into one batch.
+    With `lengths`, the rows of each optimizer step are sorted, so that those of about one length share a forward pass
+    and little of it is padding: the step's loss and gradients stay the same. With `grouped` as well, as in LLaVA,
+    a step is made of rows of about one length.
+
+    Args:
+        count: of the rows.
+        lengths: tokens of each row.
+        grouped: whether steps are made of rows of about one length.
+        step: rows of an optimizer step.
+        seed: of the order.
+        epoch: tells the epoch that begins.
     """
 
-    def __init__(self, count: int, lengths: list[int] | None, batch: int, seed: int, epoch: Callable[[], int]) -> None:
+    def __init__(
+        self, count: int, lengths: list[int] | None, grouped: bool, step: int, seed: int, epoch: Callable[[], int]
+    ) -> None:
         self.count = count
         self.lengths = lengths
-        self.batch = batch
+        self.grouped = grouped
+        self.step = step
         self.seed = seed
         self.epoch = epoch
 
@@ -105,19 +118,23 @@ class EpochSampler(Sampler[int]):
         generator = torch.Generator().manual_seed(self.seed + self.epoch())
         if self.lengths is None:
             yield from torch.randperm(self.count, generator=generator).tolist()
+        elif self.grouped:
+            yield from get_length_grouped_indices(self.lengths, self.step, generator=generator)
         else:
-            yield from get_length_grouped_indices(self.lengths, self.batch, generator=generator)
+            order = torch.randperm(self.count, generator=generator).tolist()
+            for start in range(0, self.count, self.step):
+                yield from sorted(order[start : start + self.step], key=self.lengths.__getitem__, reverse=True)
 
 
 class DfaTrainer(SFTTrainer):
-    """SFTTrainer that gives the projector its own learning rate and buckets rows by `lengths`.
+    """SFTTrainer that gives the projector its own learning rate and orders rows by `lengths`, see `EpochSampler`.
 
     A checkpoint that cannot be written leaves the ones before it as they are. No pickle lies beside a model that it
     saves; a checkpoint's own optimizer and random states are torch files, for this machine only.
 
     Args:
         projector_learning_rate: none: the projector has the same as the rest.
-        lengths: tokens of each row of the train dataset, where the strategy is `group_by_length`.
+        lengths: tokens of each row of the train dataset.
     """
 
     def __init__(
@@ -154,9 +171,10 @@ class DfaTrainer(SFTTrainer):
         dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         if self.args.train_sampling_strategy == "sequential" or isinstance(dataset, IterableDataset):
             return super()._get_train_sampler(train_dataset)
-        batch = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+        grouped = self.args.train_sampling_strategy == "group_by_length"
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-        return EpochSampler(len(dataset), self.lengths, batch, seed, lambda: int(self.state.epoch or 0))
+        return EpochSampler(len(dataset), self.lengths, grouped, step, seed, lambda: int(self.state.epoch or 0))
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
         if isinstance(eval_dataset, IterableDataset) or self.args.world_size > 1:

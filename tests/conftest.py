@@ -73,5 +73,5 @@ def adapter(base: Path, dataset_folder: Path, tmp_path_factory: pytest.TempPathF
         patch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
         recipe = Path(__file__).parents[1] / "recipes" / "dfa-gpt-tiny" / "sft.yaml"
         where = ["--model_name_or_path", str(base), "--output_dir", str(folder)]
-        train(["--config", str(recipe), *where, "--max_steps", "3", "--per_device_train_batch_size", "4"])
+        train(["--config", str(recipe), *where, "--max_steps", "3", "--gradient_accumulation_steps", "1"])
     return folder

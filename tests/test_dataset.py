@@ -15,7 +15,7 @@ import pytest
 from datasets import load_dataset
 from PIL import Image
 
-from dfa_instruct.dataset import write_dataset
+from dfa_instruct.dataset import write_tables
 from dfa_instruct.pipeline import build
 from dfa_instruct.recipe import Recipe
 from dfa_instruct.records import face_id_of
@@ -141,12 +141,12 @@ def test_another_folder_is_refused_and_left_alone(small_recipe: Recipe, tmp_path
 
 
 def test_a_failure_leaves_nothing_half_written(tmp_path: Path) -> None:
-    def rows():
+    def tables():
         raise RuntimeError("interrupted")
         yield
 
     with pytest.raises(RuntimeError):
-        write_dataset(rows(), tmp_path / "dfa-instruct")
+        write_tables(tables(), tmp_path / "dfa-instruct")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -191,7 +191,9 @@ def recipe_with(folder: Path, base: Path, **changes: Any) -> list[str]:
     data = [{"path": "dfa-instruct", "name": "conversations", "split": "train"}]
     recipe |= {"model_name_or_path": str(base), "output_dir": str(folder / "run"), "datasets": data, "max_steps": 2}
     path = folder / "recipe.yaml"
-    path.write_text(yaml.safe_dump({**recipe, "per_device_train_batch_size": 2, **changes}))
+    path.write_text(
+        yaml.safe_dump({**recipe, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1, **changes})
+    )
     return ["--config", str(path)]
 
 

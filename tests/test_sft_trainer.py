@@ -27,6 +27,7 @@ from modeling_dfa_gpt.trainer import (
     undecoded,
 )
 
+SMALL_STEPS = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1}
 RECIPE = Path(__file__).parents[1] / "recipes" / "dfa-gpt-tiny" / "sft.yaml"
 
 
@@ -49,10 +50,13 @@ def write_rows(rows: Any, broken: set[int], path: Path) -> list[dict[str, Any]]:
 def run(folder: Path, base: Path, data: list[dict[str, Any]], **changes: Any) -> Path:
     """Train the tiny recipe with changes; return the run's folder."""
     recipe = {**yaml.safe_load(RECIPE.read_text()), "model_name_or_path": str(base), "datasets": data, "max_steps": 3}
-    recipe |= {"output_dir": str(folder / "run"), "per_device_train_batch_size": 2, "logging_steps": 1, **changes}
+    recipe |= {"output_dir": str(folder / "run"), "logging_steps": 1, **SMALL_STEPS, **changes}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     train(["--config", str(folder / "recipe.yaml")])
     return folder / "run"
+
+
+LENGTHS = [(7 * i) % 50 + 1 for i in range(200)]
 
 
 def history(folder: Path, key: str) -> list[float]:
@@ -105,21 +109,29 @@ def test_the_projector_has_its_own_rate(rows: Any, base: Path, tmp_path: Path) -
     assert all((p != 0).any() for n, p in trained.items() if "lora_B" in n)
 
 
-def test_the_order_depends_on_seed_and_epoch_only() -> None:
-    lengths = [(7 * i) % 50 + 1 for i in range(200)]
-    for given in (None, lengths):
-        first, again, later, other = (
-            list(EpochSampler(200, given, 4, seed, lambda epoch=epoch: epoch))
-            for seed, epoch in ((0, 0), (0, 0), (0, 1), (1, 0))
-        )
+def order(lengths: list[int] | None, grouped: bool = False, seed: int = 0, epoch: int = 0) -> list[int]:
+    return list(EpochSampler(200, lengths, grouped, 8, seed, lambda: epoch))
+
+
+def padded(lengths: list[int], indices: list[int], batch: int) -> int:
+    batches = [indices[start : start + batch] for start in range(0, len(indices), batch)]
+    return sum(batch * max(lengths[i] for i in rows) for rows in batches)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_order_depends_on_seed_and_epoch_only(grouped: bool) -> None:
+    for lengths in (None, LENGTHS):
+        first, later, other = (order(lengths, grouped, *at) for at in ((0, 0), (0, 1), (1, 0)))
         assert sorted(first) == list(range(200))
-        assert first == again and first != later and first != other
+        assert first == order(lengths, grouped) and first != later and first != other
 
-    def padded(order: list[int]) -> int:
-        return sum(4 * max(lengths[i] for i in order[start : start + 4]) for start in range(0, 200, 4))
 
-    bucketed, random = (list(EpochSampler(200, given, 4, 0, lambda: 0)) for given in (lengths, None))
-    assert padded(bucketed) < 0.75 * padded(random)
+def test_lengths_sort_the_rows_of_a_step_and_leave_them_in_it() -> None:
+    random, ordered, grouped = order(None), order(LENGTHS), order(LENGTHS, grouped=True)
+    for start in range(0, 200, 8):
+        assert set(random[start : start + 8]) == set(ordered[start : start + 8])
+    assert padded(LENGTHS, ordered, batch=2) < 0.85 * padded(LENGTHS, random, batch=2)
+    assert padded(LENGTHS, grouped, batch=8) < 0.75 * padded(LENGTHS, random, batch=8)
 
 
 def test_the_best_by_validation_loss_is_kept(

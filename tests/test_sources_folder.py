@@ -2,58 +2,66 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from datasets import load_dataset
 from layouts import write_files, write_video
 from PIL import Image
 
 from dfa_instruct.faces import TEMPLATE, anchors
+from dfa_instruct.pipeline import build
+from dfa_instruct.recipe import Recipe
 from dfa_instruct.sources import open_source
-from dfa_instruct.sources.folder import read_folder
-from dfa_instruct.sources.media import BadPictureError, Dropped, find_images, read_image
+from dfa_instruct.sources.media import BadPictureError, find_images, read_image
+
+
+def build_folder(root: Path, output: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Build a folder's faces alone; return their rows, and why each other picture was dropped."""
+    source = {"kind": "folder", "root": str(root)}
+    folder = output / "dfa-instruct"
+    recipe = Recipe([source], size=128, several_faces="fail", least_aligned=0, near_duplicates=-1, output=str(folder))
+    build(recipe, workers=1)
+    rows = [row for split in load_dataset("dfa-instruct", data_dir=str(folder)).values() for row in split]
+    dropped = folder.with_name("dfa-instruct.dropped.csv")
+    if not dropped.exists():
+        return rows, {}
+    with dropped.open(encoding="utf-8", newline="") as file:
+        return rows, {row["what"].removeprefix("folder/"): row["reason"] for row in csv.DictReader(file)}
 
 
 def test_bad_pictures_among_good_ones_are_named_and_skipped(photos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "Mein Ordner ü"
     folder.mkdir()
-    good = sorted(photos.glob("*.jpg"))[4:6]
+    good = sorted(photos.glob("*.jpg"))[4:18]
     for photo in good:
         shutil.copy(photo, folder)
     (folder / "corrupt.jpg").write_bytes(good[0].read_bytes()[:400])
     (folder / "empty.png").write_bytes(b"")
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
     Image.new("RGB", (300, 300), "grey").save(folder / "wall.png")
-    two = np.concatenate([np.asarray(Image.open(p).convert("RGB").resize((256, 256))) for p in good], axis=1)
+    two = np.concatenate([np.asarray(Image.open(p).convert("RGB").resize((256, 256))) for p in good[:2]], axis=1)
     Image.fromarray(two).save(folder / "two.png")
     (folder / "notes.txt").write_text("no picture")
-    dropped = Dropped()
-    faces = list(read_folder(folder, 128, dropped))
-    assert [face.source_path for face in faces] == [photo.name for photo in good]
-    reasons = dict(dropped.pictures)
+    rows, reasons = build_folder(folder, tmp_path / "out")
+    assert sorted(row["source_path"] for row in rows) == [photo.name for photo in good]
     assert set(reasons) == {"corrupt.jpg", "empty.png", "dot.png", "wall.png", "two.png"}
     assert reasons["dot.png"].startswith("1×1 pixels") and reasons["wall.png"] == "no face found"
     assert reasons["corrupt.jpg"] == reasons["empty.png"] == "does not decode as an image"
     assert "faces found" in reasons["two.png"]
 
 
-def test_faces_come_out_aligned(photos: Path) -> None:
-    faces = list(read_folder(photos, 128, Dropped()))
-    assert len(faces) == len(find_images(photos))
-    off = [np.abs(anchors(face.landmarks) / 128 - TEMPLATE).mean() for face in faces if face.landmarks is not None]
+def test_faces_come_out_aligned(photos: Path, tmp_path: Path) -> None:
+    rows, dropped = build_folder(photos, tmp_path)
+    assert len(rows) + len(dropped) == len(find_images(photos)) and len(dropped) < 3
+    off = [np.abs(anchors(np.array(row["landmarks"])) / 128 - TEMPLATE).mean() for row in rows]
     assert np.median(off) < 0.02
-    assert {face.image.shape for face in faces} == {(128, 128, 3)}
-    assert len({face.identities for face in faces}) == len(faces)
-
-
-def test_a_subfolder_is_an_identity(photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "ada").mkdir()
-    for photo in sorted(photos.glob("*.jpg"))[:2]:
-        shutil.copy(photo, tmp_path / "ada")
-    faces = list(read_folder(tmp_path, 128, Dropped()))
-    assert {face.identities for face in faces} == {(f"{tmp_path.name}/ada",)}
+    assert {row["image"].size for row in rows} == {(128, 128)}
+    assert len({tuple(row["identities"]) for row in rows}) == len(rows)
 
 
 def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
@@ -70,20 +78,17 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
         find_images(tmp_path / "none")
 
 
-def test_the_source_lists_what_read_folder_reads(photos: Path, tmp_path: Path) -> None:
+def test_a_subfolder_is_an_identity(tmp_path: Path) -> None:
     root = tmp_path / "Mein Ordner ü"
-    (root / "ada b").mkdir(parents=True)
-    first, second, third = sorted(photos.glob("*.jpg"))[:3]
-    shutil.copy(first, root / "ada b" / "1 a.jpg")
-    shutil.copy(second, root / "zoë.jpg")
-    shutil.copy(third, root / "ada b.jpg")
-    for category in ("bona_fide", "entire_face_synthesis"):
-        faces = list(read_folder(root, 64, Dropped(), category))
+    write_files(root, ["ada b/1 a.jpg", "ada b/2.jpg", "ada b.jpg", "zoë.jpg"])
+    for category, technique in (("bona_fide", None), ("entire_face_synthesis", root.name)):
         source = open_source("folder", root=root, category=category)
-        items = list(source.items())
-        told = [(i.source, i.source_path, i.category, i.technique, i.identities) for i in items]
-        assert told == [(f.source, f.source_path, f.category, f.technique, f.identities) for f in faces]
-        assert len(items) == 3 == source.report[items[0].technique or "bona_fide"].resolved
+        items = {item.source_path: item for item in source.items()}
+        assert {item.technique for item in items.values()} == {technique}
+        ada = (f"{root.name}/ada b",)
+        assert items["ada b/1 a.jpg"].identities == items["ada b/2.jpg"].identities == ada
+        assert items["zoë.jpg"].identities == (f"{root.name}/zoë",)
+        assert source.report[technique or "bona_fide"].resolved == 4
 
 
 @pytest.fixture

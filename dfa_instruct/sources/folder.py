@@ -9,7 +9,6 @@ forgery was made from). What its label words mean is stated in the recipe and ne
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import unicodedata
 from collections import defaultdict
@@ -19,18 +18,12 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-import numpy as np
-from PIL import Image
-
-from dfa_instruct.faces import FaceDetector, align
-from dfa_instruct.records import FaceRecord
 from dfa_instruct.sources import SourceItem, TechniqueReport, suggestion
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique
 from dfa_instruct.sources.clips import ClipSettings, Word, clip_items
-from dfa_instruct.sources.media import BadPictureError, Dropped, find_images, is_picture, is_video, read_image, walk
+from dfa_instruct.sources.media import is_picture, is_video, walk
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 
-DETECTION_SIDE = 256
 COLUMNS: Final = ("file", "label", "category", "technique", "identity", "pair")
 
 
@@ -225,62 +218,3 @@ def _nfc(name: str) -> str:
 
 def _known(technique: str) -> str | None:
     return next((found for dataset in DATASET_TECHNIQUES if (found := find_technique(dataset, technique))), None)
-
-
-def aligned_face(path: Path, detector: FaceDetector, size: int) -> FaceRecord:
-    """Read a picture and align the one face in it, as a bona fide record that the caller may relabel.
-
-    Raises:
-        BadPictureError: it cannot be read, or holds no face or several.
-    """
-    pixels = read_image(path)
-    if (short := min(pixels.shape[:2])) < DETECTION_SIDE:
-        enlarged = Image.fromarray(pixels).resize(
-            (pixels.shape[1] * DETECTION_SIDE // short, pixels.shape[0] * DETECTION_SIDE // short),
-            Image.Resampling.BICUBIC,
-        )
-        pixels = np.asarray(enlarged)
-    found = detector.detect(pixels)
-    if len(found) != 1:
-        raise BadPictureError("no face found" if not found else f"{len(found)} faces found; one is expected")
-    image, landmarks = align(pixels, found[0], size)
-    return FaceRecord(
-        image=image,
-        label="bona_fide",
-        category="bona_fide",
-        identities=(),
-        source="folder",
-        source_path="",
-        source_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        landmarks=landmarks,
-    )
-
-
-def read_folder(folder: Path, size: int, dropped: Dropped, category: Category = "bona_fide") -> Iterator[FaceRecord]:
-    """Yield the aligned face of every picture below a folder; what has none, or several, goes to `dropped`.
-
-    Args:
-        folder: the pictures; `source_path` of a record is relative to it.
-        size: the aligned square's side in pixels.
-        dropped: filled with the pictures left out and why.
-        category: `bona_fide` for photographs, `entire_face_synthesis` for a generator's images.
-
-    Raises:
-        FileNotFoundError, ValueError: see `find_images`.
-        LandmarkerUnavailableError: see `dfa_instruct.faces.landmarker_path`.
-    """
-    files = find_images(folder)
-    with FaceDetector() as detector:
-        for path in files:
-            relative = path.relative_to(folder)
-            try:
-                face = aligned_face(path, detector, size)
-            except BadPictureError as error:
-                dropped.add(str(relative), str(error))
-                continue
-            identity = relative.parts[0] if len(relative.parts) > 1 else relative.stem
-            face.source_path = relative.as_posix()
-            face.identities = (f"{folder.name}/{identity}",)
-            if category != "bona_fide":
-                face.label, face.category, face.technique = "forged", category, folder.name
-            yield face

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
@@ -35,17 +35,6 @@ Refuse = Callable[[str, str], None]
 
 class BadPictureError(ValueError):
     """A picture, or a frame of a video, that no record can be made of; the message says why."""
-
-
-@dataclass
-class Dropped:
-    """The pictures that were left out, each with its reason."""
-
-    pictures: list[tuple[str, str]] = field(default_factory=list)
-
-    def add(self, picture: str, reason: str) -> None:
-        """Name one."""
-        self.pictures.append((picture, reason))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +36,9 @@ from dfa_instruct.steps.work import BONA_FIDE, DROPPED_SCHEMA, FACE_SCHEMA, Step
 @lru_cache(maxsize=1)
 def _detector() -> FaceDetector:
     """Open the process's detector; it serves every shard that the process makes."""
-    return FaceDetector().__enter__()
+    detector = FaceDetector().__enter__()
+    atexit.register(detector.__exit__, None, None, None)  # MediaPipe cannot close itself while the interpreter ends
+    return detector
 
 
 @lru_cache(maxsize=4)

@@ -16,9 +16,8 @@ import numpy as np
 from huggingface_hub import hf_hub_download
 from numpy.typing import NDArray
 
-from dfa_instruct.faces import FaceDetector, align
+from dfa_instruct.faces import FaceDetector, align, legible
 from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
-from dfa_instruct.sources.folder import DETECTION_SIDE
 from dfa_instruct.techniques.warp import usable
 from dfa_instruct.vocabulary import Category
 
@@ -259,10 +258,10 @@ def _fitted_in(
             raise ValueError("the generator gave the target back as it was")
         if category != "face_reenactment":
             return picture, landmarks
-    enlarged = max(1.0, DETECTION_SIDE / min(picture.shape[:2]))
+    seen = legible(picture)
     with FaceDetector() as detector:
-        found = detector.detect(_resized(picture, *(round(enlarged * n) for n in picture.shape[:2])))
+        found = detector.detect(seen)
     if len(found) != 1:
         raise ValueError("no face or several were found in what the generator made")
-    landmarks = found[0] / np.float32(enlarged)
+    landmarks = found[0] * np.float32(picture.shape[0] / seen.shape[0])
     return (picture, landmarks) if size is None or target is not None else align(picture, landmarks, size)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,9 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dfa_instruct.evidence import LANDMARKS_OF, MAX_REGIONS, PopulationEvidence, interocular, measure, region_masks
+from dfa_instruct.faces import FaceDetector, align, legible
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
 from dfa_instruct.sample import draw_sample
-from dfa_instruct.sources.folder import Dropped, read_folder
+from dfa_instruct.sources.media import find_images, read_image
 from dfa_instruct.techniques import TECHNIQUES
 from dfa_instruct.techniques.synthesize import Eigenfaces
 from dfa_instruct.vocabulary import REGIONS, ArtifactKind, Region
@@ -40,12 +41,31 @@ def main() -> None:
     """Measure, and print a table each."""
     groups = {"drawn": list(draw_sample(identities=100, pictures=1, size=SIZE, seed=5))}
     if folder := os.environ.get("DFA_TEST_PHOTOS"):
-        groups["photographs"] = [face for face in read_folder(Path(folder), SIZE, Dropped()) if frontal(face)]
+        groups["photographs"] = [face for face in photographed(Path(folder)) if frontal(face)]
     console = Console(width=120)
     for name, faces in groups.items():
         for table in (edits(faces[:FACES]), techniques(faces[:FACES]), unchanged(faces[:FACES]), population(faces)):
             table.title = f"{name}: {table.title}"
             console.print(table)
+
+
+def photographed(folder: Path) -> Iterator[FaceRecord]:
+    """Cut the face out of every photograph that shows just one."""
+    with FaceDetector() as detector:
+        for path in find_images(folder):
+            pixels = legible(read_image(path))
+            if len(found := detector.detect(pixels)) == 1:
+                image, landmarks = align(pixels, found[0], SIZE)
+                yield FaceRecord(
+                    image=image,
+                    label="bona_fide",
+                    category="bona_fide",
+                    identities=(path.stem,),
+                    source="photographs",
+                    source_path=path.name,
+                    source_sha256="",
+                    landmarks=landmarks,
+                )
 
 
 def frontal(face: FaceRecord) -> bool:
