@@ -42,12 +42,12 @@ from dfa_instruct.steps.alignment import AlignFaces
 from dfa_instruct.steps.listing import ListItems
 from dfa_instruct.steps.plan import Plan, techniques
 from dfa_instruct.steps.rows import MakeRows, finished_rows
-from dfa_instruct.steps.work import BONA_FIDE, Step, WorkFolder, whole
+from dfa_instruct.steps.work import BONA_FIDE, REASONS, Step, WorkFolder, whole
 
 Executor = Literal["local", "slurm", "ray"]
 POLL_SECONDS = 5.0
-REASONS, NOTES = 4, 20
-"""Why something was dropped, and notes of a source: so many are printed of each technique."""
+NOTES = 20
+"""So many notes of a source are printed of each technique."""
 AFTER_FACES = {
     "least_aligned",
     "shares",
@@ -223,7 +223,10 @@ def run_step(
     with _progress(title or step.name, logs, sizes):
         if executor == "local":
             multiprocess.set_forkserver_preload(["dfa_instruct.pipeline"])  # not by every worker of every step
-            _executor_class(executor)(**common, workers=min(workers or os.cpu_count() or 1, len(sizes))).run()
+            try:
+                _executor_class(executor)(**common, workers=min(workers or os.cpu_count() or 1, len(sizes))).run()
+            finally:
+                step.close()
             return
         running: Any = _executor_class(executor)(**common, workers=workers or -1, **getattr(step.recipe, executor))
         running.run()

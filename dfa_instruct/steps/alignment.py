@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,9 +35,7 @@ from dfa_instruct.steps.work import BONA_FIDE, DROPPED_SCHEMA, FACE_SCHEMA, Step
 @lru_cache(maxsize=1)
 def _detector() -> FaceDetector:
     """Open the process's detector; it serves every shard that the process makes."""
-    detector = FaceDetector().__enter__()
-    atexit.register(detector.__exit__, None, None, None)  # MediaPipe cannot close itself while the interpreter ends
-    return detector
+    return FaceDetector().__enter__()
 
 
 @lru_cache(maxsize=4)
@@ -82,6 +79,12 @@ class AlignFaces(Step):
                             write(face_row(face))
                     except BadPictureError as error:
                         drop({"what": item.key, "technique": item.technique or BONA_FIDE, "reason": str(error)})
+
+    def close(self) -> None:
+        """Close the detector: MediaPipe's cannot close itself any more when the interpreter ends."""
+        if _detector.cache_info().currsize:
+            _detector().__exit__(None, None, None)
+            _detector.cache_clear()
 
     def faces(self, item: SourceItem, pixels: Pixels, heads: dict[str, _Head]) -> Iterator[FaceRecord]:
         """Yield the aligned faces of a picture; the place of a bona fide one is kept in `heads`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from dfa_instruct.vocabulary import Split
 
 logger.disable("datatrove")  # its report on every task would drown the progress bars; errors come as exceptions
 BONA_FIDE = "bona_fide"
+REASONS = 4
+"""Why something was dropped: so many reasons are printed of each technique."""
 DROPPED_SCHEMA = pa.schema({"what": pa.string(), "technique": pa.string(), "reason": pa.string()})
 FACE_SCHEMA = pa.schema(
     {
@@ -144,6 +147,9 @@ class Step(PipelineStep):
         super().__init__()
         self.name = type(self).__name__
 
+    def close(self) -> None:
+        """Let go of what the tasks that one process has run share."""
+
 
 def digest(seed: int, name: str) -> bytes:
     """Draw a lot for a name: an order by it is random, and the same wherever it is drawn."""
@@ -154,13 +160,13 @@ def check_rate(name: str, good: int, found: int, dropped: dict[str, int], least:
     """Fail the build where too little of a technique can be used.
 
     Raises:
-        ValueError: naming the technique, the rate and the commonest reason.
+        ValueError: naming the technique, the rate and the commonest reasons.
     """
     if found and good / found < least:
-        common = max(dropped, key=lambda reason: dropped[reason], default="")
+        reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(dropped).most_common(REASONS))
         raise ValueError(
             f"{name}: {good} of {found} ({good / found:.1%}) {key}, and the recipe's least_{key} is {least:.0%}"
-            + (f"; most often: {common} ({dropped[common]})" if common else "")
+            + (f"; dropped: {reasons}" if reasons else "")
         )
 
 
