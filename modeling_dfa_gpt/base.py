@@ -84,6 +84,7 @@ def make_tiny_base(
     train_language_model(model, train, processor, language_steps, seed)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.no_repeat_ngram_size = 24  # a model this small runs in circles else
     model.save_pretrained(output)
     processor.save_pretrained(output)
 
