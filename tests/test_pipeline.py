@@ -131,7 +131,7 @@ def test_techniques_with_few_images_are_left_out_and_too_bad_ones_fail(recipe: R
     few = replace(recipe, fewest_images=100, output=str(tmp_path / "few"))
     assert build(few, workers=1).dropped["fewer than 100 images"] == 2 * VIDEOS
     with pytest.raises(
-        ValueError, match=r"bona_fide: 16 of 17 \(94.1%\) aligned, .* does not decode as an image \(1\)"
+        ValueError, match=r"bona_fide: 16 of 17 \(94.1%\) aligned, .* dropped: 1 does not decode as an image"
     ):
         build(replace(recipe, least_aligned=0.99, output=str(tmp_path / "bad")), workers=1)
     # The faces are there already: a recipe with another threshold goes on from them.

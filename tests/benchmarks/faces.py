@@ -1,6 +1,6 @@
 """Aligned faces a second against the bare detector, and the memory of a build of 1,000 and of 20,000 images.
 
-    DFA_TEST_PHOTOS=PHOTOGRAPHS python tests/benchmarks/faces.py [--images 1000] [--memory 1000 20000]
+    DFA_TEST_PHOTOS=PHOTOGRAPHS python tests/benchmarks/faces.py [--images 3000] [--memory 1000 20000]
 
 The photographs are repeated, each time cut and lit a little differently. The bare detector decodes and detects, in one
 process, and does nothing else; the step `AlignFaces` decodes, detects, aligns, hashes and writes its shards.
@@ -93,7 +93,7 @@ def memory(photos: Path, counts: list[int], size: int) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--memory", type=int, nargs="*", default=[1000, 20000])
     parser.add_argument("--size", type=int, default=128)
     arguments = parser.parse_args()

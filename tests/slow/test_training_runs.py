@@ -33,6 +33,7 @@ TARGETS = r"model\.language_model\..*\.(q|k|v|o|gate|up|down)_proj"
 def write_recipe(folder: Path, base: Path, **changes: Any) -> Path:
     recipe = yaml.safe_load((RECIPES / "dfa-gpt-tiny" / "sft.yaml").read_text())
     recipe |= {"model_name_or_path": str(base), "output_dir": str(folder / "run"), "logging_steps": 1}
+    recipe["gradient_accumulation_steps"] = 1
     recipe["datasets"] = [{"path": "dfa-instruct", "name": "conversations_d_c_ad"}]
     path = folder / f"{len(list(folder.glob('*.yaml')))}.yaml"
     path.write_text(yaml.safe_dump({**recipe, **changes}))
