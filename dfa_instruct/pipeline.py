@@ -20,6 +20,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -189,7 +190,7 @@ def _executor_class(executor: Executor) -> type[PipelineExecutor]:
 
 
 def _check_arguments(recipe: Recipe, executor: Executor) -> None:
-    """Raise ValueError where the recipe gives the executor an argument that it does not take, or not one it needs."""
+    """Raise ValueError where the executor is not there, or the recipe gives it wrong arguments or too few."""
     if executor == "local":
         return
     given: dict[str, Any] = getattr(recipe, executor)
@@ -201,6 +202,10 @@ def _check_arguments(recipe: Recipe, executor: Executor) -> None:
     for name in known:
         if takes[name].default is inspect.Parameter.empty and name not in given:
             raise ValueError(f"{executor}: needs {name!r}, and the recipe's `{executor}` does not give it")
+    if executor == "ray" and find_spec("ray") is None:
+        raise ValueError("--executor ray: needs Ray; install dfa-instruct[ray]")
+    if executor == "slurm" and shutil.which("sbatch") is None:
+        raise ValueError("--executor slurm: no sbatch here; expected a machine that submits jobs to Slurm")
 
 
 def run_step(

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -137,6 +138,16 @@ def test_techniques_with_few_images_are_left_out_and_too_bad_ones_fail(recipe: R
     # The faces are there already: a recipe with another threshold goes on from them.
     build(replace(recipe, least_aligned=0.9, output=str(tmp_path / "bad")), workers=1)
     assert (tmp_path / "bad" / "README.md").is_file()
+
+
+def test_an_executor_that_is_not_there_is_named(small_recipe: Recipe, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("dfa_instruct.pipeline.find_spec", lambda name: None)
+    recipe = replace(small_recipe, output=str(tmp_path / "out"), slurm={"time": "1:00:00", "partition": "cpu"})
+    for executor, lacking in (("slurm", "no sbatch here"), ("ray", "needs Ray")):
+        with pytest.raises(ValueError, match=f"--executor {executor}: {lacking}"):
+            build(recipe, executor=executor)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_near_duplicates_and_copies_do_not_cross_splits(photos: Path, tmp_path: Path) -> None:
