@@ -186,6 +186,7 @@ def sample_directory() -> Path:
     cache = Path(datasets.config.HF_DATASETS_CACHE).expanduser()
     folder = cache / f"dfa-instruct-sample-{digest.hexdigest()[:16]}" / DATASET_NAME
     if not (folder / "README.md").is_file():
+        print("building the drawn sample, once; it takes a minute or two", file=sys.stderr, flush=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:  # two processes may build it at a time
             # by a process of its own: the build's workers import its main program, which need not be guarded

@@ -95,7 +95,7 @@ def read_recipe(path: Path, output: Path | None = None) -> Recipe:
         ValueError: one line: it is no YAML, a key is unknown (the nearest known one is said), or a value is wrong.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = load_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: no YAML: {error}") from error
     if not isinstance(content, dict):
@@ -116,6 +116,26 @@ def read_recipe(path: Path, output: Path | None = None) -> Recipe:
     if abs(sum(recipe.shares.values()) - 1) > 1e-6 or set(recipe.shares) != set(SHARES):
         raise ValueError(f"{path}: shares: expected train, validation and test, and a sum of 1, not {recipe.shares}")
     return recipe
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's own loader keeps the last of two equal keys and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key) for key, _ in node.value]
+        for (node_of_key, _), key in zip(node.value, keys, strict=True):
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node_of_key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(text: str) -> Any:
+    """Load a recipe's YAML.
+
+    Raises:
+        yaml.YAMLError: it is none, or a key stands twice.
+    """
+    return yaml.load(text, _Loader)
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

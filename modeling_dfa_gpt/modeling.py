@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -89,7 +91,7 @@ class DfaGpt:
 
         if not is_model(name):
             raise FileNotFoundError(f"{name}: no such model (expected an adapter's or a model's folder, or a Hub id)")
-        with _loading(name):
+        with naming(name):
             processor = AutoProcessor.from_pretrained(name)
             return cls(AutoModelForImageTextToText.from_pretrained(name, **kwargs), processor)
 
@@ -157,14 +159,16 @@ class DfaGpt:
 
 
 @contextmanager
-def _loading(name: str | Path) -> Iterator[None]:
-    """Say in an error, as OSError, which model did not load."""
+def naming(name: str | Path) -> Iterator[None]:
+    """Say in an error, as OSError or ValueError, which model could not be read or written."""
     from safetensors import SafetensorError
 
     try:
         yield
     except (OSError, SafetensorError) as error:
         raise OSError(f"{name}: {error}") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name}: a JSON file of it cannot be read: {error}") from error
 
 
 def is_model(name: str | Path) -> bool:
@@ -217,7 +221,7 @@ def merge(adapter: Path, output: Path) -> None:
     Raises:
         FileNotFoundError: there is no adapter.
         FileExistsError: the output folder holds something.
-        OSError: the weights cannot be read.
+        OSError: the weights cannot be read, or what is merged not be written.
     """
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -229,8 +233,12 @@ def merge(adapter: Path, output: Path) -> None:
     base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
     if not is_model(base):
         raise FileNotFoundError(f"{adapter}: its base model {base} is not there")
-    with _loading(adapter):
+    with naming(adapter):
         model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
         merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    merged.save_pretrained(output)
-    AutoProcessor.from_pretrained(adapter).save_pretrained(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with naming(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
+        made = Path(scratch) / "merged"
+        merged.save_pretrained(made)
+        AutoProcessor.from_pretrained(adapter).save_pretrained(made)
+        made.rename(output)  # whole, or not at all

@@ -14,11 +14,13 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -27,7 +29,8 @@ import yaml
 
 import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
-from modeling_dfa_gpt.modeling import is_model
+from dfa_instruct.recipe import load_yaml
+from modeling_dfa_gpt.modeling import is_model, naming
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE
 from modeling_dfa_gpt.report import model_card
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
@@ -93,7 +96,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RecipeError(f"{path}: no such recipe")
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+        recipe = load_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(recipe, dict):
@@ -104,6 +107,8 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise RecipeError(f"{path}: datasets: expected a list of {{path, name, split}}")
     for dataset in datasets:
         refuse_unknown(dataset, {f.name for f in fields(DatasetConfig)}, f"{path}: datasets:")
+        if "path" not in dataset:
+            raise RecipeError(f"{path}: datasets: path is missing: expected the name of a dataset, as in dfa-instruct")
     return recipe
 
 
@@ -134,13 +139,16 @@ def parse_recipe(arguments: list[str]) -> Recipe:
     """
     import torch
 
+    parser = recipe_parser()
+    if {"-h", "--help"} & set(arguments):
+        parser.print_help()
+        raise SystemExit(0)
     if "--config" not in arguments[:-1]:
         raise RecipeError("--config RECIPE is missing")
     path = Path(arguments[arguments.index("--config") + 1])
 
-    parser = recipe_parser()
-    known = {action.dest for action in parser._actions}
     recipe = read_recipe(path)
+    known = {action.dest for action in parser._actions}
     given = [a.removeprefix("--").split("=")[0].replace("-", "_") for a in arguments if a.startswith("--")]
     refuse_unknown(given, known | {"config"}, "command line:")
     gpu = torch.cuda.is_available()
@@ -152,10 +160,43 @@ def parse_recipe(arguments: list[str]) -> Recipe:
         raise RecipeError(f"{path}: model_name_or_path is missing: expected a LLaVA's folder or Hub id")
     if not mixture.datasets:
         raise RecipeError(f"{path}: datasets is missing: expected a list of {{path, name, split}}")
+    check_values(mixture, config, model)
     parsed = {f.name: getattr(part, f.name) for part in (mixture, config, model, ours) for f in fields(part)}
     settings = {key: parsed[key] for key in sorted({*recipe, *given} - {"config", "env", "datasets"})}
     settings["datasets"] = [asdict(dataset) for dataset in mixture.datasets]
     return Recipe(mixture, config, model, ours, settings)
+
+
+def check_values(mixture: Any, config: Any, model: Any) -> None:
+    """Refuse values that would fail only after minutes, or train something else than they say.
+
+    Raises:
+        RecipeError: naming the key and what was expected.
+    """
+    import torch
+
+    for dataset in mixture.datasets:
+        share = dataset.fraction
+        if share is not None and not (isinstance(share, int | float) and 0 < share <= 1):
+            raise RecipeError(f"datasets: fraction: expected a number above 0 and up to 1, not {share!r}")
+    for key in ("per_device_train_batch_size", "gradient_accumulation_steps", "max_length"):
+        if (value := getattr(config, key)) is not None and value < 1:
+            raise RecipeError(f"{key}: expected 1 or more, not {value}")
+    if config.learning_rate < 0:
+        raise RecipeError(f"learning_rate: expected 0 or more, not {config.learning_rate}")
+    if model.dtype not in (None, "auto") and not isinstance(getattr(torch, model.dtype, None), torch.dtype):
+        raise RecipeError(f"dtype: expected auto, float32, bfloat16 or float16, not {model.dtype}")
+    targets = model.lora_target_modules or []
+    for pattern in [targets] if isinstance(targets, str) else targets:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise RecipeError(f"lora_target_modules: {pattern} is no regular expression: {error}") from error
+    if config.load_best_model_at_end and config.metric_for_best_model not in ("loss", "eval_loss"):
+        raise RecipeError(f"metric_for_best_model: expected eval_loss, not {config.metric_for_best_model}")
+    for reporter in config.report_to:
+        if reporter in ("tensorboard", "trackio") and find_spec(reporter) is None:
+            raise RecipeError(f"report_to: {reporter} is not installed (pip install {reporter})")
 
 
 def load_rows(mixture: Any, split: str | None = None) -> Any:
@@ -288,13 +329,14 @@ def load_model(model_arguments: Any) -> Any:
     if quantization := get_quantization_config(model_arguments):
         quantization.llm_int8_skip_modules = ["vision_tower", PROJECTOR, "lm_head"]
         kwargs = {"quantization_config": quantization, "device_map": {"": PartialState().local_process_index}}
-    return AutoModelForImageTextToText.from_pretrained(
-        model_arguments.model_name_or_path,
-        revision=model_arguments.model_revision,
-        dtype=model_arguments.dtype,
-        attn_implementation=model_arguments.attn_implementation,
-        **kwargs,
-    )
+    with naming(model_arguments.model_name_or_path):
+        return AutoModelForImageTextToText.from_pretrained(
+            model_arguments.model_name_or_path,
+            revision=model_arguments.model_revision,
+            dtype=model_arguments.dtype,
+            attn_implementation=model_arguments.attn_implementation,
+            **kwargs,
+        )
 
 
 def train(arguments: list[str]) -> None:
@@ -303,6 +345,9 @@ def train(arguments: list[str]) -> None:
     config, ours, base = recipe.config, recipe.ours, recipe.model.model_name_or_path
     if not is_model(base):
         raise RecipeError(f"model_name_or_path: {base}: no such model (expected a LLaVA's folder or Hub id)")
+    folder = Path(config.output_dir)
+    if recipe.model.use_peft and folder.resolve() == Path(base).resolve():
+        raise RecipeError(f"output_dir: {folder} is the base itself; name another folder")
     if not config.assistant_only_loss:
         raise RecipeError("assistant_only_loss: expected true: the loss is taken on answers only")
 
@@ -310,10 +355,18 @@ def train(arguments: list[str]) -> None:
     from trl import get_peft_config
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-    from modeling_dfa_gpt.trainer import GREY, DecodingCollator, DfaTrainer, last_checkpoint
+    from modeling_dfa_gpt.trainer import (
+        GREY,
+        DecodingCollator,
+        DfaTrainer,
+        end_of_training,
+        last_checkpoint,
+        publish,
+    )
 
-    processor = AutoProcessor.from_pretrained(base)
-    check_base(base, AutoConfig.from_pretrained(base), processor)
+    with naming(base):
+        processor = AutoProcessor.from_pretrained(base)
+        check_base(base, AutoConfig.from_pretrained(base), processor)
     if ours.chat_template:
         processor.chat_template = CHAT_TEMPLATE
     if config.pad_token:
@@ -350,13 +403,12 @@ def train(arguments: list[str]) -> None:
     sample = [{**row, "images": [GREY] * len(row["images"])} for row in islice(rows, LEARNT_IN_SAMPLE)]
     tokens = check_batch(collator(sample), sample, processor, model.config)
     ordered = config.train_sampling_strategy == "group_by_length" or config.gradient_accumulation_steps > 1
-    if config.max_length or ordered:
+    if (config.max_length or ordered) and hasattr(rows, "__len__"):  # a streamed dataset is not read ahead
         with config.main_process_first(desc="count tokens"):
             lengths = row_lengths(rows, processor, tokens.image // tokens.rows, shared, config.dataset_num_proc)
         check_lengths(lengths, config.max_length or max(lengths))
         trainer.lengths = lengths if ordered else None
 
-    folder = Path(config.output_dir)
     run = describe_run(recipe, rows, model)
     checkpoint = config.resume_from_checkpoint or last_checkpoint(folder)
     if checkpoint:
@@ -371,14 +423,19 @@ def train(arguments: list[str]) -> None:
         (folder / RUN_FILE).write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         if checkpoint:
             print(f"going on from {checkpoint}", flush=True)
-    trainer.train(resume_from_checkpoint=os.fspath(checkpoint) if checkpoint else None)
-    trainer.save_model()
-    if trainer.accelerator.is_main_process:
-        trainer.state.save_to_json(os.fspath(folder / "trainer_state.json"))
-        if recipe.model.use_peft:  # PEFT's card says nothing
-            (folder / "README.md").write_text(model_card(f"`{base}`"), encoding="utf-8")
+    if checkpoint and (end := end_of_training(checkpoint, config.load_best_model_at_end)):
+        if trainer.accelerator.is_main_process:
+            print(f"{folder} is trained to its end already", flush=True)
+            publish(end, folder)
+    else:
+        trainer.train(resume_from_checkpoint=os.fspath(checkpoint) if checkpoint else None)
+        trainer.save_model()
+        if trainer.accelerator.is_main_process:
+            trainer.state.save_to_json(os.fspath(folder / "trainer_state.json"))
+    if trainer.accelerator.is_main_process and recipe.model.use_peft:  # PEFT's card says nothing
+        (folder / "README.md").write_text(model_card(f"`{base}`"), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    with one_line_errors(RecipeError, OSError, ValueError):
+    with one_line_errors(RecipeError, OSError, ValueError, ImportError):
         train(sys.argv[1:])

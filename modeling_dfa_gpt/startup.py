@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jinja2 import TemplateError
+
 from modeling_dfa_gpt.shared_prefix import IGNORED
 
 PROJECTOR = "multi_modal_projector"
@@ -101,7 +103,10 @@ def check_template(processor: Any) -> None:
         {"role": "assistant", "content": "It is."},
     ]
     render = processor.tokenizer.apply_chat_template
-    text = render(conversation, chat_template=processor.chat_template, tokenize=False)
+    try:
+        text = render(conversation, chat_template=processor.chat_template, tokenize=False)
+    except TemplateError as error:
+        raise RecipeError(f"the chat template cannot be rendered: {error}") from error
     for turns in (1, 3):
         prompt = render(
             conversation[:turns], chat_template=processor.chat_template, tokenize=False, add_generation_prompt=True

@@ -30,6 +30,10 @@ SKIPPED_AT_LEAST = 20
 """Training fails where more than this share of the images, and at least so many, don't decode."""
 
 
+STATES = ("optimizer", "scheduler", "scaler", "rng_state", "trainer_state", "training_args", "latest", "zero_to_fp32")
+"""How the names of a checkpoint's files begin that only serve to go on."""
+
+
 class UndecodableError(ValueError):
     """Too many images don't decode for the training to mean anything."""
 
@@ -72,7 +76,7 @@ class DecodingCollator:
                     images.append(Image().decode_example(image).convert("RGB"))
                 except UNDECODABLE as error:
                     name = image.get("path") or f"{len(image.get('bytes') or b'')} bytes"
-                    print(f"skipped {name}: it does not decode ({error})", file=sys.stderr, flush=True)
+                    print(f"skipped {name}: it does not decode ({type(error).__name__})", file=sys.stderr, flush=True)
                     images.append(GREY)
                     bad.append(number)
             decoded.append({**row, "images": images})
@@ -206,7 +210,8 @@ class DfaTrainer(SFTTrainer):
             shutil.rmtree(folder, ignore_errors=True)
             last = last_checkpoint(self._folder)
             then = f"{last} is whole, and the same command goes on from it" if last else "there is none before it"
-            raise OSError(f"the checkpoint {folder.name} could not be written ({error}); {then}") from error
+            why = f"{error}; is the disk full?"
+            raise OSError(f"the checkpoint {folder.name} could not be written ({why}); {then}") from error
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -222,3 +227,22 @@ def last_checkpoint(folder: Path) -> Path | None:
             continue
         return path
     return None
+
+
+def end_of_training(checkpoint: Path, best: bool) -> Path | None:
+    """Return the last checkpoint of a training, or its best, where `checkpoint` is of its last step; else none.
+
+    Trainer, told to go on from there, would make one step more.
+    """
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    if state["global_step"] < state["max_steps"]:
+        return None
+    return Path(state["best_model_checkpoint"]) if best and state["best_model_checkpoint"] else checkpoint
+
+
+def publish(checkpoint: Path, folder: Path) -> None:
+    """Copy what a checkpoint holds beside its training's states: the model, or the adapter, and the processor."""
+    for file in checkpoint.iterdir():
+        if file.is_file() and not file.name.startswith(STATES):
+            shutil.copyfile(file, folder / file.name)
+    shutil.copyfile(checkpoint / "trainer_state.json", folder / "trainer_state.json")

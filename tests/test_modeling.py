@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,17 @@ def test_weights_that_were_cut_short_are_named(adapter: Path, tmp_path: Path) ->
     for load in (DfaGpt.from_pretrained, lambda folder: merge(folder, tmp_path / "merged")):
         with pytest.raises(OSError, match=f"{cut}: "):
             load(cut)
+
+
+def test_a_merge_that_cannot_be_written_leaves_nothing(adapter: Path, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(OSError, match=f"{tmp_path / 'merged'}: "):
+            merge(adapter, tmp_path / "merged")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_probability_is_that_of_yes_against_no(adapter: Path, portrait: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,24 @@ def recipe_with(folder: Path, base: Path, **changes: Any) -> list[str]:
         ({"datasets": [{"pth": "dfa-instruct"}]}, r"datasets: unknown key 'pth'; did you mean 'path'"),
         ({"datasets": ["dfa-instruct"]}, "datasets: expected a list of"),
         ({"datasets": []}, "datasets is missing"),
+        ({"datasets": [{"name": "df_d"}]}, "datasets: path is missing"),
+        ({"datasets": [{"path": "dfa-instruct", "fraction": 2}]}, "fraction: expected a number above 0 and up to 1"),
+        ({"datasets": [{"path": "dfa-instruct", "fraction": "half"}]}, "fraction: expected a number .* not 'half'"),
+        ({"gradient_accumulation_steps": 0}, "gradient_accumulation_steps: expected 1 or more, not 0"),
+        ({"max_length": -5}, "max_length: expected 1 or more, not -5"),
+        ({"learning_rate": -0.1}, "learning_rate: expected 0 or more, not -0.1"),
+        ({"dtype": "float31"}, "dtype: expected auto, float32"),
+        ({"lora_target_modules": ["(q_proj"]}, "lora_target_modules: .* is no regular expression"),
+        ({"report_to": "trackio"}, "report_to: trackio is not installed"),
+        (
+            {
+                "eval_strategy": "steps",
+                "save_strategy": "steps",
+                "load_best_model_at_end": True,
+                "metric_for_best_model": "evalloss",
+            },
+            "metric_for_best_model: expected eval_loss",
+        ),
         ({"datasets": [{"path": "dfa-instruct", "name": "default"}]}, "the rows have no images and no messages"),
         ({"max_length": 100}, r"max_length: 100 would cut \d+ of \d+ rows, the longest of \d+ tokens"),
         ({"shared_prefix": False, "max_length": 100}, "max_length: 100 would cut"),
@@ -223,6 +242,33 @@ def test_a_recipe_that_contradicts_itself_stops(
     with pytest.raises(ValueError, match=message):
         train(recipe_with(tmp_path, base, **changes))
     assert not (tmp_path / "run" / "adapter_model.safetensors").exists()
+
+
+def test_a_key_that_stands_twice_is_refused(base: Path, tmp_path: Path) -> None:
+    [_, path] = recipe_with(tmp_path, base)
+    with Path(path).open("a") as file:
+        file.write("learning_rate: 0.5\n")
+    with pytest.raises(RecipeError, match="'learning_rate' stands twice"):
+        train(["--config", path])
+
+
+def test_an_adapter_is_not_written_into_its_base(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"output_dir: {base} is the base itself"):
+        train(recipe_with(tmp_path, base, output_dir=str(base)))
+
+
+def test_weights_of_a_base_that_were_cut_short_are_named(base: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(base, cut)
+    (cut / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(OSError, match=f"{cut}: "):
+        train(recipe_with(tmp_path, cut))
+
+
+def test_a_streamed_dataset_may_accumulate(base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
+    train(recipe_with(tmp_path, base, streaming=True, gradient_accumulation_steps=2, max_steps=1))
+    assert (tmp_path / "run" / "adapter_model.safetensors").is_file()
 
 
 def test_the_table_says_what_is_trained_and_the_run_what_made_it(

@@ -199,3 +199,24 @@ def test_half_a_checkpoint_is_passed_over_and_another_run_s_refused(rows: Any, b
     (folder / "run.json").unlink()
     with pytest.raises(RecipeError, match="checkpoints of an unknown run"):
         run(tmp_path, base, data, **saving)
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_a_run_that_is_at_its_end_is_left_there(
+    base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: Any, best: bool
+) -> None:
+    monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
+    data = [{"path": "dfa-instruct", "name": "conversations_d", "split": "train[:12]"}]
+    saving: dict[str, Any] = {"save_strategy": "steps", "save_steps": 1, "lr_scheduler_type": "constant"}
+    if best:
+        saving |= {"validation_split": "validation", "eval_strategy": "steps", "eval_steps": 1}
+        saving |= {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}
+    folder = run(tmp_path, base, data, **saving)
+    adapter = folder / "adapter_model.safetensors"
+    trained = adapter.read_bytes()
+    run(tmp_path, base, data, **saving)
+    assert adapter.read_bytes() == trained and not (folder / "checkpoint-4").exists()
+    adapter.unlink()  # as if killed after the last checkpoint
+    run(tmp_path, base, data, **saving)
+    assert adapter.read_bytes() == trained
+    assert not list(folder.glob("*.pt")) and not list(folder.glob("*.bin"))
