@@ -410,7 +410,8 @@ def train(arguments: list[str]) -> None:
         trainer.lengths = lengths if ordered else None
 
     run = describe_run(recipe, rows, model)
-    checkpoint = config.resume_from_checkpoint or last_checkpoint(folder)
+    given = config.resume_from_checkpoint
+    checkpoint = Path(given) if given else last_checkpoint(folder)
     if checkpoint:
         refuse_other_run(folder, run)
     trainer.accelerator.wait_for_everyone()
@@ -423,17 +424,22 @@ def train(arguments: list[str]) -> None:
         (folder / RUN_FILE).write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         if checkpoint:
             print(f"going on from {checkpoint}", flush=True)
-    if checkpoint and (end := end_of_training(checkpoint, config.load_best_model_at_end)):
-        if trainer.accelerator.is_main_process:
-            print(f"{folder} is trained to its end already", flush=True)
-            publish(end, folder)
-    else:
+    state = folder / "trainer_state.json"
+    end = end_of_training(checkpoint, config.load_best_model_at_end) if checkpoint else None
+    if end and state.is_file():
+        print(f"{folder} is trained to its end already", flush=True)
+        return
+    if end is None:
         trainer.train(resume_from_checkpoint=os.fspath(checkpoint) if checkpoint else None)
         trainer.save_model()
-        if trainer.accelerator.is_main_process:
-            trainer.state.save_to_json(os.fspath(folder / "trainer_state.json"))
-    if trainer.accelerator.is_main_process and recipe.model.use_peft:  # PEFT's card says nothing
+    if not trainer.accelerator.is_main_process:
+        return
+    if recipe.model.use_peft:  # PEFT's card says nothing
         (folder / "README.md").write_text(model_card(f"`{base}`"), encoding="utf-8")
+    if end:  # killed after its last checkpoint
+        publish(end, folder)
+    else:
+        trainer.state.save_to_json(os.fspath(state))
 
 
 if __name__ == "__main__":

@@ -243,6 +243,6 @@ def end_of_training(checkpoint: Path, best: bool) -> Path | None:
 def publish(checkpoint: Path, folder: Path) -> None:
     """Copy what a checkpoint holds beside its training's states: the model, or the adapter, and the processor."""
     for file in checkpoint.iterdir():
-        if file.is_file() and not file.name.startswith(STATES):
+        if file.is_file() and not file.name.startswith((*STATES, "README")):
             shutil.copyfile(file, folder / file.name)
     shutil.copyfile(checkpoint / "trainer_state.json", folder / "trainer_state.json")

@@ -214,9 +214,13 @@ def test_a_run_that_is_at_its_end_is_left_there(
     folder = run(tmp_path, base, data, **saving)
     adapter = folder / "adapter_model.safetensors"
     trained = adapter.read_bytes()
+    (folder / "README.md").write_text("measured since")
     run(tmp_path, base, data, **saving)
     assert adapter.read_bytes() == trained and not (folder / "checkpoint-4").exists()
-    adapter.unlink()  # as if killed after the last checkpoint
+    assert (folder / "README.md").read_text() == "measured since"
+    for name in ("adapter_model.safetensors", "trainer_state.json", "README.md"):  # as if killed at the last checkpoint
+        (folder / name).unlink()
     run(tmp_path, base, data, **saving)
-    assert adapter.read_bytes() == trained
+    assert adapter.read_bytes() == trained and len(history(folder, "loss")) == 3
+    assert "Not measured yet" in (folder / "README.md").read_text()
     assert not list(folder.glob("*.pt")) and not list(folder.glob("*.bin"))
