@@ -211,7 +211,10 @@ def load_rows(mixture: Any, split: str | None = None) -> Any:
 
     if split:
         mixture = replace(mixture, datasets=[replace(dataset, split=split) for dataset in mixture.datasets])
-    rows = get_dataset(mixture)["train"]
+    try:
+        rows = get_dataset(mixture)["train"]
+    except ValueError as error:  # an unknown name or split
+        raise RecipeError(f"{'validation_split' if split else 'datasets'}: {error}") from error
     columns = rows.column_names or next(iter(rows))
     if missing := {"images", "messages"} - set(columns):
         lacking = " and no ".join(sorted(missing))
