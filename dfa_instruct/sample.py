@@ -5,8 +5,7 @@ in the frontal frame of `dfa_instruct.faces.TEMPLATE`, lit by one lamp over a he
 taken by a camera with defocus, exposure and grain. Bones, colours, hair, beard, freckles and glasses belong to the
 identity; pose, light, expression, background and camera to the picture.
 
-Lengths are shares of the aligned square's side: x counts from the midline to image right, y downwards. Colours are
-linear light, shape (3, 1, 1) or (3, pixels, pixels), until the camera develops them.
+Lengths and colours are those of `dfa_instruct.canvas`, until the camera develops them.
 """
 
 from __future__ import annotations
@@ -17,15 +16,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from dfa_instruct import faces
+from dfa_instruct.canvas import SIDE, Canvas, Floats, bump, curve, ellipse, grid, linear, noise, ribbon, tint, xy
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
 
-Floats = NDArray[np.float32]
-
-MARGIN = 0.1  # of the side, drawn on all sides beyond the aligned square
-SIDE = 1 + 2 * MARGIN
 RELIEF = 128  # pixels of the height fields, which are smooth: light is reckoned on them and enlarged
 
 LEFT_HALF = {
@@ -49,18 +44,6 @@ HAIR_TONES = np.array([(26, 22, 21), (48, 34, 27), (80, 52, 34), (122, 82, 50), 
 IRIS_TONES = np.array([(52, 32, 20), (84, 54, 30), (112, 92, 52), (92, 112, 84), (86, 118, 146), (112, 128, 136)])
 HAIR_STYLES = ("short", "swept", "long", "fringe", "curly", "tied", "buzz", "bald")
 BEARDS = ("none", "stubble", "moustache", "goatee", "full")
-
-
-def _linear(red: float, green: float, blue: float) -> Floats:
-    return (_tint(red, green, blue) / np.float32(255)) ** 2
-
-
-def _tint(red: float, green: float, blue: float) -> Floats:
-    return np.array((red, green, blue), np.float32).reshape(3, 1, 1)
-
-
-def _at(x: float, y: float) -> Floats:
-    return np.array((x, y), np.float32)
 
 
 @dataclass(frozen=True)
@@ -105,11 +88,11 @@ class Shot:
 def _person(rng: np.random.Generator) -> Person:
     masculine, age, melanin = rng.random(), rng.random() ** 1.4, rng.random()
     tones = [np.interp(melanin, np.linspace(0, 1, 6), channel) for channel in SKIN_TONES.T]
-    skin = _linear(*np.clip(tones + rng.normal(0, (4, 3, 5)), 25, 250))
+    skin = linear(*np.clip(tones + rng.normal(0, (4, 3, 5)), 25, 250))
     palette = 2 if melanin > 0.5 else 6
-    hair = _linear(*HAIR_TONES[rng.integers(palette)] * rng.uniform(0.85, 1.15))
+    hair = linear(*HAIR_TONES[rng.integers(palette)] * rng.uniform(0.85, 1.15))
     grey = np.float32(np.clip((age - 0.55) * 3, 0, 1) * (rng.random() < 0.75))
-    iris = _linear(*IRIS_TONES[rng.integers(palette)] * rng.uniform(0.85, 1.15))
+    iris = linear(*IRIS_TONES[rng.integers(palette)] * rng.uniform(0.85, 1.15))
     chances = np.array([3, 2, 0.4, 0.3, 1, 0.3, 1.2, 1.2] if masculine > 0.5 else [0.6, 0.6, 3, 2, 1.4, 2, 0.2, 0.1])
     style = HAIR_STYLES[rng.choice(8, p=chances / chances.sum())]
     beard = BEARDS[rng.choice(5, p=[0.4, 0.25, 0.08, 0.09, 0.18])] if masculine > 0.5 else "none"
@@ -119,8 +102,8 @@ def _person(rng: np.random.Generator) -> Person:
         masculine=masculine,
         age=age,
         skin=skin,
-        lips=skin * _tint(0.86, 0.58, 0.58) * (1 - rouge) + _linear(176, 46, 62) * rouge,
-        hair=hair * (1 - grey) + _linear(148, 146, 144) * grey,
+        lips=skin * tint(0.86, 0.58, 0.58) * (1 - rouge) + linear(176, 46, 62) * rouge,
+        hair=hair * (1 - grey) + linear(148, 146, 144) * grey,
         iris=iris,
         style=style,
         beard=beard,
@@ -139,8 +122,8 @@ def _shot(rng: np.random.Generator) -> Shot:
         pitch=float(np.clip(rng.normal(0, 0.1), -0.2, 0.2)),
         roll=float(np.clip(rng.normal(0, 0.07), -0.16, 0.16)),
         light=(light / np.linalg.norm(light)).astype(np.float32),
-        key=_tint(1 + warmth, 1, 1 - warmth) * np.float32(key),
-        fill=_tint(1 - 0.6 * warmth, 1, 1 + 0.8 * warmth) * np.float32(fill),
+        key=tint(1 + warmth, 1, 1 - warmth) * np.float32(key),
+        fill=tint(1 - 0.6 * warmth, 1, 1 + 0.8 * warmth) * np.float32(fill),
         opening=max(0, rng.uniform(-0.9, 0.9)),
         smile=max(-0.15, rng.uniform(-0.6, 1)),
         brows=rng.normal(0, 0.4),
@@ -182,7 +165,7 @@ def _shape(person: Person, shot: Shot) -> Floats:
     y[[50, 51, 49, 61, 62]] -= 0.4 * teeth + 0.004 * opening
     y[[57, 58, 59, 66, 67]] += (0.6 * teeth + 0.055 * opening) * np.array((1, 0.97, 0.72, 1, 0.85))
     y[3:9] += 0.034 * opening * np.array((0.2, 0.45, 0.6, 0.85, 1, 1))
-    half[missing] = half[MIRROR[missing]] * _at(-1, 1)
+    half[missing] = half[MIRROR[missing]] * xy(-1, 1)
     return half
 
 
@@ -197,120 +180,20 @@ def _turn(points: Floats, shot: Shot) -> Floats:
     return np.stack([dx, dy], -1).astype(np.float32)
 
 
-def _curve(points: ArrayLike, closed: bool = False, steps: int = 6) -> Floats:
-    """Draw a Catmull-Rom spline through points, shape (n, 2), in `steps` pieces from each to the next."""
-    p = np.asarray(points, np.float32)
-    p = np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([p[:1], p, p[-1:]])
-    t = np.linspace(0, 1, steps, endpoint=False, dtype=np.float32)[None, :, None]
-    a, b, c, d = (p[i : len(p) - 3 + i, None] for i in range(4))
-    curve = b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * b - a - 3 * c + d)))
-    return np.concatenate([curve.reshape(-1, 2), p[-2:-1]])
-
-
-def _ellipse(centre: ArrayLike, a: float, b: float, power: float = 2) -> Floats:
-    """The outline of a (super)ellipse with half axes a and b, shape (33, 2)."""
-    angle = np.linspace(0, 2 * np.pi, 33)
-    circle = np.stack([np.cos(angle), np.sin(angle)], 1)
-    return (np.asarray(centre) + np.sign(circle) * np.abs(circle) ** (2 / power) * (a, b)).astype(np.float32)
-
-
-def _ribbon(spine: Floats, thick: ArrayLike) -> Floats:
-    """The outline of a band that hangs below a line."""
-    return np.concatenate([spine, (spine + np.asarray(thick, np.float32) * _at(0, 1))[::-1]])
-
-
-class Canvas:
-    """A square picture of premultiplied colour and coverage, shape (4, pixels, pixels)."""
-
-    def __init__(self, pixels: int) -> None:
-        self.layers = np.zeros((4, pixels, pixels), np.float32)
-        self.pixels = pixels
-        self.scale = pixels / SIDE
-
-    def to_pixels(self, points: Floats) -> Floats:
-        """Turn points of the frontal frame into pixels."""
-        return (points + _at(0.5 + MARGIN, MARGIN)) * np.float32(self.scale) - np.float32(0.5)
-
-    def cover(self, points: Floats, blur: float = 0, width: int = 0) -> tuple[Floats, tuple[slice, slice]]:
-        """Rasterise an outline, shape (k, 2), or with a width (in pixels of a canvas of 256) its line, or
-        lines, shape (m, k, 2).
-
-        Returns the share of each pixel in the box around it, and that box.
-        """
-        width = max(1, round(width * self.pixels / 256)) if width else 0
-        at = self.to_pixels(points).reshape(-1, *points.shape[-2:])
-        reach = 3 * blur * self.scale + width + 2
-        left, top = (int(v) for v in np.clip(at.min((0, 1)) - reach, 0, self.pixels - 1))
-        right, bottom = (int(v) for v in np.clip(at.max((0, 1)) + reach, (left + 1, top + 1), self.pixels))
-        share = np.zeros((bottom - top, right - left), np.uint8)
-        fixed = np.rint((at - _at(left, top)) * 16).astype(np.int32)
-        if width:
-            cv2.polylines(share, fixed, False, 255, width, cv2.LINE_AA, 4)
-        else:
-            cv2.fillPoly(share, fixed, 255, cv2.LINE_AA, 4)
-        part = share.astype(np.float32) / np.float32(255)
-        if blur:
-            cv2.GaussianBlur(part, (0, 0), blur * self.scale, part, borderType=cv2.BORDER_REPLICATE)
-        return part, (slice(top, bottom), slice(left, right))
-
-    def mask(self, points: Floats, blur: float = 0) -> Floats:
-        """Rasterise an outline to the share of each pixel, shape (pixels, pixels)."""
-        full = np.zeros((self.pixels, self.pixels), np.float32)
-        part, box = self.cover(points, blur)
-        full[box] = part
-        return full
-
-    def lay(self, share: Floats, colour: Floats, box: tuple[slice, slice] = (slice(None), slice(None))) -> None:
-        """Lay a colour over each pixel of the box by its share."""
-        part = self.layers[:, *box]
-        part *= 1 - share
-        part[:3] += share * (colour if colour.shape[-1] == 1 else colour[:, *box])
-        part[3] += share
-
-    def paint(
-        self, points: Floats, colour: Floats, opacity: float = 1, blur: float = 0, width: int = 0,
-        within: Floats | None = None,
-    ) -> None:  # fmt: skip
-        """Lay a colour over an outline or, with a width, a line; `within` bounds it by a mask."""
-        part, box = self.cover(points, blur, width)
-        self.lay(part * np.float32(opacity) * (1 if within is None else within[box]), colour, box)
-
-
-def _grid(pixels: int) -> tuple[Floats, Floats]:
-    """x, shape (1, pixels), and y, shape (pixels, 1), of the canvas's pixels."""
-    steps = (np.arange(pixels, dtype=np.float32) + np.float32(0.5)) * np.float32(SIDE / pixels) - np.float32(MARGIN)
-    return steps[None] - np.float32(0.5), steps[:, None]
-
-
-def _noise(rng: np.random.Generator, pixels: int, *octaves: int) -> Floats:
-    """Smooth noise of about unit deviation, the sum of grids with so many cells to the canvas's side."""
-    total = np.zeros((1, 1), np.float32)
-    for cells in octaves:
-        coarser = cv2.resize(total, (cells, cells), interpolation=cv2.INTER_CUBIC)
-        total = coarser + rng.standard_normal((cells, cells), np.float32)
-    full = cv2.resize(total, (pixels, pixels), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(full * np.float32(len(octaves) ** -0.5), np.float32)
-
-
-def _bump(x: Floats, y: Floats, at: ArrayLike, a: float, b: float) -> Floats:
-    cx, cy = np.asarray(at, np.float32)
-    return np.exp(-(((x - cx) / a) ** 2)) * np.exp(-(((y - cy) / b) ** 2))
-
-
 def _head_outline(points: Floats, lift: float = 0) -> Floats:
     """The head without hair: the contour below, the skull above, which `lift` raises."""
     angle = np.linspace(0, np.pi, 15)[1:-1]
     half, level = points[16]
     skull = np.stack([np.sign(np.cos(angle)) * (half + 0.010) * np.abs(np.cos(angle)) ** 0.86,
                       level - 0.36 * np.sin(angle) ** 0.86], 1).astype(np.float32)  # fmt: skip
-    skull *= 1 + lift / np.linalg.norm(skull - _at(0, 0.45), axis=1, keepdims=True) * _at(1, 0)
+    skull *= 1 + lift / np.linalg.norm(skull - xy(0, 0.45), axis=1, keepdims=True) * xy(1, 0)
     skull[:, 1] -= lift * np.sin(angle)
-    return _curve(np.concatenate([points[:17], skull]), closed=True)
+    return curve(np.concatenate([points[:17], skull]), closed=True)
 
 
 def _face_height(points: Floats, person: Person, shot: Shot) -> Floats:
     """Height of the face over the plane of the ears, shape (RELIEF, RELIEF)."""
-    x, y = _grid(RELIEF)
+    x, y = grid(RELIEF)
     male, age, smile = person.masculine, person.age, max(0, shot.smile)
     right = _head_outline(points)
     right = right[right[:, 0] > 0]
@@ -324,29 +207,29 @@ def _face_height(points: Floats, person: Person, shot: Shot) -> Floats:
     bridge = np.clip((y - start) / (tip[1] - start), 0, 1)
     ends = 1 / (1 + np.exp((y - tip[1] - 0.018) / 0.010))
     z += (0.014 + 0.048 * bridge) * (bridge > 0) * ends * np.exp(-((x / (0.019 + 0.012 * bridge)) ** 2))
-    z += 0.030 * _bump(x, y, tip, 0.034, 0.030)
+    z += 0.030 * bump(x, y, tip, 0.034, 0.030)
     for side, eye, brow, wing, corner in (
         (-1, points[36:42].mean(0), points[17:22].mean(0), points[31], points[48]),
         (1, points[42:48].mean(0), points[22:27].mean(0), points[35], points[54]),
     ):
-        z += 0.026 * _bump(x, y, wing - _at(0.010 * side, 0.010), 0.021, 0.020)
-        z -= 0.034 * _bump(x, y, eye - _at(0.022 * side, 0.004), 0.066, 0.036)
-        z += 0.018 * _bump(x, y, eye, 0.042, 0.024)
-        z += (0.008 + 0.012 * male) * _bump(x, y, brow + _at(0, 0.004), 0.08, 0.02)
-        z += (0.016 + 0.016 * smile) * _bump(x, y, _at(0.155 * side, 0.585 - 0.01 * smile), 0.06, 0.05)
-        z -= 0.008 * age * _bump(x, y, eye + _at(0, 0.042), 0.05, 0.010)
-        fold = (corner + wing) / 2 + _at(0.025 * side, -0.005)
+        z += 0.026 * bump(x, y, wing - xy(0.010 * side, 0.010), 0.021, 0.020)
+        z -= 0.034 * bump(x, y, eye - xy(0.022 * side, 0.004), 0.066, 0.036)
+        z += 0.018 * bump(x, y, eye, 0.042, 0.024)
+        z += (0.008 + 0.012 * male) * bump(x, y, brow + xy(0, 0.004), 0.08, 0.02)
+        z += (0.016 + 0.016 * smile) * bump(x, y, xy(0.155 * side, 0.585 - 0.01 * smile), 0.06, 0.05)
+        z -= 0.008 * age * bump(x, y, eye + xy(0, 0.042), 0.05, 0.010)
+        fold = (corner + wing) / 2 + xy(0.025 * side, -0.005)
         along = ((x - fold[0]) * side - 0.55 * (y - fold[1])) / 0.013
         z -= (0.004 + 0.006 * age + 0.010 * smile) * np.exp(-(along**2) - ((y - fold[1]) / 0.05) ** 2)
-        z -= 0.008 * _bump(x, y, corner + _at(0.012 * side, 0), 0.018, 0.018)
+        z -= 0.008 * bump(x, y, corner + xy(0.012 * side, 0), 0.018, 0.018)
     above, below = points[[51, 62]].mean(0), points[[57, 66]].mean(0)
-    z += 0.016 * _bump(x, y, above, 0.075, 0.017) + 0.022 * _bump(x, y, below, 0.060, 0.020)
-    z -= 0.014 * _bump(x, y, points[[62, 66]].mean(0), 0.085, 0.008)
-    z -= 0.014 * _bump(x, y, points[57] + _at(0, 0.022), 0.06, 0.016)
-    z -= 0.004 * _bump(x, y, (base + points[51]) / 2, 0.010, 0.02)
-    z += (0.018 + 0.01 * male) * _bump(x, y, points[8] - _at(0, 0.05), 0.06, 0.04)
+    z += 0.016 * bump(x, y, above, 0.075, 0.017) + 0.022 * bump(x, y, below, 0.060, 0.020)
+    z -= 0.014 * bump(x, y, points[[62, 66]].mean(0), 0.085, 0.008)
+    z -= 0.014 * bump(x, y, points[57] + xy(0, 0.022), 0.06, 0.016)
+    z -= 0.004 * bump(x, y, (base + points[51]) / 2, 0.010, 0.02)
+    z += (0.018 + 0.01 * male) * bump(x, y, points[8] - xy(0, 0.05), 0.06, 0.04)
     for line in range(3):  # on the forehead
-        z -= 0.008 * max(0, age - 0.35) * _bump(x, y, _at(0, 0.325 + 0.025 * line), 0.12, 0.005)
+        z -= 0.008 * max(0, age - 0.35) * bump(x, y, xy(0, 0.325 + 0.025 * line), 0.12, 0.005)
     return np.asarray(cv2.GaussianBlur(z.astype(np.float32), (0, 0), 0.5), np.float32)
 
 
@@ -367,7 +250,7 @@ def _light(height: Floats, shot: Shot, pixels: int) -> tuple[Floats, Floats]:
         shadow = np.maximum(shadow, there - height - np.float32(k * step * lz))
     shadow = 1 - 0.75 * cv2.GaussianBlur(np.clip(shadow / 0.03, 0, 1), (0, 0), 1.5)
     hollow = np.clip(1 + 9 * (height - cv2.blur(height, (15, 15))), 0.5, 1.15)
-    wrap = _tint(0.38, 0.27, 0.21)  # red light goes deepest into skin, so it reaches furthest around the turn
+    wrap = tint(0.38, 0.27, 0.21)  # red light goes deepest into skin, so it reaches furthest around the turn
     lit = np.clip((facing + wrap) / (1 + wrap), 0, None) * (shot.key * shadow)
     lit += shot.fill * ((0.8 - 0.25 * gy * upright) * hollow)
     planes = np.stack([cv2.resize(plane, (pixels, pixels)) for plane in (*lit, mirrored * shadow)])
@@ -376,24 +259,24 @@ def _light(height: Floats, shot: Shot, pixels: int) -> tuple[Floats, Floats]:
 
 def _skin(person: Person, points: Floats, rng: np.random.Generator, pixels: int) -> Floats:
     """Skin before light: blotches, pores, blood near the surface, freckles."""
-    x, y = _grid(pixels)
-    tone = 1 + 0.06 * _noise(rng, pixels, 7, 22, 60) + (0.045 + 0.03 * person.age) * _noise(rng, pixels, pixels // 2)
-    blood = 0.06 * _noise(rng, pixels, 12) + 0.22 * _bump(x, y, points[30], 0.045, 0.04)
+    x, y = grid(pixels)
+    tone = 1 + 0.06 * noise(rng, pixels, 7, 22, 60) + (0.045 + 0.03 * person.age) * noise(rng, pixels, pixels // 2)
+    blood = 0.06 * noise(rng, pixels, 12) + 0.22 * bump(x, y, points[30], 0.045, 0.04)
     for side in (-1, 1):
-        blood += 0.26 * _bump(x, y, _at(0.15 * side, 0.6), 0.07, 0.06)
-        tone -= 0.10 * (0.6 + person.age) * _bump(x, y, _at(0.115 * side, 0.49), 0.06, 0.03)
+        blood += 0.26 * bump(x, y, xy(0.15 * side, 0.6), 0.07, 0.06)
+        tone -= 0.10 * (0.6 + person.age) * bump(x, y, xy(0.115 * side, 0.49), 0.06, 0.03)
     if person.freckles:
-        spots = np.clip(_noise(rng, pixels, pixels // 3) - 1.35, 0, 0.8) * person.freckles
-        tone *= 1 - 0.6 * spots * np.clip(1.5 * _bump(x, y, _at(0, 0.56), 0.24, 0.13), 0, 1)
-    return np.asarray(person.skin * tone * (1 + blood * _tint(0.35, -0.45, -0.35)), np.float32)
+        spots = np.clip(noise(rng, pixels, pixels // 3) - 1.35, 0, 0.8) * person.freckles
+        tone *= 1 - 0.6 * spots * np.clip(1.5 * bump(x, y, xy(0, 0.56), 0.24, 0.13), 0, 1)
+    return np.asarray(person.skin * tone * (1 + blood * tint(0.35, -0.45, -0.35)), np.float32)
 
 
 def _strands(person: Person, rng: np.random.Generator, pixels: int) -> Floats:
     """Hair's brightness, about 0.2 to 1.9: combed away from the crown, down the sides, or curled."""
-    x, y = _grid(pixels)
-    waves = _noise(rng, pixels, 10)
+    x, y = grid(pixels)
+    waves = noise(rng, pixels, 10)
     contrast = np.float32(0.18 if person.style == "curly" else 0.25)
-    across, along = 11 * _noise(rng, pixels, 14, 30, 44), 12 * y
+    across, along = 11 * noise(rng, pixels, 14, 30, 44), 12 * y
     if person.style == "long":
         arch = np.hypot(1.1 * (x - person.parting), np.minimum(y - 0.5, 0), dtype=np.float32)
         across = 240 * arch + 1.5 * waves + 90 * (x > person.parting).astype(np.float32)
@@ -407,7 +290,7 @@ def _strands(person: Person, rng: np.random.Generator, pixels: int) -> Floats:
     at = (np.asarray(across + 256, np.float32), np.asarray(along + 20 + 0 * across, np.float32))
     strands = 1 + contrast * cv2.remap(table, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     if person.style == "long":
-        strands *= 1 - 0.6 * _bump(x, y, _at(person.parting, 0.1), 0.007, 0.2)
+        strands *= 1 - 0.6 * bump(x, y, xy(person.parting, 0.1), 0.007, 0.2)
     return np.clip(strands, 0.2, 1.9)
 
 
@@ -415,10 +298,10 @@ def _brows(face: Canvas, person: Person, points: Floats, rng: np.random.Generato
     colour = person.hair * np.float32(0.5) + np.float32(0.002)
     thick = 0.010 + 0.010 * person.masculine + 0.003 * person.bones[14]
     for row in (points[17:22], points[26:21:-1]):  # from the temple to the nose
-        spine = _curve(row)
+        spine = curve(row)
         share = np.linspace(0, 1, len(spine), dtype=np.float32)[:, None]
         taper = thick * (0.25 + 0.75 * np.sin(np.pi * (0.12 + 0.72 * share)))
-        face.paint(_ribbon(spine - taper / 2 * _at(0, 1), taper), colour, 0.6, 0.0035)
+        face.paint(ribbon(spine - taper / 2 * xy(0, 1), taper), colour, 0.6, 0.0035)
         i = rng.integers(0, len(spine), 46)
         roots = spine[i] + taper[i] * rng.uniform(-0.5, 0.5, (46, 1)) * (0, 1)
         outward = np.sign(row[0, 0]) * rng.uniform(0.008, 0.018, 46)
@@ -427,26 +310,26 @@ def _brows(face: Canvas, person: Person, points: Floats, rng: np.random.Generato
 
 
 def _eyes(face: Canvas, person: Person, shot: Shot, points: Floats, rng: np.random.Generator) -> None:
-    dark = person.hair * np.float32(0.1) + _linear(24, 15, 13)
-    shade = person.skin * _tint(0.62, 0.50, 0.46)
-    crease = _at(0, -0.020 - 0.004 * person.bones[15])
+    dark = person.hair * np.float32(0.1) + linear(24, 15, 13)
+    shade = person.skin * tint(0.62, 0.50, 0.46)
+    crease = xy(0, -0.020 - 0.004 * person.bones[15])
     for rim in (points[36:42], points[[45, 44, 43, 42, 47, 46]]):  # outer corner, top, inner corner, bottom
         outer, inner = rim[0], rim[3]
         outward = np.sign(outer[0])
-        lid, under = _curve(rim[:4]), _curve(rim[[0, 5, 4, 3]])
-        face.paint(_ribbon(lid, crease[1]), shade, 0.55 - 0.25 * person.masculine, 0.006)
+        lid, under = curve(rim[:4]), curve(rim[[0, 5, 4, 3]])
+        face.paint(ribbon(lid, crease[1]), shade, 0.55 - 0.25 * person.masculine, 0.006)
         face.paint(lid + crease, shade * np.float32(0.6), 0.55, 0.002, width=1)
-        face.paint(under + _at(0, 0.017), shade, 0.25 + 0.4 * person.age, 0.003, width=1)
+        face.paint(under + xy(0, 0.017), shade, 0.25 + 0.4 * person.age, 0.003, width=1)
         within = face.mask(np.concatenate([lid, under[::-1]]))
-        face.lay(within, _linear(190, 180, 174))
-        face.paint(_ellipse(inner, 0.012, 0.010), _linear(190, 120, 110), 0.8, 0.003, within=within)
-        centre = rim[[1, 2, 4, 5]].mean(0) + shot.gaze + _at(-0.002 * outward, -0.001)
-        face.paint(_ellipse(centre, 0.0240, 0.0240), person.iris * np.float32(0.2), 0.95, 0.001, within=within)
-        face.paint(_ellipse(centre, 0.0195, 0.0195), person.iris, 1, 0.002, within=within)
-        across = centre + _at(-0.009 * shot.light[0], 0.008)  # the lamp's light gathers on the iris's far side
-        face.paint(_ellipse(across, 0.012, 0.007), person.iris * np.float32(1.6), 0.6, 0.003, within=within)
-        face.paint(_ellipse(centre, 0.0090, 0.0090), _linear(9, 7, 7), 1, 0.001, within=within)
-        face.paint(lid + _at(0, 0.004), _linear(40, 26, 24), 0.55, 0.004, width=3, within=within)
+        face.lay(within, linear(190, 180, 174))
+        face.paint(ellipse(inner, 0.012, 0.010), linear(190, 120, 110), 0.8, 0.003, within=within)
+        centre = rim[[1, 2, 4, 5]].mean(0) + shot.gaze + xy(-0.002 * outward, -0.001)
+        face.paint(ellipse(centre, 0.0240, 0.0240), person.iris * np.float32(0.2), 0.95, 0.001, within=within)
+        face.paint(ellipse(centre, 0.0195, 0.0195), person.iris, 1, 0.002, within=within)
+        across = centre + xy(-0.009 * shot.light[0], 0.008)  # the lamp's light gathers on the iris's far side
+        face.paint(ellipse(across, 0.012, 0.007), person.iris * np.float32(1.6), 0.6, 0.003, within=within)
+        face.paint(ellipse(centre, 0.0090, 0.0090), linear(9, 7, 7), 1, 0.001, within=within)
+        face.paint(lid + xy(0, 0.004), linear(40, 26, 24), 0.55, 0.004, width=3, within=within)
         face.paint(lid, dark, 0.9, 0.001, width=2)
         face.paint(under, shade * np.float32(0.5), 0.55, 0.0015, width=1)
         roots = lid[rng.integers(0, int(0.85 * len(lid)), 10 + int(14 * (1 - person.masculine)))]
@@ -456,56 +339,56 @@ def _eyes(face: Canvas, person: Person, shot: Shot, points: Floats, rng: np.rand
 
 
 def _nose(face: Canvas, person: Person, points: Floats) -> None:
-    shade = person.skin * _tint(0.55, 0.42, 0.40)
+    shade = person.skin * tint(0.55, 0.42, 0.40)
     for side, wing in ((-1, points[31]), (1, points[35])):
-        face.paint(_ellipse(wing * _at(0.52, 1), 0.016, 0.007), person.skin * _tint(0.15, 0.09, 0.08), 0.85, 0.003)
-        rim = [wing + _at(dx * side, dy) for dx, dy in ((0.004, -0.030), (0.012, -0.012), (0.002, 0.006))]
-        face.paint(_curve(rim), shade, 0.5, 0.003, width=2)
-    face.paint(_curve(points[31:36] + _at(0, 0.004)), shade, 0.4, 0.004, width=2)
+        face.paint(ellipse(wing * xy(0.52, 1), 0.016, 0.007), person.skin * tint(0.15, 0.09, 0.08), 0.85, 0.003)
+        rim = [wing + xy(dx * side, dy) for dx, dy in ((0.004, -0.030), (0.012, -0.012), (0.002, 0.006))]
+        face.paint(curve(rim), shade, 0.5, 0.003, width=2)
+    face.paint(curve(points[31:36] + xy(0, 0.004)), shade, 0.4, 0.004, width=2)
 
 
 def _mouth(face: Canvas, person: Person, points: Floats, rng: np.random.Generator) -> None:
-    above, below = _curve(points[48:55]), _curve(points[[48, 59, 58, 57, 56, 55, 54]])
-    over, under = _curve(points[60:65]), _curve(points[[60, 67, 66, 65, 64]])  # the inner lips
+    above, below = curve(points[48:55]), curve(points[[48, 59, 58, 57, 56, 55, 54]])
+    over, under = curve(points[60:65]), curve(points[[60, 67, 66, 65, 64]])  # the inner lips
     grooves = cv2.resize(rng.standard_normal((24, 110), np.float32), (face.pixels, face.pixels))
     colour = person.lips * (1 + np.float32(0.10) * grooves)
     face.paint(np.concatenate([above, over[::-1]]), colour * np.float32(0.78), 0.9, 0.0025)
     face.paint(np.concatenate([under, below[::-1]]), colour, 0.9, 0.003)
-    face.paint(points[[56, 57, 58]] + _at(0, 0.008), person.skin * np.float32(0.5), 0.35, 0.006, width=2)
+    face.paint(points[[56, 57, 58]] + xy(0, 0.008), person.skin * np.float32(0.5), 0.35, 0.006, width=2)
     top, bottom = points[62, 1], points[66, 1]
     if bottom - top < 0.007:
         face.paint(over, person.lips * np.float32(0.14), 0.85, 0.0015, width=2)
         return
     gap = face.mask(np.concatenate([over, under[::-1]]))
-    face.lay(gap, _linear(52, 18, 18))
-    tongue = _ellipse(_at(0, bottom + 0.006), 0.05, 0.4 * (bottom - top))
-    face.paint(tongue, _linear(150, 70, 72), 0.8, 0.006, within=gap)
+    face.lay(gap, linear(52, 18, 18))
+    tongue = ellipse(xy(0, bottom + 0.006), 0.05, 0.4 * (bottom - top))
+    face.paint(tongue, linear(150, 70, 72), 0.8, 0.006, within=gap)
     bite = top + min(0.034, 0.9 * (bottom - top))
-    edge = _curve([(0.075, bite - 0.008), (0.03, bite), (-0.03, bite), (-0.075, bite - 0.008)])
-    face.paint(np.concatenate([over - _at(0, 0.004), edge]), _linear(198, 189, 174), 0.95, 0.0015, within=gap)
+    edge = curve([(0.075, bite - 0.008), (0.03, bite), (-0.03, bite), (-0.075, bite - 0.008)])
+    face.paint(np.concatenate([over - xy(0, 0.004), edge]), linear(198, 189, 174), 0.95, 0.0015, within=gap)
     seams = np.array([[(0.0165 * k, top - 0.01), (0.0165 * k, bite)] for k in range(-4, 5)], np.float32)
-    face.paint(seams, _linear(140, 118, 108), 0.35, width=1, within=gap)
+    face.paint(seams, linear(140, 118, 108), 0.35, width=1, within=gap)
     for side in (-1, 1):
-        face.paint(_ellipse(_at(0.085 * side, top), 0.03, 0.03), _linear(40, 14, 14), 0.7, 0.01, within=gap)
-    face.paint(over, _linear(60, 20, 20), 0.5, 0.002, width=2, within=gap)
+        face.paint(ellipse(xy(0.085 * side, top), 0.03, 0.03), linear(40, 14, 14), 0.7, 0.01, within=gap)
+    face.paint(over, linear(60, 20, 20), 0.5, 0.002, width=2, within=gap)
 
 
 def _beard(face: Canvas, person: Person, points: Floats, strands: Floats, rng: np.random.Generator) -> None:
     if person.masculine < 0.5:
         return
-    lift = _at(0, -0.012)
+    lift = xy(0, -0.012)
     outlines = {
         "full": (np.concatenate([points[2:15], points[[54, 53, 52, 50, 49, 48]] + lift]), 0.016),
-        "moustache": (np.concatenate([points[48:55], points[[54, 51, 48]] - _at(0, 0.034)]), 0.006),
-        "goatee": (np.concatenate([points[6:11], points[[54]], points[[57]] + _at(0, 0.014), points[[48]]]), 0.012),
+        "moustache": (np.concatenate([points[48:55], points[[54, 51, 48]] - xy(0, 0.034)]), 0.006),
+        "goatee": (np.concatenate([points[6:11], points[[54]], points[[57]] + xy(0, 0.014), points[[48]]]), 0.012),
     }
     parts = {"moustache": ["moustache"], "goatee": ["moustache", "goatee"]}.get(person.beard, ["full", "moustache"])
-    area = np.max([face.mask(_curve(outlines[part][0], True), outlines[part][1]) for part in parts], axis=0)
-    area *= 1 - face.mask(_curve(points[48:60], True), 0.004)
+    area = np.max([face.mask(curve(outlines[part][0], True), outlines[part][1]) for part in parts], axis=0)
+    area *= 1 - face.mask(curve(points[48:60], True), 0.004)
     opacity = {"none": 0.10, "stubble": 0.38}.get(person.beard, 0.9)
     if opacity > 0.5:
         area = np.clip(area * 1.6 - 0.25 + 0.25 * (strands - 1), 0, 1)
-    bristles = np.clip(1 + 0.45 * _noise(rng, face.pixels, face.pixels), 0, 1.7)
+    bristles = np.clip(1 + 0.45 * noise(rng, face.pixels, face.pixels), 0, 1.7)
     colour = (person.hair * np.float32(0.8) + np.float32(0.003)) * (0.5 + 0.5 * strands)
     face.lay(np.clip(area * opacity * bristles, 0, 0.95), colour)
 
@@ -519,13 +402,13 @@ def _hair_outlines(person: Person, points: Floats, rng: np.random.Generator) -> 
     cap = cap[cap[:, 1] < (0.46 if reach < 0.6 else 0.3)]
     cap = cap[np.argsort(np.arctan2(cap[:, 0], 0.5 - cap[:, 1]))]  # from image left over the top to image right
     side = float(cap[-1, 0])
-    line = points[68:81] + _at(0, -0.008) + rng.normal(0, 0.003, (13, 2)) * (0, 1)
+    line = points[68:81] + xy(0, -0.008) + rng.normal(0, 0.003, (13, 2)) * (0, 1)
     if reach > 0.6:  # it falls over the ears
         wide = max(side, 0.315) * (1 + 0.2 * volume)
         falls = [
             (wide * out, 0.46 + down * (reach - 0.46)) for out, down in ((0.93, 0.1), (1, 0.4), (1.02, 0.8), (0.95, 1))
         ]
-        fall = _curve([cap[-1], *falls, (0.8 * wide, reach + 0.02)])[6:]
+        fall = curve([cap[-1], *falls, (0.8 * wide, reach + 0.02)])[6:]
         inset = {"long": 0.90, "fringe": 0.90}.get(person.style, 0.97)
         cheeks = [(line[-1, 0] * inset, 0.6), (line[-1, 0] * inset * 0.97, 0.8), (0.2, 1.2)]
     else:
@@ -537,8 +420,8 @@ def _hair_outlines(person: Person, points: Floats, rng: np.random.Generator) -> 
     elif person.style in ("long", "swept"):
         line[:, 1] += 0.22 * np.abs(line[:, 0] - person.parting) - 0.035
     right = np.array(cheeks, np.float32)
-    opening = np.concatenate([line * _at(inset, 1), right, right[::-1] * _at(-1, 1)])
-    return np.concatenate([fall[::-1] * _at(-1, 1), cap, fall]), _curve(opening, True, 4)
+    opening = np.concatenate([line * xy(inset, 1), right, right[::-1] * xy(-1, 1)])
+    return np.concatenate([fall[::-1] * xy(-1, 1), cap, fall]), curve(opening, True, 4)
 
 
 def _hair(
@@ -550,15 +433,15 @@ def _hair(
     loose = person.style in ("short", "swept", "curly")
     ragged: Floats = np.float32(0.5 if loose else 0.28) * (strands - 1)
     if person.style == "curly":
-        ragged = ragged + np.float32(0.25) * _noise(rng, n, 26)
+        ragged = ragged + np.float32(0.25) * noise(rng, n, 26)
     whole, shown = canvas.mask(outer, 0.010 if loose else 0.004), canvas.mask(opening, 0.010)
     whole = np.clip((whole + ragged - 0.35) * 3, 0, 1) * (whole > 0.02)
     front = whole * np.clip((0.75 - shown + 0.8 * ragged) * 1.8, 0, 1) * (shown < 0.98)
     if person.style == "buzz":
-        front = front * np.clip(0.5 + 0.22 * _noise(rng, n, n), 0, 1)
+        front = front * np.clip(0.5 + 0.22 * noise(rng, n, n), 0, 1)
     if person.style == "bald":  # a wreath is left, if anything
-        front = front * np.clip((_grid(n)[1] - 0.28) / 0.1, 0, 1) * np.float32(0.6 * (person.age > 0.3))
-    x, y = _grid(RELIEF)
+        front = front * np.clip((grid(n)[1] - 0.28) / 0.1, 0, 1) * np.float32(0.6 * (person.age > 0.3))
+    x, y = grid(RELIEF)
     half = float(np.abs(outer[:, 0]).max()) + 0.02
     height = 0.3 * np.sqrt(np.clip(1 - (x / half) ** 2 - (np.minimum(y - 0.55, 0) / 0.62) ** 2, 0.02, 1))
     height += 0.010 * cv2.resize(cv2.GaussianBlur(strands, (0, 0), 0.008 * n), (RELIEF, RELIEF))
@@ -571,59 +454,59 @@ def _hair(
 def _trunk(canvas: Canvas, person: Person, shot: Shot, points: Floats, skin: Floats, rng: np.random.Generator) -> None:
     """Neck, clothes and ears: what the head stands before."""
     n = canvas.pixels
-    x, y = _grid(RELIEF)
+    x, y = grid(RELIEF)
     half, ear = 0.125 + 0.04 * person.masculine, float(points[16, 0]) + 0.012
     height = 0.16 * np.sqrt(np.clip(1 - (x / (half + 0.02)) ** 2, 0, 1)) * np.clip((y - 0.7) / 0.1, 0, 1)
     height = np.maximum(height, 0.10 * np.clip(1 - (x / 0.8) ** 2, 0, 1) * np.clip((y - 0.93) / 0.1, 0, 1))
     for side in (-1, 1):
-        height += 0.05 * _bump(x, y, _at(ear * side, 0.52), 0.032, 0.07)
-        height -= 0.04 * _bump(x, y, _at(ear * side, 0.515), 0.016, 0.045)
+        height += 0.05 * bump(x, y, xy(ear * side, 0.52), 0.032, 0.07)
+        height -= 0.04 * bump(x, y, xy(ear * side, 0.515), 0.016, 0.045)
     lit, _ = _light(cv2.GaussianBlur(height, (0, 0), 1.2), shot, n)
     skin = skin * lit
-    dusk = person.skin * _tint(0.34, 0.24, 0.21) * shot.fill  # where hardly any light gets to
+    dusk = person.skin * tint(0.34, 0.24, 0.21) * shot.fill  # where hardly any light gets to
     neck = [(half, 0.7), (half, 0.92), (0.55, 1.06), (0.6, 1.3)]
-    canvas.paint(_curve([(-a, b) for a, b in neck] + neck[::-1], True), skin)
-    chin = points[2:15] + _at(-0.05 * shot.light[0], 0.055)
+    canvas.paint(curve([(-a, b) for a, b in neck] + neck[::-1], True), skin)
+    chin = points[2:15] + xy(-0.05 * shot.light[0], 0.055)
     canvas.paint(chin, dusk, 0.62, 0.022, within=canvas.layers[3].copy())
     dye = rng.uniform(10, 235) + rng.uniform(-60, 60, 3)
-    weave = 1 + 0.12 * _noise(rng, n, 8, n // 2)
+    weave = 1 + 0.12 * noise(rng, n, 8, n // 2)
     drop = rng.uniform(0.99, 1.10)
     collar = [(0.07, drop - 0.015), (half + 0.02, 0.945), (0.36, 0.985), (0.60, 1.05), (0.62, 1.3)]
-    edge = _curve([(-a, b) for a, b in collar[::-1]] + [(0, drop)] + collar)
-    cloth = _linear(*np.clip(dye, 8, 245)) * weave * lit
+    edge = curve([(-a, b) for a, b in collar[::-1]] + [(0, drop)] + collar)
+    cloth = linear(*np.clip(dye, 8, 245)) * weave * lit
     canvas.paint(edge, cloth)
     canvas.paint(edge[12:-12], cloth * np.float32(0.5), 0.7, 0.003, width=3)
     for side in (-1, 1):
-        to = _at(side * ear, 1)
+        to = xy(side * ear, 1)
         rim = np.array([(0.95, 0.435), (1.06, 0.43), (1.14, 0.47), (1.10, 0.55), (1.01, 0.615), (0.93, 0.60)]) * to
-        canvas.paint(_curve(rim, True), skin * _tint(1, 0.93, 0.92))
+        canvas.paint(curve(rim, True), skin * tint(1, 0.93, 0.92))
         bowl = np.array([(1.01, 0.46), (1.08, 0.465), (1.07, 0.52), (1.01, 0.56)]) * to
-        canvas.paint(_curve(bowl, True), dusk, 0.5, 0.006)
+        canvas.paint(curve(bowl, True), dusk, 0.5, 0.006)
 
 
 def _glints(canvas: Canvas, shot: Shot, points: Floats) -> None:
     for rim in (points[36:42], points[42:48]):
         if rim[4:, 1].mean() - rim[1:3, 1].mean() > 0.014:
             at = rim[[1, 2, 4, 5]].mean(0) + shot.gaze + 0.010 * shot.light[:2]
-            canvas.paint(_ellipse(at, 0.0036, 0.0036), shot.key, 0.85, 0.001)
+            canvas.paint(ellipse(at, 0.0036, 0.0036), shot.key, 0.85, 0.001)
 
 
 def _glasses(canvas: Canvas, person: Person, shot: Shot, points: Floats) -> None:
     if not person.glasses:
         return
     rng = np.random.default_rng([person.texture_seed, 2])
-    frame = _linear(*((20, 18, 18), (78, 44, 26), (150, 126, 92))[person.glasses - 1]) * (shot.key * 0.6 + shot.fill)
+    frame = linear(*((20, 18, 18), (78, 44, 26), (150, 126, 92))[person.glasses - 1]) * (shot.key * 0.6 + shot.fill)
     thin = 2 if person.glasses == 3 else 3
     tall, power = rng.uniform(0.055, 0.07), rng.uniform(2, 4.5)
-    lines = [_curve([(-0.03, 0.462), (0, 0.452), (0.03, 0.462)])]
+    lines = [curve([(-0.03, 0.462), (0, 0.452), (0.03, 0.462)])]
     for side, eye in ((-1, points[36:42].mean(0)), (1, points[42:48].mean(0))):
-        lens = _ellipse(eye + _at(0.005 * side, 0.008), 0.092, tall, power)
+        lens = ellipse(eye + xy(0.005 * side, 0.008), 0.092, tall, power)
         canvas.paint(lens, shot.key, 0.025)
         canvas.paint(lens[19:26], shot.key, 0.10, 0.004)
-        hinge = eye + _at(0.096 * side, -0.02)
-        lines += [lens, np.stack([hinge, _at(points[16, 0] * 1.02 * side, hinge[1] - 0.005)])]
+        hinge = eye + xy(0.096 * side, -0.02)
+        lines += [lens, np.stack([hinge, xy(points[16, 0] * 1.02 * side, hinge[1] - 0.005)])]
     for line in lines:
-        canvas.paint(line - _at(0.014 * shot.light[0], -0.016), np.zeros_like(frame), 0.25, 0.004, width=thin)
+        canvas.paint(line - xy(0.014 * shot.light[0], -0.016), np.zeros_like(frame), 0.25, 0.004, width=thin)
     for line in lines:
         canvas.paint(line, frame, 0.95, 0.0008, width=thin)
 
@@ -631,9 +514,9 @@ def _glasses(canvas: Canvas, person: Person, shot: Shot, points: Floats) -> None
 def _background(rng: np.random.Generator, shot: Shot, pixels: int) -> Floats:
     """A wall, a room, foliage or lights at night, all out of focus."""
     n = pixels // 4
-    tones = [_linear(*np.clip(rng.uniform(25, 220) + rng.uniform(-45, 45, 3), 5, 250)) for _ in range(4)]
+    tones = [linear(*np.clip(rng.uniform(25, 220) + rng.uniform(-45, 45, 3), 5, 250)) for _ in range(4)]
     angle = rng.uniform(0, 2 * np.pi)
-    x, y = _grid(n)
+    x, y = grid(n)
     slope = np.clip(0.5 + 0.8 * (x * float(np.cos(angle)) + (y - 0.5) * float(np.sin(angle))), 0, 1)
     scene = tones[0] * (1 - slope) + tones[1] * slope
     kind = rng.integers(4)
@@ -642,13 +525,13 @@ def _background(rng: np.random.Generator, shot: Shot, pixels: int) -> Floats:
             left, top, wide, tall = *rng.integers(0, n, 2), *rng.integers(n // 8, n // 2, 2)
             scene[:, top : top + tall, left : left + wide] = tones[k % 4] * np.float32(rng.uniform(0.5, 1.4))
     elif kind == 2:
-        scene *= np.clip(0.5 + 0.42 * _noise(rng, n, 14, 30), 0.1, 2) * _tint(0.8, 1.1, 0.6)
+        scene *= np.clip(0.5 + 0.42 * noise(rng, n, 14, 30), 0.1, 2) * tint(0.8, 1.1, 0.6)
     elif kind == 3:
         scene *= np.float32(0.3)
         for k in range(12):
-            lamp = _bump(x, y, rng.uniform((-0.6, -0.1), (0.6, 1.1)), *[rng.uniform(0.02, 0.07)] * 2)
+            lamp = bump(x, y, rng.uniform((-0.6, -0.1), (0.6, 1.1)), *[rng.uniform(0.02, 0.07)] * 2)
             scene += np.clip(3 * lamp, 0, 1) * tones[k % 4] * np.float32(rng.uniform(0.6, 1.6))
-    scene *= 1 + np.float32(0.05) * _noise(rng, n, 5)
+    scene *= 1 + np.float32(0.05) * noise(rng, n, 5)
     blurred = cv2.GaussianBlur(cv2.merge(list(scene)), (0, 0), n * rng.uniform(0.008, 0.03))
     full = cv2.resize(blurred, (pixels, pixels), interpolation=cv2.INTER_CUBIC).transpose(2, 0, 1)
     return np.asarray(np.clip(full, 0, None) * (np.float32(0.5) * shot.key + shot.fill), np.float32)
@@ -669,7 +552,7 @@ def _portrait(person: Person, shot: Shot, pixels: int, rng: np.random.Generator)
     _brows(face, person, points, texture)
     _eyes(face, person, shot, points, texture)
     lit, shine = _light(_face_height(points, person, shot), shot, pixels)
-    oil = np.clip(0.05 + 0.025 * _noise(texture, pixels, pixels // 2), 0, 0.15)
+    oil = np.clip(0.05 + 0.025 * noise(texture, pixels, pixels // 2), 0, 0.15)
 
     canvas = Canvas(pixels)
     hair, front, whole = _hair(canvas, person, points, strands, shot, np.random.default_rng([person.texture_seed, 1]))
@@ -685,7 +568,7 @@ def _portrait(person: Person, shot: Shot, pixels: int, rng: np.random.Generator)
     canvas.lay(front, hair)
     _glasses(canvas, person, shot, points)
 
-    there = np.stack(np.broadcast_arrays(*_grid(small)), -1)
+    there = np.stack(np.broadcast_arrays(*grid(small)), -1)
     source = there
     for _ in range(6):  # the turn maps frontal to turned points; drawing needs its inverse
         source = there - _turn(source, shot)
