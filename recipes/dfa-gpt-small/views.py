@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import typer
 from PIL import Image, ImageEnhance
@@ -20,13 +21,15 @@ def main(photographs: Path, views: Path, count: int = 20, seed: int = 0) -> None
     """Write `count` views of every photograph."""
     for path in find_images(photographs):
         rng = np.random.default_rng([seed, *path.stem.encode()])
-        picture = Image.fromarray(read_image(path))
+        picture = read_image(path)
+        height, width = picture.shape[:2]
         (folder := views / path.stem).mkdir(parents=True)
         for number in range(count):
-            width, height = picture.size
-            turned = picture.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC, fillcolor=(128, 128, 128))
-            zoom = rng.uniform(0.8, 1.1)
-            view = turned.resize((int(width * zoom), int(height * zoom)), Image.Resampling.LANCZOS)
+            turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-8, 8), zoom := rng.uniform(0.8, 1.1))
+            size = int(width * zoom), int(height * zoom)
+            turn[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
+            turned = cv2.warpAffine(picture, turn, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+            view = Image.fromarray(turned)
             for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
                 view = enhance(view).enhance(rng.uniform(0.8, 1.2))
             view.save(folder / f"{number:02d}.jpg", quality=int(rng.integers(70, 97)))
