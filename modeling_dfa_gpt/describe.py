@@ -11,7 +11,7 @@ from typing import Any
 
 from modeling_dfa_gpt.modeling import is_model
 from modeling_dfa_gpt.processing import SYSTEM_PROMPT
-from modeling_dfa_gpt.sft import read_recipe
+from modeling_dfa_gpt.recipe import read_recipe
 from modeling_dfa_gpt.startup import RecipeError, check_trainable, count_parameters
 
 IMAGES = 127_300

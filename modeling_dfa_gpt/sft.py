@@ -3,35 +3,28 @@
     accelerate launch --config_file recipes/accelerate_configs/cpu.yaml \
         -m modeling_dfa_gpt.sft --config recipes/dfa-gpt-tiny/sft.yaml
 
-A recipe's keys are the fields of TRL's `SFTConfig`, `ModelConfig` and `DatasetMixtureConfig`, and those of
-`DfaArguments`; any of them can be overridden on the command line (`--output_dir runs/mine`). The same command goes on
-from the newest whole checkpoint in `output_dir`.
+What a recipe may say stands in `modeling_dfa_gpt.recipe`; any key can be overridden on the command line
+(`--output_dir runs/mine`). The same command goes on from the newest whole checkpoint in `output_dir`.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import replace
 from importlib.metadata import version
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, NoReturn
-
-import yaml
+from typing import Any
 
 import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
-from dfa_instruct.recipe import load_yaml
 from modeling_dfa_gpt.modeling import is_model, naming
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE
+from modeling_dfa_gpt.recipe import Recipe, parse_recipe
 from modeling_dfa_gpt.report import model_card
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 from modeling_dfa_gpt.startup import (
@@ -49,154 +42,6 @@ from modeling_dfa_gpt.startup import (
 RUN_FILE = "run.json"
 CHANGEABLE = ("dataloader_", "dataset_num_proc", "disable_tqdm", "include_num", "logging_", "output_dir", "report_to")
 """What a run's settings may differ in, by how the key begins, when it goes on: it changes nothing that is learnt."""
-
-
-@dataclass
-class DfaArguments:
-    """What a recipe may say beyond TRL's own keys."""
-
-    shared_prefix: bool | None = field(
-        default=None,
-        metadata={
-            "help": "Pack the questions of a `conversations` row behind one copy of its image. Default: wherever the "
-            "attention implementation takes a mask that branches (sdpa)."
-        },
-    )
-    projector_learning_rate: float | None = field(
-        default=None, metadata={"help": "The projector's own learning rate; default: that of the rest."}
-    )
-    chat_template: Literal["vicuna_v1"] | None = field(
-        default=None, metadata={"help": "Train with this conversation instead of the base's own chat template."}
-    )
-    validation_split: str | None = field(
-        default=None, metadata={"help": "The split of the same datasets whose loss is validated."}
-    )
-
-
-def recipe_parser() -> Any:
-    """Make TRL's parser for all that a recipe may say; it raises RecipeError where argparse would exit."""
-    from trl import DatasetMixtureConfig, ModelConfig, SFTConfig, TrlParser
-
-    class OneLineParser(TrlParser):
-        def error(self, message: str) -> NoReturn:  # argparse would print every option there is
-            raise RecipeError(message)
-
-    kinds: Any = (DatasetMixtureConfig, SFTConfig, ModelConfig, DfaArguments)
-    return OneLineParser(kinds)
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """Read a YAML recipe and refuse keys that nothing knows, naming the nearest one that is known.
-
-    Raises:
-        RecipeError: the file is missing, is no mapping, or has an unknown key.
-    """
-    from trl.scripts.utils import DatasetConfig
-
-    if not path.is_file():
-        raise RecipeError(f"{path}: no such recipe")
-    try:
-        recipe = load_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(recipe, dict):
-        raise RecipeError(f"{path}: expected a mapping of keys to values")
-    refuse_unknown(recipe, {action.dest for action in recipe_parser()._actions} | {"env"}, f"{path}:")
-    datasets = recipe.get("datasets", [])
-    if not isinstance(datasets, list) or not all(isinstance(dataset, dict) for dataset in datasets):
-        raise RecipeError(f"{path}: datasets: expected a list of {{path, name, split}}")
-    for dataset in datasets:
-        refuse_unknown(dataset, {f.name for f in fields(DatasetConfig)}, f"{path}: datasets:")
-        if "path" not in dataset:
-            raise RecipeError(f"{path}: datasets: path is missing: expected the name of a dataset, as in dfa-instruct")
-    return recipe
-
-
-def refuse_unknown(keys: Iterable[str], known: set[str], where: str) -> None:
-    """Raise RecipeError at the first key that is not known."""
-    for key in keys:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise RecipeError(f"{where} unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
-
-
-@dataclass
-class Recipe:
-    """A recipe with what the command line changed, as TRL's own objects, and the settings that were given."""
-
-    mixture: Any
-    config: Any
-    model: Any
-    ours: DfaArguments
-    settings: dict[str, Any]
-
-
-def parse_recipe(arguments: list[str]) -> Recipe:
-    """Parse `--config RECIPE` and overriding options; bf16 is on by default where there is a GPU.
-
-    Raises:
-        RecipeError: see `read_recipe`; or no recipe is named, or it names no model or dataset.
-    """
-    import torch
-
-    parser = recipe_parser()
-    if {"-h", "--help"} & set(arguments):
-        parser.print_help()
-        raise SystemExit(0)
-    if "--config" not in arguments[:-1]:
-        raise RecipeError("--config RECIPE is missing")
-    path = Path(arguments[arguments.index("--config") + 1])
-
-    recipe = read_recipe(path)
-    known = {action.dest for action in parser._actions}
-    given = [a.removeprefix("--").split("=")[0].replace("-", "_") for a in arguments if a.startswith("--")]
-    refuse_unknown(given, known | {"config"}, "command line:")
-    gpu = torch.cuda.is_available()
-    # without use_cpu, processes on a CPU would not find each other and each train a model of its own
-    use_cpu = not torch.accelerator.is_available()
-    parser.set_defaults(bf16=gpu, dataloader_pin_memory=gpu, use_cpu=use_cpu)
-    mixture, config, model, ours = parser.parse_args_and_config(arguments)
-    if model.model_name_or_path is None:
-        raise RecipeError(f"{path}: model_name_or_path is missing: expected a LLaVA's folder or Hub id")
-    if not mixture.datasets:
-        raise RecipeError(f"{path}: datasets is missing: expected a list of {{path, name, split}}")
-    check_values(mixture, config, model)
-    parsed = {f.name: getattr(part, f.name) for part in (mixture, config, model, ours) for f in fields(part)}
-    settings = {key: parsed[key] for key in sorted({*recipe, *given} - {"config", "env", "datasets"})}
-    settings["datasets"] = [asdict(dataset) for dataset in mixture.datasets]
-    return Recipe(mixture, config, model, ours, settings)
-
-
-def check_values(mixture: Any, config: Any, model: Any) -> None:
-    """Refuse values that would fail only after minutes, or train something else than they say.
-
-    Raises:
-        RecipeError: naming the key and what was expected.
-    """
-    import torch
-
-    for dataset in mixture.datasets:
-        share = dataset.fraction
-        if share is not None and not (isinstance(share, int | float) and 0 < share <= 1):
-            raise RecipeError(f"datasets: fraction: expected a number above 0 and up to 1, not {share!r}")
-    for key in ("per_device_train_batch_size", "gradient_accumulation_steps", "max_length"):
-        if (value := getattr(config, key)) is not None and value < 1:
-            raise RecipeError(f"{key}: expected 1 or more, not {value}")
-    if config.learning_rate < 0:
-        raise RecipeError(f"learning_rate: expected 0 or more, not {config.learning_rate}")
-    if model.dtype not in (None, "auto") and not isinstance(getattr(torch, model.dtype, None), torch.dtype):
-        raise RecipeError(f"dtype: expected auto, float32, bfloat16 or float16, not {model.dtype}")
-    targets = model.lora_target_modules or []
-    for pattern in [targets] if isinstance(targets, str) else targets:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise RecipeError(f"lora_target_modules: {pattern} is no regular expression: {error}") from error
-    if config.load_best_model_at_end and config.metric_for_best_model not in ("loss", "eval_loss"):
-        raise RecipeError(f"metric_for_best_model: expected eval_loss, not {config.metric_for_best_model}")
-    for reporter in config.report_to:
-        if reporter in ("tensorboard", "trackio") and find_spec(reporter) is None:
-            raise RecipeError(f"report_to: {reporter} is not installed (pip install {reporter})")
 
 
 def load_rows(mixture: Any, split: str | None = None) -> Any:

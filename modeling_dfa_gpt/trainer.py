@@ -28,8 +28,6 @@ UNDECODABLE = (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombEr
 SKIPPED_SHARE = 0.05
 SKIPPED_AT_LEAST = 20
 """Training fails where more than this share of the images, and at least so many, don't decode."""
-
-
 STATES = ("optimizer", "scheduler", "scaler", "rng_state", "trainer_state", "training_args", "latest", "zero_to_fp32")
 """How the names of a checkpoint's files begin that only serve to go on."""
 

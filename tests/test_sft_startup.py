@@ -13,6 +13,7 @@ import yaml
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from dfa_instruct.recipe import load_yaml
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE
 from modeling_dfa_gpt.sft import train
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
@@ -216,7 +217,6 @@ def recipe_with(folder: Path, base: Path, **changes: Any) -> list[str]:
         ({"learning_rate": -0.1}, "learning_rate: expected 0 or more, not -0.1"),
         ({"dtype": "float31"}, "dtype: expected auto, float32"),
         ({"lora_target_modules": ["(q_proj"]}, "lora_target_modules: .* is no regular expression"),
-        ({"report_to": "trackio"}, "report_to: trackio is not installed"),
         (
             {
                 "eval_strategy": "steps",
@@ -247,12 +247,22 @@ def test_a_recipe_that_contradicts_itself_stops(
     assert not (tmp_path / "run" / "adapter_model.safetensors").exists()
 
 
+def test_a_reporter_that_is_not_installed_is_named(base: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("modeling_dfa_gpt.recipe.find_spec", lambda name: None)
+    with pytest.raises(RecipeError, match="report_to: trackio is not installed"):
+        train(recipe_with(tmp_path, base, report_to="trackio"))
+
+
 def test_a_key_that_stands_twice_is_refused(base: Path, tmp_path: Path) -> None:
     [_, path] = recipe_with(tmp_path, base)
     with Path(path).open("a") as file:
         file.write("learning_rate: 0.5\n")
     with pytest.raises(RecipeError, match="'learning_rate' stands twice"):
         train(["--config", path])
+
+
+def test_a_merged_mapping_may_set_a_key_anew() -> None:
+    assert load_yaml("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
 
 
 def test_an_adapter_is_not_written_into_its_base(base: Path, tmp_path: Path) -> None:

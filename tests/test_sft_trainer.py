@@ -50,6 +50,7 @@ def write_rows(rows: Any, broken: set[int], path: Path) -> list[dict[str, Any]]:
 def run(folder: Path, base: Path, data: list[dict[str, Any]], **changes: Any) -> Path:
     """Train the tiny recipe with changes; return the run's folder."""
     recipe = {**yaml.safe_load(RECIPE.read_text()), "model_name_or_path": str(base), "datasets": data, "max_steps": 3}
+    folder.mkdir(exist_ok=True)
     recipe |= {"output_dir": str(folder / "run"), "logging_steps": 1, **SMALL_STEPS, **changes}
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     train(["--config", str(folder / "recipe.yaml")])
@@ -75,6 +76,22 @@ def test_an_image_that_does_not_decode_is_named_skipped_and_counted(
     assert history(folder, "skipped_images")[-1] == 1
     name = rows[5]["images"][0]["path"]
     assert f"skipped {name}: it does not decode" in capfd.readouterr().err
+
+
+def test_a_batch_taken_in_parts_sorted_by_length_teaches_the_same(
+    base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
+    data = [  # rows of seven questions and of one
+        {"path": "dfa-instruct", "name": name, "split": split}
+        for name, split in (("conversations", "train[:8]"), ("conversations_d", "train[8:16]"))
+    ]
+    whole = run(tmp_path / "whole", base, data, per_device_train_batch_size=8, gradient_accumulation_steps=1)
+    parts = run(tmp_path / "parts", base, data, per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    assert history(parts, "loss") == pytest.approx(history(whole, "loss"), rel=1e-4)
+    weights = load_file(whole / "adapter_model.safetensors")
+    for name, weight in load_file(parts / "adapter_model.safetensors").items():
+        torch.testing.assert_close(weight, weights[name], rtol=0, atol=1e-4, msg=name)
 
 
 def test_nothing_is_learnt_from_a_skipped_row_and_the_others_stay(rows: Any, base: Path) -> None:
