@@ -13,7 +13,15 @@ LAYER = -2
 """LLaVA-1.5's choice: the last layer but one still knows where things are."""
 
 
-def assemble(vision: str, language: str, output: Path, *, image_size: int | None = None, seed: int = 0) -> None:
+def assemble(
+    vision: str,
+    language: str,
+    output: Path,
+    *,
+    image_size: int | None = None,
+    feature_layer: int = LAYER,
+    seed: int = 0,
+) -> None:
     """Write a LLaVA whose vision tower and language model are pretrained and whose projector is random.
 
     The language model's tokenizer gets an image token and the chat template of DFA-GPT.
@@ -24,6 +32,7 @@ def assemble(vision: str, language: str, output: Path, *, image_size: int | None
         output: the folder to write.
         image_size: side of the square that pictures are brought to; (image_size // patch)² image tokens. None: 224 for
             DINOv2, which takes any; CLIP's own for CLIP, which takes no other.
+        feature_layer: the hidden states of the vision tower that the projector is given.
         seed: of the projector's weights.
 
     Raises:
@@ -62,7 +71,7 @@ def assemble(vision: str, language: str, output: Path, *, image_size: int | None
         text_config=text.config,
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
         image_seq_length=patches,
-        vision_feature_layer=LAYER,
+        vision_feature_layer=feature_layer,
         tie_word_embeddings=text.config.tie_word_embeddings,
     )
     torch.manual_seed(seed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from datasets import Dataset
@@ -20,6 +20,14 @@ VISION_STEPS = 700
 LANGUAGE_STEPS = 175
 CONTEXT = 256
 """Tokens of a sequence that the language model is trained on."""
+Axis = Literal["lightness", "red to green", "yellow to blue"]
+AXES: dict[Axis, tuple[int, int, int]] = {
+    "lightness": (1, 1, 1),
+    "red to green": (1, -1, 0),
+    "yellow to blue": (1, 1, -2),
+}
+Cosine = tuple[Axis, tuple[int, ...]]
+"""An axis of colour, and a frequency down and across the patch."""
 
 
 def make_tiny_base(
@@ -145,7 +153,7 @@ def train_vision_tower(config: Any, train: Dataset, image_processor: Any, steps:
     model = CLIPForImageClassification(whole)
     with torch.no_grad():
         embedding = model.vision_model.embeddings.patch_embedding
-        embedding.weight.copy_(whitened_cosines(embedding, pixels[:256], seed))
+        embedding.weight.copy_(whitened_cosines(embedding, pixels[:256], broad_and_fine(WIDTH, PATCH_SIZE, seed)))
     with tempfile.TemporaryDirectory() as scratch:
         arguments = TrainingArguments(
             output_dir=scratch,
@@ -165,18 +173,26 @@ def train_vision_tower(config: Any, train: Dataset, image_processor: Any, steps:
     return model.vision_model
 
 
-def whitened_cosines(embedding: Any, pixels: Any, seed: int) -> Any:
+def broad_and_fine(channels: int, side: int, seed: int) -> list[Cosine]:
+    """Choose cosines for a patch embedding: the low frequencies, a random choice of high ones, the lowest in colour."""
+    frequencies = sorted(np.ndindex(side, side), key=lambda f: (sum(f), f))
+    low, in_colour = channels // 3, channels // 12
+    high = np.random.default_rng(seed).permutation(np.arange(low, len(frequencies)))[: channels - low - 2 * in_colour]
+    chosen: list[Cosine] = [("lightness", frequencies[i]) for i in (*range(low), *high)]
+    return chosen + [(axis, f) for axis in ("red to green", "yellow to blue") for f in frequencies[:in_colour]]
+
+
+def whitened_cosines(embedding: Any, pixels: Any, cosines: list[Cosine]) -> Any:
     """Weights for a patch embedding that make fine grain as loud as broad light and shade.
 
     In photographs the low frequencies outweigh the high ones by far, and traces of a forgery are in the high ones: a
     vision tower that starts from noise hears none of them for many thousand images. Here every channel starts as one
-    cosine of the patch (low frequencies, a random choice of high ones, and the lowest in colour), scaled so that its
-    response over `pixels` has unit variance.
+    cosine of the patch, scaled so that its response over `pixels` has unit variance.
 
     Args:
         embedding: the convolution, weights of shape (channels, 3, side, side).
         pixels: preprocessed images, shape (count, 3, height, width).
-        seed: of the choice of high frequencies.
+        cosines: one for each channel.
 
     Returns:
         Weights of the embedding's shape.
@@ -184,19 +200,13 @@ def whitened_cosines(embedding: Any, pixels: Any, seed: int) -> Any:
     import torch
     from scipy.fft import idctn
 
-    channels, _, side, _ = embedding.weight.shape
-    frequencies = sorted(np.ndindex(side, side), key=lambda f: (sum(f), f))
-    low, in_colour = channels // 3, channels // 12
-    high = np.random.default_rng(seed).permutation(np.arange(low, len(frequencies)))[: channels - low - 2 * in_colour]
-    axes = {"lightness": (1, 1, 1), "red to green": (1, -1, 0), "yellow to blue": (1, 1, -2)}
-    chosen = [("lightness", i) for i in (*range(low), *high)]
-    chosen += [(axis, i) for axis in ("red to green", "yellow to blue") for i in range(in_colour)]
+    _, _, side, _ = embedding.weight.shape
 
-    def cosine(axis: str, index: int) -> NDArray[np.float64]:
+    def cosine(axis: Axis, frequency: tuple[int, ...]) -> NDArray[np.float64]:
         spectrum = np.zeros((side, side))
-        spectrum[frequencies[index]] = 1
-        return np.multiply.outer(np.array(axes[axis]), idctn(spectrum, norm="ortho"))
+        spectrum[frequency] = 1
+        return np.multiply.outer(np.array(AXES[axis]), idctn(spectrum, norm="ortho"))
 
-    weights = torch.tensor(np.stack([cosine(*choice) for choice in chosen]), dtype=embedding.weight.dtype)
+    weights = torch.tensor(np.stack([cosine(*chosen) for chosen in cosines]), dtype=embedding.weight.dtype)
     responses = torch.nn.functional.conv2d(pixels, weights, stride=side)
     return weights / responses.std((0, 2, 3))[:, None, None, None].clamp(min=1e-6)

@@ -1,0 +1,80 @@
+"""The scripts beside the small model's recipe: views of photographs, and a base whose tower knows each patch."""
+
+from __future__ import annotations
+
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from datasets import load_dataset
+from PIL import Image
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    CLIPImageProcessor,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+
+from modeling_dfa_gpt.processing import train_tokenizer
+from modeling_dfa_gpt.startup import check_base
+
+RECIPE = Path(__file__).parents[1] / "recipes" / "dfa-gpt-small"
+
+
+@pytest.fixture
+def language(tmp_path: Path) -> Path:
+    folder = tmp_path / "language"
+    tokenizer = train_tokenizer(["bona fide face editing lips skin eyes face swapping"], 300)
+    tokenizer.save_pretrained(folder)
+    size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size)).save_pretrained(folder)
+    return folder
+
+
+def test_views_are_pictures_of_the_same_person_that_differ(tmp_path: Path) -> None:
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    Image.radial_gradient("L").convert("RGB").save(photographs / "person.png")
+    command = [sys.executable, RECIPE / "views.py", photographs, tmp_path / "views", "--count", "3"]
+    subprocess.run(command, check=True)
+    views = [path.read_bytes() for path in sorted((tmp_path / "views" / "person").iterdir())]
+    assert len(views) == len(set(views)) == 3
+
+
+def test_a_patch_is_named_after_what_was_done_to_it(dataset_folder: Path) -> None:
+    patches = runpy.run_path(str(RECIPE / "patches.py"))["Patches"](dataset_folder, 16, CLIPImageProcessor())
+    rows = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="train").remove_columns("image")
+    seen = set()
+    for row, (_, changed, label) in zip(rows, patches.items, strict=True):
+        labels = patches.patch_labels(changed, label)
+        if row["label"] == "bona_fide":
+            assert not labels.any()
+        elif row["category"] == "entire_face_synthesis":
+            assert (labels == label).all()
+        elif row["category"] == "face_editing":  # some of the face, and nothing around it
+            assert 0 < (labels == label).sum() < len(labels) / 2
+            assert not (labels[: round(len(labels) ** 0.5)]).any()
+        assert row["technique"] is None or row["technique"].replace("_", " ") in patches.names[label]
+        seen.add(row["category"])
+    assert {"face_editing", "entire_face_synthesis"} <= seen
+    item = patches[0]
+    assert item["pixel_values"].shape[0] == 3
+    assert item["labels"].shape == (64,)
+
+
+def test_the_base_of_patches_is_a_llava_whose_language_model_is_as_it_was(
+    dataset_folder: Path, language: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    command = [sys.executable, RECIPE / "patches.py", dataset_folder, language, base]
+    subprocess.run([*command, "--steps", "2", "--width", "32", "--layers", "1", "--patch", "16"], check=True)
+    check_base(str(base), AutoConfig.from_pretrained(base), AutoProcessor.from_pretrained(base))
+    before = LlamaForCausalLM.from_pretrained(language).model.layers.state_dict()
+    joined = AutoModelForImageTextToText.from_pretrained(base).model.language_model.layers.state_dict()
+    for name, weight in before.items():
+        torch.testing.assert_close(joined[name], weight, rtol=0, atol=0)
