@@ -30,6 +30,10 @@ def bench(
         Path | None, typer.Option(help="The dataset folder; else DFA_INSTRUCT_DIR, else the embedded sample.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write results.json and predictions.jsonl here.")] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="dfa_bench_dfd, dfa_bench_dfc or dfa_bench_ad, may be given again; else all."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask about this many test images only.")] = None,
     with_baselines: Annotated[
         bool, typer.Option("--baselines", help="Also run the majority, image-blind and images-swapped baselines.")
@@ -38,13 +42,14 @@ def bench(
     """Measure a model on DFA-Bench: detection, classification and artifact description; figures in percent."""
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.bench.baselines import baselines
-        from dfa_instruct.bench.runner import load_model, run_bench
+        from dfa_instruct.bench.runner import TASKS, load_model, run_bench
 
         loaded = load_model(model)
-        results = run_bench(loaded, data, limit=limit, output=output)
+        tasks = tasks or list(TASKS)
+        results = run_bench(loaded, data, tasks=tasks, limit=limit, output=output)
         shown = {key: value for key, value in results.items() if key != "predictions"}
         if with_baselines:
-            shown["baselines"] = baselines(loaded, data, limit=limit)
+            shown["baselines"] = baselines(loaded, data, tasks=tasks, limit=limit)
         print(json.dumps(shown, indent=2))
 
 

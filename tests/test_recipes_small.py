@@ -47,7 +47,7 @@ def test_views_are_pictures_of_the_same_person_that_differ(tmp_path: Path) -> No
 
 
 def test_a_patch_is_named_after_what_was_done_to_it(dataset_folder: Path) -> None:
-    patches = runpy.run_path(str(RECIPE / "patches.py"))["Patches"](dataset_folder, 16, CLIPImageProcessor())
+    patches = runpy.run_path(str(RECIPE / "teach.py"))["Patches"](dataset_folder, 16, CLIPImageProcessor())
     rows = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="train").remove_columns("image")
     seen = set()
     for row, (_, changed, label) in zip(rows, patches.items, strict=True):
@@ -67,14 +67,21 @@ def test_a_patch_is_named_after_what_was_done_to_it(dataset_folder: Path) -> Non
     assert item["labels"].shape == (64,)
 
 
-def test_the_base_of_patches_is_a_llava_whose_language_model_is_as_it_was(
+def test_what_is_taught_is_a_llava_whose_language_model_is_as_it_was(
     dataset_folder: Path, language: Path, tmp_path: Path
 ) -> None:
     base = tmp_path / "base"
-    command = [sys.executable, RECIPE / "patches.py", dataset_folder, language, base]
-    subprocess.run([*command, "--steps", "2", "--width", "32", "--layers", "1", "--patch", "16"], check=True)
+    teach = [sys.executable, RECIPE / "teach.py"]
+    size = ["--steps", "2", "--width", "32", "--layers", "1", "--patch", "16"]
+    subprocess.run([*teach, "patches", dataset_folder, language, base, *size], check=True)
+    tower = AutoModelForImageTextToText.from_pretrained(base).model.vision_tower.state_dict()
+    subprocess.run([*teach, "pictures", dataset_folder, base, "--steps", "2"], check=True)
     check_base(str(base), AutoConfig.from_pretrained(base), AutoProcessor.from_pretrained(base))
     before = LlamaForCausalLM.from_pretrained(language).model.layers.state_dict()
-    joined = AutoModelForImageTextToText.from_pretrained(base).model.language_model.layers.state_dict()
+    model = AutoModelForImageTextToText.from_pretrained(base).model
+    assert len(model.vision_tower.get_submodule("encoder.layers")) == 3
+    for name, weight in tower.items():  # the layers below those of `pictures`
+        torch.testing.assert_close(model.vision_tower.state_dict()[name], weight, rtol=0, atol=0)
+    joined = model.language_model.layers.state_dict()
     for name, weight in before.items():
         torch.testing.assert_close(joined[name], weight, rtol=0, atol=0)

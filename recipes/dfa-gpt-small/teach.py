@@ -1,12 +1,15 @@
-"""Teach a vision tower and a projector what was done to each patch of a picture, and join them to a language model.
+"""Teach a vision tower and a projector what was done to a picture, and join them to a language model.
 
-    python recipes/dfa-gpt-small/patches.py DATASET HuggingFaceTB/SmolLM2-135M-Instruct BASE
+    python recipes/dfa-gpt-small/teach.py patches DATASET HuggingFaceTB/SmolLM2-135M-Instruct BASE
+    python recipes/dfa-gpt-small/teach.py pictures DATASET BASE
 
 One label a picture teaches a small tower whose faces it has seen; one label a patch teaches it the traces. A forged
 image of our own differs from its bona fide one, its `pair_id`, where it was forged; a synthesised face is forged all
-over. Tower and projector are trained together, on the train split only, to bring each patch near the language model's
-own embedding of the words for its technique. LLaVA-1.5's projector comes aligned from captions; this one from such
-words.
+over. So `patches` trains tower and projector together to bring each patch near the language model's own embedding of
+the words for its technique: LLaVA-1.5's projector comes aligned from captions, this one from such words.
+
+What was done to a few patches is easily overlooked among the many, so `pictures` puts two layers on the tower, which
+carry it to all patches; those below stay as they are. Both commands see the train split only.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ import torch
 import typer
 from datasets import load_dataset
 from transformers import (
+    AutoConfig,
     AutoModelForImageTextToText,
+    AutoProcessor,
     AutoTokenizer,
     CLIPImageProcessor,
     CLIPVisionConfig,
@@ -57,6 +62,9 @@ def fine(channels: int, patch: int) -> list[Cosine]:
     ]
 
 
+app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
+
+
 class Patches(torch.utils.data.Dataset[dict[str, Any]]):
     """The train split's pictures, mirrored, shifted and lit at random, with what was done to each patch.
 
@@ -64,7 +72,7 @@ class Patches(torch.utils.data.Dataset[dict[str, Any]]):
     the first is bona fide.
     """
 
-    def __init__(self, dataset: Path, patch: int, image_processor: Any) -> None:
+    def __init__(self, dataset: Path, patch: int, image_processor: Any, whole: bool = False) -> None:
         rows = load_dataset("dfa-instruct", data_dir=str(dataset), split="train")
         kinds = zip(rows["category"], rows["technique"], strict=True)
         done = [
@@ -72,6 +80,7 @@ class Patches(torch.utils.data.Dataset[dict[str, Any]]):
         ]
         self.names = ["bona fide", *sorted({*done} - {"bona fide"})]
         self.patch = patch
+        self.whole = whole
         self.mean, self.std = (
             torch.tensor(values).view(3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std)
         )
@@ -105,9 +114,9 @@ class Patches(torch.utils.data.Dataset[dict[str, Any]]):
         }
 
     def patch_labels(self, changed: torch.Tensor, label: int) -> torch.Tensor:
-        """Give the changed patches the picture's label, and the others that of bona fide ones."""
+        """Give the changed patches the picture's label, and the others that of bona fide ones; `whole`: all of them."""
         share = torch.nn.functional.avg_pool2d(changed[None].float(), self.patch)[0]
-        return torch.where(share > COVERED, label, 0).flatten()
+        return torch.where((share > COVERED) | self.whole, label, 0).flatten()
 
     def weights(self) -> torch.Tensor:
         """Weigh the names by the root of their rarity: most patches are bona fide."""
@@ -137,8 +146,31 @@ class PatchNamer(torch.nn.Module):
         return {"loss": torch.nn.functional.cross_entropy(scores, labels.flatten(), self.weights)}
 
 
-def main(
-    dataset: Path, language: str, base: Path, width: int = 128, layers: int = 4, patch: int = 14, steps: int = 4500
+def fit(model: Any, patches: Patches, tokenizer: Any, steps: int, learning_rate: float, scratch: str) -> None:
+    """Train a LLaVA's tower and projector in place, those of their weights that ask for a gradient."""
+    embed = model.get_input_embeddings()
+    with torch.no_grad():
+        names = [tokenizer(name, return_tensors="pt")["input_ids"][0] for name in patches.names]
+        words = torch.stack([embed(name).mean(0) for name in names])
+    arguments = TrainingArguments(
+        output_dir=scratch,
+        max_steps=steps,
+        per_device_train_batch_size=16,
+        learning_rate=learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=100,
+        weight_decay=0.05,
+        logging_steps=100,
+        save_strategy="no",
+        report_to="none",
+        use_cpu=not torch.cuda.is_available(),
+    )
+    Trainer(PatchNamer(model, words, patches.weights()), arguments, train_dataset=patches).train()
+
+
+@app.command("patches")
+def teach_patches(
+    dataset: Path, language: str, base: Path, width: int = 128, layers: int = 4, patch: int = 14, steps: int = 4000
 ) -> None:
     """Write a LLaVA of a new CLIP vision tower for DATASET's pictures and the language model LANGUAGE to BASE."""
     patches = Patches(dataset, patch, CLIPImageProcessor())
@@ -153,38 +185,34 @@ def main(
     torch.manual_seed(0)
     tower = CLIPVisionModel(config)
     embedding = tower.get_submodule("embeddings.patch_embedding")
-    some = torch.stack([patches[i]["pixel_values"] for i in range(256)])
+    some = torch.stack([patches[i]["pixel_values"] for i in range(min(256, len(patches)))])
     with torch.no_grad():
         embedding.weight.copy_(whitened_cosines(embedding, some, fine(width, patch)))
     with tempfile.TemporaryDirectory() as scratch:
         tower.save_pretrained(scratch)
         assemble(scratch, language, base, feature_layer=-1)
-
         model = AutoModelForImageTextToText.from_pretrained(base)
-        tokenizer = AutoTokenizer.from_pretrained(base)
-        with torch.no_grad():
-            words = torch.stack(
-                [
-                    model.get_input_embeddings()(tokenizer(name, return_tensors="pt")["input_ids"][0]).mean(0)
-                    for name in patches.names
-                ]
-            )
-        arguments = TrainingArguments(
-            output_dir=scratch,
-            max_steps=steps,
-            per_device_train_batch_size=16,
-            learning_rate=1.5e-3,
-            lr_scheduler_type="cosine",
-            warmup_steps=100,
-            weight_decay=0.05,
-            logging_steps=100,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=not torch.cuda.is_available(),
-        )
-        Trainer(PatchNamer(model, words, patches.weights()), arguments, train_dataset=patches).train()
+        fit(model, patches, AutoTokenizer.from_pretrained(base), steps, 1.5e-3, scratch)
     model.save_pretrained(base)
 
 
+@app.command("pictures")
+def teach_pictures(dataset: Path, base: Path, layers: int = 2, steps: int = 1500) -> None:
+    """Put LAYERS new layers on the tower of BASE."""
+    config = AutoConfig.from_pretrained(base)
+    below = config.vision_config.num_hidden_layers
+    config.vision_config.num_hidden_layers += layers
+    torch.manual_seed(0)
+    model = AutoModelForImageTextToText.from_pretrained(base, config=config)
+    tower = model.model.vision_tower
+    tower.requires_grad_(False)
+    tower.get_submodule("encoder.layers")[below:].requires_grad_(True)
+    processor = AutoProcessor.from_pretrained(base)
+    patches = Patches(dataset, config.vision_config.patch_size, processor.image_processor, whole=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        fit(model, patches, processor.tokenizer, steps, 1e-3, scratch)
+    model.requires_grad_(True).save_pretrained(base)
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    app()
