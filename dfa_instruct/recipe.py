@@ -94,12 +94,7 @@ def read_recipe(path: Path, output: Path | None = None) -> Recipe:
         FileNotFoundError: there is no such file.
         ValueError: one line: it is no YAML, a key is unknown (the nearest known one is said), or a value is wrong.
     """
-    try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a mapping of keys to values")
+    content = read_mapping(path)
     known = [field.name for field in fields(Recipe)]
     for key in content:
         if key not in known:
@@ -130,13 +125,22 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_yaml(text: str) -> Any:
-    """Load a recipe's YAML.
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a recipe's YAML: keys and values, whatever they are.
 
     Raises:
-        yaml.YAMLError: it is none, or a key stands twice.
+        FileNotFoundError: there is no such file.
+        ValueError: one line: it is no YAML, a key stands twice, or it is no mapping.
     """
-    return yaml.load(text, _Loader)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such recipe")
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a mapping of keys to values")
+    return content
 
 
 def nearest(word: str, known: Sequence[str]) -> str:

@@ -14,9 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-import yaml
-
-from dfa_instruct.recipe import load_yaml
+from dfa_instruct.recipe import read_mapping
 from modeling_dfa_gpt.startup import RecipeError
 
 
@@ -58,18 +56,12 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """Read a YAML recipe and refuse keys that nothing knows, naming the nearest one that is known.
 
     Raises:
-        RecipeError: the file is missing, is no mapping, or has an unknown key.
+        FileNotFoundError: there is no such file.
+        ValueError: it is no mapping of keys to values, or a RecipeError where a key is unknown.
     """
     from trl.scripts.utils import DatasetConfig
 
-    if not path.is_file():
-        raise RecipeError(f"{path}: no such recipe")
-    try:
-        recipe = load_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
-    if not isinstance(recipe, dict):
-        raise RecipeError(f"{path}: expected a mapping of keys to values")
+    recipe = read_mapping(path)
     refuse_unknown(recipe, {action.dest for action in recipe_parser()._actions} | {"env"}, f"{path}:")
     datasets = recipe.get("datasets", [])
     if not isinstance(datasets, list) or not all(isinstance(dataset, dict) for dataset in datasets):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dfa_instruct.pipeline import build
-from dfa_instruct.recipe import read_recipe, sample_recipe
+from dfa_instruct.recipe import read_mapping, read_recipe, sample_recipe
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "dfa-instruct"
 
@@ -47,6 +47,17 @@ def test_a_wrong_recipe_is_refused_before_any_work(text: str, tmp_path: Path) ->
         build(read_recipe(path, tmp_path / "out" / "dfa-instruct"))
     assert WRONG[text] in str(caught.value)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_keys_stand_once_but_a_merged_mapping_may_set_one_anew(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")
+    assert read_mapping(path) == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
+    path.write_text("size: 128\nsize: 256\n")
+    with pytest.raises(ValueError, match="'size' stands twice"):
+        read_mapping(path)
+    with pytest.raises(FileNotFoundError, match="no such recipe"):
+        read_mapping(tmp_path / "nothing.yaml")
 
 
 @pytest.mark.parametrize(
