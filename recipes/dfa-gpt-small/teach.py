@@ -1,15 +1,14 @@
 """Teach a vision tower and a projector what was done to a picture, and join them to a language model.
 
-    python recipes/dfa-gpt-small/teach.py patches DATASET HuggingFaceTB/SmolLM2-135M-Instruct BASE
-    python recipes/dfa-gpt-small/teach.py pictures DATASET BASE
+    python recipes/dfa-gpt-small/teach.py DATASET HuggingFaceTB/SmolLM2-135M-Instruct BASE
 
 One label a picture teaches a small tower whose faces it has seen; one label a patch teaches it the traces. A forged
 image of our own differs from its bona fide one, its `pair_id`, where it was forged; a synthesised face is forged all
-over. So `patches` trains tower and projector together to bring each patch near the language model's own embedding of
+over. So tower and projector are first trained together to bring each patch near the language model's own embedding of
 the words for its technique: LLaVA-1.5's projector comes aligned from captions, this one from such words.
 
-What was done to a few patches is easily overlooked among the many, so `pictures` puts two layers on the tower, which
-carry it to all patches; those below stay as they are. Both commands see the train split only.
+What was done to a few patches is easily overlooked among the many. So the tower then gets two layers more, which carry
+it to all patches; those below stay as they are. All of it sees the train split only.
 """
 
 from __future__ import annotations
@@ -23,10 +22,8 @@ import torch
 import typer
 from datasets import load_dataset
 from transformers import (
-    AutoConfig,
     AutoModelForImageTextToText,
     AutoProcessor,
-    AutoTokenizer,
     CLIPImageProcessor,
     CLIPVisionConfig,
     CLIPVisionModel,
@@ -35,6 +32,7 @@ from transformers import (
 )
 
 import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
+from dfa_instruct.errors import one_line_errors
 from modeling_dfa_gpt.assemble import assemble
 from modeling_dfa_gpt.base import Axis, Cosine, whitened_cosines
 
@@ -62,17 +60,14 @@ def fine(channels: int, patch: int) -> list[Cosine]:
     ]
 
 
-app = typer.Typer(help=__doc__, add_completion=False, pretty_exceptions_enable=False)
-
-
 class Patches(torch.utils.data.Dataset[dict[str, Any]]):
     """The train split's pictures, mirrored, shifted and lit at random, with what was done to each patch.
 
     An item has `pixel_values` of shape (3, side, side), and `labels` of shape (patches,): indices of `names`, of which
-    the first is bona fide.
+    the first is bona fide. With `whole` set, every patch has its picture's label.
     """
 
-    def __init__(self, dataset: Path, patch: int, image_processor: Any, whole: bool = False) -> None:
+    def __init__(self, dataset: Path, patch: int, image_processor: Any) -> None:
         rows = load_dataset("dfa-instruct", data_dir=str(dataset), split="train")
         kinds = zip(rows["category"], rows["technique"], strict=True)
         done = [
@@ -80,7 +75,7 @@ class Patches(torch.utils.data.Dataset[dict[str, Any]]):
         ]
         self.names = ["bona fide", *sorted({*done} - {"bona fide"})]
         self.patch = patch
-        self.whole = whole
+        self.whole = False
         self.mean, self.std = (
             torch.tensor(values).view(3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std)
         )
@@ -114,7 +109,7 @@ class Patches(torch.utils.data.Dataset[dict[str, Any]]):
         }
 
     def patch_labels(self, changed: torch.Tensor, label: int) -> torch.Tensor:
-        """Give the changed patches the picture's label, and the others that of bona fide ones; `whole`: all of them."""
+        """Give the changed patches the picture's label, and the others that of bona fide ones."""
         share = torch.nn.functional.avg_pool2d(changed[None].float(), self.patch)[0]
         return torch.where((share > COVERED) | self.whole, label, 0).flatten()
 
@@ -168,51 +163,62 @@ def fit(model: Any, patches: Patches, tokenizer: Any, steps: int, learning_rate:
     Trainer(PatchNamer(model, words, patches.weights()), arguments, train_dataset=patches).train()
 
 
-@app.command("patches")
-def teach_patches(
-    dataset: Path, language: str, base: Path, width: int = 128, layers: int = 4, patch: int = 14, steps: int = 4000
-) -> None:
-    """Write a LLaVA of a new CLIP vision tower for DATASET's pictures and the language model LANGUAGE to BASE."""
-    patches = Patches(dataset, patch, CLIPImageProcessor())
+def new_tower(patches: Patches, width: int, layers: int) -> CLIPVisionModel:
+    """Make a CLIP vision tower for these pictures, untrained but for its patch embedding."""
     config = CLIPVisionConfig(
         hidden_size=width,
         intermediate_size=3 * width,
         num_hidden_layers=layers,
         num_attention_heads=width // 32,
         image_size=patches.items[0][0].shape[-1],
-        patch_size=patch,
+        patch_size=patches.patch,
     )
     torch.manual_seed(0)
     tower = CLIPVisionModel(config)
     embedding = tower.get_submodule("embeddings.patch_embedding")
     some = torch.stack([patches[i]["pixel_values"] for i in range(min(256, len(patches)))])
     with torch.no_grad():
-        embedding.weight.copy_(whitened_cosines(embedding, some, fine(width, patch)))
-    with tempfile.TemporaryDirectory() as scratch:
-        tower.save_pretrained(scratch)
-        assemble(scratch, language, base, feature_layer=-1)
-        model = AutoModelForImageTextToText.from_pretrained(base)
-        fit(model, patches, AutoTokenizer.from_pretrained(base), steps, 1.5e-3, scratch)
-    model.save_pretrained(base)
+        embedding.weight.copy_(whitened_cosines(embedding, some, fine(width, patches.patch)))
+    return tower
 
 
-@app.command("pictures")
-def teach_pictures(dataset: Path, base: Path, layers: int = 2, steps: int = 1500) -> None:
-    """Put LAYERS new layers on the tower of BASE."""
-    config = AutoConfig.from_pretrained(base)
-    below = config.vision_config.num_hidden_layers
-    config.vision_config.num_hidden_layers += layers
-    torch.manual_seed(0)
-    model = AutoModelForImageTextToText.from_pretrained(base, config=config)
-    tower = model.model.vision_tower
-    tower.requires_grad_(False)
-    tower.get_submodule("encoder.layers")[below:].requires_grad_(True)
-    processor = AutoProcessor.from_pretrained(base)
-    patches = Patches(dataset, config.vision_config.patch_size, processor.image_processor, whole=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        fit(model, patches, processor.tokenizer, steps, 1e-3, scratch)
-    model.requires_grad_(True).save_pretrained(base)
+def main(
+    dataset: Path,
+    language: str,
+    base: Path,
+    width: int = 128,
+    layers: int = 4,
+    more_layers: int = 2,
+    patch: int = 14,
+    steps: int = 4000,
+    more_steps: int = 1500,
+) -> None:
+    """Write a LLaVA of a new vision tower for DATASET's pictures and the language model LANGUAGE to BASE."""
+    with one_line_errors(OSError, ValueError):
+        if base.exists():
+            raise FileExistsError(f"{base} is there already; name a new folder")
+        patches = Patches(dataset, patch, CLIPImageProcessor())
+        with tempfile.TemporaryDirectory() as scratch:
+            joined = Path(scratch) / "joined"
+            new_tower(patches, width, layers).save_pretrained(scratch)
+            assemble(scratch, language, joined, feature_layer=-1)
+            processor = AutoProcessor.from_pretrained(joined)
+            model = AutoModelForImageTextToText.from_pretrained(joined)
+            fit(model, patches, processor.tokenizer, steps, 1.5e-3, scratch)
+            model.save_pretrained(joined)
+
+            patches.whole = True
+            config = model.config
+            config.vision_config.num_hidden_layers += more_layers
+            torch.manual_seed(0)
+            model = AutoModelForImageTextToText.from_pretrained(joined, config=config)
+            tower = model.model.vision_tower
+            tower.requires_grad_(False)
+            tower.get_submodule("encoder.layers")[layers:].requires_grad_(True)
+            fit(model, patches, processor.tokenizer, more_steps, 1e-3, scratch)
+        model.save_pretrained(base)
+        processor.save_pretrained(base)
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(main)
