@@ -45,10 +45,10 @@ def quickstart(
 def chat(model: Model, image: Annotated[Path, typer.Argument(help="A picture of one face.")]) -> None:
     """Talk about one face; an empty line or end of input ends the conversation."""
     with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.modeling import Conversation, DfaGpt, open_face
+        from modeling_dfa_gpt.modeling import DfaGpt, open_picture
 
-        face = open_face(image)  # before the weights, which may take minutes
-        conversation = Conversation(DfaGpt.from_pretrained(model), face)
+        picture = open_picture(image)  # before the weights, which may take minutes
+        conversation = DfaGpt.from_pretrained(model).chat(picture)
         print("Ask about the face (for example: Has this face been forged?). An empty line ends.")
         while True:
             try:

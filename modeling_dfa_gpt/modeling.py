@@ -22,6 +22,7 @@ CLASSIFICATION_QUESTION = "Which forgery technique fits this image best, and wha
 DESCRIPTION_QUESTION = "Describe the artifacts in this face."
 MAX_NEW_TOKENS = 256
 ALIGNED_SIDE = 256
+"""Side of an aligned face, as in the dataset, where the model does not see a smaller one."""
 ALIGNED_WITHIN = 0.06
 """How far the anchors of a face that counts as aligned may be from their places, as a share of the side."""
 DETECTION_SIDE = 512
@@ -97,7 +98,12 @@ class DfaGpt:
 
     def chat(self, image: str | Path | Image.Image) -> Conversation:
         """Begin a conversation about one face."""
-        return Conversation(self, open_face(image))
+        return Conversation(self, open_face(image, self.face_side))
+
+    @property
+    def face_side(self) -> int:
+        """Side that a face is aligned at: reducing it afterwards would blur the traces of a forgery away."""
+        return min(ALIGNED_SIDE, getattr(self.model.config.vision_config, "image_size", ALIGNED_SIDE))
 
     def generate(self, messages: list[dict[str, Any]]) -> Iterator[str]:
         """Continue a conversation by one answer, greedily, piece by piece."""
@@ -116,7 +122,7 @@ class DfaGpt:
         """Detect, classify and describe one face."""
         from dfa_instruct.bench.parsing import parse_category
 
-        face = open_face(image)
+        face = open_face(image, self.face_side)
         probability = self.forged_probability(face)
         classification = Conversation(self, face).ask(CLASSIFICATION_QUESTION)
         return Analysis(
@@ -179,8 +185,22 @@ def is_model(name: str | Path) -> bool:
     return not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~"))
 
 
-def open_face(image: str | Path | Image.Image) -> Image.Image:
-    """Open a picture and bring its face into the frame that the model was trained on.
+def open_picture(path: str | Path) -> Image.Image:
+    """Open a picture as Pillow's, in RGB.
+
+    Raises:
+        BadPictureError: it is no picture, or too small to show a face; the message names it.
+    """
+    from dfa_instruct.sources.media import BadPictureError, read_image
+
+    try:
+        return Image.fromarray(read_image(Path(path)))
+    except BadPictureError as error:
+        raise BadPictureError(f"{path}: {error}") from error
+
+
+def open_face(image: str | Path | Image.Image, side: int = ALIGNED_SIDE) -> Image.Image:
+    """Open a picture and bring its face into the frame that the model was trained on, `side` pixels wide.
 
     One face: aligned as `dfa_instruct.faces.align` does, unless it is aligned already (another resampling would blur
     what there is to see). No face, several, or no FaceLandmarker: the whole picture, padded to a square with its mean
@@ -190,29 +210,26 @@ def open_face(image: str | Path | Image.Image) -> Image.Image:
         BadPictureError: it is no picture, or too small to show a face.
     """
     from dfa_instruct.faces import TEMPLATE, FaceDetector, LandmarkerUnavailableError, align, anchors
-    from dfa_instruct.sources.media import BadPictureError, read_image
 
-    try:
-        pixels = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else read_image(Path(image))
-    except BadPictureError as error:
-        raise BadPictureError(f"{image}: {error}") from error
-    picture = Image.fromarray(pixels)
-    side = max(picture.size)
+    picture = image.convert("RGB") if isinstance(image, Image.Image) else open_picture(image)
+    pixels = np.asarray(picture)
+    longest = max(picture.size)
     try:
         with FaceDetector() as detector:
-            enlargement = max(1, round(DETECTION_SIDE / side))
+            enlargement = max(1, round(DETECTION_SIDE / longest))
             larger = picture.resize((picture.width * enlargement, picture.height * enlargement))
             found = [face / np.float32(enlargement) for face in detector.detect(np.asarray(larger))]
         notice = "" if len(found) == 1 else f"{len(found)} faces found; the whole picture is looked at"
     except LandmarkerUnavailableError as error:
         found, notice = [], f"the face was not aligned: {error}"
     if len(found) == 1:
-        aligned = picture.width == picture.height and np.abs(anchors(found[0]) / side - TEMPLATE).max() < ALIGNED_WITHIN
-        return picture if aligned else Image.fromarray(align(pixels, found[0], ALIGNED_SIDE)[0])
+        offsets = np.abs(anchors(found[0]) / longest - TEMPLATE)
+        aligned = picture.width == picture.height and offsets.max() < ALIGNED_WITHIN
+        return picture if aligned else Image.fromarray(align(pixels, found[0], side)[0])
     name = "" if isinstance(image, Image.Image) else f"{image}: "
     print(f"{name}{notice}", file=sys.stderr)
     mean = tuple(int(c) for c in pixels.reshape(-1, 3).mean(0).round())
-    return ImageOps.pad(picture, (side, side), color=mean)
+    return ImageOps.pad(picture, (longest, longest), color=mean)
 
 
 def merge(adapter: Path, output: Path) -> None:

@@ -136,9 +136,12 @@ def test_an_aligned_face_is_left_as_it_is(portrait: Path) -> None:
     assert np.array_equal(np.asarray(open_face(portrait)), np.asarray(Image.open(portrait)))
 
 
-def test_a_photograph_is_aligned(photos: Path) -> None:
-    face = open_face(sorted(photos.glob("*.jpg"))[0])
-    assert face.size == (256, 256)
+def test_a_photograph_is_aligned_at_the_side_that_the_model_sees(adapter: Path, photos: Path) -> None:
+    photograph = sorted(photos.glob("*.jpg"))[0]
+    assert open_face(photograph).size == (256, 256)
+    model = DfaGpt.from_pretrained(adapter)
+    seen = model.model.config.vision_config.image_size
+    assert model.chat(photograph).image.size == (seen, seen)
 
 
 def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
