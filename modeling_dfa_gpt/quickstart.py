@@ -132,7 +132,7 @@ def train(recipe: str, model: Path, output: Path, data: Path, seed: int) -> None
     """Run one of the tiny recipes as a user would, by `accelerate launch`."""
     with as_file(RECIPES) as recipes:
         subprocess.run(
-            [sys.executable, "-m", "accelerate.commands.launch"]
+            [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
             + ["--config_file", str(recipes / "accelerate_configs" / "cpu.yaml"), "-m", "modeling_dfa_gpt.sft"]
             + ["--config", str(recipes / "dfa-gpt-tiny" / f"{recipe}.yaml")]
             + ["--model_name_or_path", str(model.resolve()), "--output_dir", str(output), "--seed", str(seed)],

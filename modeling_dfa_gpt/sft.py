@@ -1,6 +1,6 @@
 """Train DFA-GPT: LoRA on the language model and the whole projector, by TRL's SFTTrainer.
 
-    accelerate launch --config_file recipes/accelerate_configs/cpu.yaml \
+    accelerate launch --quiet --config_file recipes/accelerate_configs/cpu.yaml \
         -m modeling_dfa_gpt.sft --config recipes/dfa-gpt-tiny/sft.yaml
 
 What a recipe may say stands in `modeling_dfa_gpt.recipe`; any key can be overridden on the command line
