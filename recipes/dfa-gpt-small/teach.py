@@ -53,6 +53,8 @@ def fine(channels: int, patch: int) -> list[Cosine]:
     rng = np.random.default_rng(0)
     frequencies = [f for f in np.ndindex(patch, patch) if sum(f) >= LOWEST]
     shares: list[tuple[Axis, int]] = [("lightness", 6), ("red to green", 1), ("yellow to blue", 1)]
+    if 6 * channels // 8 > len(frequencies):
+        raise ValueError(f"--width {channels}: at most {8 * len(frequencies) // 6} for patches of {patch} pixels")
     return [
         (axis, frequencies[i])
         for axis, eighths in shares
@@ -190,8 +192,8 @@ def main(
     layers: int = 4,
     more_layers: int = 2,
     patch: int = 14,
-    steps: int = 4000,
-    more_steps: int = 1500,
+    steps: int = 10000,
+    more_steps: int = 2000,
 ) -> None:
     """Write a LLaVA of a new vision tower for DATASET's pictures and the language model LANGUAGE to BASE."""
     with one_line_errors(OSError, ValueError):
