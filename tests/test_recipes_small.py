@@ -71,16 +71,21 @@ def test_what_is_taught_is_a_llava_whose_language_model_is_as_it_was(
     dataset_folder: Path, language: Path, tmp_path: Path
 ) -> None:
     base = tmp_path / "base"
-    command = [sys.executable, RECIPE / "teach.py", dataset_folder, language, base, "--steps", "2", "--more-steps", "2"]
-    command += ["--width", "32", "--layers", "1", "--patch", "16"]
-    subprocess.run(command, check=True)
+    size = ["--width", "32", "--layers", "1", "--patch", "16", "--steps", "2"]
+    command = [sys.executable, RECIPE / "teach.py", dataset_folder, language]
+    subprocess.run([*command, base, *size, "--more-steps", "2"], check=True)
+    subprocess.run([*command, tmp_path / "longer", *size, "--more-steps", "4"], check=True)
     check_base(str(base), AutoConfig.from_pretrained(base), AutoProcessor.from_pretrained(base))
     before = LlamaForCausalLM.from_pretrained(language).model.layers.state_dict()
     model = AutoModelForImageTextToText.from_pretrained(base).model
     assert len(model.vision_tower.get_submodule("encoder.layers")) == 3
+    longer = AutoModelForImageTextToText.from_pretrained(tmp_path / "longer").model.vision_tower.state_dict()
+    for name, weight in model.vision_tower.state_dict().items():
+        added = "layers.1." in name or "layers.2." in name  # the rest stays as it is in the second part
+        assert torch.equal(weight, longer[name]) != added, name
     joined = model.language_model.layers.state_dict()
     for name, weight in before.items():
         torch.testing.assert_close(joined[name], weight, rtol=0, atol=0)
-    again = subprocess.run(command, capture_output=True, text=True)
+    again = subprocess.run([*command, base, *size], capture_output=True, text=True)
     assert again.returncode != 0
     assert f"{base} is there already; name a new folder" in again.stderr

@@ -17,6 +17,7 @@ from modeling_dfa_gpt.sft import train
 from modeling_dfa_gpt.startup import RecipeError, check_trainable
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "dfa-gpt-tiny"
+CPU = RECIPES.parent / "accelerate_configs" / "cpu.yaml"
 
 
 def test_the_loss_is_taken_on_answers_and_their_end_only(base: Path, dataset_folder: Path) -> None:
@@ -88,19 +89,26 @@ def test_an_unknown_key_is_named_with_the_nearest_known(tmp_path: Path) -> None:
         train(["--config", str(recipe)])
 
 
-def test_a_missing_model_is_one_line_and_a_failure(tmp_path: Path, dataset_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("launcher", "status"),
+    [
+        ([], 2),
+        (["-m", "accelerate.commands.launch", "--quiet", "--config_file", f"{CPU}"], 1),  # its own status, not ours
+    ],
+)
+def test_a_missing_model_is_one_line_and_a_failure(
+    launcher: list[str], status: int, tmp_path: Path, dataset_folder: Path
+) -> None:
     import os
 
     done = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
-        + ["--config_file", str(RECIPES.parent / "accelerate_configs" / "cpu.yaml")]
-        + ["-m", "modeling_dfa_gpt.sft", "--config", str(RECIPES / "sft.yaml")]
+        [sys.executable, *launcher, "-m", "modeling_dfa_gpt.sft", "--config", str(RECIPES / "sft.yaml")]
         + ["--model_name_or_path", str(tmp_path / "absent"), "--output_dir", str(tmp_path / "out")],
         capture_output=True,
         text=True,
         env={**os.environ, "DFA_INSTRUCT_DIR": str(dataset_folder)},
     )
-    assert done.returncode != 0
+    assert done.returncode == status
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and "absent: no such model" in errors[0]
     assert "Traceback" not in done.stderr
