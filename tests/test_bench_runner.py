@@ -15,11 +15,13 @@ from datasets import Dataset
 from lighteval.models.abstract_model import LightevalModel, ModelConfig
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
+from typer.testing import CliRunner
 
 from dfa_instruct.bench.baselines import baselines, images_swapped
 from dfa_instruct.bench.metrics import classification, detection, rouge_l
 from dfa_instruct.bench.runner import TASKS, load_model, load_rows, run_bench
 from dfa_instruct.bench.tasks import TASKS_TABLE
+from dfa_instruct.cli import app
 from dfa_instruct.dataset import FEATURES
 from dfa_instruct.vocabulary import CATEGORIES, Category
 
@@ -278,3 +280,14 @@ def test_data_without_test_rows_or_questions(tmp_path: Path) -> None:
         run_bench(Spoken(truth), write(tmp_path / "b", {"test": [{**row("bona_fide", "test", 7), "bench": []}]}))
     with pytest.raises(ValueError, match="unknown task dfd"):
         run_bench(Spoken(truth), tmp_path / "b", tasks=["dfd"])
+
+
+def test_the_command_asks_the_tasks_that_it_is_given(base: Path, data: Path) -> None:
+    command = ["bench", str(base), "--data", str(data), "--limit", "2", "--baselines"]
+    done = CliRunner().invoke(app, [*command, "--task", "dfa_bench_dfd", "--task", "dfa_bench_dfc"])
+    assert done.exit_code == 0
+    shown = json.loads(done.stdout[done.stdout.index("{") :])
+    assert set(shown["tasks"]) == set(shown["baselines"]["image_blind"]) == {"dfa_bench_dfd", "dfa_bench_dfc"}
+    done = CliRunner().invoke(app, [*command, "--task", "dfd"])
+    assert done.exit_code == 2
+    assert "error: unknown task dfd: expected one of" in done.stderr
