@@ -18,11 +18,6 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def main() -> None:
-    """Keep `bench` a subcommand while it is the only one."""
-
-
 @app.command()
 def bench(
     model: Annotated[str, typer.Argument(help="A vision-language model: a folder (an adapter's too) or a Hub id.")],
