@@ -192,8 +192,8 @@ def main(
     layers: int = 4,
     more_layers: int = 2,
     patch: int = 14,
-    steps: int = 4000,
-    more_steps: int = 1500,
+    steps: int = 10000,
+    more_steps: int = 2000,
 ) -> None:
     """Write a LLaVA of a new vision tower for DATASET's pictures and the language model LANGUAGE to BASE."""
     with one_line_errors(OSError, ValueError):

@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance
 from dfa_instruct.sources.media import find_images, read_image
 
 
-def main(photographs: Path, views: Path, count: int = 20, seed: int = 0) -> None:
+def main(photographs: Path, views: Path, count: int = 60, seed: int = 0) -> None:
     """Write `count` views of every photograph."""
     for path in find_images(photographs):
         rng = np.random.default_rng([seed, *path.stem.encode()])
