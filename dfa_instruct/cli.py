@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from dfa_instruct.errors import one_line_errors
+from dfa_instruct.vocabulary import BenchTask
 
 app = typer.Typer(
     help="DFA-Instruct and DFA-Bench: the data of interactive deepfake analysis.",
@@ -26,8 +27,8 @@ def bench(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Write results.json and predictions.jsonl here.")] = None,
     tasks: Annotated[
-        list[str] | None,
-        typer.Option("--task", help="dfa_bench_dfd, dfa_bench_dfc or dfa_bench_ad, may be given again; else all."),
+        list[BenchTask] | None,
+        typer.Option("--task", metavar="TASK", help=f"{', '.join(BenchTask)}; may be given again; else all."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask about this many test images only.")] = None,
     with_baselines: Annotated[
@@ -37,10 +38,10 @@ def bench(
     """Measure a model on DFA-Bench: detection, classification and artifact description; figures in percent."""
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.bench.baselines import baselines
-        from dfa_instruct.bench.runner import TASKS, load_model, run_bench
+        from dfa_instruct.bench.runner import load_model, run_bench
 
         loaded = load_model(model)
-        tasks = tasks or list(TASKS)
+        tasks = tasks or list(BenchTask)
         results = run_bench(loaded, data, tasks=tasks, limit=limit, output=output)
         shown = {key: value for key, value in results.items() if key != "predictions"}
         if with_baselines:

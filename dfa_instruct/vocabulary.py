@@ -6,6 +6,7 @@ explanations follow *Towards Interactive Deepfake Analysis*, sections I and II.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final, Literal
 
 Label = Literal["bona_fide", "forged"]
@@ -16,6 +17,15 @@ Region = Literal[
     "forehead", "hairline", "eyebrows", "eyes", "nose", "cheeks", "mouth", "chin", "jawline"
 ]  # fmt: skip
 ArtifactKind = Literal["colour", "texture", "sharpness", "geometry", "boundary"]
+
+
+class BenchTask(StrEnum):
+    """The tasks of DFA-Bench by the names that lighteval knows them by."""
+
+    DF_D = "dfa_bench_dfd"
+    DF_C = "dfa_bench_dfc"
+    AD = "dfa_bench_ad"
+
 
 ABILITIES: Final[dict[Ability, str]] = {
     "df_d": "deepfake detection",

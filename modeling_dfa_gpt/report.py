@@ -11,7 +11,7 @@ import numpy as np
 
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.show import contact_sheet
-from dfa_instruct.vocabulary import CATEGORIES
+from dfa_instruct.vocabulary import CATEGORIES, BenchTask
 
 CONVERSATION = (
     "Has this face been forged?",
@@ -19,7 +19,7 @@ CONVERSATION = (
     "Describe the artifacts in this face.",
     "Can I rely on this verdict?",
 )
-TASKS = {"dfa_bench_dfd": "DF-D", "dfa_bench_dfc": "DF-C", "dfa_bench_ad": "AD"}
+TASKS = {BenchTask.DF_D: "DF-D", BenchTask.DF_C: "DF-C", BenchTask.AD: "AD"}
 
 
 def write_report(output: Path, results: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
@@ -80,7 +80,7 @@ def plot_confusion(predictions: list[dict[str, Any]], target: Path) -> None:
     columns = [*CATEGORIES, None]
     counts = np.zeros((len(CATEGORIES), len(columns)))
     for prediction in predictions:
-        if prediction["task"] == "dfa_bench_dfc":
+        if prediction["task"] == BenchTask.DF_C:
             counts[list(CATEGORIES).index(prediction["category"]), columns.index(prediction["predicted"])] += 1
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")

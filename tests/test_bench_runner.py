@@ -290,4 +290,4 @@ def test_the_command_asks_the_tasks_that_it_is_given(base: Path, data: Path) -> 
     assert set(shown["tasks"]) == set(shown["baselines"]["image_blind"]) == {"dfa_bench_dfd", "dfa_bench_dfc"}
     done = CliRunner().invoke(app, [*command, "--task", "dfd"])
     assert done.exit_code == 2
-    assert "error: unknown task dfd: expected one of" in done.stderr
+    assert "'--task': Value error, 'dfd' is not one of" in done.stderr

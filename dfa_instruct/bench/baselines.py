@@ -21,6 +21,7 @@ from lighteval.models.abstract_model import LightevalModel
 from dfa_instruct.bench.metrics import classification, detection, rouge_l
 from dfa_instruct.bench.runner import TASKS, Rows, evaluate, figures_of, load_model, load_rows
 from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.vocabulary import BenchTask
 
 Figures = dict[str, dict[str, float | None]]
 
@@ -65,12 +66,12 @@ def majority(data: Path | None, rows: Rows) -> Figures:
     text = _best_constant([qa["answer"] for row in train for qa in row["qa"] if qa["ability"] == "ad"])
     references = [next(q["answer"] for q in row["bench"] if q["ability"] == "ad") for row in rows]
     return {
-        "dfa_bench_dfd": figures_of("dfa_bench_dfd", detection([r["label"] for r in rows], [label] * len(rows))),
-        "dfa_bench_dfc": figures_of(
-            "dfa_bench_dfc", classification([r["category"] for r in rows], [category] * len(rows))
+        BenchTask.DF_D: figures_of(BenchTask.DF_D, detection([r["label"] for r in rows], [label] * len(rows))),
+        BenchTask.DF_C: figures_of(
+            BenchTask.DF_C, classification([r["category"] for r in rows], [category] * len(rows))
         ),
-        "dfa_bench_ad": figures_of(
-            "dfa_bench_ad", {"rouge_l": fmean(rouge_l(reference, text) for reference in references)}
+        BenchTask.AD: figures_of(
+            BenchTask.AD, {"rouge_l": fmean(rouge_l(reference, text) for reference in references)}
         ),
     }
 

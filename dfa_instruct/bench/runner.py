@@ -24,14 +24,14 @@ from dfa_instruct.bench.metrics import answer_of, chance, percent, predicted_cat
 from dfa_instruct.bench.tasks import TASKS_TABLE
 from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.dataset import DATASET_NAME
-from dfa_instruct.vocabulary import FORGERY_CATEGORIES
+from dfa_instruct.vocabulary import FORGERY_CATEGORIES, BenchTask
 
 torch.set_grad_enabled(True)  # importing lighteval's pipeline switched gradients off for the whole process
 
-TASKS: Final = {
-    "dfa_bench_dfd": ("acc", "err", "acer", "invalid"),
-    "dfa_bench_dfc": ("acc", "invalid"),
-    "dfa_bench_ad": ("rouge_l",),
+TASKS: Final[dict[str, tuple[str, ...]]] = {
+    BenchTask.DF_D: ("acc", "err", "acer", "invalid"),
+    BenchTask.DF_C: ("acc", "invalid"),
+    BenchTask.AD: ("rouge_l",),
 }
 """Task → the figures that stand in its results: the paper's, and the share of answers that could not be read."""
 
@@ -170,8 +170,8 @@ def evaluate(model: LightevalModel, rows: Rows, tasks: Sequence[str] = tuple(TAS
 
 
 _READ: Final[dict[str, Callable[[Doc, ModelResponse], str | None]]] = {
-    "dfa_bench_dfd": predicted_label,
-    "dfa_bench_dfc": predicted_category,
+    BenchTask.DF_D: predicted_label,
+    BenchTask.DF_C: predicted_category,
 }
 
 
@@ -185,10 +185,10 @@ def _prediction(doc: Doc, response: ModelResponse, metric: dict[str, Any]) -> di
 def _details(task: str, figures: dict[str, float], predictions: list[dict[str, Any]]) -> dict[str, float]:
     """Figures beside the paper's; `chance` is the accuracy of the same answers dealt out at random."""
     mine = [p for p in predictions if p["task"] == task]
-    if task == "dfa_bench_ad":
+    if task == BenchTask.AD:
         forged = [p["rouge_l"] for p in mine if p["label"] == "forged"]
         return {"rouge_l_forged": math.fsum(forged) / len(forged) if forged else math.nan}
-    if task == "dfa_bench_dfc":
+    if task == BenchTask.DF_C:
         level = chance([p["category"] for p in mine], [p["predicted"] for p in mine])
         return {"macro_acc": figures["macro_acc"], "chance": level}
     by_category = {

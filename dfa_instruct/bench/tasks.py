@@ -22,7 +22,7 @@ from lighteval.tasks.requests import Doc
 
 from dfa_instruct.bench.metrics import CLASSIFICATION, DETECTION, ROUGE_L
 from dfa_instruct.dataset import DATASET_NAME
-from dfa_instruct.vocabulary import Ability
+from dfa_instruct.vocabulary import Ability, BenchTask
 
 
 def _document(line: dict[str, Any], ability: Ability) -> Doc:
@@ -56,7 +56,7 @@ def ad(line: dict[str, Any], task_name: str) -> Doc:
     return _document(line, "ad")
 
 
-def _task(name: str, prompt: Any, generation_size: int, metric: Any) -> LightevalTaskConfig:
+def _task(name: BenchTask, prompt: Any, generation_size: int, metric: Any) -> LightevalTaskConfig:
     return LightevalTaskConfig(
         name=name,
         prompt_function=prompt,
@@ -72,7 +72,7 @@ def _task(name: str, prompt: Any, generation_size: int, metric: Any) -> Lighteva
 
 # The sizes, in tokens, leave room for a general model that wraps its verdict in a sentence or two.
 TASKS_TABLE = [
-    _task("dfa_bench_dfd", dfd, 32, DETECTION),
-    _task("dfa_bench_dfc", dfc, 64, CLASSIFICATION),
-    _task("dfa_bench_ad", ad, 256, ROUGE_L),
+    _task(BenchTask.DF_D, dfd, 32, DETECTION),
+    _task(BenchTask.DF_C, dfc, 64, CLASSIFICATION),
+    _task(BenchTask.AD, ad, 256, ROUGE_L),
 ]
