@@ -54,6 +54,7 @@ def main(base: str, dataset: Path, images: int = 2000) -> None:
         rows = rows.select(range(min(images, len(rows))))
         known[split] = features(rows, model, processor), np.array(rows["label"]) == "forged"
     categories = np.array(rows["category"])
+    people = np.array([identities[0] if identities else "" for identities in rows["identities"]])
     fits = [
         make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500)).fit(*known["train"])
         for strength in (1e-5, 1e-4, 1e-3, 1e-2)
@@ -65,6 +66,12 @@ def main(base: str, dataset: Path, images: int = 2000) -> None:
     called = best.predict(seen)
     for category in CATEGORIES:
         print(f"{category}: {called[categories == category].mean():.1%} called forged")
+    bona_fide = {person: called[~truth & (people == person)].mean() for person in set(people[~truth])}
+    fewest, quarter, half, three_quarters, most = np.quantile([*bona_fide.values()], [0, 0.25, 0.5, 0.75, 1])
+    print(
+        f"bona fide by person, {len(bona_fide)} people: {fewest:.0%} to {most:.0%} called forged, median {half:.0%}, "
+        f"middle half {quarter:.0%} to {three_quarters:.0%}"
+    )
 
 
 if __name__ == "__main__":
