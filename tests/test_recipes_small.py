@@ -89,3 +89,19 @@ def test_what_is_taught_is_a_llava_whose_language_model_is_as_it_was(
     again = subprocess.run([*command, base, *size], capture_output=True, text=True)
     assert again.returncode != 0
     assert f"{base} is there already; name a new folder" in again.stderr
+
+
+def test_a_frozen_tower_is_measured_by_category_and_by_person(
+    dataset_folder: Path, language: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    size = ["--width", "32", "--layers", "1", "--patch", "16", "--steps", "1", "--more-steps", "1"]
+    subprocess.run([sys.executable, RECIPE / "teach.py", dataset_folder, language, base, *size], check=True)
+    command = [sys.executable, RECIPE / "frozen_tower.py", base, dataset_folder]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    test = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="test")
+    bona_fide = test.filter(lambda label: label == "bona_fide", input_columns="label")
+    people = {identities[0] for identities in bona_fide["identities"]}
+    most = max(bona_fide.num_rows, test.num_rows - bona_fide.num_rows) / test.num_rows
+    assert f"majority {most:.1%}, on {test.num_rows} images" in shown
+    assert f"bona fide by person, {len(people)} people: " in shown

@@ -54,7 +54,7 @@ def main(base: str, dataset: Path, images: int = 2000) -> None:
         rows = rows.select(range(min(images, len(rows))))
         known[split] = features(rows, model, processor), np.array(rows["label"]) == "forged"
     categories = np.array(rows["category"])
-    people = np.array([identities[0] if identities else "" for identities in rows["identities"]])
+    people = np.array([identities[0] for identities in rows["identities"]])
     fits = [
         make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500)).fit(*known["train"])
         for strength in (1e-5, 1e-4, 1e-3, 1e-2)
