@@ -7,7 +7,7 @@ The folder `dfa-instruct/` holds `data/<split>-*.parquet` and `README.md` and is
 - `default`: one row a face, as it stands in the Parquet files;
 - `conversations`: one row a face, `images` and `messages`: its seven questions as the turns of one conversation. In a
   shared prefix (`modeling_dfa_gpt.shared_prefix`), messages of one `branch` follow each other and do not see the other
-  branches: of two thirds of the faces every question is a branch, of a third all turns are one, to learn to talk on;
+  branches: of half of the faces every question is a branch, of the others all turns are one, to learn to talk on;
 - `conversations_d`, `conversations_d_c`, `conversations_d_c_ad`: the same with the questions of DF-D; DF-D and DF-C;
   DF-D, DF-C and AD only (the ablations of the paper's Table II);
 - `qa`: one row a question, likewise with `images` and `messages`, so that TRL takes it;
@@ -40,6 +40,7 @@ import pyarrow.parquet as pq
 from datasets import Features, Image, List, Value
 from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
 
+from dfa_instruct.instruct import is_dialogue
 from dfa_instruct.records import InstructRow
 from dfa_instruct.statistics import Statistics
 from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS, Ability
@@ -55,9 +56,6 @@ build(sample_recipe(Path(sys.argv[1])))
 """
 ROWS_PER_GROUP = 100
 BYTES_PER_FILE = 500_000_000
-
-DIALOGUES = 3
-"""Of one face in so many, the questions are one branch: each turn sees those before it."""
 
 _MESSAGES = List({"role": Value("string"), "content": Value("string"), "branch": Value("int32")})
 _QA = {"ability": Value("string"), "question": Value("string"), "answer": Value("string")}
@@ -141,7 +139,7 @@ class DfaInstruct(Parquet):
             common = {"images": [face["image"]], "face_id": face["face_id"]}
             if abilities := CONVERSATIONS.get(self.config.name):
                 asked = (pair for pair in face["qa"] if pair["ability"] in abilities)
-                yield {**common, "messages": messages(asked, dialogue=int(face["face_id"], 16) % DIALOGUES == 0)}
+                yield {**common, "messages": messages(asked, dialogue=is_dialogue(face["face_id"]))}
             else:
                 for pair in face["qa"]:
                     if self.config.name in ("qa", pair["ability"]):

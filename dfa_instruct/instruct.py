@@ -1,14 +1,16 @@
 """From annotations to instructions: questions drawn from template libraries, answers taken from what is known.
 
 The libraries are the YAML files in `templates/`. An image gets one question each of DF-D, DF-C and AD and four of free
-conversation (paper, section III); a test image also gets the three standardised questions of DFA-Bench.
+conversation (paper, section III); a test image also gets the three standardised questions of DFA-Bench. The seven
+questions of half of the images are one dialogue, in any order, in which a question may refer to what was said before.
 """
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -36,8 +38,16 @@ SITUATIONS: Final[dict[str, frozenset[str]]] = {
     **{f"{about}_bona_fide": frozenset({"category", "region"}) for about in ("region", "check")},
     **{f"{kind}_found": frozenset({"category", "regions"}) for kind in ARTIFACTS},
     **{f"{kind}_clear": frozenset({"category"}) for kind in ARTIFACTS},
+    "term": frozenset({"term", "meaning"}),
+    "any": frozenset(),
 }
 """What may be known of a face (an entry's `when` in fc.yaml) → the placeholders that it fills."""
+
+ALTERNATIVES: Final = re.compile(r"\(([^()]*\|[^()]*)\)")
+AS_TYPED: Final = 0.1
+"""The share of questions in small letters and without a mark at their end, as many people type."""
+DIALOGUES: Final = 2
+"""Of one face in so many, the questions are the turns of one dialogue: each sees those before it."""
 
 COUNTS: Final = ("None", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
@@ -50,12 +60,14 @@ class TemplateError(ValueError):
 class Template:
     """One entry of a library: phrasings of a question and, for free conversation, of its answer.
 
-    `when` is the polarity of a DF-D question and the situation of a free conversation, else empty.
+    `when` is the polarity of a DF-D question and the situation of a free conversation, else empty. `followups` are
+    questions that refer to what was said before. In a question, `(this|that)` stands for one of the two.
     """
 
     id: str
     questions: tuple[str, ...]
     answers: tuple[str, ...] = ()
+    followups: tuple[str, ...] = ()
     when: str = ""
 
 
@@ -119,10 +131,11 @@ def _templates(
     if not isinstance(entries, list) or not entries:
         raise TemplateError(f"{where}: expected a list of templates")
     keys = {"id"} | ({when_key} if when_key else set()) | ({"questions", "answers"} if conversation else {"question"})
+    may = {"followups"} if conversation else set()
     templates: list[Template] = []
     for number, entry in enumerate(entries, start=1):
         name = entry.get("id", f"template {number}") if isinstance(entry, dict) else f"template {number}"
-        if not isinstance(entry, dict) or set(entry) != keys:
+        if not isinstance(entry, dict) or not keys <= set(entry) <= keys | may:
             found = ", ".join(map(str, entry)) if isinstance(entry, dict) else repr(entry)
             raise TemplateError(f"{where}, {name}: expected the keys {', '.join(sorted(keys))}, found {found}")
         when = entry.get(when_key, "")
@@ -130,7 +143,7 @@ def _templates(
             raise TemplateError(f"{where}, {name}, {when_key}: {when!r} is none of {', '.join(situations)}")
         allowed = filled | (situations[when] if situations is not None else frozenset())
         texts: dict[str, tuple[str, ...]] = {}
-        for key in sorted(keys - {"id", when_key}):
+        for key in sorted(set(entry) - {"id", when_key}):
             value = entry[key] if conversation else [entry[key]]
             if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
                 raise TemplateError(f"{where}, {name}, {key}: expected text, found {entry[key]!r}")
@@ -143,11 +156,29 @@ def _templates(
                     raise TemplateError(f"{where}, {name}, {key}: {error} in {text!r}") from error
                 if unknown:
                     raise TemplateError(f"{where}, {name}, {key}: nothing fills {', '.join(sorted(unknown))}")
-            texts["answers" if key == "answers" else "questions"] = tuple(value)
+            texts["questions" if key == "question" else key] = tuple(value)
         if any(name == template.id for template in templates):
             raise TemplateError(f"{where}, {name}: this id is there twice")
         templates.append(Template(id=name, when=when, **texts))
     return tuple(templates)
+
+
+def is_dialogue(face_id: str) -> bool:
+    """Tell whether a face's questions are the turns of one dialogue; else each is asked on its own."""
+    return int(face_id, 16) % DIALOGUES == 0
+
+
+def phrase(question: str, rng: np.random.Generator) -> str:
+    """Choose one of each `(this|that)` in a question."""
+    while found := ALTERNATIVES.search(question):
+        choices = found[1].split("|")
+        question = question[: found.start()] + choices[rng.integers(len(choices))] + question[found.end() :]
+    return question
+
+
+def as_typed(question: str, rng: np.random.Generator) -> str:
+    """Return a question as it is, or now and then in small letters and without a mark at its end."""
+    return question.rstrip("?.!").lower() if rng.random() < AS_TYPED and "\n" not in question else question
 
 
 def _listing(words: Sequence[str]) -> str:
@@ -204,7 +235,8 @@ def situations(face: FaceRecord, artifacts: list[Artifact], rng: np.random.Gener
             found[f"{kind}_found"] = known | {"regions": _listing(regions)}
         else:
             found[f"{kind}_clear"] = known
-    return found
+    term = list(CATEGORIES)[rng.integers(1, len(CATEGORIES))]
+    return found | {"term": {"term": CATEGORIES[term], "meaning": EXPLANATIONS[term]}, "any": {}}
 
 
 def questions_and_answers(
@@ -212,7 +244,7 @@ def questions_and_answers(
 ) -> list[QuestionAnswer]:
     """Ask about one image: one question each of DF-D, DF-C and AD, then four different ones of free conversation.
 
-    The draw depends on `seed` and the face's id only.
+    Those of a dialogue come in any order. The draw depends on `seed` and the face's id only.
     """
     library = libraries()
     rng = np.random.default_rng([seed, int(face.face_id, 16)])
@@ -223,23 +255,29 @@ def questions_and_answers(
         yes_no = "Yes" if detect.when == face.label else "No"
         df_d_answer = f"{yes_no}, {annotation.df_d[0].lower()}{annotation.df_d[1:]}"
     classify = library.df_c[rng.integers(len(library.df_c))]
-    df_c_question = classify.questions[0].format(options=_lettered(_shuffled_options(rng)))
     describe = library.ad[rng.integers(len(library.ad))]
+    options = _lettered(_shuffled_options(rng))
     rows = [
-        QuestionAnswer("df_d", detect.questions[0], df_d_answer, detect.id),
-        QuestionAnswer("df_c", df_c_question, annotation.df_c, classify.id),
-        QuestionAnswer("ad", describe.questions[0], annotation.ad, describe.id),
+        QuestionAnswer("df_d", phrase(detect.questions[0], rng), df_d_answer, detect.id),
+        QuestionAnswer(
+            "df_c", phrase(classify.questions[0], rng).format(options=options), annotation.df_c, classify.id
+        ),
+        QuestionAnswer("ad", phrase(describe.questions[0], rng), annotation.ad, describe.id),
     ]
+    dialogue = is_dialogue(face.face_id)
+    order = rng.permutation(len(rows) + FC_QUESTIONS) if dialogue else np.arange(len(rows) + FC_QUESTIONS)
+    first = int(order[0])
     known = situations(face, artifacts, rng)
     fitting = [template for template in library.fc if template.when in known]
     for index in rng.choice(len(fitting), FC_QUESTIONS, replace=False):
         talk = fitting[index]
-        number = int(rng.integers(len(talk.questions)))
+        questions = talk.questions + (talk.followups if dialogue and first != len(rows) else ())
+        number = int(rng.integers(len(questions)))
         answer = talk.answers[rng.integers(len(talk.answers))]
         words = known[talk.when]
-        question = talk.questions[number].format(**words)
+        question = phrase(questions[number], rng).format(**words)
         rows.append(QuestionAnswer("fc", question, answer.format(**words), f"{talk.id}.{number + 1}"))
-    return rows
+    return [replace(rows[i], question=as_typed(rows[i].question, rng)) for i in order]
 
 
 def bench_questions(face: FaceRecord, annotation: Annotation, seed: int) -> list[BenchQuestion]:

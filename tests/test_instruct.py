@@ -11,8 +11,10 @@ from dfa_instruct.instruct import (
     SITUATIONS,
     TemplateError,
     bench_questions,
+    is_dialogue,
     libraries,
     load_libraries,
+    phrase,
     questions_and_answers,
     situations,
 )
@@ -51,15 +53,46 @@ def test_each_ability_has_at_least_twenty_phrasings() -> None:
     assert 0.15 < polarities.count("bona_fide") / len(polarities) < 0.35
 
 
-def test_every_image_gets_its_seven_questions_in_order() -> None:
+def test_every_image_gets_its_seven_questions_and_a_dialogue_any_order_of_them() -> None:
+    orders = set()
     for face, artifacts in made_up_faces(200):
         rows = asked(face, artifacts)
-        assert [row.ability for row in rows] == ["df_d", "df_c", "ad", "fc", "fc", "fc", "fc"]
+        abilities = [row.ability for row in rows]
+        assert sorted(abilities) == ["ad", "df_c", "df_d", "fc", "fc", "fc", "fc"]
+        if is_dialogue(face.face_id):
+            orders.add(tuple(abilities))
+        else:
+            assert abilities == ["df_d", "df_c", "ad", "fc", "fc", "fc", "fc"]
         assert len({row.question for row in rows}) == 7
         for row in rows:
             assert row.question.strip() and row.answer.strip() and row.template
-            assert not set("{}") & set(row.question + row.answer)
+            assert not set("{}|") & set(row.question + row.answer)
         assert all(len(row.answer.split()) <= 32 for row in rows if row.ability == "fc")
+    assert len(orders) > 40
+
+
+def test_only_a_dialogue_refers_to_what_was_said_and_never_at_its_beginning() -> None:
+    followups = {f"{t.id}.{len(t.questions) + n + 1}" for t in libraries().fc for n in range(len(t.followups))}
+    met = 0
+    for face, artifacts in made_up_faces(600):
+        referring = [row.template in followups for row in asked(face, artifacts)]
+        assert not referring[0] and (is_dialogue(face.face_id) or not any(referring))
+        met += sum(referring)
+    assert met > 100
+
+
+def test_one_of_each_alternative_is_chosen() -> None:
+    rng = np.random.default_rng(0)
+    drawn = {phrase("(Is|Was (all|any) of) it{mark}(|, then)?", rng) for _ in range(200)}
+    starts = ("Is", "Was all of", "Was any of")
+    assert drawn == {f"{start} it{{mark}}{end}?" for start in starts for end in ("", ", then")}
+    assert phrase("Is (this) it?", rng) == "Is (this) it?"
+
+
+def test_some_questions_are_as_people_type_them() -> None:
+    faces = made_up_faces(300)
+    questions = [row.question for face, artifacts in faces for row in asked(face, artifacts)]
+    assert 0.03 < sum(q == q.lower() and q[-1] not in "?.!" for q in questions) / len(questions) < 0.15
 
 
 def test_a_seed_repeats_and_another_differs() -> None:
@@ -75,7 +108,7 @@ def test_yes_means_what_the_question_asks_for() -> None:
     polarity = {template.id: template.when for template in libraries().df_d}
     seen = set()
     for face, artifacts in made_up_faces(150):
-        row = asked(face, artifacts)[0]
+        row = next(row for row in asked(face, artifacts) if row.ability == "df_d")
         seen.add((polarity[row.template], face.label))
         stated = "his face is bona fide." if face.label == "bona_fide" else "his face is forged."
         yes_no = "Yes" if polarity[row.template] == face.label else "No"
@@ -86,7 +119,8 @@ def test_yes_means_what_the_question_asks_for() -> None:
 def test_options_are_lettered_as_in_the_benchmark() -> None:
     with_options = 0
     for face, artifacts in made_up_faces(150):
-        lines = asked(face, artifacts)[1].question.split("\n")[1:]
+        row = next(row for row in asked(face, artifacts) if row.ability == "df_c")
+        lines = row.question.split("\n")[1:]
         if lines:
             with_options += 1
             assert [line[:3] for line in lines] == ["A. ", "B. ", "C. ", "D. ", "E. "]
@@ -95,11 +129,11 @@ def test_options_are_lettered_as_in_the_benchmark() -> None:
 
 
 def test_every_template_is_drawn_and_renders() -> None:
-    faces = made_up_faces(1500)
+    faces = made_up_faces(6000)
     drawn = {row.template for face, artifacts in faces for row in asked(face, artifacts)}
     library = libraries()
     wanted = {template.id for templates in (library.df_d, library.df_c, library.ad) for template in templates}
-    wanted |= {f"{t.id}.{number}" for t in library.fc for number in range(1, len(t.questions) + 1)}
+    wanted |= {f"{t.id}.{number}" for t in library.fc for number in range(1, len(t.questions + t.followups) + 1)}
     assert drawn == wanted
 
 
