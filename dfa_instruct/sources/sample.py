@@ -25,6 +25,8 @@ class SampleSettings:
     pictures: Annotated[int, Field(ge=1)] = 5
     """Of each identity."""
     seed: Annotated[int, Field(ge=0)] = 0
+    first: Annotated[int, Field(ge=0)] = 0
+    """Number of the first identity; people with other numbers are other people, whatever the seed."""
 
 
 @dataclass
@@ -39,7 +41,7 @@ class SampleSource:
         """Yield an item a picture; its path says all that its drawing follows from."""
         count, seed = self.settings.pictures, self.settings.seed
         report = self.report.setdefault("bona_fide", TechniqueReport())
-        for identity in range(self.settings.identities):
+        for identity in range(self.settings.first, self.settings.first + self.settings.identities):
             person = f"sample_{identity:04d}"
             for picture in range(count):
                 report.use()
