@@ -1,0 +1,58 @@
+"""Photographs are few: several views of each, as the frames of a video would show a person.
+
+A view is the photograph turned, zoomed and lit a little differently, at another JPEG quality. Views are made before
+anything is forged, so that bona fide and forged faces have been through the same.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageEnhance
+from tqdm import tqdm
+
+from dfa_instruct.records import Pixels
+from dfa_instruct.sources.media import BadPictureError, find_images, read_image
+
+
+def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> None:
+    """Write `count` views of every photograph as `views/<person>/<photograph>-<number>.jpg`.
+
+    The person is the photograph's subfolder, or the photograph itself where it lies in none. A file that does not
+    decode is passed on as it is, for the build to name and count.
+
+    Raises:
+        FileNotFoundError, ValueError: see `find_images`.
+        FileExistsError: the folder of views holds something.
+    """
+    found = find_images(photographs)
+    if views.exists() and any(views.iterdir()):
+        raise FileExistsError(f"{views} holds something already; name an empty or a new folder")
+    for path in tqdm(found, "views", unit="photograph"):
+        below = path.relative_to(photographs).parent
+        folder = views / (below if below.parts else path.stem)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            picture = read_image(path)
+        except BadPictureError:
+            shutil.copyfile(path, folder / path.name)
+            continue
+        rng = np.random.default_rng([seed, *path.stem.encode()])
+        for number in range(count):
+            view, quality = _view(picture, rng), int(rng.integers(70, 97))
+            view.save(folder / f"{path.stem}-{number:02d}.jpg", quality=quality)
+
+
+def _view(picture: Pixels, rng: np.random.Generator) -> Image.Image:
+    height, width = picture.shape[:2]
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-8, 8), zoom := rng.uniform(0.8, 1.1))
+    size = int(width * zoom), int(height * zoom)
+    turn[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
+    turned = cv2.warpAffine(picture, turn, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    view = Image.fromarray(turned)
+    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        view = enhance(view).enhance(rng.uniform(0.8, 1.2))
+    return view
