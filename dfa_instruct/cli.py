@@ -25,28 +25,48 @@ def bench(
     data: Annotated[
         Path | None, typer.Option(help="The dataset folder; else DFA_INSTRUCT_DIR, else the embedded sample.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Write results.json and predictions.jsonl here.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write results.json, predictions.jsonl and conversations.jsonl here.")
+    ] = None,
     tasks: Annotated[
         list[BenchTask] | None,
-        typer.Option("--task", metavar="TASK", help=f"{', '.join(BenchTask)}; may be given again; else all."),
+        typer.Option(
+            "--task", metavar="TASK", help=f"{', '.join(BenchTask)}; may be given again; else all, and conversations."
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask about this many test images only.")] = None,
     with_baselines: Annotated[
         bool, typer.Option("--baselines", help="Also run the majority, image-blind and images-swapped baselines.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON, in place of the tables.")] = False,
 ) -> None:
-    """Measure a model on DFA-Bench: detection, classification and artifact description; figures in percent."""
+    """Measure a model on DFA-Bench: detection, classification, artifact description, conversation; in percent."""
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.bench.baselines import baselines
-        from dfa_instruct.bench.runner import load_model, run_bench
+        from dfa_instruct.bench.conversation import run_conversation
+        from dfa_instruct.bench.report import conversation_table, metrics_table
+        from dfa_instruct.bench.runner import run_bench, write_results
+        from dfa_instruct.bench.vlm import VisionLanguageModel
 
-        loaded = load_model(model)
-        tasks = tasks or list(BenchTask)
-        results = run_bench(loaded, data, tasks=tasks, limit=limit, output=output)
-        shown = {key: value for key, value in results.items() if key != "predictions"}
+        loaded = VisionLanguageModel(model)
+        results = run_bench(loaded, data, tasks=tasks or list(BenchTask), limit=limit)
         if with_baselines:
-            shown["baselines"] = baselines(loaded, data, tasks=tasks, limit=limit)
-        print(json.dumps(shown, indent=2))
+            results["baselines"] = baselines(loaded, data, tasks=tasks or list(BenchTask), limit=limit)
+        if not tasks:
+            results["conversation"], results["talks"] = run_conversation(
+                loaded, data, limit=limit, baselines=with_baselines
+            )
+        if output is not None:
+            write_results(results, output)
+        if as_json:
+            print(json.dumps({k: v for k, v in results.items() if k not in ("predictions", "talks")}, indent=2))
+            return
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(metrics_table(results)))
+        if not tasks:
+            Console().print(Markdown(conversation_table(results["conversation"])))
 
 
 @app.command()
@@ -66,6 +86,20 @@ def build(
         from dfa_instruct.recipe import read_recipe
 
         run(read_recipe(recipe, output), workers, executor)
+
+
+@app.command()
+def views(
+    photographs: Annotated[Path, typer.Argument(help="A folder of pictures; those of a subfolder show one person.")],
+    output: Annotated[Path, typer.Argument(metavar="VIEWS", help="A new folder.")],
+    count: Annotated[int, typer.Option(min=1, help="Views of each photograph.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same views.")] = 0,
+) -> None:
+    """Write several views of each photograph, turned, zoomed and lit a little differently: for those who have few."""
+    with one_line_errors(OSError, ValueError):
+        from dfa_instruct.sources.views import write_views
+
+        write_views(photographs, output, count, seed)
 
 
 _WHERE = typer.Argument(metavar="DIR", help="A dataset folder, or the id of a dataset repository on the Hub.")

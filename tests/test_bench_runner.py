@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from dfa_instruct.bench.baselines import baselines, images_swapped
 from dfa_instruct.bench.metrics import classification, detection, rouge_l
-from dfa_instruct.bench.runner import TASKS, load_model, load_rows, run_bench
+from dfa_instruct.bench.runner import TASKS, load_model, load_rows, run_bench, write_results
 from dfa_instruct.bench.tasks import TASKS_TABLE
 from dfa_instruct.cli import app
 from dfa_instruct.dataset import FEATURES
@@ -170,7 +170,8 @@ def test_lighteval_reports_what_the_pure_functions_say(data: Path, as_string: bo
 
 
 def test_what_is_written(data: Path, tmp_path: Path) -> None:
-    results = run_bench(Spoken(truth), data, tasks=["dfa_bench_dfc"], limit=4, output=tmp_path / "out")
+    results = run_bench(Spoken(truth), data, tasks=["dfa_bench_dfc"], limit=4)
+    write_results(results, tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predictions.jsonl", "results.json"]
     assert json.loads((tmp_path / "out/results.json").read_text())["tasks"] == results["tasks"]
     lines = (tmp_path / "out/predictions.jsonl").read_text().splitlines()
@@ -249,8 +250,8 @@ def test_adapter_and_merged_folder_answer_alike(base: Path, data: Path, tmp_path
 def test_the_same_question_about_the_same_image_is_put_once(base: Path, data: Path) -> None:
     model = load_model(base)
     put: list[int] = []
-    generate = model._generate  # type: ignore[attr-defined]
-    model._generate = lambda docs, size: (put.append(len(docs)), generate(docs, size))[1]  # type: ignore[attr-defined]
+    answer = model._answer  # type: ignore[attr-defined]
+    model._answer = lambda asked, size: (put.append(len(asked)), answer(asked, size))[1]  # type: ignore[attr-defined]
     grey = PIL.Image.new("RGB", (32, 32))
     said = model.greedy_until([Doc("Why?", [], 0, images=[grey], generation_size=4) for _ in range(3)])
     assert put == [1]
@@ -284,10 +285,12 @@ def test_data_without_test_rows_or_questions(tmp_path: Path) -> None:
 
 def test_the_command_asks_the_tasks_that_it_is_given(base: Path, data: Path) -> None:
     command = ["bench", str(base), "--data", str(data), "--limit", "2", "--baselines"]
-    done = CliRunner().invoke(app, [*command, "--task", "dfa_bench_dfd", "--task", "dfa_bench_dfc"])
+    done = CliRunner().invoke(app, [*command, "--json", "--task", "dfa_bench_dfd", "--task", "dfa_bench_dfc"])
     assert done.exit_code == 0
     shown = json.loads(done.stdout[done.stdout.index("{") :])
     assert set(shown["tasks"]) == set(shown["baselines"]["image_blind"]) == {"dfa_bench_dfd", "dfa_bench_dfc"}
+    done = CliRunner().invoke(app, [*command, "--task", "dfa_bench_dfd"])
+    assert done.exit_code == 0 and "DF-D ACC" in done.stdout and "{" not in done.stdout
     done = CliRunner().invoke(app, [*command, "--task", "dfd"])
     assert done.exit_code == 2
     assert "'--task': Value error, 'dfd' is not one of" in done.stderr

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
-from dfa_instruct.vocabulary import CATEGORIES, Category, Label
+from dfa_instruct.vocabulary import CATEGORIES, ArtifactKind, Category, Label, Region
 
 _VERDICT = (
     r"(?P<forged>(?:deep ?)?fakes?|faked|forged|forger(?:y|ies)|(?:manipulat|alter|edit|tamper|doctor|falsif)\w+|"
@@ -55,6 +55,49 @@ _LETTER: Final = re.compile(
     r"^\(?([a-e])(?:[):]|\.(?!\w)|$)|\(([a-e])\)|"
     r"\b(?:option|answer|choice|letter|choose|pick|select)(?: is)?:? \(?([a-e])(?=[).,:]|$)"
 )
+
+_REGIONS: Final[dict[Region, str]] = {
+    "forehead": r"forehead",
+    "hairline": r"hair ?line|hair",
+    "eyebrows": r"eye ?brows?|brows?",
+    "eyes": r"eyes?|eyelids?|eyelash(?:es)?|pupils?|irises|iris|gaze",
+    "nose": r"nose|nostrils?",
+    "cheeks": r"cheeks?|cheekbones?",
+    "mouth": r"mouth|lips?|teeth|tooth|smile",
+    "chin": r"chin",
+    "jawline": r"jaw(?: ?line)?|contour of the face|face contour",
+}
+_ARTIFACTS: Final[dict[ArtifactKind, str]] = {
+    "colour": r"colou?r\w*|tones?|hues?|tint\w*|saturat\w+|complexion|discolou?r\w*|too (?:pale|red|dark|bright)",
+    "texture": r"textures?|smooth\w*|rough\w*|grain\w*|waxy|plastic|patterns?|pores",
+    "sharpness": r"sharp\w*|oversharpen\w*|blurr?\w*|details?|focus|fuzzy|soft",
+    "geometry": r"shapes?|distort\w*|deform\w*|position\w*|asymmetr\w*|misalign\w*|proportion\w*|geometry|warp\w*",
+    "boundary": r"edges?|seams?|blend\w*|boundar(?:y|ies)|transitions?|borders?|halo",
+}
+_SOUND: Final = re.compile(
+    r"\b(?:no|nothing|none|without|free of|never)\b|"
+    r"\b(?:looks?|appears?|seems?|is|are|remains?)(?: \w+){0,2} "
+    r"(?:natural|consistent|normal|fine|right|real|realistic|intact|even|clean|correct)\b|"
+    r"\b(?:matches|match|fits|fit|agrees?)\b"
+)
+"""What calls a region sound, where no word of a fault stands beside it."""
+_FAULT: Final = re.compile(
+    r"\b(?:not|n't|don't|doesn't) (?:\w+ ){0,2}"
+    r"(?:match|fit|agree|natural|consistent|normal|right|real|even|clean|blend)\b|"
+    r"\b(?:unnatural\w*|inconsistent\w*|wrong\w*|odd\w*|strange\w*|artificial|irregular\w*|mismatch\w*)\b"
+)
+_ABSENCE: Final = re.compile(
+    r"\b(?:no|not any|nothing|none|without|free of)\b(?: [\w]+){0,4}? ?(?:artifacts?|artefacts?|traces?|flaws?|signs?|"
+    r"regions?|anomal(?:y|ies)|inconsistenc(?:y|ies)|irregularit(?:y|ies)|unusual|wrong|odd|suspicious|evidence|distortions?)\b|"
+    r"\b(?:all|every|everything|whole)\b.*\b(?:natural|consistent|agree|normal|fine)\b"
+)
+_CONFIDENCE: Final = re.compile(
+    r"\b(?:sure|certain (?:of|that|about)|certainty|confiden\w+|mistaken?|mistakes|errors?|err|reliab\w+|rely|trust\w*|"
+    r"doubts?|be wrong|supports? (?:the|this|my) verdict)\b"
+)
+
+Claim = tuple[Region, ArtifactKind | None]
+"""A region that an answer calls faulty, and how; None: it does not say how."""
 
 
 def _plain(text: str) -> str:
@@ -124,3 +167,53 @@ def parse_category(text: str, options: Sequence[str]) -> Category | None:
     if not found and _claims(text) == {"bona_fide"}:
         return "bona_fide"
     return found.pop() if len(found) == 1 else None
+
+
+def label_of(category: Category | None) -> Label | None:
+    """Return the label that a category implies."""
+    return None if category is None else "bona_fide" if category == "bona_fide" else "forged"
+
+
+def _words_of(names: dict[Any, str], text: str) -> list[Any]:
+    return [name for name, words in names.items() if re.search(rf"\b(?:{words})\b", text)]
+
+
+def named_regions(text: str) -> list[Region]:
+    """Return the regions that a text names, in the vocabulary's order."""
+    return _words_of(_REGIONS, _plain(text))
+
+
+def parse_claims(text: str) -> list[Claim] | None:
+    """Read an artifact description: which regions it calls faulty, and how, in its own order.
+
+    A region that is called sound is no claim. Returns an empty list for an answer that says that there is no artifact,
+    None for one that says nothing of artifacts.
+    """
+    claims: list[Claim] = []
+    said = False
+    for sentence in re.split(
+        r"[\n;!?]|(?<=[^\d])\.(?=\s|$)|\bbut\b|\byet\b|\bwhile\b|\bhowever\b|, and the ", text.lower()
+    ):
+        sentence = re.sub(r"^(?:yes|no), |^\d+[.)] ", "", _plain(sentence))
+        faulty = _FAULT.search(sentence) is not None
+        if _ABSENCE.search(sentence):
+            said = True
+            continue
+        if not faulty and _SOUND.search(sentence):
+            continue
+        kinds: list[ArtifactKind | None] = _words_of(_ARTIFACTS, sentence) or ([None] if faulty else [])
+        claims += [(region, kind) for region in _words_of(_REGIONS, sentence) for kind in kinds]
+    return list(dict.fromkeys(claims)) if claims or said else None
+
+
+def described_label(text: str) -> Label | None:
+    """Return the label that an artifact description implies: whoever names an artifact calls the face forged."""
+    claims = parse_claims(text)
+    if claims is None:
+        return None
+    return "forged" if claims or _claims(_plain(text)) == {"forged"} else "bona_fide"
+
+
+def speaks_of_confidence(text: str) -> bool:
+    """Tell whether an answer says how far a verdict may be relied on."""
+    return _CONFIDENCE.search(_plain(text)) is not None

@@ -24,7 +24,7 @@ from dfa_instruct.bench.metrics import answer_of, chance, percent, predicted_cat
 from dfa_instruct.bench.tasks import TASKS_TABLE
 from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.dataset import DATASET_NAME
-from dfa_instruct.vocabulary import FORGERY_CATEGORIES, BenchTask
+from dfa_instruct.vocabulary import FORGERY_CATEGORIES, BenchTask, Split
 
 torch.set_grad_enabled(True)  # importing lighteval's pipeline switched gradients off for the whole process
 
@@ -46,7 +46,6 @@ def run_bench(
     tasks: Sequence[str] = tuple(TASKS),
     limit: int | None = None,
     batch_size: int | None = None,
-    output: Path | None = None,
 ) -> dict[str, Any]:
     """Measure a model on the test split of a dataset folder.
 
@@ -56,7 +55,6 @@ def run_bench(
         tasks: some of `TASKS`.
         limit: ask about this many images only, drawn at random and always the same ones.
         batch_size: questions at a time.
-        output: a folder to write `results.json` and `predictions.jsonl` into; images are not written.
 
     Returns:
         `tasks` (task → figures in percent, None where no row can tell), `details` (more of the same), `counts`, and
@@ -70,14 +68,18 @@ def run_bench(
     if unknown := sorted(set(tasks) - set(TASKS)):
         raise ValueError(f"unknown task {unknown[0]}: expected one of {', '.join(TASKS)}")
     rows = load_rows(data, limit)
-    results = evaluate(load_model(model, batch_size), rows, tasks)
-    if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps(prediction, ensure_ascii=False) + "\n" for prediction in results["predictions"]]
-        (output / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
-        summary = {key: value for key, value in results.items() if key != "predictions"}
-        (output / "results.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    return results
+    return evaluate(load_model(model, batch_size), rows, tasks)
+
+
+def write_results(results: dict[str, Any], output: Path) -> None:
+    """Write `results.json`, and beside it `predictions.jsonl` and `conversations.jsonl`; images are not written."""
+    output.mkdir(parents=True, exist_ok=True)
+    kept = dict(results)
+    for key, name in (("predictions", "predictions.jsonl"), ("talks", "conversations.jsonl")):
+        if key in kept:
+            lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in kept.pop(key)]
+            (output / name).write_text("".join(lines), encoding="utf-8")
+    (output / "results.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 def load_model(model: str | Path | LightevalModel, batch_size: int | None = None) -> LightevalModel:
@@ -85,18 +87,18 @@ def load_model(model: str | Path | LightevalModel, batch_size: int | None = None
     return model if isinstance(model, LightevalModel) else VisionLanguageModel(model, batch_size=batch_size)
 
 
-def load_rows(data: Path | None, limit: int | None = None) -> Rows:
-    """Read the test split, or `limit` rows of it drawn at random with a fixed seed.
+def load_rows(data: Path | None, limit: int | None = None, split: Split = "test") -> Rows:
+    """Read the test split, or `limit` rows of it drawn at random with a fixed seed; or another split.
 
     Raises:
-        ValueError: there is no test split, it is empty, or a row lacks one of the three questions.
+        ValueError: there is no such split, it is empty, or a row of the test split lacks one of the three questions.
     """
     where = data or "the dataset folder"
-    source = {"path": DATASET_NAME, "data_dir": data and str(data), "split": "test", "streaming": True}
+    source = {"path": DATASET_NAME, "data_dir": data and str(data), "split": split, "streaming": True}
     try:
         faces = load_dataset(**source).cast_column("image", Image(decode=False))
     except ValueError as error:
-        raise ValueError(f"{where}: no test split (expected data/test-*.parquet): {error}") from error
+        raise ValueError(f"{where}: no {split} split (expected data/{split}-*.parquet): {error}") from error
     if limit is None:
         rows = list(faces)
     else:
@@ -104,8 +106,8 @@ def load_rows(data: Path | None, limit: int | None = None) -> Rows:
         chosen = set(np.random.default_rng(0).permutation(count)[:limit].tolist())
         rows = [face for i, face in enumerate(faces) if i in chosen]
     if not rows:
-        raise ValueError(f"{where}: the test split has no rows")
-    for row in rows:
+        raise ValueError(f"{where}: the {split} split has no rows")
+    for row in rows if split == "test" else []:
         if missing := {"df_d", "df_c", "ad"} - {question["ability"] for question in row["bench"] or []}:
             raise ValueError(
                 f"{where}: test face {row['face_id']} has no bench question for {', '.join(sorted(missing))}"

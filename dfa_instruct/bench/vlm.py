@@ -6,9 +6,12 @@ name whatever its weights, and switches gradients off for the whole process.
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 from lighteval.models.abstract_model import LightevalModel, ModelConfig
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
@@ -32,6 +35,15 @@ def _refuse_absent(name: str) -> None:
             model_info(name, timeout=10)
     except (HFValidationError, httpx.HTTPError, OSError):
         raise FileNotFoundError(f"{name}: no such model folder, and no such model on the Hub") from None
+
+
+def _asked(question: str, images: Sequence[Any] = ()) -> dict[str, Any]:
+    pictures = [{"type": "image", "image": image} for image in images]
+    return {"role": "user", "content": [*pictures, {"type": "text", "text": question}]}
+
+
+def _decoded(image: Any) -> Any:
+    return PIL.Image.open(io.BytesIO(image["bytes"])) if isinstance(image, dict) else image
 
 
 class VisionLanguageModel(LightevalModel):
@@ -96,7 +108,9 @@ class VisionLanguageModel(LightevalModel):
                 size = docs[order[-1][0]].generation_size
                 batch = [same for same in order[-self.batch_size :] if docs[same[0]].generation_size == size]
                 del order[-len(batch) :]
-                for same, text in zip(batch, self._generate([docs[same[0]] for same in batch], size), strict=True):
+                first = [docs[same[0]] for same in batch]
+                asked = [[_asked(doc.query, doc.images or [])] for doc in first]
+                for same, text in zip(batch, self._answer(asked, size), strict=True):
                     texts.update(dict.fromkeys(same, text))
                 answered = [i for same in batch for i in same]
                 for i in answered:
@@ -104,21 +118,32 @@ class VisionLanguageModel(LightevalModel):
                 progress.update(len(answered))
         return [ModelResponse(input=doc.query, text=[texts[i]]) for i, doc in enumerate(docs)]
 
-    def _generate(self, docs: list[Doc], max_new_tokens: int | None) -> list[str]:
+    def converse(self, images: Sequence[Any], questions: Sequence[list[str]], max_new_tokens: int) -> list[list[str]]:
+        """Talk about every image: put its questions one after the other, each after the answers to those before.
+
+        Args:
+            images: a picture, or bytes that are not decoded yet (`{"bytes", "path"}`), for each conversation.
+            questions: of each conversation, as many of one as of any other.
+            max_new_tokens: of an answer.
+        """
+        answers: list[list[str]] = [[] for _ in images]
+        with tqdm(total=sum(map(len, questions)), desc="Conversations", unit=" answers") as progress:
+            for start in range(0, len(images), self.batch_size):
+                part = range(start, min(start + self.batch_size, len(images)))
+                messages = [[_asked(questions[i][0], [_decoded(images[i])])] for i in part]
+                for turn in range(len(questions[start])):
+                    said = self._answer(messages, max_new_tokens)
+                    for i, talk, text in zip(part, messages, said, strict=True):
+                        answers[i].append(text)
+                        talk.append({"role": "assistant", "content": [{"type": "text", "text": text}]})
+                        if turn + 1 < len(questions[i]):
+                            talk.append(_asked(questions[i][turn + 1]))
+                    progress.update(len(part))
+        return answers
+
+    def _answer(self, conversations: list[list[dict[str, Any]]], max_new_tokens: int | None) -> list[str]:
         import torch
 
-        conversations = [
-            [
-                {
-                    "role": "user",
-                    "content": [
-                        *({"type": "image", "image": image} for image in doc.images or []),
-                        {"type": "text", "text": doc.query},
-                    ],
-                }
-            ]
-            for doc in docs
-        ]
         inputs = self.processor.apply_chat_template(
             conversations,
             add_generation_prompt=True,
