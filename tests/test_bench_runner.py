@@ -119,7 +119,7 @@ def test_a_model_that_sees_is_right_and_its_baselines_are_not(data: Path) -> Non
     assert results["tasks"] == {
         "dfa_bench_dfd": {"acc": 100, "err": 0, "acer": 0, "invalid": 0},
         "dfa_bench_dfc": {"acc": 100, "invalid": 0},
-        "dfa_bench_ad": {"rouge_l": 100},
+        "dfa_bench_ad": {"rouge_l": 100, "rouge_l_forged": 100},
     }
     assert results["counts"] == {"images": 13, "questions": 39, "forged": 8, **TEST}
     beside = baselines(Spoken(truth), data)
@@ -165,6 +165,8 @@ def test_lighteval_reports_what_the_pure_functions_say(data: Path, as_string: bo
     assert 0 < expected["acc"] < 100
     scores = [rouge_l(p["reference"], p["answer"]) for p in ad]
     assert results["tasks"]["dfa_bench_ad"]["rouge_l"] == pytest.approx(np.mean(scores), abs=0.01)
+    scores = [rouge_l(p["reference"], p["answer"]) for p in ad if p["label"] == "forged"]
+    assert results["tasks"]["dfa_bench_ad"]["rouge_l_forged"] == pytest.approx(np.mean(scores), abs=0.01)
     assert [p["face_id"] for p in dfd] == [f"test-{i}" for i in range(13)]
     assert [p["predicted"] for p in dfd[:4]] == ["forged", "bona_fide", "forged", None]
 

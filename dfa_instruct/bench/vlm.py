@@ -69,7 +69,7 @@ class VisionLanguageModel(LightevalModel):
         try:
             self.processor = AutoProcessor.from_pretrained(name, padding_side="left")
             loaded: Any = AutoModelForImageTextToText.from_pretrained(
-                name, dtype=torch.bfloat16 if gpu else torch.float32
+                name, dtype=torch.bfloat16 if gpu else torch.float32, use_safetensors=True
             )
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
