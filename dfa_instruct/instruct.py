@@ -244,6 +244,8 @@ def questions_and_answers(
 ) -> list[QuestionAnswer]:
     """Ask about one image: one question each of DF-D, DF-C and AD, then four different ones of free conversation.
 
+    One of the four at least is about a single region: it is what people ask next.
+
     Those of a dialogue come in any order. The draw depends on `seed` and the face's id only.
     """
     library = libraries()
@@ -269,8 +271,11 @@ def questions_and_answers(
     first = int(order[0])
     known = situations(face, artifacts, rng)
     fitting = [template for template in library.fc if template.when in known]
-    for index in rng.choice(len(fitting), FC_QUESTIONS, replace=False):
-        talk = fitting[index]
+    of_region = [template for template in fitting if "region" in SITUATIONS[template.when]]
+    chosen = [of_region[rng.integers(len(of_region))]]
+    others = [template for template in fitting if template not in chosen]
+    chosen += [others[i] for i in rng.choice(len(others), FC_QUESTIONS - 1, replace=False)]
+    for talk in chosen:
         questions = talk.questions + (talk.followups if dialogue and first != len(rows) else ())
         number = int(rng.integers(len(questions)))
         answer = talk.answers[rng.integers(len(talk.answers))]

@@ -19,11 +19,11 @@ from dfa_instruct.bench.conversation import (
     run_conversation,
     scripts,
 )
-from dfa_instruct.bench.parsing import described_label, parse_claims
+from dfa_instruct.bench.parsing import described_label, parse_claims, parse_verdict
 from dfa_instruct.bench.runner import load_rows
 from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.instruct import ALTERNATIVES, libraries
-from dfa_instruct.vocabulary import CATEGORIES
+from dfa_instruct.vocabulary import CATEGORIES, REGIONS
 
 
 def plain(text: str) -> str:
@@ -40,7 +40,7 @@ def pattern(template: str) -> re.Pattern[str]:
 
 
 def test_there_are_sixty_paraphrases_and_none_stands_in_a_template() -> None:
-    questions = [question for of_kind in paraphrases().values() for question in of_kind]
+    questions = [q for of_kind in paraphrases().values() for template in of_kind for q in template.questions]
     assert len(questions) == len({plain(question) for question in questions}) == 60
     library = libraries()
     templates = [t for part in (library.df_d, library.df_c, library.ad, library.fc) for t in part]
@@ -86,6 +86,27 @@ def test_claims(answer: str, claims: list[tuple[str, str | None]] | None) -> Non
     assert found == claims if claims is None else sorted(found or [], key=str) == sorted(claims, key=str)
 
 
+@pytest.mark.parametrize(
+    ("answer", "forged", "bona_fide", "either"),
+    [
+        ("Yes, this face is forged.", "forged", None, "forged"),
+        ("No, this face is forged.", None, "forged", "forged"),
+        ("Yes, this face is bona fide.", None, "bona_fide", "bona_fide"),
+        ("No", "bona_fide", "forged", None),
+        ("Yes.", "forged", "bona_fide", None),
+        ("This face is bona fide.", "bona_fide", "bona_fide", "bona_fide"),
+        ("It might be fake.", None, None, None),
+        ("Face editing is used.", None, None, None),
+    ],
+)
+def test_a_verdict_is_read_by_what_was_asked(
+    answer: str, forged: str | None, bona_fide: str | None, either: str | None
+) -> None:
+    assert parse_verdict(answer, "forged") == forged
+    assert parse_verdict(answer, "bona_fide") == bona_fide
+    assert parse_verdict(answer, None) == either
+
+
 def test_a_description_implies_a_label() -> None:
     assert described_label("1. **Chin**: An edge is visible around the chin.") == "forged"
     assert described_label("No artifact is visible.") == "bona_fide"
@@ -94,7 +115,8 @@ def test_a_description_implies_a_label() -> None:
 
 
 def turn(kind: str, answer: str, region: str = "eyes") -> dict[str, Any]:
-    return {"kind": kind, "question": "?", "answer": answer, "region": region, "options": list(NAMES)}
+    asked = "forged" if kind == "detect" else None
+    return {"kind": kind, "question": "?", "asked": asked, "answer": answer, "region": region, "options": list(NAMES)}
 
 
 EDITED = "Face editing is used. This technique changes single attributes of the face, such as its age, lips or eyes."
@@ -157,9 +179,6 @@ def test_a_model_talks_in_both_wordings_and_blind(adapter: Path, dataset_folder:
     again = hold(VisionLanguageModel(adapter, batch_size=1), rows, "templates")
     assert [talk["turns"][0]["answer"] for talk in again] == [talk["turns"][0]["answer"] for talk in talks[:4]]
     asked = {turn["question"] for talk in talks if talk["wording"] == "paraphrases" for turn in talk["turns"]}
-    assert asked <= {q.format(region=r) for qs in paraphrases().values() for q in qs for r in talks_regions(talks)}
+    known = [q for of_kind in paraphrases().values() for template in of_kind for q in template.questions]
+    assert asked <= {question.format(region=region) for question in known for region in REGIONS}
     assert set(CATEGORIES.values()) == set(talks[0]["turns"][0]["options"])
-
-
-def talks_regions(talks: list[dict[str, Any]]) -> set[str]:
-    return {turn["region"] for talk in talks for turn in talk["turns"]}

@@ -24,7 +24,7 @@ from dfa_instruct.bench.parsing import (
     named_regions,
     parse_category,
     parse_claims,
-    parse_yes_no,
+    parse_verdict,
     speaks_of_confidence,
 )
 from dfa_instruct.bench.runner import Rows, load_rows
@@ -43,7 +43,7 @@ _NONE_OF: Final = re.compile(r"\s*no (?!way|doubt)\w", re.IGNORECASE)
 """How the answers to other questions begin: "No technique is used", "No artifact is visible"."""
 
 RIGHT: Final[dict[Kind, Callable[[dict[str, Any]], bool]]] = {
-    "detect": lambda turn: parse_yes_no(turn["answer"]) is not None and not _NONE_OF.match(turn["answer"]),
+    "detect": lambda turn: SAYS["detect"](turn) is not None and not _NONE_OF.match(turn["answer"]),
     "classify": lambda turn: (
         parse_category(turn["answer"], turn["options"]) is not None and not _YES_NO.match(turn["answer"])
     ),
@@ -57,7 +57,7 @@ RIGHT: Final[dict[Kind, Callable[[dict[str, Any]], bool]]] = {
 }
 """Kind of question → whether a turn's answer is one to it."""
 SAYS: Final[dict[Kind, Callable[[dict[str, Any]], Label | None]]] = {
-    "detect": lambda turn: parse_yes_no(turn["answer"]),
+    "detect": lambda turn: parse_verdict(turn["answer"], turn["asked"]),
     "classify": lambda turn: label_of(parse_category(turn["answer"], turn["options"])),
     "describe": lambda turn: described_label(turn["answer"]),
 }
@@ -74,16 +74,25 @@ def scripts() -> list[list[Kind]]:
     return _content()["scripts"]
 
 
-def paraphrases() -> dict[Kind, list[str]]:
-    """Return, for each kind, questions that stand in no template."""
-    return _content()["paraphrases"]
+def paraphrases() -> dict[Kind, tuple[Template, ...]]:
+    """Return, for each kind, questions that stand in no template of the instruction libraries."""
+    return {
+        kind: tuple(
+            Template(f"{kind}.{number}", (entry["question"],), when=entry["polarity"])
+            if isinstance(entry, dict)
+            else Template(f"{kind}.{number}", (entry,))
+            for number, entry in enumerate(entries, start=1)
+        )
+        for kind, entries in _content()["paraphrases"].items()
+    }
 
 
 @cache
-def _templates() -> dict[Kind, tuple[Template, ...]]:
+def phrasings() -> dict[Wording, dict[Kind, tuple[Template, ...]]]:
+    """Return the questions of each kind, in both wordings."""
     library = libraries()
     of = {template.id: template for template in library.fc}
-    return {
+    templates: dict[Kind, tuple[Template, ...]] = {
         "detect": library.df_d,
         "classify": library.df_c,
         "describe": library.ad,
@@ -91,29 +100,29 @@ def _templates() -> dict[Kind, tuple[Template, ...]]:
         "reason": (of["fc.reason"],),
         "region": (of["fc.region_found"],),
     }
+    return {"templates": templates, "paraphrases": paraphrases()}
 
 
 def _turn(kind: Kind, wording: Wording, later: bool, rng: np.random.Generator) -> dict[str, Any]:
-    """Draw a question, with the region that it is about and the order of its options, where it has any."""
+    """Draw a question, with the label that makes its answer a yes, the region that it is about, and its options."""
     region = list(REGIONS)[rng.integers(len(REGIONS))]
     options = [NAMES[i] for i in rng.permutation(len(NAMES))]
-    if wording == "paraphrases":
-        choices = tuple(paraphrases()[kind])
-    else:
-        template = _templates()[kind][rng.integers(len(_templates()[kind]))]
-        choices = template.questions + (template.followups if later else ())
+    templates = phrasings()[wording][kind]
+    template = templates[rng.integers(len(templates))]
+    choices = template.questions + (template.followups if later else ())
     chosen = phrase(choices[rng.integers(len(choices))], rng)
+    asked = template.when if kind == "detect" and template.when != "either" else None
     listed = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=True))
     question = chosen.format(region=region, options=listed)
-    return {"kind": kind, "question": question, "region": region, "options": options}
+    return {"kind": kind, "question": question, "asked": asked, "region": region, "options": options}
 
 
 def hold(model: VisionLanguageModel, rows: Rows, wording: Wording, seed: int = 0) -> list[dict[str, Any]]:
     """Hold a conversation of four turns about every image.
 
     Returns:
-        One dictionary an image: `face_id`, `label`, and `turns`, each with `kind`, `question`, `answer`, and the
-        `region` and the `options` that it may ask about.
+        One dictionary an image: `face_id`, `label`, and `turns`, each with `kind`, `question`, `answer`, and what
+        the question may be about: `asked`, the label that makes the answer a yes, `region` and `options`.
     """
     talks: list[dict[str, Any]] = []
     for number, row in enumerate(rows):

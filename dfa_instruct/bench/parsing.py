@@ -142,6 +142,23 @@ def parse_yes_no(text: str) -> Label | None:
     return labels.pop() if len(labels) == 1 else None
 
 
+def parse_verdict(text: str, asked: Label | None) -> Label | None:
+    """Read the answer to any DF-D question; `asked` is the label that makes the answer a yes, None where none does.
+
+    Returns None for an answer that is empty, undecided, or contradicts itself: "No, this face is forged" is a verdict
+    where it was asked whether the face is real, and none where it was asked whether it is forged.
+    """
+    text = _PREAMBLE.sub("", _plain(text))
+    if _undecided(text):
+        return None
+    answer = _YES_NO.match(text)
+    labels = _claims(text[answer.end() :] if answer else text)
+    if answer and asked:
+        other: Label = "bona_fide" if asked == "forged" else "forged"
+        labels.add(asked if answer["word"] == "yes" else other)
+    return labels.pop() if len(labels) == 1 else None
+
+
 def parse_category(text: str, options: Sequence[str]) -> Category | None:
     """Read the answer to a question with lettered options.
 
