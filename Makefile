@@ -33,3 +33,4 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/shared_prefix.py
 	$(BIN)/python tests/benchmarks/faces.py
 	$(BIN)/python tests/benchmarks/evidence.py
+	$(BIN)/python tests/benchmarks/conversation.py

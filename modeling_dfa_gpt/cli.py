@@ -6,12 +6,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dfa_instruct.errors import one_line_errors
+from dfa_instruct.errors import one_line_errors, printable
 from dfa_instruct.sources.media import BadPictureError
+
+if TYPE_CHECKING:
+    from modeling_dfa_gpt.modeling import Analysis
 
 app = typer.Typer(
     help="DFA-GPT: a vision-language model that answers questions about forged faces.",
@@ -45,16 +48,24 @@ def quickstart(
 def chat(model: Model, image: Annotated[Path, typer.Argument(help="A picture of one face.")]) -> None:
     """Talk about one face; an empty line or end of input ends the conversation."""
     with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.modeling import DfaGpt, open_picture
+        from modeling_dfa_gpt.modeling import DfaGpt
+        from modeling_dfa_gpt.picture import open_picture
 
         picture = open_picture(image)  # before the weights, which may take minutes
-        conversation = DfaGpt.from_pretrained(model).chat(picture)
+        dfa_gpt = DfaGpt.from_pretrained(model)
+        conversation = dfa_gpt.chat(picture)
+        if warning := dfa_gpt.calibration.warning():
+            print(warning)
         print("Ask about the face (for example: Has this face been forged?). An empty line ends.")
         while True:
             try:
                 question = input("\nyou: ").strip()
             except (EOFError, KeyboardInterrupt):
                 break
+            except UnicodeDecodeError as error:
+                raise ValueError(
+                    f"standard input: expected UTF-8 text: {error.reason} at byte {error.start}"
+                ) from error
             if not question:
                 break
             print("DFA-GPT:", end="", flush=True)
@@ -68,30 +79,48 @@ def analyze(
     model: Model,
     images: Annotated[list[Path], typer.Argument(help="Pictures of one face each.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a picture, one a line.")] = False,
+    force: Annotated[bool, typer.Option(help="Look at the whole of a picture that shows no face, or several.")] = False,
 ) -> None:
     """Give the verdict with its probability, the category and a description of the artifacts.
 
-    Pictures that cannot be read are named and left out; the exit status is then 2.
+    A picture with no face, or with several, gets no verdict; the exit status is then 3. Pictures that cannot be read
+    are named and left out; the exit status is then 2.
     """
     with one_line_errors(OSError, ValueError):
         from modeling_dfa_gpt.modeling import DfaGpt
 
         dfa_gpt = DfaGpt.from_pretrained(model)
-        unreadable = 0
+        if warning := dfa_gpt.calibration.warning():
+            print(warning, file=sys.stderr)
+        status = 0
         for image in images:
             try:
-                analysis = dfa_gpt.analyze(image)
+                analysis = dfa_gpt.analyze(image, force)
             except BadPictureError as error:
-                print(f"error: {error}", file=sys.stderr, flush=True)
-                unreadable += 1
+                print(f"error: {printable(str(error))}", file=sys.stderr, flush=True)
+                status = 2
                 continue
+            if analysis.label is None:
+                status = status or 3
             if as_json:
                 print(json.dumps({"image": str(image), **analysis.to_dict()}, ensure_ascii=False), flush=True)
             else:
-                print(f"{image}: {analysis.label} (probability of a forgery {analysis.probability:.3f})")
-                print(f"{analysis.classification}\n{analysis.description}\n", flush=True)
-        if unreadable:
-            raise typer.Exit(2)
+                print(f"{printable(str(image))}: {in_words(analysis)}\n", flush=True)
+        if status:
+            raise typer.Exit(status)
+
+
+def in_words(analysis: Analysis) -> str:
+    """Say an analysis in a few lines."""
+    if analysis.label is None:
+        return f"no verdict: {analysis.faces or 'no'} faces found, one is expected (--force looks at the whole picture)"
+    kind = "calibrated probability" if analysis.calibrated else "probability, not calibrated,"
+    lines = [f"{analysis.label} ({kind} of a forgery {analysis.probability:.3f})"]
+    if analysis.uncertain:
+        lines.append("uncertain: saved as a JPEG, or shifted by half a pixel, it gets the other verdict")
+    if analysis.disagreements:
+        lines.append(f"contradicts the verdict: {', '.join(analysis.disagreements)}")
+    return "\n".join([*lines, analysis.classification, analysis.description])
 
 
 @app.command()
@@ -118,9 +147,22 @@ def assemble(
 ) -> None:
     """Join a vision tower and a language model, both pretrained, into a LLaVA to train DFA-GPT on."""
     with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.assemble import assemble as run
+        from modeling_dfa_gpt.base.assemble import assemble as run
 
         run(vision, language, output, image_size=image_size, seed=seed)
+
+
+@app.command()
+def pretrain(
+    data: Annotated[Path, typer.Option(help="The dataset folder of recipes/dfa-gpt-tiny/dfa-instruct.yaml.")],
+    output: Annotated[Path, typer.Option(help="A new folder for the base.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the weights and the order.")] = 0,
+) -> None:
+    """Make the tiny base anew that this package carries: its vision tower, its projector, its language model."""
+    with one_line_errors(OSError, ValueError, subprocess.CalledProcessError):
+        from modeling_dfa_gpt.base.tiny import pretrain as run
+
+        run(data, output, seed)
 
 
 @app.command()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from itertools import groupby
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, fields, replace
+from itertools import groupby, islice
 from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from modeling_dfa_gpt.modeling import is_model
+from modeling_dfa_gpt.loading import is_model
 from modeling_dfa_gpt.processing import SYSTEM_PROMPT
 from modeling_dfa_gpt.recipe import read_recipe
 from modeling_dfa_gpt.startup import RecipeError, check_trainable, count_parameters
@@ -22,6 +25,7 @@ PEAK = 989e12
 UTILISATION = 0.4
 """Assumed share of the peak, recomputed activations counted as work; measured nowhere."""
 SAMPLES = 200
+FEW = 24
 CHARACTERS_A_TOKEN = 4.0
 """Of English in vocabularies of 32 to 49 thousand, where the tokenizer is not on disk (4.07 with SmolLM2's here)."""
 
@@ -36,7 +40,7 @@ class Description:
         counted_by: how text was turned into token counts.
         questions: questions an image.
         branches: branches an image: a question, or several that follow each other.
-        tokens: form ("shared prefix", "separate rows") → tokens an image.
+        tokens: form ("shared prefix", "turns of a row", "separate rows") → tokens an image.
         batch: images in a device's batch.
         memory: part → bytes on one GPU that holds everything, and on each of two that share by ZeRO-3.
         flops: form → FLOPs an image, forward, recomputed and backward.
@@ -80,7 +84,8 @@ def describe(recipe: Path) -> None:
         forms.add_row(form, f"{tokens:,.0f}", f"{found.flops[form] / 1e12:,.2f}", f"{found.hours(form):,.1f}")
     rich_print(forms)
     print(
-        f"Separate rows: one a branch. Text tokens: {found.counted_by}.\n"
+        f"Separate rows: one a branch, and learnt alike. Turns of a row: LLaVA's own form, all questions one after the "
+        f"other; each is learnt with the answers to those before it in sight. Text tokens: {found.counted_by}.\n"
         f"FLOPs: forward, recomputed and backward. Hours: {IMAGES:,} images, one epoch, at an assumed "
         f"{UTILISATION:.0%} of {PEAK / 1e12:,.0f} TFLOPs a second and GPU.\n"
     )
@@ -125,6 +130,7 @@ def measure(path: Path) -> Description:
     sampled = [row_tokens(messages, image_tokens, count) for messages in conversations]
     rows = {
         "shared prefix": [[prefix + sum(branches)] for prefix, branches in sampled],
+        "turns of a row": [[prefix + sum(branches)] for prefix, branches in sampled],
         "separate rows": [[prefix + branch for branch in branches] for prefix, branches in sampled],
     }
     shared = recipe.get("shared_prefix") is not False
@@ -178,19 +184,39 @@ def token_counter(base: Path) -> tuple[Callable[[str], float], str]:
 
 
 def sample_messages(recipe: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """Return the messages of some rows of each of the recipe's datasets."""
+    """Return the messages of some rows of each of the recipe's datasets.
+
+    Where the recipe leaves it to the embedded sample, a few portraits of it are drawn, not all.
+    """
     from datasets import load_dataset
 
-    import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
+    from dfa_instruct.dataset import DATASET_NAME, DIRECTORY_ENV
 
     sampled: list[list[dict[str, Any]]] = []
-    for dataset in recipe.get("datasets", []):
-        keys = {key: dataset.get(key) for key in ("path", "name", "data_dir", "data_files")}
-        rows = load_dataset(**keys, split=dataset.get("split", "train")).select_columns(["messages"])
-        sampled += rows.select(range(min(SAMPLES, len(rows))))["messages"]
+    with TemporaryDirectory() as scratch:
+        for dataset in recipe.get("datasets", []):
+            keys = {key: dataset.get(key) for key in ("path", "name", "data_dir", "data_files")}
+            if keys["path"] == DATASET_NAME and not keys["data_dir"] and not os.environ.get(DIRECTORY_ENV):
+                keys["data_dir"] = draw_few(Path(scratch))
+            rows = load_dataset(**keys, split=dataset.get("split", "train"), streaming=True)
+            sampled += [row["messages"] for row in islice(rows.select_columns(["messages"]), SAMPLES)]
     if not sampled:
         raise RecipeError("datasets: there are no rows to count the tokens of")
     return sampled
+
+
+def draw_few(folder: Path) -> str:
+    """Build a dataset of a few drawn portraits in a folder, once, and return where it is."""
+    from dfa_instruct.dataset import DATASET_NAME
+    from dfa_instruct.pipeline import build
+    from dfa_instruct.recipe import sample_recipe
+
+    few = folder / DATASET_NAME
+    if not few.is_dir():
+        recipe = sample_recipe(few)
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            build(replace(recipe, sources=[{**recipe.sources[0], "identities": FEW, "pictures": 2}], size=64))
+    return str(few)
 
 
 def row_tokens(

@@ -1,29 +1,24 @@
-"""The whole chain once: faces, forgeries, dataset, base, adapter, DFA-Bench, report."""
+"""The whole chain once: faces, forgeries, dataset, adapter, calibration, DFA-Bench, report."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from importlib.resources import as_file, files
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from dfa_instruct.dataset import DATASET_NAME, DIRECTORY_ENV
+from dfa_instruct.dataset import DATASET_NAME
 
-PARTS = frozenset({DATASET_NAME, "base", "adapter", "results.json", "report.md", "images"})
-"""What an output folder of the quickstart holds."""
-FORGERIES_PER_PHOTOGRAPH = 4.0
-"""Photographs are few: each is forged once in every category."""
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
-"""For glibc: large tensors are not given back to the system and faulted in anew at every step."""
+PARTS = frozenset(
+    {DATASET_NAME, "views", "base", "adapter", "results.json", "predictions.jsonl", "conversations.jsonl"}
+    | {"report.md", "images"}
+)
+"""What an output folder of the quickstart may hold."""
+VIEWED = 800
+"""Photographs are few: so many views are made of all of them together, where they are fewer."""
 BENCH_IMAGES = 240
-RECIPES = files("modeling_dfa_gpt.recipes")
 
 
 def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> None:
@@ -51,32 +46,37 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
         return result
 
     data, base, adapter = output / DATASET_NAME, output / "base", output / "adapter"
-    construction = timed("Build DFA-Instruct", lambda: build_dataset(bona_fide, synthesized, data, seed))
+    construction = timed("Build DFA-Instruct", lambda: build_dataset(bona_fide, synthesized, output, seed))
 
-    from datasets import load_dataset
+    from modeling_dfa_gpt.base.tiny import copy_tiny_base
+    from modeling_dfa_gpt.launch import launch_training
 
-    from modeling_dfa_gpt.base import make_tiny_base
-
-    with tempfile.TemporaryDirectory() as scratch:
-        initial = Path(scratch) / "initial"
-        split = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
-        timed("Make the tiny base", lambda: make_tiny_base(split, initial, seed=seed))
-        timed("Train the base whole", lambda: train("pretrain", initial, base, data, seed))
-    timed("Train the adapter", lambda: train("sft", base, adapter, data, seed))
+    copy_tiny_base(base)
+    timed("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed))
 
     from dfa_instruct.bench.baselines import baselines
-    from dfa_instruct.bench.runner import load_model, run_bench
+    from dfa_instruct.bench.conversation import run_conversation
+    from dfa_instruct.bench.runner import run_bench, write_results
+    from dfa_instruct.bench.vlm import VisionLanguageModel
+    from modeling_dfa_gpt.calibration import calibrate
+    from modeling_dfa_gpt.modeling import DfaGpt
     from modeling_dfa_gpt.report import print_summary, write_report
 
-    model = load_model(adapter)
+    loaded = DfaGpt.from_pretrained(adapter)
+    calibration = timed("Calibrate the verdict", lambda: calibrate(loaded, data, limit=BENCH_IMAGES))
+    calibration.write(adapter)
+    model = VisionLanguageModel(adapter)
     bench = timed("Run DFA-Bench", lambda: run_bench(model, data, limit=BENCH_IMAGES))
     beside = timed("Run its baselines", lambda: baselines(model, data, limit=BENCH_IMAGES, seed=seed))
+    talk, talks = timed("Talk about the faces", lambda: run_conversation(model, data, limit=BENCH_IMAGES, seed=seed))
 
     statistics = construction.statistics
     results = {
         "tasks": bench["tasks"],
         "details": bench["details"],
         "baselines": beside,
+        "conversation": talk,
+        "calibration": asdict(calibration),
         "counts": {
             "images": {s: statistics.images_of(split=s) for s in statistics.identities},
             "identities": {s: len(names) for s, names in statistics.identities.items()},
@@ -87,9 +87,9 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
         },
         "seconds": {**seconds, "all": round(sum(seconds.values()), 1)},
     }
-    (output / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    write_results({**results, "predictions": bench["predictions"], "talks": talks}, output)
     write_report(output, results, bench["predictions"])
-    print_summary(output, results)
+    print_summary(output, results, calibration.warning())
 
 
 def refuse_foreign(output: Path) -> None:
@@ -104,38 +104,32 @@ def refuse_foreign(output: Path) -> None:
         )
 
 
-def build_dataset(bona_fide: Path | None, synthesized: Path | None, folder: Path, seed: int) -> Any:
+def build_dataset(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> Any:
     """Build the dataset folder from the sample or from photographs; return what was written and dropped."""
     from dfa_instruct.pipeline import build
     from dfa_instruct.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
     from dfa_instruct.sources.media import find_images
+    from dfa_instruct.sources.views import write_views
 
-    recipe = replace(sample_recipe(folder, seed=seed), several_faces="fail", least_aligned=0.0)
+    recipe = replace(sample_recipe(output / DATASET_NAME, seed=seed), several_faces="fail", least_aligned=0.0)
+    pictures = SAMPLE_IDENTITIES * SAMPLE_PICTURES
     if bona_fide is not None:
         pictures = len(find_images(bona_fide))
-        photographs = {"kind": "folder", "root": str(bona_fide), "name": "bona_fide"}
-        recipe = replace(recipe, sources=[photographs], forgeries_per_face=FORGERIES_PER_PHOTOGRAPH)
+        root = bona_fide
+        if (count := VIEWED // pictures) > 1:
+            root = output / "views"
+            shutil.rmtree(root, ignore_errors=True)
+            write_views(bona_fide, root, count, seed)
+            pictures *= count
+        recipe = replace(recipe, sources=[{"kind": "folder", "root": str(root), "name": "bona_fide"}])
     if synthesized is not None:
         find_images(synthesized)
         images = {"kind": "folder", "root": str(synthesized), "category": "entire_face_synthesis"}
         recipe = replace(
             recipe,
             sources=[*recipe.sources, {**images, "technique": synthesized.resolve().name, "name": "synthesized"}],
-            most_images=pictures if bona_fide is not None else SAMPLE_IDENTITIES * SAMPLE_PICTURES,
+            most_images=pictures,
             techniques=[name for name in recipe.techniques if name != "eigenface"],
             forgeries_per_face=recipe.forgeries_per_face * 3 / 4,  # the fourth category is there already
         )
     return build(recipe)
-
-
-def train(recipe: str, model: Path, output: Path, data: Path, seed: int) -> None:
-    """Run one of the tiny recipes as a user would, by `accelerate launch`."""
-    with as_file(RECIPES) as recipes:
-        subprocess.run(
-            [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
-            + ["--config_file", str(recipes / "accelerate_configs" / "cpu.yaml"), "-m", "modeling_dfa_gpt.sft"]
-            + ["--config", str(recipes / "dfa-gpt-tiny" / f"{recipe}.yaml")]
-            + ["--model_name_or_path", str(model.resolve()), "--output_dir", str(output), "--seed", str(seed)],
-            env={**os.environ, **KEEP_MEMORY, DIRECTORY_ENV: str(data)},
-            check=True,
-        )

@@ -32,6 +32,9 @@ class DfaArguments:
     projector_learning_rate: float | None = field(
         default=None, metadata={"help": "The projector's own learning rate; default: that of the rest."}
     )
+    freeze_vision_tower: bool = field(
+        default=False, metadata={"help": "Without an adapter: train all but the vision tower."}
+    )
     chat_template: Literal["vicuna_v1"] | None = field(
         default=None, metadata={"help": "Train with this conversation instead of the base's own chat template."}
     )

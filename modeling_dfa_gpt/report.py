@@ -1,4 +1,4 @@
-"""The quickstart's report: what was built, how it trained, what it measured, four conversations."""
+"""The quickstart's report: what was built, how it trained, what it measured, a conversation a category."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dfa_instruct.bench.report import conversation_table, metrics_table
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.show import contact_sheet
 from dfa_instruct.vocabulary import CATEGORIES, BenchTask
@@ -19,7 +20,6 @@ CONVERSATION = (
     "Describe the artifacts in this face.",
     "Can I rely on this verdict?",
 )
-TASKS = {BenchTask.DF_D: "DF-D", BenchTask.DF_C: "DF-C", BenchTask.AD: "AD"}
 
 
 def write_report(output: Path, results: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
@@ -30,7 +30,7 @@ def write_report(output: Path, results: dict[str, Any], predictions: list[dict[s
     images.mkdir(exist_ok=True)
     test = load_dataset(DATASET_NAME, data_dir=str(output / DATASET_NAME), split="test")
     contact_sheet(str(output / DATASET_NAME)).save(images / "faces.png")
-    plot_losses({name: output / name / "trainer_state.json" for name in ("base", "adapter")}, images / "loss.png")
+    plot_loss(output / "adapter" / "trainer_state.json", images / "loss.png")
     plot_confusion(predictions, images / "confusion.png")
     sections = [
         "# DFA-GPT quickstart",
@@ -40,14 +40,20 @@ def write_report(output: Path, results: dict[str, Any], predictions: list[dict[s
         "![Forgeries beside their bona fide, the measured evidence drawn on](images/faces.png)",
         f"## DFA-Bench\n\n{metrics_table(results)}",
         "![Confusion matrix of DF-C](images/confusion.png)",
-        "## Training\n\n![Training loss of the base and of the adapter](images/loss.png)",
+        "Conversations of four turns (`dfa_instruct/bench/conversation.py`): the share of answers that are of the kind "
+        "that was asked, of conversations that contradict themselves, of the regions that are named and are in the "
+        "evidence, of those in the evidence that are named, of bona fide faces of which an artifact is claimed, and of "
+        f"lists that name a region twice.\n\n{conversation_table(results['conversation'])}",
+        "## Training\n\n![Training loss of the adapter](images/loss.png)",
         f"## Conversations\n\n{conversations(output, test, images)}",
         f"## Counts\n\n```json\n{json.dumps({k: results[k] for k in ('counts', 'seconds')}, indent=2)}\n```",
         "## Talk to it\n\n"
         f"    dfa-gpt chat {output / 'adapter'} {images / 'conversation_1.png'}\n\n"
         f"    dfa-gpt analyze {output / 'adapter'} {images / 'conversation_1.png'}",
     ]
-    (output / "adapter" / "README.md").write_text(model_card("a tiny base", results), encoding="utf-8")
+    (output / "adapter" / "README.md").write_text(
+        model_card("the tiny base of this package", results), encoding="utf-8"
+    )
     (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
@@ -61,15 +67,15 @@ def model_card(base: str, results: dict[str, Any] | None = None) -> str:
     return card.render(base=base, **{"table": None, **measured})
 
 
-def plot_losses(states: dict[str, Path], target: Path) -> None:
-    """Draw the training loss of each run from its trainer state."""
+def plot_loss(state: Path, target: Path) -> None:
+    """Draw the training loss from a trainer's state."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 2.8), layout="constrained")
-    for axes, (name, state) in zip(figure.subplots(1, len(states)), states.items(), strict=True):
-        history = [entry for entry in json.loads(state.read_text())["log_history"] if "loss" in entry]
-        axes.plot([entry["step"] for entry in history], [float(entry["loss"]) for entry in history])
-        axes.set(title=name, xlabel="step", ylabel="loss", ylim=(0, None))
+    figure = Figure(figsize=(5, 2.8), layout="constrained")
+    axes = figure.subplots()
+    history = [entry for entry in json.loads(state.read_text())["log_history"] if "loss" in entry]
+    axes.plot([entry["step"] for entry in history], [float(entry["loss"]) for entry in history])
+    axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
     figure.savefig(target, dpi=110)
 
 
@@ -96,28 +102,13 @@ def plot_confusion(predictions: list[dict[str, Any]], target: Path) -> None:
     figure.savefig(target, dpi=110)
 
 
-def metrics_table(results: dict[str, Any]) -> str:
-    """Lay the model's figures and its baselines' out as a Markdown table, in percent."""
-    rows = {"DFA-GPT (this run)": results["tasks"]}
-    rows |= {name.replace("_", " "): figures for name, figures in results["baselines"].items()}
-    columns = [(task, metric) for task, figures in results["tasks"].items() for metric in figures]
-    lines = [
-        "| | " + " | ".join(f"{TASKS[task]} {metric.upper().replace('_', '-')}" for task, metric in columns) + " |",
-        "| --- |" + " ---: |" * len(columns),
-    ]
-    for name, figures in rows.items():
-        values = (figures.get(task, {}).get(metric) for task, metric in columns)
-        lines.append(f"| {name} | " + " | ".join("" if v is None else f"{v:.2f}" for v in values) + " |")
-    return "\n".join(lines)
-
-
 def conversations(output: Path, test: Any, images: Path) -> str:
-    """Hold four conversations about test faces of different categories, and write them down."""
+    """Talk about the first test face of each category, and write the conversations down."""
     from modeling_dfa_gpt.modeling import Conversation, DfaGpt
 
     model = DfaGpt.from_pretrained(output / "adapter")
     categories = test["category"]
-    chosen = [categories.index(c) for c in CATEGORIES if c in categories][:4]
+    chosen = [categories.index(c) for c in CATEGORIES if c in categories]
     written = []
     for number, index in enumerate(chosen, start=1):
         row = test[index]
@@ -129,21 +120,23 @@ def conversations(output: Path, test: Any, images: Path) -> str:
     return "\n\n---\n\n".join(written)
 
 
-def print_summary(output: Path, results: dict[str, Any]) -> None:
-    """Print the closing table: what was made, measured, dropped, and how to go on."""
-    from rich import print as rich_print
-    from rich.table import Table
+def print_summary(output: Path, results: dict[str, Any], warning: str) -> None:
+    """Print the closing tables: what was made, measured, dropped, how far to trust it, and how to go on."""
+    from rich.console import Console
+    from rich.markdown import Markdown
 
-    table = Table(title="DFA-Bench (percent)")
-    columns = [(task, metric) for task, figures in results["tasks"].items() for metric in figures]
-    for heading in ("", *(f"{TASKS[task]} {metric}" for task, metric in columns)):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, figures in {"DFA-GPT": results["tasks"], **results["baselines"]}.items():
-        values = (figures.get(task, {}).get(metric) for task, metric in columns)
-        table.add_row(name, *("" if v is None else f"{v:.2f}" for v in values))
-    rich_print(table)
+    console = Console()
+    console.print(Markdown(f"**DFA-Bench (percent)**\n\n{metrics_table(results)}"))
+    console.print(Markdown(f"**Conversations (percent)**\n\n{conversation_table(results['conversation'])}"))
     for reason, count in results["counts"]["dropped"].items():
         print(f"dropped {count}: {reason}")
     print(f"{sum(results['counts']['images'].values())} images in {results['seconds']['all']:.0f} s")
     print(f"report: {output / 'report.md'}")
+    if tested := results["calibration"]["tested"]:
+        print(
+            f"verdict: balanced accuracy {tested['balanced_acc']:.1f} % on {tested['people']} people that it had not "
+            f"seen (95 % interval {tested['low']:.1f} to {tested['high']:.1f})"
+        )
+    if warning:
+        print(warning)
     print(f"talk to it: dfa-gpt chat {output / 'adapter'} {output / 'images' / 'conversation_1.png'}")

@@ -22,7 +22,7 @@ from typing import Any
 
 import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
-from modeling_dfa_gpt.modeling import is_model, naming
+from modeling_dfa_gpt.loading import is_model, naming
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE
 from modeling_dfa_gpt.recipe import Recipe, parse_recipe
 from modeling_dfa_gpt.report import model_card
@@ -183,6 +183,7 @@ def load_model(model_arguments: Any) -> Any:
             revision=model_arguments.model_revision,
             dtype=model_arguments.dtype,
             attn_implementation=model_arguments.attn_implementation,
+            use_safetensors=True,
             **kwargs,
         )
 
@@ -221,6 +222,8 @@ def train(arguments: list[str]) -> None:
         processor.tokenizer.pad_token = config.pad_token
     check_template(processor)
     model = load_model(recipe.model)
+    if ours.freeze_vision_tower:
+        model.model.vision_tower.requires_grad_(False)
 
     attention = model.config.get_text_config()._attn_implementation
     shared = attention == "sdpa" if ours.shared_prefix is None else ours.shared_prefix

@@ -51,15 +51,12 @@ def _given(variable: str) -> Path:
 
 
 @pytest.fixture(scope="session")
-def base(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny base, untrained, with a tokenizer of the dataset's words."""
-    from datasets import load_dataset
-
-    from modeling_dfa_gpt.base import make_tiny_base
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the tiny base that the package carries."""
+    from modeling_dfa_gpt.base.tiny import copy_tiny_base
 
     folder = tmp_path_factory.mktemp("model") / "base"
-    train = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="train")
-    make_tiny_base(train, folder, vision_steps=8, language_steps=4)
+    copy_tiny_base(folder)
     return folder
 
 

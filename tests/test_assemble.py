@@ -20,7 +20,7 @@ from transformers import (
     ViTModel,
 )
 
-from modeling_dfa_gpt.assemble import assemble
+from modeling_dfa_gpt.base.assemble import assemble
 from modeling_dfa_gpt.modeling import DfaGpt
 from modeling_dfa_gpt.processing import train_tokenizer
 from modeling_dfa_gpt.startup import check_base, check_template

@@ -6,20 +6,19 @@ import json
 import re
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
 from datasets import load_dataset
 from PIL import Image
 
-from modeling_dfa_gpt.base import make_tiny_base
-from modeling_dfa_gpt.quickstart import PARTS, RECIPES, quickstart
+from modeling_dfa_gpt.launch import RECIPES
+from modeling_dfa_gpt.quickstart import PARTS, quickstart
 
 FORM = {
     "dfa_bench_dfd": {"acc", "err", "acer", "invalid"},
     "dfa_bench_dfc": {"acc", "invalid"},
-    "dfa_bench_ad": {"rouge_l"},
+    "dfa_bench_ad": {"rouge_l", "rouge_l_forged"},
 }
 
 
@@ -27,16 +26,14 @@ def test_a_small_run_leaves_everything(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("dfa_instruct.recipe.SAMPLE_IDENTITIES", 15)
     monkeypatch.setattr("dfa_instruct.recipe.SAMPLE_PICTURES", 3)
     monkeypatch.delenv("DFA_INSTRUCT_DIR", raising=False)
-    for recipe in ("dfa-gpt-tiny/pretrain", "dfa-gpt-tiny/sft", "accelerate_configs/cpu"):
+    for recipe in ("dfa-gpt-tiny/sft", "accelerate_configs/cpu"):
         text = (RECIPES / f"{recipe}.yaml").read_text()
         (tmp_path / recipe).parent.mkdir(exist_ok=True)
         (tmp_path / f"{recipe}.yaml").write_text(re.sub(r"max_steps: \d+", "max_steps: 8", text))
-    monkeypatch.setattr("modeling_dfa_gpt.quickstart.RECIPES", tmp_path)
-    few = partial(make_tiny_base, vision_steps=20, language_steps=10)
-    monkeypatch.setattr("modeling_dfa_gpt.base.make_tiny_base", few)
+    monkeypatch.setattr("modeling_dfa_gpt.launch.RECIPES", tmp_path)
     output = tmp_path / "run"
     quickstart(None, None, output, seed=1)
-    assert {p.name for p in output.iterdir()} == PARTS
+    assert {p.name for p in output.iterdir()} == PARTS - {"views"}
     results = json.loads((output / "results.json").read_text())
     for figures in (
         results["tasks"],
@@ -49,9 +46,16 @@ def test_a_small_run_leaves_everything(tmp_path: Path, monkeypatch: pytest.Monke
     assert results["counts"]["images"]["train"] == len(
         load_dataset("dfa-instruct", data_dir=str(output / "dfa-instruct"), split="train")
     )
+    talk = results["conversation"]
+    assert set(talk) == {"templates", "paraphrases", "image_blind", "images_swapped"}
+    assert all(0 <= talk[wording]["right_kind"] <= 100 for wording in talk)
+    assert results["calibration"]["tested"]["people"] == results["counts"]["identities"]["test"]
+    assert json.loads((output / "adapter" / "calibration.json").read_text()) == results["calibration"]
+    held = [json.loads(line) for line in (output / "conversations.jsonl").read_text().splitlines()]
+    assert len(held) == 2 * results["counts"]["bench"]["images"]
     report = (output / "report.md").read_text()
     assert "dfa-gpt chat" in report.splitlines()[-3]
-    for name in ("faces", "loss", "confusion", "conversation_1", "conversation_4"):
+    for name in ("faces", "loss", "confusion", "conversation_1", "conversation_5"):
         assert Image.open(output / "images" / f"{name}.png").size > (100, 100)
         assert f"images/{name}.png" in report
     card = (output / "adapter" / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""The scripts beside the small model's recipe: views of photographs, and a base whose tower knows each patch."""
+"""The scripts beside the small model's recipe: a base whose tower knows each patch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import load_dataset
-from PIL import Image
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -34,16 +33,6 @@ def language(tmp_path: Path) -> Path:
     size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
     LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size)).save_pretrained(folder)
     return folder
-
-
-def test_views_are_pictures_of_the_same_person_that_differ(tmp_path: Path) -> None:
-    photographs = tmp_path / "photographs"
-    photographs.mkdir()
-    Image.radial_gradient("L").convert("RGB").save(photographs / "person.png")
-    command = [sys.executable, RECIPE / "views.py", photographs, tmp_path / "views", "--count", "3"]
-    subprocess.run(command, check=True)
-    views = [path.read_bytes() for path in sorted((tmp_path / "views" / "person").iterdir())]
-    assert len(views) == len(set(views)) == 3
 
 
 def test_a_patch_is_named_after_what_was_done_to_it(dataset_folder: Path) -> None:

@@ -33,8 +33,8 @@ from transformers import (
 
 import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
-from modeling_dfa_gpt.assemble import assemble
-from modeling_dfa_gpt.base import Axis, Cosine, whitened_cosines
+from modeling_dfa_gpt.base.assemble import assemble
+from modeling_dfa_gpt.base.tower import Axis, Cosine, whitened_cosines
 
 CHANGED = 4
 """A pixel is changed where a channel differs by more than so many of 255 from the bona fide face."""

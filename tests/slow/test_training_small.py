@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from modeling_dfa_gpt.assemble import assemble
+from modeling_dfa_gpt.base.assemble import assemble
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 from modeling_dfa_gpt.startup import check_base, check_template, check_trainable
 

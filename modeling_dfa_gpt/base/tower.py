@@ -1,0 +1,187 @@
+"""Teaching a small vision tower what was done to a face, and where.
+
+A tower that learns one label a picture, read off its mean patch, learns *whether* a face is forged, and a language
+model cannot tell *where* from what it passes on. So each patch here is taught all that the annotations say of the face:
+the technique, the artifacts of every region, and the region that shows the strongest one.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+
+from dfa_instruct.vocabulary import ARTIFACTS, REGIONS
+
+Axis = Literal["lightness", "red to green", "yellow to blue"]
+AXES: dict[Axis, tuple[int, int, int]] = {
+    "lightness": (1, 1, 1),
+    "red to green": (1, -1, 0),
+    "yellow to blue": (1, 1, -2),
+}
+Cosine = tuple[Axis, tuple[int, ...]]
+"""An axis of colour, and a frequency down and across the patch."""
+LIGHT = 0.1
+"""Standard deviation of the random gain, and of each channel's offset, in which pictures are shown."""
+
+
+class Faces(torch.utils.data.Dataset[dict[str, Any]]):
+    """The faces of a split, mirrored and lit at random, with what is known of each.
+
+    An item has `pixel_values` (3, side, side), `technique` (an index of `names`), `artifacts` (a 0 or 1 for each of the
+    regions' kinds of artifact) and `strongest` (a region's index; the number of regions where none shows any).
+    """
+
+    def __init__(self, split: Dataset, image_processor: Any) -> None:
+        techniques = [technique or "bona_fide" for technique in split["technique"]]
+        self.names = sorted(set(techniques))
+        self.techniques = [self.names.index(technique) for technique in techniques]
+        self.pictures = [torch.from_numpy(np.array(picture.convert("RGB"))) for picture in split["image"]]
+        self.mean, self.std = (
+            torch.tensor(values).view(3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std)
+        )
+        regions, kinds = list(REGIONS), list(ARTIFACTS)
+        self.artifacts = torch.zeros(len(split), len(regions), len(kinds))
+        self.strongest = [len(regions)] * len(split)
+        for number, artifacts in enumerate(split["artifacts"]):
+            for artifact in artifacts:
+                self.artifacts[number, regions.index(artifact["region"]), kinds.index(artifact["artifact"])] = 1
+            if artifacts:
+                self.strongest[number] = regions.index(artifacts[0]["region"])
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def pixels(self, index: int) -> torch.Tensor:
+        """Return one picture as the image processor would: shape (3, side, side)."""
+        return (self.pictures[index].permute(2, 0, 1) / 255 - self.mean) / self.std
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        pixels = self.pixels(index)
+        if torch.rand(()) < 0.5:
+            pixels = pixels.flip(2)
+        return {
+            "pixel_values": pixels * (1 + LIGHT * torch.randn(())) + LIGHT * torch.randn(3, 1, 1),
+            "technique": self.techniques[index],
+            "artifacts": self.artifacts[index].flatten(),
+            "strongest": self.strongest[index],
+        }
+
+
+class FaceReader(torch.nn.Module):
+    """A vision tower under one linear layer that reads the annotations off its patches, and off their mean."""
+
+    def __init__(self, tower: Any, techniques: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.sizes = [techniques, len(REGIONS) * len(ARTIFACTS), len(REGIONS) + 1]
+        self.head = torch.nn.Linear(tower.config.hidden_size, sum(self.sizes))
+
+    def forward(
+        self, pixel_values: torch.Tensor, technique: torch.Tensor, artifacts: torch.Tensor, strongest: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Return the loss of a batch of `Faces`."""
+        patches = self.tower(pixel_values).last_hidden_state[:, 1:]
+        whole = self.loss(patches.mean(1, keepdim=True), technique, artifacts, strongest)
+        return {"loss": whole + 0.5 * self.loss(patches, technique, artifacts, strongest)}
+
+    def loss(
+        self, features: torch.Tensor, technique: torch.Tensor, artifacts: torch.Tensor, strongest: torch.Tensor
+    ) -> torch.Tensor:
+        """Hold each of the features, shape (batch, count, width), to all that is known of its face."""
+        from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+        count = features.shape[1]
+        named, shown, first = self.head(features).split(self.sizes, dim=-1)
+        return (
+            cross_entropy(named.flatten(0, 1), technique.repeat_interleave(count))
+            + len(REGIONS) * binary_cross_entropy_with_logits(shown, artifacts[:, None].expand_as(shown))
+            + 0.5 * cross_entropy(first.flatten(0, 1), strongest.repeat_interleave(count))
+        )
+
+
+def new_tower(config: Any, faces: Faces, seed: int) -> Any:
+    """Make a CLIP vision tower, untrained but for its patch embedding; `config` is a `CLIPVisionConfig`."""
+    from transformers import CLIPVisionModel
+
+    torch.manual_seed(seed)
+    tower = CLIPVisionModel(config)
+    embedding: Any = tower.get_submodule("embeddings.patch_embedding")
+    some = torch.stack([faces.pixels(index) for index in range(min(512, len(faces)))])
+    with torch.no_grad():
+        cosines = broad_and_fine(config.hidden_size, config.patch_size, seed)
+        embedding.weight.copy_(whitened_cosines(embedding, some, cosines))
+    return tower
+
+
+def teach_tower(tower: Any, faces: Faces, steps: int, seed: int) -> None:
+    """Train a CLIP vision tower in place on the faces of a split.
+
+    Args:
+        tower: a `CLIPVisionModel` for pictures of the faces' size.
+        faces: to read.
+        steps: batches of 16 faces.
+        seed: of the order.
+    """
+    from transformers import Trainer, TrainingArguments
+
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = TrainingArguments(
+            output_dir=scratch,
+            max_steps=steps,
+            per_device_train_batch_size=16,
+            learning_rate=1e-3,
+            lr_scheduler_type="linear",
+            warmup_steps=0.08,
+            weight_decay=0.05,
+            use_cpu=not torch.cuda.is_available(),
+            dataloader_pin_memory=torch.cuda.is_available(),
+            save_strategy="no",
+            logging_steps=100,
+            report_to="none",
+            seed=seed,
+            label_names=["technique", "artifacts", "strongest"],
+        )
+        Trainer(FaceReader(tower, len(faces.names)), arguments, train_dataset=faces).train()
+
+
+def broad_and_fine(channels: int, side: int, seed: int) -> list[Cosine]:
+    """Choose cosines for a patch embedding: the low frequencies, a random choice of high ones, the lowest in colour."""
+    frequencies = sorted(np.ndindex(side, side), key=lambda f: (sum(f), f))
+    low, in_colour = channels // 3, channels // 12
+    high = np.random.default_rng(seed).permutation(np.arange(low, len(frequencies)))[: channels - low - 2 * in_colour]
+    chosen: list[Cosine] = [("lightness", frequencies[i]) for i in (*range(low), *high)]
+    return chosen + [(axis, f) for axis in ("red to green", "yellow to blue") for f in frequencies[:in_colour]]
+
+
+def whitened_cosines(embedding: Any, pixels: Any, cosines: list[Cosine]) -> Any:
+    """Weights for a patch embedding that make fine grain as loud as broad light and shade.
+
+    In photographs the low frequencies outweigh the high ones by far, and traces of a forgery are in the high ones: a
+    vision tower that starts from noise hears none of them for many thousand images. Here every channel starts as one
+    cosine of the patch, scaled so that its response over `pixels` has unit variance.
+
+    Args:
+        embedding: the convolution, weights of shape (channels, 3, side, side).
+        pixels: preprocessed images, shape (count, 3, height, width).
+        cosines: one for each channel.
+
+    Returns:
+        Weights of the embedding's shape.
+    """
+    from scipy.fft import idctn
+
+    _, _, side, _ = embedding.weight.shape
+
+    def cosine(axis: Axis, frequency: tuple[int, ...]) -> NDArray[np.float64]:
+        spectrum = np.zeros((side, side))
+        spectrum[frequency] = 1
+        return np.multiply.outer(np.array(AXES[axis]), idctn(spectrum, norm="ortho"))
+
+    weights = torch.tensor(np.stack([cosine(*chosen) for chosen in cosines]), dtype=embedding.weight.dtype)
+    responses = torch.nn.functional.conv2d(pixels, weights, stride=side)
+    return weights / responses.std((0, 2, 3))[:, None, None, None].clamp(min=1e-6)

@@ -1,0 +1,142 @@
+"""How far a verdict may be believed: its probability, calibrated on the validation split, and what it was tested on."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CALIBRATION_FILE = "calibration.json"
+BATCH = 16
+LEAST_IMAGES = 20
+"""Of the validation split; with fewer, or one label only, nothing can be calibrated."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is known of a model's verdicts: probability = sigmoid(scale · logit + bias) (Platt's scaling).
+
+    `images` of the validation split made it; 0: it was not calibrated. `tested` says what came of it on the test split:
+    `images`, `people`, the balanced accuracy in percent, `low` and `high`, its 95 % interval over people.
+    """
+
+    scale: float = 1.0
+    bias: float = 0.0
+    images: int = 0
+    tested: dict[str, float] | None = None
+
+    def probability(self, logit: float) -> float:
+        """Return the probability of a forgery from the logit of `DfaGpt.forged_logits`."""
+        return 1 / (1 + math.exp(-max(-60.0, min(60.0, self.scale * logit + self.bias))))
+
+    def warning(self) -> str:
+        """Say, where it is so, that the verdict was no better than chance on people whom the model had not seen."""
+        if not self.tested or self.tested["low"] > 50:
+            return ""
+        return (
+            "Do not rely on the verdict: on {people:.0f} people that it had not seen it was not better than chance "
+            "(balanced accuracy {balanced_acc:.0f} %, 95 % interval {low:.0f} to {high:.0f})."
+        ).format(**self.tested)
+
+    def write(self, folder: Path) -> None:
+        """Write it into a model's folder."""
+        (folder / CALIBRATION_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+def read_calibration(name: str | Path) -> Calibration:
+    """Read what stands in a model's folder or Hub repository; without it, nothing was calibrated.
+
+    Raises:
+        ValueError: the file is not as this module writes it.
+    """
+    from transformers.utils import cached_file
+
+    file = cached_file(
+        str(name),
+        CALIBRATION_FILE,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if file is None:
+        return Calibration()
+    try:
+        return Calibration(**json.loads(Path(file).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: {CALIBRATION_FILE} cannot be read: {error}") from error
+
+
+def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibration:
+    """Fit the probability of a `DfaGpt`'s verdicts on a dataset's validation split, and test it on the test split.
+
+    Nothing is fitted where the validation split has fewer than `LEAST_IMAGES` faces, or one label.
+
+    Args:
+        model: a `DfaGpt`.
+        data: the dataset folder, see `dfa_instruct.bench.runner.run_bench`.
+        limit: test on this many images only, the same as DFA-Bench.
+    """
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    from dfa_instruct.bench.runner import load_rows
+
+    labels, logits, _ = forged_logits(model, load_rows(data, split="validation"))
+    fitted = Calibration()
+    if len(labels) >= LEAST_IMAGES and 0 < labels.sum() < len(labels):
+        line = LogisticRegression(C=1e3, class_weight="balanced").fit(logits[:, None], labels)
+        fitted = Calibration(round(float(line.coef_[0, 0]), 4), round(float(line.intercept_[0]), 4), len(labels))
+    labels, logits, people = forged_logits(model, load_rows(data, limit))
+    verdicts = np.array([fitted.probability(logit) >= 0.5 for logit in logits])
+    return replace(fitted, tested=tested(labels, verdicts, people))
+
+
+def forged_logits(
+    model: Any, rows: list[dict[str, Any]]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.str_]]:
+    """Return for each row whether it is forged, its logit (see `DfaGpt.forged_logits`), and whom it shows."""
+    import numpy as np
+    from tqdm import tqdm
+
+    logits: list[float] = []
+    with tqdm(total=len(rows), desc="verdicts", unit="face") as progress:
+        for start in range(0, len(rows), BATCH):
+            batch = rows[start : start + BATCH]
+            logits += model.forged_logits(
+                [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in batch]
+            )
+            progress.update(len(batch))
+    labels = np.array([row["label"] == "forged" for row in rows])
+    return labels, np.array(logits), np.array([row["identities"][0] for row in rows])
+
+
+def tested(
+    labels: NDArray[np.bool_], verdicts: NDArray[np.bool_], people: NDArray[np.str_], draws: int = 1000
+) -> dict[str, float] | None:
+    """Return the balanced accuracy with its 95 % interval, people drawn with replacement; none for a single label."""
+    import numpy as np
+
+    _, person = np.unique(people, return_inverse=True)
+    counts = np.zeros((person.max() + 1, 4))  # forged, forged and said so, bona fide, bona fide and said so
+    right = labels == verdicts
+    for column, chosen in enumerate((labels, labels & right, ~labels, ~labels & right)):
+        np.add.at(counts[:, column], person[chosen], 1)
+
+    def balanced(summed: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 50 * (summed[..., 1] / summed[..., 0] + summed[..., 3] / summed[..., 2])
+
+    if not labels.any() or labels.all():
+        return None
+    drawn = np.random.default_rng(0).integers(len(counts), size=(draws, len(counts)))
+    with np.errstate(invalid="ignore"):
+        low, high = np.nanpercentile(balanced(counts[drawn].sum(1)), (2.5, 97.5))
+    figures = {"balanced_acc": float(balanced(counts.sum(0))), "low": float(low), "high": float(high)}
+    return {"images": len(labels), "people": len(counts), **{name: round(value, 2) for name, value in figures.items()}}

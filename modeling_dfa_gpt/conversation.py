@@ -1,0 +1,117 @@
+"""A conversation about one face, of which every turn reads on where the last one ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
+from PIL import Image
+
+if TYPE_CHECKING:
+    from modeling_dfa_gpt.modeling import DfaGpt
+
+MAX_NEW_TOKENS = 256
+
+
+class ContextError(ValueError):
+    """A conversation is longer than its model reads."""
+
+
+@dataclass
+class Conversation:
+    """A conversation about one face; every turn is kept and stands before the next question.
+
+    The picture is encoded once, and the keys and values of what was read stay: a turn reads its question only. What a
+    turn has in common with the text before, token by token, is all that is taken from there, so that answers are those
+    of a model that reads everything anew (`keep=False`).
+    """
+
+    model: DfaGpt
+    image: Image.Image
+    keep: bool = True
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    _read: list[int] = field(default_factory=list, repr=False)
+    _cache: Any = field(default=None, repr=False)
+    _pixel_values: Any = field(default=None, repr=False)
+
+    def ask(self, question: str, begin: str = "") -> str:
+        """Answer one question; see `stream`."""
+        return "".join(self.stream(question, begin)).strip()
+
+    def stream(self, question: str, begin: str = "") -> Iterator[str]:
+        """Answer one question piece by piece, as it is generated; the turn is kept once the answer is whole.
+
+        Args:
+            question: what is asked.
+            begin: words that the answer shall begin with.
+
+        Raises:
+            ContextError: the conversation is longer than the model reads.
+        """
+        picture = [{"type": "image", "image": self.image}] if not self.messages else []
+        token = self.model.processor.image_token
+        while token in question:  # it would stand for a second picture
+            question = question.replace(token, "")
+        asked = {"role": "user", "content": [*picture, {"type": "text", "text": question}]}
+        answer = begin
+        if begin:
+            yield begin
+        for piece in self._generate([*self.messages, asked], begin):
+            answer += piece
+            yield piece
+        self.messages += [asked, {"role": "assistant", "content": [{"type": "text", "text": answer.strip()}]}]
+
+    def _encode(self, messages: list[dict[str, Any]], begin: str) -> list[int]:
+        """Return the token ids of a prompt, in which the picture has as many as the projector makes of it."""
+        processor = self.model.processor
+        if self._pixel_values is None:
+            pixel_values = processor.image_processor([self.image], return_tensors="pt")["pixel_values"]
+            self._pixel_values = pixel_values.to(self.model.model.device, self.model.model.dtype)
+        placeholders = processor.replace_image_token({"pixel_values": self._pixel_values}, 0)
+        try:
+            text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        except TemplateError as error:
+            raise ValueError(f"the model's chat template cannot be used: {error}") from error
+        if text.count(processor.image_token) != 1:
+            raise ValueError("the model's chat template cannot be used: it does not show the picture once")
+        text = text.replace(processor.image_token, placeholders, 1) + (f" {begin}" if begin else "")
+        return list(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _generate(self, messages: list[dict[str, Any]], begin: str) -> Iterator[str]:
+        """Continue a conversation by one answer, greedily, piece by piece."""
+        import torch
+        from transformers import DynamicCache, TextIteratorStreamer
+
+        model, processor = self.model.model, self.model.processor
+        prompt = self._encode(messages, begin)
+        longest = model.config.get_text_config().max_position_embeddings
+        if len(prompt) >= longest:
+            raise ContextError(f"the conversation has {len(prompt)} tokens; the model reads {longest} at most")
+        read, cache = self._read, self._cache
+        self._read, self._cache = [], None  # an answer that breaks off leaves nothing half read
+        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(prompt[:-1], read, strict=False)))
+        if not self.keep or processor.image_token_id in prompt[alike:]:
+            alike, cache = 0, DynamicCache(config=model.config.get_text_config())
+        elif alike < len(read):
+            cache.crop(alike - len(read))
+        ids = torch.tensor([prompt], device=model.device)
+        streamer = TextIteratorStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        arguments = {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            "past_key_values": cache,
+            **({} if alike else {"pixel_values": self._pixel_values}),
+            "streamer": streamer,
+            "max_new_tokens": min(MAX_NEW_TOKENS, longest - len(prompt)),
+            "do_sample": False,
+        }
+        with ThreadPoolExecutor(1) as thread:
+            generating = thread.submit(model.generate, **arguments)
+            generating.add_done_callback(lambda _: streamer.end())  # an error must not leave us waiting
+            yield from streamer
+            said = generating.result()[0].tolist()
+        self._read, self._cache = said[: cache.get_seq_length()], cache

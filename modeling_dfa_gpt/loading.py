@@ -1,0 +1,54 @@
+"""Models from strangers: what is loaded, what is refused, and an error that names the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def naming(name: str | Path) -> Iterator[None]:
+    """Say in an error, as OSError or ValueError, which model could not be read or written."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise OSError(f"{name}: {error}") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name}: a JSON file of it cannot be read: {error}") from error
+
+
+def is_model(name: str | Path) -> bool:
+    """Tell whether a name is a model's folder, or may be a Hub id."""
+    folder = Path(name)
+    if folder.is_dir():
+        return any((folder / file).is_file() for file in ("config.json", "adapter_config.json"))
+    return not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~"))
+
+
+def check_loadable(name: str | Path) -> None:
+    """Refuse what is no model, what has its weights as a pickle, and an adapter whose base is not there.
+
+    A pickle runs whatever code its author put in. Of a Hub id only the name is looked at here.
+
+    Raises:
+        FileNotFoundError: there is no such model, or not the base that an adapter names.
+        ValueError: there are no safetensors, or the adapter's configuration cannot be read.
+    """
+    if not is_model(name):
+        raise FileNotFoundError(f"{name}: no such model (expected an adapter's or a model's folder, or a Hub id)")
+    folder = Path(name)
+    if not folder.is_dir():
+        return
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{name}: no weights as safetensors there; a pickle (.bin, .pt) is not loaded")
+    if (folder / "adapter_config.json").is_file():
+        with naming(name):
+            config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+            base = config.get("base_model_name_or_path")
+        if not base or not is_model(base):
+            raise FileNotFoundError(f"{name}: its base model {base} is not there")
+        check_loadable(base)
