@@ -1,7 +1,9 @@
 """DFA-Instruct as a dataset folder, and the builder that gives its views.
 
 The folder `dfa-instruct/` holds `data/<split>-*.parquet` and `README.md` and is what goes to the Hub. It loads with
-`load_dataset("…/dfa-instruct")` and no code of ours. After `import dfa_instruct`, the same folder also loads as
+`load_dataset("…/dfa-instruct")` and no code of ours. Its files carry a fingerprint of what is in them in their names,
+and the card names them by it: `datasets` knows a local folder by its name and its card alone, and would give the rows
+of another folder, or of an earlier build, from its cache. After `import dfa_instruct`, the same folder also loads as
 `load_dataset("dfa-instruct", <config>, data_dir="…/dfa-instruct")`, with these configs:
 
 - `default`: one row a face, as it stands in the Parquet files;
@@ -26,7 +28,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.resources import files
@@ -39,11 +41,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from datasets import Features, Image, List, Value
 from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCard
+from yaml import YAMLError
 
 from dfa_instruct.instruct import is_dialogue
 from dfa_instruct.records import InstructRow
 from dfa_instruct.statistics import Statistics
-from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS, Ability
+from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS, Ability, Split
 
 DATASET_NAME = "dfa-instruct"
 DIRECTORY_ENV = "DFA_INSTRUCT_DIR"
@@ -147,9 +152,13 @@ class DfaInstruct(Parquet):
 
 
 class _ModuleFactory(datasets.load.PackagedDatasetModuleFactory):
-    """Finds the folder when `data_dir` is not given; `datasets` itself would search the working directory."""
+    """Finds the folder when `data_dir` is not given; `datasets` itself would search the working directory.
+
+    Of the folder, the files that its card names are read: a download may have left those of an earlier build there.
+    """
 
     data_dir: str | None
+    data_files: str | list[Any] | dict[str, Any] | None
 
     def get_module(self) -> Any:
         if self.name == DATASET_NAME and self.data_files is None:
@@ -159,6 +168,12 @@ class _ModuleFactory(datasets.load.PackagedDatasetModuleFactory):
                     f"{folder}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)"
                 )
             self.data_dir = str(folder)
+            if (readme := folder / "README.md").is_file():
+                try:
+                    configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(readme).data)
+                except YAMLError as error:
+                    raise ValueError(f"{folder}: the header of its README.md is no YAML: {error}") from error
+                self.data_files = configs.get("default", {}).get("data_files")
         return super().get_module()
 
 
@@ -256,7 +271,7 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
                     statistics.add(row)
                 for split, writer in writers.items():
                     writer.add(table.filter(pc.field("split") == split))
-        (made / "README.md").write_text(card(statistics), encoding="utf-8")
+        (made / "README.md").write_text(card(statistics, writers), encoding="utf-8")
         if folder.exists():
             shutil.rmtree(folder)
         made.rename(folder)
@@ -264,13 +279,17 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
 
 
 class _SplitFiles:
-    """The Parquet files of one split, each of about `BYTES_PER_FILE` at most; numbered and named when all are there."""
+    """The Parquet files of one split, each of about `BYTES_PER_FILE` at most; numbered and named when all are there.
+
+    Counted are its rows, their bytes in memory, and at the end its files' bytes and their fingerprint.
+    """
 
     def __init__(self, data: Path, split: str) -> None:
         self.data, self.split = data, split
         self.files: list[Path] = []
         self.writer: pq.ParquetWriter | None = None
-        self.bytes = 0
+        self.rows = self.bytes = self.bytes_in_file = self.bytes_on_disk = 0
+        self.fingerprint = ""
         self.waiting = FEATURES.arrow_schema.empty_table()
 
     def __enter__(self) -> Self:
@@ -284,13 +303,16 @@ class _SplitFiles:
             self.waiting = self.waiting.slice(ROWS_PER_GROUP)
 
     def _write(self, group: pa.Table) -> None:
-        if self.writer is None or self.bytes + group.nbytes > BYTES_PER_FILE:
+        group = group.combine_chunks()
+        if self.writer is None or self.bytes_in_file + group.nbytes > BYTES_PER_FILE:
             self._close()
             self.files.append(self.data / f"{self.split}-{len(self.files):05d}")
             self.writer = pq.ParquetWriter(self.files[-1], FEATURES.arrow_schema, use_content_defined_chunking=True)
-            self.bytes = 0
-        self.writer.write_table(group.combine_chunks())
+            self.bytes_in_file = 0
+        self.writer.write_table(group)
+        self.rows += len(group)
         self.bytes += group.nbytes
+        self.bytes_in_file += group.nbytes
 
     def _close(self) -> None:
         if self.writer is not None:
@@ -300,12 +322,18 @@ class _SplitFiles:
         if kind is None and len(self.waiting):
             self._write(self.waiting)
         self._close()
+        content = hashlib.sha256()
         for path in self.files:
-            path.rename(path.with_name(f"{path.name}-of-{len(self.files):05d}.parquet"))
+            with path.open("rb") as file:
+                content.update(hashlib.file_digest(file, "sha256").digest())
+            self.bytes_on_disk += path.stat().st_size
+        self.fingerprint = content.hexdigest()[:16]
+        for path in self.files:
+            path.rename(path.with_name(f"{path.name}-of-{len(self.files):05d}-{self.fingerprint}.parquet"))
 
 
-def card(statistics: Statistics) -> str:
-    """Render the dataset card from what the folder holds."""
+def card(statistics: Statistics, files_of: Mapping[Split, _SplitFiles]) -> str:
+    """Render the dataset card from what the folder holds: counts of its rows, and the files of each split."""
     from jinja2 import Environment, StrictUndefined
 
     template = files("dfa_instruct.dataset_card").joinpath("dataset_card.md.jinja").read_text(encoding="utf-8")
@@ -313,5 +341,9 @@ def card(statistics: Statistics) -> str:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     return environment.from_string(template).render(
-        statistics=statistics, splits=SPLITS, categories=CATEGORIES, abilities=ABILITIES
+        statistics=statistics,
+        files={split: of_split for split, of_split in files_of.items() if of_split.rows},
+        splits=SPLITS,
+        categories=CATEGORIES,
+        abilities=ABILITIES,
     )

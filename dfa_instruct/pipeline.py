@@ -43,7 +43,7 @@ from dfa_instruct.steps.alignment import AlignFaces
 from dfa_instruct.steps.listing import ListItems
 from dfa_instruct.steps.plan import Plan, techniques
 from dfa_instruct.steps.rows import MakeRows, finished_rows
-from dfa_instruct.steps.work import BONA_FIDE, REASONS, Step, WorkFolder, whole
+from dfa_instruct.steps.work import BONA_FIDE, REASONS, Step, WorkFolder, too_few, whole
 
 Executor = Literal["local", "slurm", "ray"]
 POLL_SECONDS = 5.0
@@ -60,6 +60,8 @@ AFTER_FACES = {
     "ray",
 }
 """Keys of a recipe that the steps up to the faces do not look at."""
+NO_STEP = {"least_resolved"}
+"""Keys that no step looks at."""
 
 
 @dataclass
@@ -74,7 +76,7 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
     """Build the dataset folder that a recipe describes, and print what became of each technique.
 
     What the steps leave stands in `<output>.build` until the dataset is whole; a build that was killed goes on from
-    there. What was dropped is named in `<output>.dropped.csv`.
+    there. What was dropped is named in `<output>.dropped.csv`, where the build fails, too.
 
     Args:
         recipe: see `dfa_instruct.recipe`.
@@ -97,16 +99,19 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
     _check_arguments(recipe, executor)
     if any(source["kind"] != "sample" for source in recipe.sources):
         landmarker_path()
-    with _work_folder(folder, recipe) as work:
+    with _work_folder(folder, recipe) as work, _dropped_named(work):
+        _forget_failed_list(recipe, work)
         run_step(ListItems(recipe, work), [1], executor, workers, "list")
         listed = work.report("list")
+        if failure := _unresolved(recipe, listed):
+            raise ValueError(f"{failure}; all that was dropped is named in {work.dropped_table}")
         run_step(AlignFaces(recipe, work), listed["sizes"], executor, workers, "find faces")
         run_step(Plan(recipe, work), [1], executor, workers, "plan")
         planned = work.report("plan")
         run_step(MakeRows(recipe, work), planned["sizes"], executor, workers, "forge, annotate")
         tables = finished_rows(work, len(listed["sizes"]))
         statistics = write_tables(tqdm(tables, "write", unit="group"), folder)
-        dropped = _dropped(work, folder.with_name(f"{folder.name}.dropped.csv"))
+        dropped = _dropped(work)
         made = sum(pq.read_metadata(path).num_rows for path in work.shards("rows"))
         if again := made - statistics.images_of():
             dropped[""]["the same pixels as another face"] += again
@@ -115,9 +120,38 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
     return Construction(statistics, sum(dropped.values(), Counter()))
 
 
-def _dropped(work: WorkFolder, path: Path) -> dict[str, Counter[str]]:
+def _unresolved(recipe: Recipe, listed: Mapping[str, Any]) -> str | None:
+    """Say of which technique too few files were understood; None: of none."""
+    for name, found in listed["techniques"].items():
+        least = recipe.least_resolved_of(name.partition("/")[2])
+        if failure := too_few(name, found["resolved"], found["found"], found["missed"], least, "resolved"):
+            return failure
+    return None
+
+
+def _forget_failed_list(recipe: Recipe, work: WorkFolder) -> None:
+    """Have the sources listed anew where the list that is there fails this recipe: the disk may have been mended."""
+    made = work.root / "list" / "report.json"
+    if made.is_file() and not work.shards("faces") and _unresolved(recipe, work.report("list")):
+        shutil.rmtree(work.root / "logs" / "ListItems", ignore_errors=True)
+        shutil.rmtree(made.parent)
+
+
+@contextmanager
+def _dropped_named(work: WorkFolder) -> Iterator[None]:
+    """Name what was dropped where a step fails, too."""
+    try:
+        yield
+    except Exception:
+        if any(work.all_dropped()):
+            _dropped(work)
+        raise
+
+
+def _dropped(work: WorkFolder) -> dict[str, Counter[str]]:
     """Write what was dropped, if anything, as CSV; count it by technique and reason."""
     dropped: dict[str, Counter[str]] = defaultdict(Counter)
+    path = work.dropped_table
     path.unlink(missing_ok=True)
     rows = work.all_dropped()
     if (first := next(rows, None)) is None:
@@ -160,12 +194,12 @@ def _work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
         after = {"version": version.hexdigest(), "recipe": content}
         if before is not None and before != after:
             differs = [key for key in content if content[key] != before["recipe"].get(key)]
-            if before["version"] != after["version"] or not set(differs) <= AFTER_FACES:
+            if before["version"] != after["version"] or not set(differs) <= AFTER_FACES | NO_STEP:
                 why = f"the recipe differs in {', '.join(differs)}" if differs else "by another version of this package"
                 raise FileExistsError(
                     f"{work.root} holds what another build has begun ({why}); remove it, or name another output"
                 )
-            for part in ("plan", "rows", "logs/Plan", "logs/MakeRows"):
+            for part in ("plan", "rows", "logs/Plan", "logs/MakeRows") if set(differs) - NO_STEP else ():
                 shutil.rmtree(work.root / part, ignore_errors=True)
         (work.root / "recipe.json").write_bytes(TypeAdapter(Recipe).dump_json(recipe))
         with whole(marks) as path:

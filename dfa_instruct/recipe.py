@@ -9,17 +9,26 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from dfa_instruct.duplicates import NEAR
+from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
 from dfa_instruct.splits import SHARES
 from dfa_instruct.techniques import DEFAULT_TECHNIQUES
 from dfa_instruct.vocabulary import Split
 
 SAMPLE_IDENTITIES = 160
 SAMPLE_PICTURES = 5
+LEAST_RESOLVED = 0.9
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _by_technique(given: Any) -> Any:
+    """Lay `least_resolved` out by technique, spelt as its folder is; one number is that of all."""
+    if not isinstance(given, dict):
+        return {"default": given}
+    return {"default": LEAST_RESOLVED} | {spelling(str(name)) or str(name): share for name, share in given.items()}
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -29,8 +38,11 @@ class Recipe:
     # Sources
     sources: Annotated[list[dict[str, Any]], Field(min_length=1)]
     """Each with its `kind` and that kind's settings, see `dfa_instruct.sources`."""
-    least_resolved: Share = 0.9
-    """Of a technique's files, the part whose paths must be understood; with less, the build fails."""
+    least_resolved: Annotated[dict[str, Share], BeforeValidator(_by_technique)] = Field(
+        default_factory=lambda: {"default": LEAST_RESOLVED}
+    )
+    """Of a technique's files, the part whose paths must be understood; with less, the build fails. One number for all,
+    or a number for each technique that is named, and `default` for the others."""
     least_aligned: Share = 0.5
     """Of a technique's pictures, the part that must decode and give a face; with less, the build fails."""
     fewest_images: Annotated[int, Field(ge=0)] = 0
@@ -75,6 +87,10 @@ class Recipe:
     ray: dict[str, Any] = Field(default_factory=dict)
     """Arguments of datatrove's RayPipelineExecutor."""
 
+    def least_resolved_of(self, technique: str) -> float:
+        """Return the part of a technique's files (or of `bona_fide`) that must be understood."""
+        return self.least_resolved.get(technique, self.least_resolved["default"])
+
 
 def sample_recipe(output: Path, seed: int = 0) -> Recipe:
     """Return the recipe of the embedded sample: drawn portraits, nobody real in them, forged in all categories."""
@@ -110,6 +126,11 @@ def read_recipe(path: Path, output: Path | None = None) -> Recipe:
         raise ValueError(f"{path}: {where}: {first['msg']}{given}") from error
     if abs(sum(recipe.shares.values()) - 1) > 1e-6 or set(recipe.shares) != set(SHARES):
         raise ValueError(f"{path}: shares: expected train, validation and test, and a sum of 1, not {recipe.shares}")
+    known = ["default", "bona_fide", *(name for names in DATASET_TECHNIQUES.values() for name in names)]
+    unknown = [name for name in recipe.least_resolved if name not in known]
+    # a folder of one's own may call its technique anything
+    if unknown and not any(source.get("kind") == "folder" for source in recipe.sources):
+        raise ValueError(f"{path}: least_resolved: unknown technique {unknown[0]!r}{nearest(unknown[0], known)}")
     return recipe
 
 

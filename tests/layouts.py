@@ -92,6 +92,7 @@ DF40_FILES = (
     File("DF40/e4e/ff/989/31650.jpg", "e4e", FE, ("ff/989",), f"{FF}/989/131.png#131"),
     File("DF40/e4e/ff/993/31777.jpg", "e4e", FE, ("ff/993",)),  # one frame is missing: nothing is known of the order
     File("DF40/e4e/cdf/Celeb-real/inversions/00001.jpg", None),
+    File("DF40/facedancer/ff/masks/000_003/131.png", None),
     # known to one technique only
     File("DF40/heygen/heygen_new/fake/frames/anna 1/0004.png", "heygen", FR, ("heygen/anna 1",)),
     File("DF40/heygen/heygen_new/real/anna 1/0004.png", "bona_fide", "bona_fide", ("heygen/anna 1",)),

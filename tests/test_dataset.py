@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from datasets import load_dataset
 from PIL import Image
 
@@ -59,6 +64,82 @@ def test_plain_datasets_loads_the_folder_without_our_code(dataset_folder: Path, 
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert "(128, 128) ['Yes', 'No']" in done.stdout
+
+
+def plain_face_ids(folders: Sequence[Path], cache: Path) -> list[dict[str, list[str]]]:
+    """What `datasets` gives of folders one after the other, in a process without our code and with one cache."""
+    program = (
+        "import json, sys, datasets\n"
+        "for folder in sys.argv[1:]:\n"
+        "    print(json.dumps({n: s['face_id'] for n, s in datasets.load_dataset(folder).items()}, default=list))\n"
+        "assert 'dfa_instruct' not in sys.modules"
+    )
+    environment = {**os.environ, "HF_DATASETS_CACHE": str(cache)}
+    command = [sys.executable, "-c", program, *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cache.parent, env=environment)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def face_ids(folder: Path) -> dict[str, list[str]]:
+    """What stands in the files."""
+    files = sorted((folder / "data").iterdir())
+    found: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for path in files:
+        found[path.name.partition("-")[0]] += pq.read_table(path, columns=["face_id"])["face_id"].to_pylist()
+    return {split: ids for split, ids in found.items() if ids}
+
+
+def written(folder: Path, rows: pa.Table) -> Path:
+    write_tables([rows], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def all_rows(dataset_folder: Path) -> pa.Table:
+    return pa.concat_tables([pq.read_table(path) for path in sorted((dataset_folder / "data").iterdir())])
+
+
+def test_folders_of_one_name_and_one_cache_each_give_their_own_rows(all_rows: pa.Table, tmp_path: Path) -> None:
+    first = written(tmp_path / "a" / "dfa-instruct", all_rows)
+    second = written(tmp_path / "b" / "dfa-instruct", all_rows.take([*range(0, len(all_rows), 2)]))
+    own = [face_ids(first), face_ids(second)]
+    assert own[0].keys() == own[1].keys() and own[0] != own[1]
+    assert plain_face_ids([first, second], tmp_path / "cache") == own
+
+
+def test_a_folder_that_was_built_again_gives_its_new_rows(all_rows: pa.Table, tmp_path: Path) -> None:
+    """The new rows are as many as the old ones, split by split: the card would else be the same."""
+    folder, cache = tmp_path / "dfa-instruct", tmp_path / "cache"
+    before = face_ids(written(folder, all_rows))
+    assert plain_face_ids([folder], cache) == [before]
+    shifted = all_rows["face_id"].take([*range(1, len(all_rows)), 0])
+    after = face_ids(written(folder, all_rows.set_column(1, "face_id", shifted)))
+    assert after != before and list(map(len, after.values())) == list(map(len, before.values()))
+    assert plain_face_ids([folder], cache) == [after]
+    assert {name: list(rows["face_id"]) for name, rows in load(folder).items()} == after
+
+
+def test_the_card_says_rows_and_bytes_and_files_of_a_copy_left_there_are_not_read(
+    dataset_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "dfa-instruct"
+    shutil.copytree(dataset_folder, folder)
+    header = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---")[1])
+    info = header["dataset_info"]
+    ids = face_ids(folder)
+    assert {split["name"]: split["num_examples"] for split in info["splits"]} == {s: len(i) for s, i in ids.items()}
+    assert info["download_size"] == sum(path.stat().st_size for path in (folder / "data").iterdir())
+    assert info["dataset_size"] == sum(split["num_bytes"] for split in info["splits"])
+    loaded = load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    assert loaded["test"].dataset_size == pytest.approx(info["dataset_size"], rel=0.01)
+    test_file = next((folder / "data").glob("test-*"))
+    shutil.copy(test_file, test_file.with_name("test-00000-of-00001-0123456789abcdef.parquet"))
+    for rows in (load(folder, split="test"), load_dataset(str(folder), split="test", streaming=True)):
+        assert [row["face_id"] for row in rows] == ids["test"]
+    (folder / "README.md").write_text("---\nconfigs: [\n---\n")
+    with pytest.raises(ValueError, match=r"the header of its README\.md is no YAML"):
+        load(folder)
 
 
 def test_configs(dataset_folder: Path) -> None:

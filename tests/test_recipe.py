@@ -27,6 +27,8 @@ def test_the_sample_is_what_its_recipe_says() -> None:
 WRONG = {
     "siez: 128": "unknown key 'siez'; did you mean 'size'?",
     "size: 3": "size: Input should be greater than or equal to 32, not 3",
+    "least_resolved: 2": "least_resolved.default: Input should be less than or equal to 1, not 2",
+    "least_resolved: {simswpa: 0.5}": "least_resolved: unknown technique 'simswpa'; did you mean 'simswap'?",
     "several_faces: lagest": "several_faces: Input should be 'largest', 'all' or 'fail', not 'lagest'",
     "shares: {train: 0.5, validation: 0.1, test: 0.2}": "a sum of 1",
     "techniques: [lipss]": "did you mean 'lips'?",
@@ -47,6 +49,14 @@ def test_a_wrong_recipe_is_refused_before_any_work(text: str, tmp_path: Path) ->
         build(read_recipe(path, tmp_path / "out" / "dfa-instruct"))
     assert WRONG[text] in str(caught.value)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_rate_may_be_set_for_a_technique(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("sources: [{kind: df40, root: .}]\nleast_resolved: {DaGAN: 0.5, stylegan2: 0.25}\n")
+    recipe = read_recipe(path)
+    asked = ("danet", "StyleGAN2", "simswap", "bona_fide")
+    assert [recipe.least_resolved_of(technique) for technique in asked] == [0.5, 0.25, 0.9, 0.9]
 
 
 def test_keys_stand_once_but_a_merged_mapping_may_set_one_anew(tmp_path: Path) -> None:

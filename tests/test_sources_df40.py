@@ -11,7 +11,7 @@ import pytest
 from layouts import BONA_FIDE_FILES, DF40_FILES, FF, File, write_files, write_video
 
 from dfa_instruct.sources import Source, SourceItem, open_sources
-from dfa_instruct.sources.df40 import RULES, canonical, meaning_of
+from dfa_instruct.sources.df40 import MISSED, NOBODY, RULES, canonical, meaning_of
 
 
 @pytest.fixture(scope="module")
@@ -59,16 +59,24 @@ def test_every_technique_is_counted(imported: tuple[Source, dict[str, SourceItem
     paired = Counter(file.technique for file in DF40_FILES if file.pair)
     assert {name: counts.resolved for name, counts in report.items() if counts.resolved} == resolved
     assert {name: counts.paired for name, counts in report.items() if counts.paired} == paired
-    assert sum(counts.found for counts in report.values()) == len(DF40_FILES)
+    assert sum(counts.found + len(counts.passed_over) for counts in report.values()) == len(DF40_FILES)
     assert all(counts.found == counts.resolved + counts.dropped.total() for counts in report.values())
     assert {name: counts.left_out for name, counts in report.items() if counts.left_out} == {
-        "e4e": [("DF40/e4e/cdf/Celeb-real/inversions/00001.jpg", "nothing in its path says whom it shows")],
         "faceswap": [
             ("DF40/faceswap/ff/frames/000_003/thumbnail.png", "no frame number in its name"),
-            ("DF40/faceswap/ff/frames/leftover/000.png", "nothing in its path says whom it shows"),
+            ("DF40/faceswap/ff/frames/leftover/000.png", MISSED),
+        ],
+    }
+    assert {name: counts.passed_over for name, counts in report.items() if counts.passed_over} == {
+        "e4e": [
+            (
+                "DF40/e4e/cdf/Celeb-real/inversions/00001.jpg",
+                "numbered through all videos: the number names nobody",
+            )
         ],
         "mobileswap": [("DF40/mobileswap/ff/frames.zip", "an archive that is not unpacked")],
-        "unknown": [("DF40/newest/ff/frames/000_003/000.png", "no technique of DF40 in its path")],
+        "facedancer": [("DF40/facedancer/ff/masks/000_003/131.png", "a mask, no face")],
+        "unknown": [("DF40/newest", "of no technique of DF40, and not read")],
     }
 
 
@@ -78,8 +86,8 @@ def test_every_rule_has_a_file_that_needs_it() -> None:
     used = set()
     for file in DF40_FILES:
         if found := canonical(file.path):
-            used.add(next((pattern for pattern, _ in RULES if re.fullmatch(pattern, found[1])), None))
-    assert used >= {pattern for pattern, _ in RULES}
+            used.add(next((pattern for pattern, _ in (*NOBODY, *RULES) if re.fullmatch(pattern, found[1])), None))
+    assert used >= {pattern for pattern, _ in (*NOBODY, *RULES)}
 
 
 def test_videos_are_told_apart_and_clips_hold_together(imported: tuple[Source, dict[str, SourceItem]]) -> None:
@@ -181,7 +189,26 @@ def test_links_out_of_the_root_are_not_followed(tree: Path, tmp_path: Path) -> N
     (root / "DF40" / "simswap").symlink_to(tree / "df40" / "DF40" / "simswap", target_is_directory=True)
     (source,) = open_sources([{"kind": "df40", "root": root}])
     assert [item.technique for item in source.items()] == ["fsgan"]
-    assert dict(source.report["simswap"].dropped) == {"a link that leads out of the folder": 1}
+    assert source.report["simswap"].passed_over == [("DF40/simswap", "a link that leads out of the folder")]
+
+
+def test_what_is_not_asked_for_is_not_read(tree: Path, tmp_path: Path) -> None:
+    root = tmp_path / "df40"
+    shutil.copytree(tree / "df40" / "DF40" / "simswap", root / "DF40" / "simswap")
+    write_files(root, ["DF40/newest/1.png", "DF40/tpsm/unreadable/1.png"])
+    (root / "DF40" / "e4s").mkdir()
+    (root / "DF40" / "e4s" / "ff").symlink_to(tree, target_is_directory=True)
+    (root / "DF40" / "tpsm" / "unreadable").chmod(0)
+    (source,) = open_sources([{"kind": "df40", "root": root, "techniques": ["simswap"]}])
+    assert {item.technique for item in source.items()} == {"simswap"}
+    assert set(source.report) == {"simswap"}
+
+
+def test_a_technique_that_is_a_link_is_not_there_for_who_asks_for_it(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "simswap").symlink_to(tree / "df40" / "DF40" / "simswap", target_is_directory=True)
+    (source,) = open_sources([{"kind": "df40", "root": tmp_path, "techniques": ["simswap"]}])
+    with pytest.raises(ValueError, match=r"no file of simswap, .*; simswap: a link that leads out of the folder"):
+        list(source.items())
 
 
 def test_a_wrong_technique_or_setting_is_named(tree: Path) -> None:

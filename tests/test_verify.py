@@ -176,7 +176,7 @@ def rewrite(dataset_folder: Path, rows: Rows, folder: Path) -> Path:
     shutil.copy(dataset_folder / "README.md", folder)
     for split, of_split in rows.items():
         table = pa.Table.from_pylist(of_split, schema=FEATURES.arrow_schema)
-        pq.write_table(table, folder / "data" / f"{split}-00000-of-00001.parquet")
+        pq.write_table(table, folder / "data" / next((dataset_folder / "data").glob(f"{split}-*")).name)
     return folder
 
 

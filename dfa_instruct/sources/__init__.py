@@ -52,7 +52,8 @@ class SourceItem:
 class TechniqueReport:
     """What a source found of one technique (or of `bona_fide`): files, how many gave an item, how many have a pair.
 
-    All counts are of files, a video being one. Files that `frames` and `interval` pass over are not among them.
+    All counts are of files, a video being one. Files that `frames` and `interval` pass over are not among them, nor is
+    what was passed over knowingly.
     """
 
     found: int = 0
@@ -60,6 +61,8 @@ class TechniqueReport:
     paired: int = 0
     left_out: list[tuple[str, str]] = field(default_factory=list)
     """Files that give no item, each with its reason."""
+    passed_over: list[tuple[str, str]] = field(default_factory=list)
+    """What is known to give none and was not looked into, each with its reason: no sign that a layout is misread."""
     notes: list[str] = field(default_factory=list)
     """What is wrong with files that are used, and what was not looked at."""
 
@@ -72,6 +75,10 @@ class TechniqueReport:
         """Count a file that was found and gives no item."""
         self.found += 1
         self.left_out.append((file, reason))
+
+    def pass_over(self, reason: str, file: str) -> None:
+        """Name a file or a folder that is known to give no item; it counts for no rate."""
+        self.passed_over.append((file, reason))
 
     def use(self, paired: bool = False) -> None:
         """Count a file that gives an item."""

@@ -54,6 +54,11 @@ def find_technique(dataset: str, name: str) -> str | None:
     return _FOLDED[dataset].get(ALIASES.get(folded, folded))
 
 
+def spelling(name: str) -> str | None:
+    """Return the technique of any of the datasets that goes by this name, spelt as in the table."""
+    return next((found for dataset in DATASET_TECHNIQUES if (found := find_technique(dataset, name))), None)
+
+
 def require(techniques: Iterable[str] | None, dataset: str, report: Mapping[str, TechniqueReport], root: Path) -> None:
     """Refuse a root that has no file of a technique that was asked for by name.
 
@@ -62,5 +67,8 @@ def require(techniques: Iterable[str] | None, dataset: str, report: Mapping[str,
     """
     for name in techniques or ():
         technique = find_technique(dataset, name)
-        if technique not in report:
-            raise ValueError(f"{root}: no file of {technique}, which the recipe asks for")
+        found = report.get(technique or name)
+        if found is None or not found.found:
+            passed = found.passed_over[:1] if found else []
+            why = "".join(f"; {file}: {reason}" for file, reason in passed)
+            raise ValueError(f"{root}: no file of {technique}, which the recipe asks for{why}")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from dfa_instruct.sources import UNKNOWN, BonaFideVideos, Source, SourceItem, TechniqueReport, suggestion
@@ -28,10 +28,14 @@ LEVELS: Final = frozenset({"ff", "ffpp", "cdf", "cdfv1", "cdfv2", "frames", "vid
 FOREIGN: Final = re.compile(r"faceforensics(\+\+|pp)?|celeb-df(-v\d)?|celeb-synthesis|(original|manipulated)_sequences")
 """Folders of the bona fide datasets, which have sources of their own."""
 
+NOBODY: Final[tuple[tuple[str, str], ...]] = (
+    (r"e4e/(.+/)?inversions/.+", "numbered through all videos: the number names nobody"),
+    (r"[^/]+/(.+/)?masks?/.+", "a mask, no face"),
+)
+"""Pattern over a canonical path → why such pictures are passed over."""
 _FILE = r"(/(?P<file>[^/]+))?"
 RULES: Final[tuple[tuple[str, str], ...]] = (
     # fits                                                             what it means
-    (r"e4e/(.+/)?inversions/(?P<nobody>.+)", "numbered through all videos: the number names nobody"),
     (r"e4e/(?P<ff>\d{3})/(?P<running>\d+)", "FF++ video; its frames are numbered on from the video before"),
     (r"[^/]+/(.+/)?celeb-real_(?P<celeb>id\d+)_(?P<take>\d+)_\d+", "Celeb-DF clip, named by the picture"),
     (r"[^/]+/(.+/)?youtube-real_(?P<youtube>\d{5})_\d+", "YouTube clip, named by the picture"),
@@ -51,14 +55,19 @@ RULES: Final[tuple[tuple[str, str], ...]] = (
 of the bona fide sources, `_donor` marks the second one; `portrait` and `own` are known here only. A folder of a
 generator's images that carries the number of a bona fide video belongs to its identity, so that it shares its split."""
 _RULES: Final = tuple(re.compile(pattern) for pattern, _ in RULES)
+MISSED: Final = (
+    "nothing in its path says whom it shows (expected a folder called like 000_003, 000, id0_id1_0000, id0_0000 or "
+    "00043, or real or fake)"
+)
+"""Why a file is left out that no rule fits."""
 
 
 @dataclass(frozen=True, slots=True)
 class DF40Settings(ClipSettings):
     """Which part of DF40 is read.
 
-    `root` holds the techniques' folders, at any depth. `techniques` are those that must be there, others are passed
-    over; none: all that are there, and what belongs to none is counted as `unknown`. `lists` is a JSON list of
+    `root` holds the techniques' folders, at any depth. `techniques` are those that must be there, others are not read;
+    none: all that are there, and folders that belong to none are named as `unknown`. `lists` is a JSON list of
     DeepfakeBench, or a folder of them: then only the files that they name are used, and the missing ones counted.
     """
 
@@ -123,7 +132,7 @@ def meaning_of(technique: str, canonical_path: str) -> Meaning | None:
     """Say what a canonical path means; None: nothing that is known."""
     match = next((found for rule in _RULES if (found := rule.fullmatch(canonical_path))), None)
     groups = {name: value for name, value in match.groupdict().items() if value} if match else {}
-    if not groups or "nobody" in groups:
+    if not groups:
         return None
     category: Category = TECHNIQUES[technique]
     dataset = next(name for name in ("ff", "celeb", "youtube", "portrait", "own") if name in groups)
@@ -179,7 +188,13 @@ class DF40Source:
         self._seen: set[tuple[str, str]] = set()
         unlisted: Counter[str] = Counter()
         refused: dict[str, str] = {}
-        for below, names in walk(self.root, refused.__setitem__):
+        holding: set[str] = set()  # the folders with a technique somewhere below them
+        strange: set[str] = set()  # those with pictures of none
+        for below, names in walk(self.root, refused.__setitem__, enter=self._asked):
+            if canonical(f"{self._above}/{below}/x"):
+                holding.update(map(str, PurePosixPath(below).parents))
+            elif any(is_picture(name) or is_video(name) for name in names):
+                strange.add(below or ".")
             clips: dict[Meaning, dict[int, str]] = defaultdict(dict)
             for name in names:
                 file = f"{below}/{name}" if below else name
@@ -200,32 +215,43 @@ class DF40Source:
             for meaning, files in clips.items():
                 yield from self._frames(meaning, files)
         for file, reason in refused.items():
+            if not self._asked(file):
+                continue
             found = canonical(f"{self._above}/{file}/x")
-            self.report[found[0] if found else UNKNOWN].drop(reason, file)
+            report = self.report[found[0] if found else UNKNOWN]
+            if found and (is_picture(file) or is_video(file)):
+                report.drop(reason, file)
+            else:
+                report.pass_over(reason, file)
+        if self.settings.techniques is None:
+            for folder in sorted({_topmost(folder, holding) for folder in strange}):
+                self.report[UNKNOWN].pass_over("of no technique of DF40, and not read", folder)
         for technique, file in sorted((self._listed or set()) - self._seen):
             self.report[technique].drop("listed, not on disk", file)
         for technique, count in unlisted.items():
             self.report[technique].notes.append(f"{count} files are in no list and were not used")
         require(self.settings.techniques, self.name, self.report, self.root)
-        if not self.report:
+        if not any(found.found for found in self.report.values()):
             raise ValueError(f"{self.root}: nothing of DF40 in it (expected folders called {', '.join(TECHNIQUES)})")
+
+    def _asked(self, folder: str) -> bool:
+        """Whether a folder may hold what is asked for: it is of no other technique, and of no bona fide dataset."""
+        if any(FOREIGN.fullmatch(part.casefold()) for part in (self._above, *folder.split("/"))):
+            return False
+        found = canonical(f"{self._above}/{folder}/x")
+        return found is None or found[0] in self._techniques
 
     def _understand(self, file: str, unlisted: Counter[str]) -> Meaning | None:
         """Say what a file's path means; none where it is not asked for, or cannot be used, which is counted."""
         archive = file.casefold().endswith(ARCHIVES)
         if not archive and not is_picture(file) and not is_video(file):
             return None
-        found = canonical(f"{self._above}/{file}")
-        if found is None:
-            foreign = any(FOREIGN.fullmatch(part.casefold()) for part in (self._above, *file.split("/")))
-            if not foreign and self.settings.techniques is None:
-                self.report[UNKNOWN].drop("no technique of DF40 in its path", file)
-            return None
-        technique, path = found
-        if technique not in self._techniques:
+        technique, path = canonical(f"{self._above}/{file}") or (UNKNOWN, "")
+        if technique not in self._techniques and (technique, self.settings.techniques) != (UNKNOWN, None):
             return None
         if archive:
-            self.report[technique].drop("an archive that is not unpacked", file)
+            self.report[technique].pass_over("an archive that is not unpacked", file)
+        if archive or technique == UNKNOWN:
             return None
         if self._listed is not None:
             entry = _listed_as(technique, path)
@@ -233,9 +259,12 @@ class DF40Source:
                 unlisted[technique] += 1
                 return None
             self._seen.add(entry)
+        if why := next((why for pattern, why in NOBODY if re.fullmatch(pattern, path)), None):
+            self.report[technique].pass_over(why, file)
+            return None
         meaning = meaning_of(technique, path)
         if meaning is None:
-            self.report[technique].drop("nothing in its path says whom it shows", file)
+            self.report[technique].drop(MISSED, file)
         return meaning
 
     def _report(self, meaning: Meaning) -> TechniqueReport:
@@ -286,6 +315,12 @@ class DF40Source:
         if not listed:
             raise ValueError(f"{path}: names no file of DF40")
         return {entry for entry in listed if entry[0] in self._techniques}
+
+
+def _topmost(folder: str, holding: Collection[str]) -> str:
+    """Name the whole that a folder of no technique belongs to: the highest one above it that holds no technique."""
+    above = [*map(str, reversed(PurePosixPath(folder).parents)), folder]
+    return next((name for name in above if name not in holding), f"{folder}/*".removeprefix("./"))
 
 
 def _listed_as(technique: str, path: str) -> tuple[str, str]:

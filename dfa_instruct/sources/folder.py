@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from dfa_instruct.sources import SourceItem, TechniqueReport, suggestion
-from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique
+from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
 from dfa_instruct.sources.clips import ClipSettings, Word, clip_items
 from dfa_instruct.sources.media import is_picture, is_video, walk
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
@@ -170,7 +170,7 @@ class FolderSource:
         category = self._category(cells, where)
         technique = None
         if category != "bona_fide":
-            technique = _known(cells.get("technique", "")) or cells.get("technique")
+            technique = spelling(cells.get("technique", "")) or cells.get("technique")
             technique = technique or self.settings.technique or self.prefix
         by_place = self._by_place(cells["file"]).identities
         given = [name.strip() for name in cells.get("identity", "").split(";") if name.strip()]
@@ -190,7 +190,7 @@ class FolderSource:
         stated, technique = cells.get("category", ""), cells.get("technique", "")
         if stated and stated not in CATEGORIES:
             raise ValueError(f"{where}: unknown category {stated!r}; {suggestion(stated, CATEGORIES)}")
-        belongs = _CATEGORIES.get(_known(technique) or "")
+        belongs = _CATEGORIES.get(spelling(technique) or "")
         if technique and not belongs and not stated:
             raise ValueError(
                 f"{where}: unknown technique {technique!r}: give its category, or {suggestion(technique, _CATEGORIES)}"
@@ -214,7 +214,3 @@ _CATEGORIES: Final[dict[str, Category]] = {n: c for known in DATASET_TECHNIQUES.
 def _nfc(name: str) -> str:
     """Spell a name in Unicode's composed form: a CSV and a disk (macOS) may spell the same ü differently."""
     return unicodedata.normalize("NFC", name)
-
-
-def _known(technique: str) -> str | None:
-    return next((found for dataset in DATASET_TECHNIQUES if (found := find_technique(dataset, technique))), None)

@@ -31,6 +31,8 @@ LONGEST_GROUP = 250
 
 Refuse = Callable[[str, str], None]
 """Is told a file, named below its root, and why it is left out."""
+Enter = Callable[[str], bool]
+"""Says of a folder, named below its root, whether it is read."""
 
 
 class BadPictureError(ValueError):
@@ -72,11 +74,14 @@ def is_video(name: str) -> bool:
     return name.lower().endswith(tuple(VIDEO_EXTENSIONS))
 
 
-def walk(root: Path, refuse: Refuse | None = None, below: str = "") -> Iterator[tuple[str, list[str]]]:
+def walk(
+    root: Path, refuse: Refuse | None = None, below: str = "", enter: Enter | None = None
+) -> Iterator[tuple[str, list[str]]]:
     """Yield each folder below `root` (its name there, POSIX) and the files in it, sorted, one folder at a time.
 
-    Hidden files are passed over. A link that leads out of the root, or to a folder or to nothing, is not followed, and
-    what has a name that no dataset could hold is left out: `refuse` is told.
+    Hidden files are passed over, and a folder that `enter` does not want is not read. A link that leads out of the
+    root, or to a folder or to nothing, is not followed, and what has a name that no dataset could hold is left out:
+    `refuse` is told.
     """
     files, folders = [], []
     for entry in sorted(os.scandir(root / below), key=lambda entry: entry.name):
@@ -105,7 +110,8 @@ def walk(root: Path, refuse: Refuse | None = None, below: str = "") -> Iterator[
     if files:
         yield below, files
     for folder in folders:
-        yield from walk(root, refuse, folder)
+        if enter is None or enter(folder):
+            yield from walk(root, refuse, folder, enter)
 
 
 def find_images(folder: Path) -> list[Path]:

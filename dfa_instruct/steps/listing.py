@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from dfa_instruct.sources import SourceItem, open_sources
-from dfa_instruct.steps.work import BONA_FIDE, DROPPED_SCHEMA, Step, check_rate, digest, shard_writer, whole
+from dfa_instruct.steps.work import BONA_FIDE, DROPPED_SCHEMA, Step, digest, missed, shard_writer, whole
 
 SHARD_IMAGES = (16, 256)
 """Images in a shard: a sixteenth of all, but within these bounds."""
@@ -58,12 +58,9 @@ class ListItems(Step):
                 units += [item.video or (*item.identities, item.key)[0] for item in chunk]
                 techniques += [item.technique or BONA_FIDE for item in chunk]
         reports = [(s.name, technique, found) for s in sources for technique, found in s.report.items()]
-        for source_name, technique, found in reports:
-            name = f"{source_name}/{technique}"
-            check_rate(name, found.resolved, found.found, found.dropped, recipe.least_resolved, "resolved")
         with shard_writer(self.work.dropped("list", 0), DROPPED_SCHEMA) as drop:
             for source_name, technique, found in reports:
-                for file, reason in found.left_out:
+                for file, reason in (*found.left_out, *found.passed_over):
                     drop({"what": f"{source_name}/{file}", "technique": technique, "reason": reason})
             kept = self.kept(keys, techniques, drop)
 
@@ -106,6 +103,7 @@ class ListItems(Step):
                     "found": found.found,
                     "resolved": found.resolved,
                     "paired": found.paired,
+                    "missed": missed(found.left_out),
                     "notes": found.notes,
                 }
                 for source_name, technique, found in reports

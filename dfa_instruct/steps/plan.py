@@ -24,9 +24,10 @@ from dfa_instruct.steps.work import (
     FACE_SCHEMA,
     Step,
     WorkFolder,
-    check_rate,
     face_of,
+    missed,
     shard_writer,
+    too_few,
     whole,
 )
 from dfa_instruct.techniques import Fittable, Technique, find_technique
@@ -156,14 +157,16 @@ class Plan(Step):
 
     def check_alignment(self, faces: _Columns, shards: int) -> None:
         """Raise ValueError where too few pictures of a technique gave a face."""
-        dropped: dict[str, Counter[str]] = defaultdict(Counter)
+        dropped: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for shard in range(shards):
             for row in pq.read_table(self.work.dropped("faces", shard)).to_pylist():
-                dropped[row["technique"]][row["reason"]] += 1
+                dropped[row["technique"]].append((row["what"], row["reason"]))
         good = Counter(technique or BONA_FIDE for technique in faces.technique)
-        for technique in sorted(good | Counter({t: 1 for t in dropped})):
-            found = good[technique] + dropped[technique].total()
-            check_rate(technique, good[technique], found, dropped[technique], self.recipe.least_aligned, "aligned")
+        for technique in sorted({*good, *dropped}):
+            found = good[technique] + len(dropped[technique])
+            bad = missed(dropped[technique])
+            if failure := too_few(technique, good[technique], found, bad, self.recipe.least_aligned, "aligned"):
+                raise ValueError(f"{failure}; all that was dropped is named in {self.work.dropped_table}")
 
     def drop_before_splits(self, faces: _Columns) -> list[str | None]:
         """Drop small techniques, and all but one of faces with the same pixels; the reason for each, or None."""

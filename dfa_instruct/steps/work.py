@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ logger.disable("datatrove")  # its report on every task would drown the progress
 BONA_FIDE = "bona_fide"
 REASONS = 4
 """Why something was dropped: so many reasons are printed of each technique."""
+FIRST = 5
+"""Files named of each reason for which too little of a technique is usable."""
+Missed = Mapping[str, tuple[int, list[str]]]
+"""Reason → how many files were left out for it, and the first of them."""
 DROPPED_SCHEMA = pa.schema({"what": pa.string(), "technique": pa.string(), "reason": pa.string()})
 FACE_SCHEMA = pa.schema(
     {
@@ -79,6 +84,11 @@ class WorkFolder:
     def dropped(self, step: str, rank: int) -> Path:
         """Name the file with what a task of a step dropped."""
         return self.file(step, f"{rank:05d}.dropped.parquet")
+
+    @property
+    def dropped_table(self) -> Path:
+        """Name the CSV of all that was dropped: it stands beside the dataset, and stays."""
+        return self.root.with_suffix(".dropped.csv")
 
     def report(self, step: str) -> dict[str, Any]:
         """Read what a step says of all its shards."""
@@ -156,18 +166,29 @@ def digest(seed: int, name: str) -> bytes:
     return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
 
 
-def check_rate(name: str, good: int, found: int, dropped: dict[str, int], least: float, key: str) -> None:
-    """Fail the build where too little of a technique can be used.
+def missed(left_out: Iterable[tuple[str, str]]) -> dict[str, tuple[int, list[str]]]:
+    """Bring files and the reasons why they were left out together, as `Missed`, the commonest reason first."""
+    counts: Counter[str] = Counter()
+    first: dict[str, list[str]] = defaultdict(list)
+    for file, reason in left_out:
+        counts[reason] += 1
+        if counts[reason] <= FIRST:
+            first[reason].append(file)
+    return {reason: (n, first[reason]) for reason, n in counts.most_common()}
 
-    Raises:
-        ValueError: naming the technique, the rate and the commonest reasons.
-    """
-    if found and good / found < least:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in Counter(dropped).most_common(REASONS))
-        raise ValueError(
-            f"{name}: {good} of {found} ({good / found:.1%}) {key}, and the recipe's least_{key} is {least:.0%}"
-            + (f"; dropped: {reasons}" if reasons else "")
-        )
+
+def too_few(name: str, good: int, found: int, bad: Missed, least: float, key: str) -> str | None:
+    """Say that too little of a technique is usable, at which rate, why, and which files are the first; else None."""
+    if not found or good / found >= least:
+        return None
+    reasons = [
+        f"{n} {reason}: {', '.join(files)}" + (f" and {n - len(files)} more" if n > len(files) else "")
+        for reason, (n, files) in islice(bad.items(), REASONS)
+    ]
+    return (
+        f"{name}: {good} of {found} ({good / found:.1%}) {key}, and the recipe's least_{key} is {least:.0%}"
+        f"; dropped: {'; '.join(reasons)}"
+    )
 
 
 def face_row(face: FaceRecord) -> dict[str, Any]:
