@@ -213,12 +213,10 @@ class Plan(Step):
         if self.recipe.near_duplicates >= 0:
             # A forgery resembles its bona fide, and stands and falls with it.
             own = [i for i, reason in enumerate(reasons) if reason is None and faces.pair_id[i] is None]
-            groups = [SPLITS.index(splits[i]) for i in own]
-            inside, across = near_duplicates([faces.hash[i] for i in own], groups, self.recipe.near_duplicates)
-            for first, second in across:
-                pair = sorted((first, second), key=lambda k: groups[k])
-                if all(reasons[own[k]] is None for k in pair):  # training loses the copy, not the test
-                    reasons[own[pair[0]]] = f"a near-duplicate of a face in {SPLITS[groups[pair[1]]]}"
+            groups = [-SPLITS.index(splits[i]) for i in own]  # training loses the copy, not the test
+            inside, copies = near_duplicates([faces.hash[i] for i in own], groups, self.recipe.near_duplicates)
+            for standing, copy in copies:
+                reasons[own[copy]] = f"a near-duplicate of a face in {splits[own[standing]]}"
         stands = {faces.face_id[i]: splits[i] for i, reason in enumerate(reasons) if reason is None}
         for i, pair_id in enumerate(faces.pair_id):
             if reasons[i] is None and pair_id is not None and stands.get(pair_id) != splits[i]:
