@@ -15,7 +15,6 @@ HASH_SIDE = 16
 NEAR = 40
 """Of 256 bits, how many may differ. Measured on aligned photographs: of one shrunk by a third and saved as JPEG of
 quality 60, 20 differ (four of five copies stay within 40); of two different people's, 76 at the least."""
-BLOCK = 4096
 
 
 def perceptual_hash(image: Pixels) -> bytes:
@@ -29,34 +28,41 @@ def perceptual_hash(image: Pixels) -> bytes:
 def near_duplicates(
     hashes: Sequence[bytes], groups: Sequence[int], distance: int = NEAR
 ) -> tuple[int, list[tuple[int, int]]]:
-    """Find the pairs of hashes that differ in at most `distance` bits.
+    """Find the copies that must go so that no two groups hold twins: hashes that differ in `distance` bits at most.
 
-    Every hash meets every other one, a block of `BLOCK` at a time: memory does not grow with their number.
+    Groups count in the order of their numbers: a copy is what has a twin in a group before its own that is no copy
+    itself. The search is exact, for no index finds twins that are 40 of 256 bits apart for certain and sooner: every
+    hash meets those of its own group and of the groups before, at 1.2 ns a pair on one core. No pair is kept but one
+    a copy, so that memory grows with the number of hashes, however many of them are alike.
 
     Returns:
-        How many have such a twin in their own group, and the pairs (lower index first) that two groups share.
+        How many that are no copies have a twin in their own group, and each copy (second) with its nearest twin
+        (first), in the order of the groups.
     """
+    import faiss
+
     if not hashes:
         return 0, []
     packed = np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), -1)
     group = np.asarray(groups)
-    inside = np.zeros(len(packed), bool)
-    across: list[tuple[int, int]] = []
-    nearest = (
-        8 * packed.shape[1] - 2 * distance
-    )  # the product of two rows of signs: bits that agree less those that don't
-    for row in range(0, len(packed), BLOCK):
-        rows = _signs(packed[row : row + BLOCK])
-        for column in range(row, len(packed), BLOCK):
-            first, second = np.nonzero(rows @ _signs(packed[column : column + BLOCK]).T >= nearest)
-            first, second = first + row, second + column
-            pairs = first < second
-            first, second = first[pairs], second[pairs]
-            same = group[first] == group[second]
-            inside[first[same]] = inside[second[same]] = True
-            across += zip(first[~same].tolist(), second[~same].tolist(), strict=True)
-    return int(inside.sum()), across
-
-
-def _signs(packed: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.unpackbits(packed, axis=1).astype(np.float32) * 2 - 1
+    bits = 8 * packed.shape[1]
+    before = faiss.IndexBinaryFlat(bits)
+    standing: NDArray[np.int64] = np.empty(0, np.int64)
+    inside = 0
+    copies: list[tuple[int, int]] = []
+    for number in np.unique(group):
+        own = np.flatnonzero(group == number)
+        if len(standing):
+            differ, nearest = (column[:, 0] for column in before.search(packed[own], 1))
+            copied = differ <= distance
+            copies += zip(standing[nearest[copied]].tolist(), own[copied].tolist(), strict=True)
+            own = own[~copied]
+        if not len(own):
+            continue
+        alike = faiss.IndexBinaryFlat(bits)
+        alike.add(packed[own])
+        differ, _ = alike.search(packed[own], 2)  # the first is the hash itself, or as good
+        inside += int((differ[:, 1] <= distance).sum())
+        before.add(packed[own])
+        standing = np.concatenate([standing, own])
+    return inside, copies

@@ -115,7 +115,7 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
         made = sum(pq.read_metadata(path).num_rows for path in work.shards("rows"))
         if again := made - statistics.images_of():
             dropped[""]["the same pixels as another face"] += again
-        _print_table(listed["techniques"], statistics, dropped, planned["near_duplicates_inside"])
+        _print_table(listed["techniques"], statistics, dropped, planned)
         shutil.rmtree(work.root)
     return Construction(statistics, sum(dropped.values(), Counter()))
 
@@ -309,7 +309,7 @@ def _print_table(
     listed: Mapping[str, Mapping[str, Any]],
     statistics: Statistics,
     dropped: Mapping[str, Counter[str]],
-    twins: int,
+    planned: Mapping[str, Any],
 ) -> None:
     """Print what was found of each technique, resolved, paired, written, and dropped and why; then the notes."""
     table = Table(title="What was built")
@@ -328,11 +328,14 @@ def _print_table(
         if others := sum(n for _, n in reasons[REASONS:]):
             said.append(f"{others} for other reasons")
         table.add_row(technique or "any", *counts, str(written[technique]), "\n".join(said))
-    table.add_row("all", "", "", "", str(statistics.images_of()), "", end_section=True)
+    table.add_row("all", "", "", "", str(statistics.images_of()), planned["cost"], end_section=True)
     console = Console(stderr=True)
     console.print(table)
     shares = ", ".join(f"{split} {len(names)}" for split, names in sorted(statistics.identities.items()))
+    twins = planned["near_duplicates_inside"]
     console.print(f"Identities: {shares}. Near-duplicates inside of splits, kept: {twins}.")
+    for what in planned["lacking"]:
+        console.print(f"warning: {what}", markup=False, highlight=False)
     for name, found in listed.items():
         for note in found["notes"][:NOTES]:
             console.print(f"{name}: {note}", markup=False, highlight=False)

@@ -18,17 +18,29 @@ def test_a_copy_is_near_and_other_faces_are_not() -> None:
     assert near_duplicates(hashes, [0] * len(hashes)) == (2, [])
 
 
-def test_blocks_find_what_brute_force_finds(monkeypatch) -> None:
-    monkeypatch.setattr("dfa_instruct.duplicates.BLOCK", 7)
+def test_all_copies_are_found_that_brute_force_finds() -> None:
     rng = np.random.default_rng(0)
-    base = rng.integers(0, 256, (10, 32), np.uint8)
-    hashes = [bytes(base[i % 10] ^ (rng.random(32) < 0.3 * (i // 10)).astype(np.uint8)) for i in range(30)]
-    groups = [i % 3 for i in range(30)]
+    base = rng.integers(0, 256, (60, 32), np.uint8)
+    flipped = rng.random((600, 256)) < rng.choice([0.0, 0.05, 0.1, 0.13], (600, 1))  # up to 40 bits apart, and beyond
+    packed = base[rng.integers(0, 60, 600)] ^ np.packbits(flipped, axis=1)
+    groups = rng.integers(0, 3, 600)
+    near = np.bitwise_count(packed[:, None] ^ packed[None]).sum(axis=-1) <= NEAR
+    copies = np.zeros(600, bool)
+    for group in range(3):
+        copies |= (groups == group) & (near & (groups < group) & ~copies).any(axis=1)
+    alone = near & ~copies & (groups[:, None] == groups) & ~np.eye(600, dtype=bool)
+    inside, pairs = near_duplicates([row.tobytes() for row in packed], groups.tolist())
+    assert sorted(copy for _, copy in pairs) == np.flatnonzero(copies).tolist() != []
+    assert all(near[pair] and groups[pair[0]] < groups[pair[1]] and not copies[pair[0]] for pair in pairs)
+    assert inside == alone.any(axis=1)[~copies].sum() > 0
 
-    def differ(i: int, j: int) -> int:
-        return sum((a ^ b).bit_count() for a, b in zip(hashes[i], hashes[j], strict=True))
 
-    near = [(i, j) for i in range(30) for j in range(i + 1, 30) if differ(i, j) <= NEAR]
-    inside, across = near_duplicates(hashes, groups)
-    assert sorted(across) == [(i, j) for i, j in near if groups[i] != groups[j]] != []
-    assert inside == len({k for i, j in near if groups[i] == groups[j] for k in (i, j)})
+def test_thousands_that_are_alike_take_no_more_memory() -> None:
+    """8,000 pictures of one frame make 32 million pairs."""
+    import resource
+
+    hashes = [bytes([n % 2]) + bytes(31) for n in range(8000)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    inside, pairs = near_duplicates(hashes, [n % 3 for n in range(8000)])
+    assert len(pairs) == 8000 - inside == sum(n % 3 > 0 for n in range(8000))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024

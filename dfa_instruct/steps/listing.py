@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from dfa_instruct.sources import SourceItem, open_sources
 from dfa_instruct.steps.work import BONA_FIDE, DROPPED_SCHEMA, Step, digest, missed, shard_writer, whole
 
+CHUNK = 4096
 SHARD_IMAGES = (16, 256)
 """Images in a shard: a sixteenth of all, but within these bounds."""
 ITEM_SCHEMA = pa.schema(
@@ -34,6 +37,21 @@ ITEM_SCHEMA = pa.schema(
 )
 
 
+WORD = pa.dictionary(pa.int16(), pa.string())
+"""Of a column that says few different things within a chunk."""
+CHUNK_SCHEMA = pa.schema(
+    [
+        ("folder", WORD),  # path's
+        ("name", pa.string()),
+        *(
+            (field.name, WORD if field.name in ("source", "category", "technique", "video") else field.type)
+            for field in ITEM_SCHEMA
+            if field.name != "path"
+        ),
+    ]
+)
+
+
 class ListItems(Step):
     """List what the sources name, and deal it into shards. One task.
 
@@ -44,54 +62,40 @@ class ListItems(Step):
         """Write the shards, and `report.json`: how many images each has, and what was found of each technique."""
         recipe = self.recipe
         sources = open_sources(recipe.sources)
-        batches: list[pa.RecordBatch] = []
-        keys: list[str] = []
-        pairs: list[str | None] = []
-        units: list[str] = []
-        techniques: list[str] = []
+        listed = _Listed(recipe.seed)
         for source in sources:
             items = source.items()
-            while chunk := list(islice(items, 4096)):
-                batches.append(pa.RecordBatch.from_pylist([item_columns(item) for item in chunk], schema=ITEM_SCHEMA))
-                keys += [item.key for item in chunk]
-                pairs += [item.pair for item in chunk]
-                units += [item.video or (*item.identities, item.key)[0] for item in chunk]
-                techniques += [item.technique or BONA_FIDE for item in chunk]
+            while chunk := list(islice(items, CHUNK)):
+                listed.add(chunk)
         reports = [(s.name, technique, found) for s in sources for technique, found in s.report.items()]
         with shard_writer(self.work.dropped("list", 0), DROPPED_SCHEMA) as drop:
             for source_name, technique, found in reports:
                 for file, reason in (*found.left_out, *found.passed_over):
                     drop({"what": f"{source_name}/{file}", "technique": technique, "reason": reason})
-            kept = self.kept(keys, techniques, drop)
-
-        unit_of = dict(zip(keys, units, strict=True))
-        heads = [pair if pair in unit_of else key for key, pair in zip(keys, pairs, strict=True)]
-        place = {unit: digest(recipe.seed, unit) for unit in set(units)}
-        kept.sort(key=lambda i: (place[unit_of[heads[i]]], heads[i], keys[i]))
-        table = pa.Table.from_batches(batches, ITEM_SCHEMA)
-        size = int(np.clip(-(-len(kept) // SHARD_IMAGES[0]), *SHARD_IMAGES))
+            order, head = listed.order(self.kept(listed, drop))
+        size = int(np.clip(-(-len(order) // SHARD_IMAGES[0]), *SHARD_IMAGES))
         sizes: list[int] = []
         shard: list[int] = []
 
         def close() -> None:
-            part = table.take(shard).to_pylist()
+            part = listed.rows(shard)
             # Bona fide before their forgeries, and the frames of one file together, so that it is opened once.
-            order = sorted(
+            in_shard = sorted(
                 range(len(part)),
                 key=lambda i: (
-                    place[unit_of[heads[shard[i]]]],
+                    listed.unit[head[shard[i]]],
                     part[i]["category"] != BONA_FIDE,
                     part[i]["path"],
                     part[i]["frame"] or 0,
                 ),
             )
             with shard_writer(self.work.shard("list", len(sizes)), ITEM_SCHEMA) as write:
-                for i in order:
+                for i in in_shard:
                     write(part[i])
             sizes.append(len(shard))
             shard.clear()
 
-        for _, group in groupby(kept, key=lambda i: heads[i]):
+        for _, group in groupby(order, key=lambda i: head[i]):
             shard += group
             if len(shard) >= size:
                 close()
@@ -110,24 +114,74 @@ class ListItems(Step):
             }
             path.write_text(json.dumps({"sizes": sizes, "techniques": of_techniques}), encoding="utf-8")
 
-    def kept(self, keys: Sequence[str], techniques: Sequence[str], drop: Callable[[dict[str, Any]], None]) -> list[int]:
+    def kept(self, listed: _Listed, drop: Callable[[dict[str, Any]], None]) -> NDArray[np.int64]:
         """Leave out techniques with too few images, and of others what is beyond the most; return what is left."""
         recipe = self.recipe
-        members: dict[str, list[int]] = defaultdict(list)
-        for i, technique in enumerate(techniques):
-            members[technique].append(i)
-        kept: list[int] = []
-        for technique, own in sorted(members.items()):
+        technique_of = np.frombuffer(listed.technique, np.int32)
+        lot = np.frombuffer(listed.lot, np.uint64)
+        kept = np.ones(len(technique_of), bool)
+        for technique, code in sorted(listed.techniques.items()):
+            own = np.flatnonzero(technique_of == code)
             most, reason = len(own), ""
             if technique != BONA_FIDE and len(own) < recipe.fewest_images:
                 most, reason = 0, f"fewer than {recipe.fewest_images} images"
             elif technique != BONA_FIDE and recipe.most_images is not None and len(own) > recipe.most_images:
                 most, reason = recipe.most_images, f"beyond {recipe.most_images} images"
-                own.sort(key=lambda i: digest(recipe.seed, keys[i]))
-            kept += own[:most]
-            for i in own[most:]:
-                drop({"what": keys[i], "technique": technique, "reason": reason})
-        return kept
+                own = own[np.argsort(lot[own], kind="stable")]
+            kept[own[most:]] = False
+            for begin in range(most, len(own), CHUNK):
+                for row in listed.rows(own[begin : begin + CHUNK]):
+                    drop({"what": item_of(row).key, "technique": technique, "reason": reason})
+        return np.flatnonzero(kept)
+
+
+class _Listed:
+    """What was listed, in little memory: the items in Arrow's columns, and of each the numbers that order them."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.batches: list[pa.RecordBatch] = []
+        self.techniques: dict[str, int] = {}
+        self.technique = array("i")  # the technique's number
+        self.lot = array("Q")  # drawn for the item's key
+        self.pair = array("Q")  # drawn for the key of its bona fide
+        self.unit = array("Q")  # drawn for what stays together: its video, or the person in it
+
+    def add(self, items: Sequence[SourceItem]) -> None:
+        """Add items, `CHUNK` but for the last ones of a source."""
+        rows = [{**item_columns(item), "folder": str(item.path.parent), "name": item.path.name} for item in items]
+        self.batches.append(pa.RecordBatch.from_pylist(rows, schema=CHUNK_SCHEMA))
+        for item in items:
+            self.technique.append(self.techniques.setdefault(item.technique or BONA_FIDE, len(self.techniques)))
+            self.lot.append(self.draw(item.key))
+            self.pair.append(self.draw(item.pair or item.key))
+            self.unit.append(self.draw(item.video or (*item.identities, item.key)[0]))
+
+    def draw(self, name: str) -> int:
+        """Draw a lot of 64 bits for a name; that two names draw the same is as good as impossible."""
+        return int.from_bytes(digest(self.seed, name))
+
+    def order(self, kept: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Order what is kept so that people are mixed, and a picture and all forgeries of it are together.
+
+        Returns:
+            The numbers of the items in order; and of every item the number of its bona fide, or its own.
+        """
+        lot, pair, unit = (np.frombuffer(column, np.uint64) for column in (self.lot, self.pair, self.unit))
+        by_lot = np.argsort(lot, kind="stable")
+        found = np.searchsorted(lot, pair, sorter=by_lot).clip(max=len(lot) - 1)
+        head = np.where(lot[by_lot[found]] == pair, by_lot[found], np.arange(len(lot)))
+        order = np.lexsort((kept, head[kept], unit[head[kept]]))
+        return kept[order], head
+
+    def rows(self, numbers: Sequence[int] | NDArray[np.int64]) -> list[dict[str, Any]]:
+        """Read items, given by their numbers, as rows of `ITEM_SCHEMA`."""
+        begin = np.cumsum([0, *(batch.num_rows for batch in self.batches)])
+        rows: list[dict[str, Any]] = []
+        batch_of = np.searchsorted(begin, numbers, "right") - 1
+        for batch, own in groupby(zip(batch_of.tolist(), numbers, strict=True), key=itemgetter(0)):
+            rows += self.batches[batch].take(pa.array([n - begin[batch] for _, n in own])).to_pylist()
+        return [{"path": str(Path(row.pop("folder"), row.pop("name"))), **row} for row in rows]
 
 
 def item_columns(item: SourceItem) -> dict[str, Any]:

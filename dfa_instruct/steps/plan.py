@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from dfa_instruct.duplicates import near_duplicates
 from dfa_instruct.recipe import Recipe
 from dfa_instruct.records import FaceRecord
-from dfa_instruct.splits import assign_splits, read_official, split_of
+from dfa_instruct.sources.official import OfficialLists, read_official
+from dfa_instruct.splits import lost_by, split_images
 from dfa_instruct.steps.work import (
     BONA_FIDE,
     DROPPED_SCHEMA,
@@ -31,7 +32,7 @@ from dfa_instruct.steps.work import (
     whole,
 )
 from dfa_instruct.techniques import Fittable, Technique, find_technique
-from dfa_instruct.vocabulary import FORGERY_CATEGORIES, SPLITS, Category, Split
+from dfa_instruct.vocabulary import CATEGORIES, FORGERY_CATEGORIES, SPLITS, Category, Split
 
 POOL = 400
 """Bona fide faces of each split that donors and drivers come from, and that what is fitted learns from."""
@@ -92,6 +93,7 @@ class _Columns:
     identities: list[tuple[str, ...]] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
     source_path: list[str] = field(default_factory=list)
+    video: list[str | None] = field(default_factory=list)
     frame: list[int | None] = field(default_factory=list)
     pair_id: list[str | None] = field(default_factory=list)
     hash: list[bytes] = field(default_factory=list)
@@ -101,7 +103,7 @@ class _Columns:
     def read(cls, work: WorkFolder, shards: int) -> _Columns:
         """Read the shards of faces."""
         columns = cls()
-        names = ["face_id", "category", "technique", "identities", "source", "source_path", "frame", "pair_id", "hash"]
+        names = [f.name for f in fields(cls) if f.name not in ("shard", "row", "aligned")]
         for shard in range(shards):
             table = pq.read_table(work.shard("faces", shard), columns=[*names, "landmarks"])
             for name in names:
@@ -126,7 +128,7 @@ class Plan(Step):
         reasons = self.drop_before_splits(faces)
         if (left := reasons.count(None)) < SMALLEST_SET:
             raise ValueError(f"{left} faces are too few to build a dataset from; {SMALLEST_SET} are needed")
-        splits = self.split(faces, reasons)
+        splits, cost = self.split(faces, reasons)
         inside = self.drop_after_splits(faces, splits, reasons)
         kept = [i for i, reason in enumerate(reasons) if reason is None]
         with shard_writer(work.dropped("plan", 0), DROPPED_SCHEMA) as drop:
@@ -143,17 +145,24 @@ class Plan(Step):
         for i in kept:
             job = {"row": faces.row[i], "technique": -1, "number": 0, "split": splits[i]}
             jobs[faces.shard[i]].append(job)
+        held = Counter((splits[i], faces.category[i]) for i in kept)
+        categories = [technique.category for technique in techniques(recipe)]
         for target, technique, number, split in self.forgeries(faces, bona_fide, splits, rng):
             shard = number % shards if target is None else faces.shard[target]
             row = -1 if target is None else faces.row[target]
             jobs[shard].append({"row": row, "technique": technique, "number": number, "split": split})
+            held[split, categories[technique]] += 1
         for shard in range(shards):
             with shard_writer(work.shard("plan", shard), PLAN_SCHEMA) as write:
                 for i in np.random.default_rng([recipe.seed, shard]).permutation(len(jobs[shard])):
                     write(jobs[shard][i])
+        wanted = [split for split in SPLITS if recipe.shares[split]]
+        known = {*faces.category, *(category for _, category in held)}
+        lacking = [f"{split} has no {c}" for split in wanted for c in CATEGORIES if c in known and not held[split, c]]
         with whole(work.file("plan", "report.json")) as path:
             sizes = [len(jobs[shard]) for shard in range(shards)]
-            path.write_text(json.dumps({"sizes": sizes, "near_duplicates_inside": inside}), encoding="utf-8")
+            said = {"sizes": sizes, "near_duplicates_inside": inside, "cost": cost, "lacking": lacking}
+            path.write_text(json.dumps(said), encoding="utf-8")
 
     def check_alignment(self, faces: _Columns, shards: int) -> None:
         """Raise ValueError where too few pictures of a technique gave a face."""
@@ -185,30 +194,29 @@ class Plan(Step):
                 seen.add(faces.face_id[i])
         return reasons
 
-    def split(self, faces: _Columns, reasons: list[str | None]) -> list[Split | None]:
-        """Assign identities, source by source and generator by generator, so that each keeps the shares."""
+    def split(self, faces: _Columns, reasons: list[str | None]) -> tuple[list[Split | None], str]:
+        """Split the faces that are left; say how many that costs, and how many the official lists would cost."""
         recipe = self.recipe
+        left = [i for i, reason in enumerate(reasons) if reason is None]
+        identities = [faces.identities[i] for i in left]
+        kinds = [f"{faces.source[i]}/{faces.technique[i] or BONA_FIDE}" for i in left]
         official = read_official(Path(recipe.official_splits)) if recipe.official_splits else {}
-        assignment: dict[str, Split] = {f"ff/{video}": split for video, split in official.items()}
-        parts: dict[tuple[str, str], Counter[tuple[str, ...]]] = defaultdict(Counter)
-        for i, reason in enumerate(reasons):
-            if reason is None:
-                synthesis = faces.technique[i] if faces.category[i] == "entire_face_synthesis" else None
-                parts[faces.source[i], synthesis or ""][faces.identities[i]] += 1
-        for part in sorted(parts, key=lambda p: (-parts[p].total(), p)):
-            names = {name for identities in parts[part] for name in identities}
-            if len(names) < len(SPLITS) and len(parts) > 1:
-                assignment |= {name: assignment.get(name, "train") for name in sorted(names)}
-            else:
-                assignment |= assign_splits(parts[part], recipe.seed, recipe.shares, assignment)
-        splits = [
-            None if reason else split_of(identities, assignment)
-            for identities, reason in zip(faces.identities, reasons, strict=True)
-        ]
-        for i, split in enumerate(splits):
-            if split is None and reasons[i] is None:
+        splits: list[Split | None] = [None] * len(reasons)
+        for i, split in zip(left, split_images(identities, kinds, recipe.seed, recipe.shares, official), strict=True):
+            splits[i] = split
+            if split is None:
                 reasons[i] = "its identities are in different splits"
-        return splits
+
+        lost = sum(splits[i] is None for i in left)
+        said = f"identities in different splits cost {lost:,} of {len(left):,} ({lost / len(left):.1%})"
+        roots = [Path(s["root"]).expanduser() for s in recipe.sources if s["kind"] in ("faceforensics", "celebdf")]
+        lists = OfficialLists.beside([*([Path(recipe.official_splits)] if recipe.official_splits else []), *roots])
+        datasets = ("faceforensics", "celebdf", "df40")
+        listed = [lists.split_of(faces.video[i]) if faces.source[i] in datasets else None for i in left]
+        if any(listed):
+            lost, known = lost_by(identities, listed), len(listed) - listed.count(None)
+            said += f"; the official lists would cost {lost:,} of the {known:,} that they know ({lost / known:.1%})"
+        return splits, said
 
     def drop_after_splits(self, faces: _Columns, splits: list[Split | None], reasons: list[str | None]) -> int:
         """Drop what another split holds too, and forgeries whose bona fide is gone; count twins inside of splits."""
@@ -216,12 +224,10 @@ class Plan(Step):
         if self.recipe.near_duplicates >= 0:
             # A forgery resembles its bona fide, and stands and falls with it.
             own = [i for i, reason in enumerate(reasons) if reason is None and faces.pair_id[i] is None]
-            groups = [SPLITS.index(splits[i]) for i in own]
-            inside, across = near_duplicates([faces.hash[i] for i in own], groups, self.recipe.near_duplicates)
-            for first, second in across:
-                pair = sorted((first, second), key=lambda k: groups[k])
-                if all(reasons[own[k]] is None for k in pair):  # training loses the copy, not the test
-                    reasons[own[pair[0]]] = f"a near-duplicate of a face in {SPLITS[groups[pair[1]]]}"
+            groups = [-SPLITS.index(splits[i]) for i in own]  # training loses the copy, not the test
+            inside, copies = near_duplicates([faces.hash[i] for i in own], groups, self.recipe.near_duplicates)
+            for standing, copy in copies:
+                reasons[own[copy]] = f"a near-duplicate of a face in {splits[own[standing]]}"
         stands = {faces.face_id[i]: splits[i] for i, reason in enumerate(reasons) if reason is None}
         for i, pair_id in enumerate(faces.pair_id):
             if reasons[i] is None and pair_id is not None and stands.get(pair_id) != splits[i]:
