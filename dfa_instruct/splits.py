@@ -140,7 +140,7 @@ def assign_splits(
         members[searched],
         weights[searched],
         shares=wanted,
-        base=np.bincount(place[place >= 0], weight[place >= 0], len(SPLITS)),
+        base=np.bincount(place[place >= 0], weight[place >= 0], len(SPLITS)).astype(np.float64),
         filler=weight[(place < 0) & ~heavy].sum(),
         total=weights.sum(),
     )
@@ -173,7 +173,7 @@ def _kept(members: NDArray[np.int64], weights: NDArray[np.float64], side: Sides)
     """Count the pictures of each split, shape (splits,); those whose identities fall in different ones are in none."""
     sides = side[members]
     same = (sides == sides[:, :1]).all(axis=1)
-    return np.bincount(sides[same, 0], weights[same], len(SPLITS))
+    return np.bincount(sides[same, 0], weights[same], len(SPLITS)).astype(np.float64)
 
 
 def _pack(
