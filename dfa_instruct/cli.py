@@ -144,15 +144,21 @@ def show(
 
 
 @app.command()
-def verify(where: Annotated[str, _WHERE]) -> None:
+def verify(
+    where: Annotated[str, _WHERE],
+    recipe: Annotated[
+        Path | None, typer.Option(help="Its recipe: splits and categories that it leaves out may be missing.")
+    ] = None,
+) -> None:
     """Check every promise of a dataset on its rows; the exit status is 1 where one is broken."""
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
+        from dfa_instruct.recipe import read_recipe
         from dfa_instruct.verify import report
         from dfa_instruct.verify import verify as check
 
-        findings = check(where)
+        findings = check(where, read_recipe(recipe) if recipe else None)
         Console().print(report(findings))
         if broken := sum(finding.broken > 0 for finding in findings.values()):
             print(f"{broken} of {len(findings)} promises are broken")

@@ -27,9 +27,8 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -42,10 +41,12 @@ import pyarrow.parquet as pq
 from datasets import Features, Image, List, Value
 from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
 from datasets.utils.metadata import MetadataConfigs
+from filelock import FileLock
 from huggingface_hub import DatasetCard
 from yaml import YAMLError
 
 from dfa_instruct.instruct import is_dialogue
+from dfa_instruct.orphans import end_with_this_process
 from dfa_instruct.records import InstructRow
 from dfa_instruct.statistics import Statistics
 from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS, Ability, Split
@@ -201,15 +202,11 @@ def sample_directory() -> Path:
     if not (folder / "README.md").is_file():
         print("building the drawn sample, once; it takes a minute or two", file=sys.stderr, flush=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:  # two processes may build it at a time
-            # by a process of its own: the build's workers import its main program, which need not be guarded
-            subprocess.run(
-                [sys.executable, "-c", BUILD_SAMPLE, str(Path(scratch) / DATASET_NAME)],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-                check=True,
-            )
-            if not folder.exists():
-                (Path(scratch) / DATASET_NAME).rename(folder)
+        # By a process of its own: the build's workers import its main program, which need not be guarded.
+        command = [sys.executable, "-c", end_with_this_process() + BUILD_SAMPLE, str(folder)]
+        with FileLock(folder.parent / "lock"):  # two processes may want it at a time
+            if not (folder / "README.md").is_file():
+                subprocess.run(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=True)
     return folder
 
 
@@ -248,6 +245,18 @@ def refuse_foreign(folder: Path) -> None:
         raise FileExistsError(f"{folder} holds something else ({held}); name an empty or a new folder")
 
 
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder beside another one; it is gone afterwards, or where its process is killed, with the next one."""
+    path = folder.with_name(f".{folder.name}.scratch")
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
     """Write the dataset folder from a stream of tables with the columns of `FEATURES`; return what it holds.
 
@@ -258,10 +267,9 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
         FileExistsError: the folder holds something else.
     """
     refuse_foreign(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     statistics = Statistics()
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        made = Path(scratch) / DATASET_NAME
+    with scratch_folder(folder) as scratch:
+        made = scratch / DATASET_NAME
         data = made / "data"
         data.mkdir(parents=True)
         with ExitStack() as stack:
@@ -273,7 +281,7 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
                     writer.add(table.filter(pc.field("split") == split))
         (made / "README.md").write_text(card(statistics, writers), encoding="utf-8")
         if folder.exists():
-            shutil.rmtree(folder)
+            folder.rename(scratch / "before")
         made.rename(folder)
     return statistics
 

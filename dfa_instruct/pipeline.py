@@ -25,7 +25,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-import multiprocess
 import pyarrow.parquet as pq
 from datatrove.executor.base import PipelineExecutor
 from filelock import FileLock, Timeout
@@ -34,13 +33,14 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from dfa_instruct.dataset import refuse_foreign, write_tables
+from dfa_instruct.dataset import refuse_foreign, scratch_folder, write_tables
 from dfa_instruct.faces import landmarker_path
 from dfa_instruct.recipe import Recipe, nearest
 from dfa_instruct.sources import open_sources
 from dfa_instruct.statistics import Statistics
 from dfa_instruct.steps.alignment import AlignFaces
 from dfa_instruct.steps.listing import ListItems
+from dfa_instruct.steps.local import LocalExecutor
 from dfa_instruct.steps.plan import Plan, techniques
 from dfa_instruct.steps.rows import MakeRows, finished_rows
 from dfa_instruct.steps.work import BONA_FIDE, REASONS, Step, WorkFolder, too_few, whole
@@ -116,7 +116,8 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
         if again := made - statistics.images_of():
             dropped[""]["the same pixels as another face"] += again
         _print_table(listed["techniques"], statistics, dropped, planned)
-        shutil.rmtree(work.root)
+        with scratch_folder(folder) as scratch:  # at once: a part of it would be another one's
+            work.root.rename(scratch / "build")
     return Construction(statistics, sum(dropped.values(), Counter()))
 
 
@@ -156,12 +157,14 @@ def _dropped(work: WorkFolder) -> dict[str, Counter[str]]:
     rows = work.all_dropped()
     if (first := next(rows, None)) is None:
         return dropped
-    with whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    partial = work.root / "dropped.csv"
+    with partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, list(first))
         writer.writeheader()
         for row in chain([first], rows):
             writer.writerow(row)
             dropped[row["technique"]][row["reason"]] += 1
+    partial.replace(path)
     return dropped
 
 
@@ -189,7 +192,7 @@ def _work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
     try:
         marks = work.root / "marks.json"
         before = json.loads(marks.read_text(encoding="utf-8")) if marks.is_file() else None
-        if before is None and any(path.name != "lock" for path in work.root.iterdir()):
+        if before is None and any(path.name != "lock" and path.name[0] != "." for path in work.root.iterdir()):
             raise FileExistsError(f"{work.root} holds something else; name another output")
         after = {"version": version.hexdigest(), "recipe": content}
         if before is not None and before != after:
@@ -199,11 +202,12 @@ def _work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
                 raise FileExistsError(
                     f"{work.root} holds what another build has begun ({why}); remove it, or name another output"
                 )
-            for part in ("plan", "rows", "logs/Plan", "logs/MakeRows") if set(differs) - NO_STEP else ():
+            parts = ("logs/Plan", "logs/MakeRows", "plan", "rows")  # what says that a part is there goes first
+            for part in parts if set(differs) - NO_STEP else ():
                 shutil.rmtree(work.root / part, ignore_errors=True)
-        (work.root / "recipe.json").write_bytes(TypeAdapter(Recipe).dump_json(recipe))
         with whole(marks) as path:
             path.write_text(json.dumps(after), encoding="utf-8")
+        (work.root / "recipe.json").write_bytes(TypeAdapter(Recipe).dump_json(recipe))
         yield work
     finally:
         lock.release()
@@ -218,9 +222,7 @@ def _executor_class(executor: Executor) -> type[PipelineExecutor]:
         from datatrove.executor.ray import RayPipelineExecutor
 
         return RayPipelineExecutor
-    from datatrove.executor.local import LocalPipelineExecutor
-
-    return LocalPipelineExecutor
+    return LocalExecutor
 
 
 def _check_arguments(recipe: Recipe, executor: Executor) -> None:
@@ -261,7 +263,6 @@ def run_step(
     common: dict[str, Any] = {"pipeline": [step], "tasks": len(sizes), "logging_dir": str(logs)}
     with _progress(title or step.name, logs, sizes):
         if executor == "local":
-            multiprocess.set_forkserver_preload(["dfa_instruct.pipeline"])  # not by every worker of every step
             try:
                 _executor_class(executor)(**common, workers=min(workers or os.cpu_count() or 1, len(sizes))).run()
             finally:

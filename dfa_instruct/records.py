@@ -55,6 +55,8 @@ class FaceRecord:
     def __post_init__(self) -> None:
         if not self.face_id:
             self.face_id = face_id_of(self.image)
+        if self.landmarks is not None:  # as they are written, so that what is measured with them can be measured again
+            self.landmarks = self.landmarks.round(2)
 
     def to_png(self) -> bytes:
         """Encode losslessly; a forgery carries its provenance as PNG text (technique, source hash)."""

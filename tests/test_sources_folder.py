@@ -95,7 +95,8 @@ def test_a_subfolder_is_an_identity(tmp_path: Path) -> None:
 def media(tmp_path: Path) -> Path:
     """Pictures and videos of one's own, with a CSV that says what they are."""
     root = tmp_path / "own media"
-    write_files(root, ["anna.png", "anna swapped.png", "ben/1.png", "gan.png", "unlisted.png", "zu\u0308rich.png"])
+    forged = ["anna swapped.png", "anna lips.png", "ben swapped.png", "gan.png"]
+    write_files(root, [*forged, "anna.png", "ben/1.png", "unlisted.png", "zu\u0308rich.png"])
     write_video(root / "clip.mp4", 20)
     write_video(root / "clip forged.mp4", 20)
     write_files(tmp_path, ["elsewhere.png"])
@@ -106,7 +107,9 @@ def media(tmp_path: Path) -> Path:
 TABLE = """file,label,category,technique,identity,pair
 anna.png,real,,,anna,
 anna swapped.png,fake,,SimSwap,anna; ben,anna.png
+anna lips.png,fake,face_editing,,,anna.png
 ben/1.png,real,,,,
+ben swapped.png,fake,,SimSwap,carla,ben/1.png
 gan.png,fake,entire_face_synthesis,my own gan,,
 zürich.png,real,,,,
 clip.mp4,real,,,carla,
@@ -126,7 +129,9 @@ def test_a_csv_says_what_the_files_are(media: Path) -> None:
     assert told == {
         ("anna.png", None): (bona_fide, None, ("mine/anna",), None),
         ("anna swapped.png", None): ("face_swapping", "simswap", ("mine/anna", "mine/ben"), "mine/anna.png"),
+        ("anna lips.png", None): (fe, "mine", ("mine/anna",), "mine/anna.png"),
         ("ben/1.png", None): (bona_fide, None, ("mine/ben",), None),
+        ("ben swapped.png", None): ("face_swapping", "simswap", ("mine/ben", "mine/carla"), "mine/ben/1.png"),
         ("gan.png", None): ("entire_face_synthesis", "my own gan", ("mine/gan",), None),
         ("zu\u0308rich.png", None): (bona_fide, None, ("mine/zürich",), None),
         ("clip.mp4", 5): (bona_fide, None, ("mine/carla",), None),
@@ -139,7 +144,7 @@ def test_a_csv_says_what_the_files_are(media: Path) -> None:
     report = source.report["bona_fide"]
     assert dict(report.dropped) == {"listed, not on disk": 1, "a link that leads out of the folder": 1}
     assert report.notes[-1].startswith("1 files are not in")
-    assert (source.report["mine"].found, source.report["mine"].paired) == (1, 1)
+    assert (source.report["mine"].found, source.report["mine"].paired) == (2, 2)
 
 
 @pytest.mark.parametrize(

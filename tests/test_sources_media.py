@@ -50,6 +50,27 @@ def test_a_bomb_is_refused_before_its_pixels_are_decoded(tmp_path: Path, width: 
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("name", "kind", "white"),
+    [
+        ("grey.png", np.uint8, 255),
+        ("grey16.png", np.uint16, 65535),
+        ("grey16.tif", np.uint16, 65535),
+        ("eight_bits_in_16.png", np.uint16, 255),
+        ("grey32.tif", np.int32, 65535),
+        ("shares.tif", np.float32, 1),
+        ("levels.tif", np.float32, 255),
+    ],
+)
+def test_a_picture_of_any_depth_keeps_its_levels(tmp_path: Path, name: str, kind: type, white: int) -> None:
+    ramp = np.linspace(0, 1, 64)
+    Image.fromarray(np.tile((ramp * white).astype(kind), (48, 1))).save(tmp_path / name)
+    pixels = read_image(tmp_path / name)
+    assert pixels.shape == (48, 64, 3) and pixels.dtype == np.uint8
+    assert np.abs(pixels - (255 * ramp)[:, None]).max() <= 1.5
+
+
+@pytest.mark.filterwarnings("error")
 def test_bad_pictures_have_one_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.png").write_bytes(b"")
     Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")

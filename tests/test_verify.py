@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +16,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from dfa_instruct.annotate.measured import annotate
 from dfa_instruct.cli import app
-from dfa_instruct.dataset import FEATURES
-from dfa_instruct.records import FaceRecord, face_id_of
+from dfa_instruct.dataset import FEATURES, to_columns
+from dfa_instruct.evidence import measure
+from dfa_instruct.instruct import bench_questions, questions_and_answers
+from dfa_instruct.records import Artifact, FaceRecord, InstructRow, face_id_of
 from dfa_instruct.verify import NAMED, PROMISES, verify
 from dfa_instruct.vocabulary import SPLITS
 
@@ -35,9 +39,26 @@ def decoded(row: dict[str, Any]) -> np.ndarray:
 def encode(row: dict[str, Any], pixels: np.ndarray) -> None:
     """Put other pixels into a row, and all that follows from them."""
     row["face_id"] = face_id_of(pixels)
-    known = ("label", "category", "technique", "source", "source_path", "source_sha256")
-    face = FaceRecord(image=pixels, identities=(), **{key: row[key] for key in known})
-    row["image"] = {"bytes": face.to_png(), "path": f"{row['face_id']}.png"}
+    row["image"] = {"bytes": record(row, pixels).to_png(), "path": f"{row['face_id']}.png"}
+    ask(row)
+
+
+def record(row: dict[str, Any], pixels: np.ndarray | None = None) -> FaceRecord:
+    known = ("label", "category", "technique", "source", "source_path", "source_sha256", "split", "face_id")
+    landmarks = None if row["landmarks"] is None else np.array(row["landmarks"], np.float32)
+    image = decoded(row) if pixels is None else pixels
+    return FaceRecord(image=image, identities=(), landmarks=landmarks, **{key: row[key] for key in known})
+
+
+def ask(row: dict[str, Any], artifacts: list[Artifact] | None = None) -> None:
+    """Ask and answer anew, of other artifacts where there are some."""
+    face = record(row)
+    if artifacts is None:
+        artifacts = [Artifact(**{**a, "strength": round(a["strength"], 3)}) for a in row["artifacts"]]
+    annotation = annotate(face, artifacts)
+    bench = bench_questions(face, annotation, seed=0) if face.split == "test" else []
+    asked = to_columns(InstructRow(face, artifacts, questions_and_answers(face, artifacts, annotation, seed=0), bench))
+    row.update({key: asked[key] for key in ("artifacts", "qa", "bench")})
 
 
 def unpaired(rows: Rows, split: str = "train") -> dict[str, Any]:
@@ -91,6 +112,56 @@ def pair_of_a_forgery(rows: Rows) -> None:
     first(rows, category="face_editing")["pair_id"] = unpaired(rows)["face_id"]
 
 
+def pair_of_another_frame(rows: Rows) -> None:
+    row = first(rows, category="face_editing")
+    row["frame"], first(rows, face_id=row["pair_id"])["frame"] = 4, 3
+
+
+def pair_of_a_stranger(rows: Rows) -> None:
+    row = first(rows, category="face_editing")
+    row["identities"] = next(r["identities"] for r in rows["train"] if r["identities"] != row["identities"])
+
+
+def pair_of_another_picture(rows: Rows) -> None:
+    row = first(rows, category="face_editing")
+    same = {"label": "bona_fide", "identities": row["identities"]}
+    pair = next(r for r in rows["train"] if same.items() <= r.items() and r["face_id"] != row["pair_id"])
+    row["pair_id"] = pair["face_id"]
+    ask(row, measure(record(row), record(pair)))
+
+
+def donor_in_another_split(rows: Rows) -> None:
+    row = first(rows, category="face_swapping")
+    other = first(rows, "test", label="bona_fide")["face_id"]
+    row["parameters"] = json.dumps({**json.loads(row["parameters"]), "other": other})
+
+
+def donor_without_identity(rows: Rows) -> None:
+    row = first(rows, category="face_swapping")
+    row["identities"] = first(rows, face_id=row["pair_id"])["identities"]
+
+
+def video_in_two_splits(rows: Rows) -> None:
+    for split in ("train", "test"):
+        unpaired(rows, split)["video"] = "ff/000"
+
+
+def no_source_hash(rows: Rows) -> None:
+    first(rows, label="bona_fide")["source_sha256"] = ""
+
+
+def unnamed_source(rows: Rows) -> None:
+    first(rows, label="bona_fide")["source_path"] = ""
+
+
+def no_synthesis_in_validation(rows: Rows) -> None:
+    rows["validation"] = [row for row in rows["validation"] if row["category"] != "entire_face_synthesis"]
+
+
+def empty_split(rows: Rows) -> None:
+    rows["validation"] = []
+
+
 def synthesis_with_a_pair(rows: Rows) -> None:
     unpaired(rows)["pair_id"] = first(rows, label="bona_fide")["face_id"]
 
@@ -105,6 +176,19 @@ def evidence_in_bona_fide(rows: Rows) -> None:
 
 def unknown_region(rows: Rows) -> None:
     unpaired(rows)["artifacts"] = [{"region": "ear", "artifact": "colour", "strength": 0.5}]
+
+
+def strength_that_is_none(rows: Rows) -> None:
+    unpaired(rows)["artifacts"] = [{"region": "nose", "artifact": "colour", "strength": float("nan")}]
+
+
+def invented_evidence(rows: Rows) -> None:
+    ask(first(rows, category="face_editing"), [Artifact("hairline", "texture", 0.9)])
+
+
+def stronger_evidence(rows: Rows) -> None:
+    row = next(row for row in rows["train"] if row["pair_id"] and row["artifacts"])
+    ask(row, [Artifact(a["region"], a["artifact"], a["strength"] / 2) for a in row["artifacts"]])
 
 
 def six_questions(rows: Rows) -> None:
@@ -129,6 +213,33 @@ def other_category(rows: Rows) -> None:
     unpaired(rows)["qa"][1]["answer"] = "Face swapping is used."
 
 
+def other_artifacts(rows: Rows) -> None:
+    unpaired(rows)["artifacts"] = [{"region": "nose", "artifact": "geometry", "strength": 1.0}]
+
+
+def description_of_another(rows: Rows) -> None:
+    answer_of(unpaired(rows), "ad")["answer"] = "1. **Nose**: An edge is visible around the nose."
+
+
+def explanation_of_another(rows: Rows) -> None:
+    pair = answer_of(unpaired(rows), "df_c")
+    pair["answer"] = pair["answer"].split(".")[0] + ". It shows a real person's face as the camera saw it."
+
+
+def conversation_about_another(rows: Rows) -> None:
+    answer_of(unpaired(rows), "fc").update(template="fc.strongest_bona_fide.1", answer="None does.")
+
+
+def other_region(rows: Rows) -> None:
+    pairs = [pair for row in rows["train"] for pair in row["qa"] if pair["template"].startswith("fc.region_bona_fide")]
+    here, there = (next(p for p in pairs if region in p["question"]) for region in ("nose", "mouth"))
+    here["question"] = there["question"]
+
+
+def unknown_template(rows: Rows) -> None:
+    answer_of(unpaired(rows), "fc")["template"] = "fc.weather.1"
+
+
 def bench_in_training(rows: Rows) -> None:
     unpaired(rows)["bench"] = first(rows, "test", category="entire_face_synthesis")["bench"]
 
@@ -139,6 +250,14 @@ def no_bench(rows: Rows) -> None:
 
 def wrong_bench(rows: Rows) -> None:
     unpaired(rows, "test")["bench"][0]["answer"] = "No"
+
+
+def bench_in_another_order(rows: Rows) -> None:
+    unpaired(rows, "test")["bench"][1]["options"].reverse()
+
+
+def bench_of_another(rows: Rows) -> None:
+    unpaired(rows, "test")["bench"][2]["answer"] = "No artifact is visible."
 
 
 def recompressed_copy(rows: Rows) -> None:
@@ -161,8 +280,57 @@ def no_json(rows: Rows) -> None:
     unpaired(rows)["parameters"] = "seed 3"
 
 
+def jpeg(rows: Rows) -> None:
+    row = unpaired(rows)
+    buffer = io.BytesIO()
+    Image.fromarray(decoded(row)).save(buffer, "JPEG")
+    row["image"]["bytes"] = buffer.getvalue()
+
+
 def few_landmarks(rows: Rows) -> None:
     first(rows, label="bona_fide")["landmarks"] = [[1.0, 2.0]] * 68
+
+
+def landmark_that_is_none(rows: Rows) -> None:
+    first(rows, label="bona_fide")["landmarks"][30] = [float("nan"), 50.0]
+
+
+def landmarks_of_the_whole_picture(rows: Rows) -> None:
+    row = first(rows, label="bona_fide")
+    row["landmarks"] = (4 * np.array(row["landmarks"])).tolist()
+
+
+def no_name(rows: Rows) -> None:
+    unpaired(rows)["face_id"] = None
+
+
+def no_image(rows: Rows) -> None:
+    unpaired(rows)["image"] = None
+
+
+def no_bytes(rows: Rows) -> None:
+    unpaired(rows)["image"]["bytes"] = None
+
+
+def no_answer(rows: Rows) -> None:
+    unpaired(rows)["qa"][3]["answer"] = None
+
+
+def no_questions(rows: Rows) -> None:
+    unpaired(rows)["qa"] = None
+
+
+def no_strength(rows: Rows) -> None:
+    unpaired(rows)["artifacts"] = [{"region": "nose", "artifact": "colour", "strength": None}]
+
+
+def half_a_landmark(rows: Rows) -> None:
+    row = next(row for row in rows["train"] if row["landmarks"] and row["category"] not in ("bona_fide",))
+    row["landmarks"][3] = [None, 4.0]
+
+
+def answer_of(row: dict[str, Any], ability: str) -> dict[str, Any]:
+    return next(pair for pair in row["qa"] if pair["ability"] == ability)
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +350,20 @@ def rewrite(dataset_folder: Path, rows: Rows, folder: Path) -> Path:
 
 def broken(folder: Path) -> set[str]:
     return {name for name, finding in verify(str(folder)).items() if finding.broken}
+
+
+def in_any_order(rows: Rows) -> None:
+    """As people type, and in any order, as the turns of a dialogue may come."""
+    for row in rows["train"]:
+        row["qa"] = [{**p, "question": p["question"].rstrip("?.").lower()} for p in reversed(row["qa"])]
+
+
+def test_questions_may_come_in_any_order_and_case(
+    rows_of: Callable[[], Rows], dataset_folder: Path, tmp_path: Path
+) -> None:
+    rows = rows_of()
+    in_any_order(rows)
+    assert broken(rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")) == set()
 
 
 def test_a_dataset_that_was_built_keeps_every_promise(dataset_folder: Path) -> None:
@@ -218,7 +400,38 @@ def test_a_dataset_that_was_built_keeps_every_promise(dataset_folder: Path) -> N
         (recompressed_copy, "duplicates"),
         (no_provenance, "provenance"),
         (no_json, "columns"),
-        (few_landmarks, "columns"),
+        (few_landmarks, "landmarks"),
+        (landmark_that_is_none, "landmarks"),
+        (landmarks_of_the_whole_picture, "landmarks"),
+        (pair_of_another_frame, "pairs"),
+        (pair_of_a_stranger, "pairs"),
+        (pair_of_another_picture, "pixels"),
+        (donor_in_another_split, "donors"),
+        (donor_without_identity, "donors"),
+        (video_in_two_splits, "videos"),
+        (no_source_hash, "sources"),
+        (unnamed_source, "sources"),
+        (no_synthesis_in_validation, "categories"),
+        (empty_split, "categories"),
+        (strength_that_is_none, "labels"),
+        (invented_evidence, "evidence"),
+        (stronger_evidence, "evidence"),
+        (other_artifacts, "answers"),
+        (description_of_another, "answers"),
+        (explanation_of_another, "answers"),
+        (conversation_about_another, "answers"),
+        (other_region, "answers"),
+        (unknown_template, "answers"),
+        (bench_in_another_order, "bench"),
+        (bench_of_another, "bench"),
+        (jpeg, "images"),
+        (no_name, "columns"),
+        (no_image, "columns"),
+        (no_bytes, "columns"),
+        (no_answer, "columns"),
+        (no_questions, "columns"),
+        (no_strength, "columns"),
+        (half_a_landmark, "columns"),
     ],
 )
 def test_a_broken_promise_is_found(
@@ -246,6 +459,47 @@ def test_the_report_names_the_first_rows_and_the_status_is_1(
     done = CliRunner().invoke(app, ["verify", str(folder)])
     assert done.exit_code == 1
     assert finding.examples[0] in done.output and f"and {finding.broken - NAMED} more" in done.output
+
+
+def test_a_recipe_says_what_may_be_empty(rows_of: Callable[[], Rows], dataset_folder: Path, tmp_path: Path) -> None:
+    rows = {split: [r for r in of if r["category"] in ("bona_fide", "face_editing")] for split, of in rows_of().items()}
+    rows["validation"] = []
+    folder = rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")
+    recipe = tmp_path / "recipe.yaml"
+    text = """
+sources: [{kind: sample}]
+techniques: [lips]
+forgeries_per_face: 1
+shares: {train: 0.8, validation: 0.0, test: 0.2}
+"""
+    recipe.write_text(text)
+    assert broken(folder) == {"categories"}
+    assert CliRunner().invoke(app, ["verify", str(folder), "--recipe", str(recipe)]).exit_code == 0
+    recipe.write_text(text.replace("lips", "lips, eigenface"))
+    done = CliRunner().invoke(app, ["verify", str(folder), "--recipe", str(recipe)])
+    assert done.exit_code == 1 and "test: no entire_face_synthesis" in done.output
+
+
+@pytest.mark.parametrize("size", [0, 100, 0.5])
+def test_a_file_that_is_cut_short_is_named(dataset_folder: Path, tmp_path: Path, size: float) -> None:
+    folder = tmp_path / "dfa-instruct"
+    shutil.copytree(dataset_folder, folder)
+    path = next((folder / "data").glob("test-*"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(size * len(whole)) if size < 1 else int(size)])
+    done = CliRunner().invoke(app, ["verify", str(folder)])
+    assert done.exit_code == 2 and done.stderr.splitlines()[-1].startswith("error: ")
+    assert path.name in done.stderr.splitlines()[-1]
+
+
+def test_a_file_whose_middle_is_broken_is_named(dataset_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dfa-instruct"
+    shutil.copytree(dataset_folder, folder)
+    path = next((folder / "data").glob("test-*"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + bytes(len(whole) // 2) + whole[4 + len(whole) // 2 :])
+    done = CliRunner().invoke(app, ["verify", str(folder)])
+    assert done.exit_code == 2 and "a file of the split test cannot be read" in done.stderr.splitlines()[-1]
 
 
 def test_a_missing_column_stops_the_check_of_rows(dataset_folder: Path, tmp_path: Path) -> None:

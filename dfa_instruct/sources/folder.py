@@ -164,7 +164,12 @@ class FolderSource:
                 raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}, which is no bona fide file of it")
             if row.pair and is_video(row.pair) != is_video(file_name):
                 raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}: a video and a picture are no pair")
-        return rows
+        # Who is in a bona fide file is in what was forged of it, whether its row says so or names the donor alone.
+        in_pair = {name: rows[row.pair].identities if row.pair else () for name, row in rows.items()}
+        return {
+            name: replace(row, identities=tuple(dict.fromkeys((*in_pair[name], *row.identities))))
+            for name, row in rows.items()
+        }
 
     def _row(self, cells: dict[str, str], where: str) -> _Row:
         category = self._category(cells, where)
@@ -174,7 +179,7 @@ class FolderSource:
             technique = technique or self.settings.technique or self.prefix
         by_place = self._by_place(cells["file"]).identities
         given = [name.strip() for name in cells.get("identity", "").split(";") if name.strip()]
-        identities = tuple(f"{self.prefix}/{name}" for name in given) or by_place
+        identities = tuple(f"{self.prefix}/{name}" for name in given) or (() if cells.get("pair") else by_place)
         pair = PurePosixPath(cells["pair"]).as_posix() if cells.get("pair") else None
         if pair and category == "bona_fide":
             raise ValueError(f"{where}: a bona fide file has no pair, and {pair!r} is given")

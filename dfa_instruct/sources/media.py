@@ -139,6 +139,17 @@ def _check_size(width: int, height: int) -> None:
         raise BadPictureError(f"{width}×{height} pixels; at least {SMALLEST_SIDE}×{SMALLEST_SIDE} are needed")
 
 
+def to_rgb(image: Image.Image) -> Pixels:
+    """Turn a picture of any mode and depth into RGB, upright by its EXIF orientation, shape (height, width, 3)."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith(("I", "F")):  # greyscale of more than 8 bits: Pillow would cut it off at 255, not scale it
+        levels = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
+        whites = (1, 2**8 - 1, 2**16 - 1) if image.mode == "F" else (2**8 - 1, 2**16 - 1, 2**31 - 1)
+        white = next((white for white in whites if white >= levels.max()), levels.max())
+        image = Image.fromarray(np.rint(255 * np.clip(levels / white, 0, 1)).astype(np.uint8))
+    return np.asarray(image.convert("RGB"))
+
+
 def read_image(path: Path) -> Pixels:
     """Decode an image as RGB, upright by its EXIF orientation, shape (height, width, 3).
 
@@ -153,7 +164,7 @@ def read_image(path: Path) -> Pixels:
             opened = Image.open(path)
         with opened as image:
             _check_size(*image.size)
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return to_rgb(image)
     except Image.DecompressionBombError as error:
         raise BadPictureError("too many pixels (a decompression bomb)") from error
     except BadPictureError:

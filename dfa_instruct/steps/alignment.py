@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +36,15 @@ from dfa_instruct.steps.work import BONA_FIDE, DROPPED_SCHEMA, FACE_SCHEMA, Step
 @lru_cache(maxsize=1)
 def _detector() -> FaceDetector:
     """Open the process's detector; it serves every shard that the process makes."""
+    atexit.register(_close_detector)
     return FaceDetector().__enter__()
+
+
+def _close_detector() -> None:
+    """Close it, where it is open: MediaPipe's cannot close itself any more when the interpreter ends."""
+    if _detector.cache_info().currsize:
+        _detector().__exit__(None, None, None)
+        _detector.cache_clear()
 
 
 @lru_cache(maxsize=4)
@@ -81,10 +90,8 @@ class AlignFaces(Step):
                         drop({"what": item.key, "technique": item.technique or BONA_FIDE, "reason": str(error)})
 
     def close(self) -> None:
-        """Close the detector: MediaPipe's cannot close itself any more when the interpreter ends."""
-        if _detector.cache_info().currsize:
-            _detector().__exit__(None, None, None)
-            _detector.cache_clear()
+        """Close the detector."""
+        _close_detector()
 
     def faces(self, item: SourceItem, pixels: Pixels, heads: dict[str, _Head]) -> Iterator[FaceRecord]:
         """Yield the aligned faces of a picture; the place of a bona fide one is kept in `heads`.
