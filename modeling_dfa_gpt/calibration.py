@@ -96,7 +96,7 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
         fitted = Calibration(round(float(line.coef_[0, 0]), 4), round(float(line.intercept_[0]), 4), len(labels))
     labels, logits, people = forged_logits(model, load_rows(data, limit))
     verdicts = np.array([fitted.probability(logit) >= 0.5 for logit in logits])
-    return replace(fitted, tested=tested(labels, verdicts, people))
+    return replace(fitted, tested=balanced_accuracy(labels, verdicts, people))
 
 
 def forged_logits(
@@ -118,7 +118,7 @@ def forged_logits(
     return labels, np.array(logits), np.array([row["identities"][0] for row in rows])
 
 
-def tested(
+def balanced_accuracy(
     labels: NDArray[np.bool_], verdicts: NDArray[np.bool_], people: NDArray[np.str_], draws: int = 1000
 ) -> dict[str, float] | None:
     """Return the balanced accuracy with its 95 % interval, people drawn with replacement; none for a single label."""

@@ -60,12 +60,11 @@ def chat(model: Model, image: Annotated[Path, typer.Argument(help="A picture of 
         while True:
             try:
                 question = input("\nyou: ").strip()
+                question.encode()  # Python may pass bytes that are no text on, as surrogates
             except (EOFError, KeyboardInterrupt):
                 break
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"standard input: expected UTF-8 text: {error.reason} at byte {error.start}"
-                ) from error
+            except UnicodeError as error:
+                raise ValueError("standard input: expected UTF-8 text") from error
             if not question:
                 break
             print("DFA-GPT:", end="", flush=True)

@@ -42,7 +42,7 @@ def open_picture(path: str | Path) -> Image.Image:
     from dfa_instruct.sources.media import BadPictureError, read_image
 
     try:
-        if re.match(r"\w+://", str(path)):
+        if re.match(r"\w{2,}:/", str(path)):
             raise BadPictureError("a URL; expected a file on this machine")
         if Path(path).is_dir():
             raise BadPictureError("a folder; expected a picture")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dfa_instruct.sample import draw_sample
-from modeling_dfa_gpt.calibration import CALIBRATION_FILE, Calibration, calibrate, read_calibration, tested
+from modeling_dfa_gpt.calibration import CALIBRATION_FILE, Calibration, balanced_accuracy, calibrate, read_calibration
 from modeling_dfa_gpt.modeling import DfaGpt, merge
 
 
@@ -67,12 +67,12 @@ def test_the_interval_is_over_people_not_pictures() -> None:
     people = np.repeat(np.arange(10).astype(str), 40)
     labels = np.tile([True, False], 200)
     verdicts = np.repeat(rng.random(10) < 0.5, 40)  # of each person always the same
-    of_people = tested(labels, verdicts, people)
-    of_pictures = tested(labels, verdicts, np.arange(400).astype(str))
+    of_people = balanced_accuracy(labels, verdicts, people)
+    of_pictures = balanced_accuracy(labels, verdicts, np.arange(400).astype(str))
     assert of_people is not None and of_pictures is not None
     assert of_people["balanced_acc"] == of_pictures["balanced_acc"] == 50
     assert of_people["people"] == 10 and of_people["images"] == 400
-    assert tested(np.array([True]), np.array([True]), np.array(["a"])) is None
+    assert balanced_accuracy(np.array([True]), np.array([True]), np.array(["a"])) is None
 
 
 def test_a_verdict_no_better_than_chance_is_said_to_be_so() -> None:
