@@ -62,5 +62,7 @@ def require(techniques: Iterable[str] | None, dataset: str, report: Mapping[str,
     """
     for name in techniques or ():
         technique = find_technique(dataset, name)
-        if technique not in report:
-            raise ValueError(f"{root}: no file of {technique}, which the recipe asks for")
+        found = report.get(technique or name)
+        if found is None or not found.found:
+            notes = "".join(f" ({note})" for note in found.notes) if found else ""
+            raise ValueError(f"{root}: no file of {technique}, which the recipe asks for{notes}")

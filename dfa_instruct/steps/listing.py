@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from itertools import groupby, islice
 from pathlib import Path
@@ -29,6 +29,8 @@ ITEM_SCHEMA = pa.schema(
         "video": pa.string(),
         "frame": pa.int32(),
         "pair": pa.string(),
+        "among": pa.list_(pa.string()),
+        "sought": pa.bool_(),
         "cropped": pa.bool_(),
     }
 )
@@ -37,7 +39,8 @@ ITEM_SCHEMA = pa.schema(
 class ListItems(Step):
     """List what the sources name, and deal it into shards. One task.
 
-    A bona fide picture and all forgeries of it come into one shard, and the frames of a video after one another.
+    A bona fide picture and all forgeries of it come into one shard, and the frames of a video after one another. Where
+    a forgery may be of several frames, all of the video comes into one shard.
     """
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
@@ -49,14 +52,16 @@ class ListItems(Step):
         pairs: list[str | None] = []
         units: list[str] = []
         techniques: list[str] = []
-        for source in sources:
-            items = source.items()
-            while chunk := list(islice(items, 4096)):
-                batches.append(pa.RecordBatch.from_pylist([item_columns(item) for item in chunk], schema=ITEM_SCHEMA))
-                keys += [item.key for item in chunk]
-                pairs += [item.pair for item in chunk]
-                units += [item.video or (*item.identities, item.key)[0] for item in chunk]
-                techniques += [item.technique or BONA_FIDE for item in chunk]
+        among: dict[int, tuple[str, ...]] = {}
+        sought: set[str] = set()
+        items = _each_once((item for source in sources for item in source.items()), sought)
+        while chunk := list(islice(items, 4096)):
+            batches.append(pa.RecordBatch.from_pylist([item_columns(item) for item in chunk], schema=ITEM_SCHEMA))
+            among |= {len(keys) + i: item.among for i, item in enumerate(chunk) if item.among}
+            keys += [item.key for item in chunk]
+            pairs += [item.pair or (item.among[0] if item.among else None) for item in chunk]
+            units += [item.video or (*item.identities, item.key)[0] for item in chunk]
+            techniques += [item.technique or BONA_FIDE for item in chunk]
         reports = [(s.name, technique, found) for s in sources for technique, found in s.report.items()]
         for source_name, technique, found in reports:
             name = f"{source_name}/{technique}"
@@ -66,9 +71,12 @@ class ListItems(Step):
                 for file, reason in found.left_out:
                     drop({"what": f"{source_name}/{file}", "technique": technique, "reason": reason})
             kept = self.kept(keys, techniques, drop)
+        needed = {pairs[i] for i in kept}.union(*among.values())
+        kept = [i for i in kept if keys[i] not in sought or keys[i] in needed]
 
         unit_of = dict(zip(keys, units, strict=True))
         heads = [pair if pair in unit_of else key for key, pair in zip(keys, pairs, strict=True)]
+        undivided = {unit_of[heads[i]] for i in among}
         place = {unit: digest(recipe.seed, unit) for unit in set(units)}
         kept.sort(key=lambda i: (place[unit_of[heads[i]]], heads[i], keys[i]))
         table = pa.Table.from_batches(batches, ITEM_SCHEMA)
@@ -94,7 +102,10 @@ class ListItems(Step):
             sizes.append(len(shard))
             shard.clear()
 
-        for _, group in groupby(kept, key=lambda i: heads[i]):
+        def together(i: int) -> str:
+            return unit if (unit := unit_of[heads[i]]) in undivided else heads[i]
+
+        for _, group in groupby(kept, key=together):
             shard += group
             if len(shard) >= size:
                 close()
@@ -132,12 +143,24 @@ class ListItems(Step):
         return kept
 
 
+def _each_once(items: Iterable[SourceItem], sought: set[str]) -> Iterator[SourceItem]:
+    """Pass items on, the bona fide frames that are sought once each; their keys are put into `sought`."""
+    for item in items:
+        if item.sought:
+            if item.key in sought:
+                continue
+            sought.add(item.key)
+        yield item
+
+
 def item_columns(item: SourceItem) -> dict[str, Any]:
     """Lay an item out as the columns of `ITEM_SCHEMA`."""
     columns = {f.name: getattr(item, f.name) for f in fields(item)}
-    return {**columns, "path": str(item.path), "identities": list(item.identities or (item.key,))}
+    identities = list(item.identities or (item.key,))
+    return {**columns, "path": str(item.path), "identities": identities, "among": list(item.among)}
 
 
 def item_of(columns: dict[str, Any]) -> SourceItem:
     """Read an item from its columns."""
-    return SourceItem(**{**columns, "path": Path(columns["path"]), "identities": tuple(columns["identities"])})
+    tuples = {name: tuple(columns[name]) for name in ("identities", "among")}
+    return SourceItem(**{**columns, **tuples, "path": Path(columns["path"])})
