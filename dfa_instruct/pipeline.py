@@ -47,6 +47,10 @@ from dfa_instruct.steps.work import BONA_FIDE, REASONS, Step, WorkFolder, too_fe
 
 Executor = Literal["local", "slurm", "ray"]
 POLL_SECONDS = 5.0
+PAIRING_NOTES = {
+    "content": "were paired by content with a frame near their own: nothing is said of their geometry",
+    "refused": "differ all over from the frame of their number: this pair was refused, and they have none",
+}
 NOTES = 20
 """So many notes of a source are printed of each technique."""
 AFTER_FACES = {
@@ -337,6 +341,9 @@ def _print_table(
     console.print(f"Identities: {shares}. Near-duplicates inside of splits, kept: {twins}.")
     for what in planned["lacking"]:
         console.print(f"warning: {what}", markup=False, highlight=False)
+    for (technique, pairing), n in sorted(statistics.pairings.items()):
+        if pairing != "same_frame":
+            console.print(f"{technique}: {n} {PAIRING_NOTES[pairing]}", markup=False, highlight=False)
     for name, found in listed.items():
         for note in found["notes"][:NOTES]:
             console.print(f"{name}: {note}", markup=False, highlight=False)

@@ -8,6 +8,9 @@ from pathlib import Path
 from datasets import IterableDataset, load_dataset
 from yaml import YAMLError
 
+BATCH = 100
+"""Rows that are read at a time; of itself `datasets` takes a file's first row group, and stops at an empty file."""
+
 
 def open_splits(where: str, columns: Sequence[str] | None = None) -> dict[str, IterableDataset]:
     """Open every split as a stream.
@@ -26,7 +29,7 @@ def open_splits(where: str, columns: Sequence[str] | None = None) -> dict[str, I
     if path.exists() and not any(path.glob("data/*.parquet")):
         raise FileNotFoundError(f"{where}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)")
     try:
-        splits = load_dataset(where, columns=columns and list(columns), streaming=True)
+        splits = load_dataset(where, columns=columns and list(columns), batch_size=BATCH, streaming=True)
     except YAMLError as error:
         raise ValueError(f"{where}: the header of its README.md is no YAML: {error}") from error
     return {str(name): rows for name, rows in splits.items()}

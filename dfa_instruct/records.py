@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from dfa_instruct.vocabulary import Ability, ArtifactKind, Category, Label, Region, Split
+from dfa_instruct.vocabulary import Ability, ArtifactKind, Category, Label, Pairing, Region, Split
 
 Pixels = NDArray[np.uint8]
 """An RGB image, shape (height, width, 3), 0 to 255."""
@@ -32,7 +32,8 @@ class FaceRecord:
     """One aligned square face and where it comes from.
 
     `identities` are all people whose features are in the picture (target and donor or driver); entire face synthesis
-    has an invented one. `pair_id` is the `face_id` of the bona fide picture that a forgery was made from.
+    has an invented one. `pair_id` is the `face_id` of the bona fide picture that a forgery was made from, and
+    `pairing` how it was found (`dfa_instruct.vocabulary.PAIRINGS`).
     `parameters` are the technique's own (seed included), JSON-serialisable.
     """
 
@@ -45,6 +46,7 @@ class FaceRecord:
     source_sha256: str
     technique: str | None = None
     pair_id: str | None = None
+    pairing: Pairing | None = None
     video: str | None = None
     frame: int | None = None
     landmarks: Landmarks | None = None

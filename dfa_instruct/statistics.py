@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.table import Table
 
-COLUMNS: Final = ("label", "category", "technique", "source", "identities", "split", "qa")
+COLUMNS: Final = ("label", "category", "technique", "pairing", "source", "identities", "split", "qa")
 """The columns that are counted; the images are none of them."""
 
 COLOURS: Final[dict[Category, str]] = {
@@ -39,11 +39,15 @@ _WORD: Final = re.compile(r"[a-z]{2,}(?:['’-][a-z]+)*")
 
 
 class Statistics:
-    """Counts over a stream of rows: images by split and category, by technique, questions by ability, identities."""
+    """Counts over a stream of rows: images by split and category, by technique, questions by ability, identities.
+
+    `pairings` counts forgeries by technique and by how their bona fide was found.
+    """
 
     def __init__(self) -> None:
         self.images: Counter[tuple[str, str]] = Counter()
         self.techniques: Counter[tuple[str, str]] = Counter()
+        self.pairings: Counter[tuple[str, str]] = Counter()
         self.questions: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
         self.sources: set[str] = set()
@@ -54,6 +58,8 @@ class Statistics:
         self.images[row["split"], row["category"]] += 1
         if row["technique"]:
             self.techniques[row["category"], row["technique"]] += 1
+            if pairing := row["pairing"]:
+                self.pairings[row["technique"], pairing] += 1
         self.questions.update(pair["ability"] for pair in row["qa"])
         for pair in row["qa"]:  # the options of DF-C are the same in every row
             asked = _OPTION.sub("", pair["question"])

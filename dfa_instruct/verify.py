@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
 
 from dfa_instruct.annotate.measured import annotate
@@ -151,7 +152,18 @@ def _read(where: str, split: str, rows: Any, title: str = "verify") -> Iterator[
     try:
         yield from tqdm(rows, f"{title} {split}", unit="image")
     except (OSError, ValueError) as error:
-        raise ValueError(f"{where}: a file of the split {split} cannot be read: {error}") from error
+        file = _unreadable(Path(where)) or f"a file of the split {split}"
+        raise ValueError(f"{where}: {file} cannot be read: {error}") from error
+
+
+def _unreadable(folder: Path) -> str | None:
+    """Name the first Parquet file of a folder that cannot be read; Arrow's error may not."""
+    for path in sorted(folder.glob("data/*.parquet")):
+        try:
+            pq.read_table(path, columns=["face_id"])
+        except (OSError, ValueError):
+            return path.name
+    return None
 
 
 def report(findings: Mapping[str, Finding]) -> Group:
@@ -382,7 +394,7 @@ class _Verifier:
                     named = [
                         w
                         for w in words
-                        if any(w.get(key, "?").lower() in question for key in ("region", "asked", "term"))
+                        if any(key in w and w[key].lower() in question for key in ("region", "asked", "term"))
                     ]
                     kept = any(answer == said.format(**w) for w in named or words for said in template.answers)
             self.check(

@@ -17,6 +17,7 @@ Region = Literal[
     "forehead", "hairline", "eyebrows", "eyes", "nose", "cheeks", "mouth", "chin", "jawline"
 ]  # fmt: skip
 ArtifactKind = Literal["colour", "texture", "sharpness", "geometry", "boundary"]
+Pairing = Literal["same_frame", "content", "refused"]
 
 
 class BenchTask(StrEnum):
@@ -55,6 +56,14 @@ EXPLANATIONS: Final[dict[Category, str]] = {
 """Category → the sentence that explains it (paper, section II)."""
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
+
+PAIRINGS: Final[dict[Pairing, str]] = {
+    "same_frame": "made from the very picture, or the frame of the video, that its pair is",
+    "content": "made from a frame near its pair, which looks most like it outside of the face: no geometry is measured",
+    "refused": "differs all over from the frame of its number, which is not its pair",
+}
+"""How a forgery and its bona fide were brought together → what is meant. A forgery that has neither a pair nor a frame
+of its number has none of these."""
 
 REGIONS: Final[dict[Region, str]] = {
     "forehead": "Forehead",

@@ -27,7 +27,7 @@ def dataset_folder(small_recipe: Recipe, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def small_recipe() -> Recipe:
     """The recipe of a dataset of a few drawn portraits."""
-    sources = [{"kind": "sample", "identities": 15, "pictures": 2}]
+    sources = [{"kind": "sample", "identities": 20, "pictures": 2}]
     return Recipe(sources=sources, size=128, forgeries_per_face=1.5)
 
 

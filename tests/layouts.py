@@ -29,9 +29,9 @@ class File:
 FS, FR, FE, EFS = "face_swapping", "face_reenactment", "face_editing", "entire_face_synthesis"
 
 DF40_FILES = (
-    # FS and FR of the training archive; the bona fide clip has the same frame, or a near one
+    # FS and FR of the training archive; the bona fide clip has the same frame, or it has none
     File("DF40_train/simswap/frames/993_989/131.png", "simswap", FS, ("ff/993", "ff/989"), f"{FF}/993/131.png#131"),
-    File("DF40_train/simswap/frames/993_989/136.png", "simswap", FS, ("ff/993", "ff/989"), f"{FF}/993/140.png#140"),
+    File("DF40_train/simswap/frames/993_989/136.png", "simswap", FS, ("ff/993", "ff/989")),
     # both orders of a pair
     File("DF40_train/simswap/frames/989_993/131.png", "simswap", FS, ("ff/989", "ff/993"), f"{FF}/989/131.png#131"),
     # no bona fide clip
@@ -41,7 +41,7 @@ DF40_FILES = (
     File("DF40/InSwapper/ff/frames/993_989/131.png", "inswap", FS, ("ff/993", "ff/989"), f"{FF}/993/131.png#131"),
     File("DF40/DaGAN/ff/frames/993_989/140.jpg", "danet", FR, ("ff/993", "ff/989"), f"{FF}/993/140.png#140"),
     # a folder named as its frame is
-    File("DF40/lia/ff/frames/993/993.png", "lia", FR, ("ff/993",), f"{FF}/993/140.png#140"),
+    File("DF40/lia/ff/frames/993/993.png", "lia", FR, ("ff/993",)),
     # Celeb-DF: the first id is the target; id1_0000 is somebody else's clip
     File(
         "DF40/fsgan/cdf/frames/id0_id1_0000/000.png",
@@ -51,7 +51,7 @@ DF40_FILES = (
         f"{CELEB}/id0_0000/000.png#0",
     ),
     File(
-        "DF40/simswap/cdfv2/frames/id1_id0_0000/005.png",
+        "DF40/simswap/cdfv2/frames/id1_id0_0000/007.png",
         "simswap",
         FS,
         ("celeb/id1", "celeb/id0"),
@@ -69,7 +69,7 @@ DF40_FILES = (
     File("DF40/uniface/cdf/cdf/id0_0000/000.png", "uniface", FS, ("celeb/id0",), f"{CELEB}/id0_0000/000.png#0"),
     # talking heads: no A_B
     File("DF40/sadtalker/ff/frames/993##989/131.png", "sadtalker", FR, ("ff/993",), f"{FF}/993/131.png#131"),
-    File("DF40/wav2lip/ff/frames/989/140.png", "wav2lip", FR, ("ff/989",), f"{FF}/989/131.png#131"),
+    File("DF40/wav2lip/ff/frames/989/131.png", "wav2lip", FR, ("ff/989",), f"{FF}/989/131.png#131"),
     # EFS: no pair, but the number of a bona fide video
     File("DF40_train/StyleGAN2/001/seed0188.png", "StyleGAN2", EFS, ("ff/001",)),
     File("DF40/RDDM/ff/993/sample-3.png", "RDDM", EFS, ("ff/993",)),
@@ -87,9 +87,9 @@ DF40_FILES = (
     File("DF40/stargan/fake/fake/1007.jpg", "stargan", FE, ("portrait/1007",)),
     File("DF40/styleclip/styleclip/fake/22.jpg", "styleclip", FE, ("portrait/22",)),
     File("DF40/CollabDiff/fake/17/0003.png", "CollabDiff", FE, ("CollabDiff/17",)),
-    # frames numbered on from one video to the next: the order pairs them
-    File("DF40/e4e/ff/989/31649.jpg", "e4e", FE, ("ff/989",), f"{FF}/989/120.png#120"),
-    File("DF40/e4e/ff/989/31650.jpg", "e4e", FE, ("ff/989",), f"{FF}/989/131.png#131"),
+    # frames numbered on from one video to the next: no number is that of a bona fide frame
+    File("DF40/e4e/ff/989/31649.jpg", "e4e", FE, ("ff/989",)),
+    File("DF40/e4e/ff/989/31650.jpg", "e4e", FE, ("ff/989",)),
     File("DF40/e4e/ff/993/31777.jpg", "e4e", FE, ("ff/993",)),  # one frame is missing: nothing is known of the order
     File("DF40/e4e/cdf/Celeb-real/inversions/00001.jpg", None),
     File("DF40/facedancer/ff/masks/000_003/131.png", None),

@@ -1,5 +1,6 @@
 import io
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -7,7 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfa_instruct.evidence import MAX_KINDS, MAX_REGIONS, PopulationEvidence, measure, region_masks
+from dfa_instruct.evidence import (
+    MAX_KINDS,
+    MAX_REGIONS,
+    SAME_PICTURE,
+    PopulationEvidence,
+    likeness,
+    measure,
+    region_masks,
+)
 from dfa_instruct.faces import FaceDetector, align
 from dfa_instruct.records import FaceRecord, Pixels
 from dfa_instruct.sample import draw_sample
@@ -116,6 +125,8 @@ def test_moved_landmarks_are_geometry(portraits: list[FaceRecord]) -> None:
     forgery = TECHNIQUES["thin_plate_reenactment"].forge(face, driver, np.random.default_rng(0))
     artifacts = measure(forged(forgery.image, face, forgery.landmarks), face)
     assert artifacts and "geometry" in {artifact.artifact for artifact in artifacts}
+    near = replace(forged(forgery.image, face, forgery.landmarks), pairing="content")
+    assert "geometry" not in {artifact.artifact for artifact in measure(near, face)}
 
 
 def test_a_hard_paste_shows_its_border(portraits: list[FaceRecord]) -> None:
@@ -145,6 +156,15 @@ def test_artifacts_are_few_ranked_and_in_range(portraits: list[FaceRecord]) -> N
         assert len(set(regions)) <= MAX_REGIONS and max(map(regions.count, regions), default=0) <= MAX_KINDS
         assert all(0 < artifact.strength <= 1 and artifact.artifact in ARTIFACTS for artifact in artifacts)
         assert artifacts[0].strength == max(artifact.strength for artifact in artifacts)
+
+
+def test_another_crop_and_another_picture_are_told_from_the_same_one(portraits: list[FaceRecord]) -> None:
+    for face, other in zip(portraits, portraits[3:], strict=False):
+        swapped = TECHNIQUES["feathered_swap"].forge(face, other, np.random.default_rng(0)).image
+        for same in (jpeg(face.image, 50), cv2.convertScaleAbs(face.image, alpha=0.8), swapped):
+            assert likeness(same, face.image, face.landmarks) > SAME_PICTURE
+        for another in (np.roll(face.image, 8, axis=1), other.image):
+            assert likeness(another, face.image, face.landmarks) < SAME_PICTURE
 
 
 def test_a_pair_that_cannot_be_compared_is_refused(portraits: list[FaceRecord]) -> None:

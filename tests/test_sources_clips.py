@@ -16,7 +16,8 @@ YOUTUBE = "original_sequences/youtube/c23"
 def by_path(source: Source) -> dict[str, list[SourceItem]]:
     found: dict[str, list[SourceItem]] = {}
     for item in source.items():
-        found.setdefault(item.source_path, []).append(item)
+        if not item.sought:
+            found.setdefault(item.source_path, []).append(item)
     return found
 
 
@@ -101,12 +102,13 @@ def test_faceforensics_as_frames_and_some_techniques(tmp_path: Path) -> None:
     assert set(found) == {*pictures, *forged[2:]}
     assert [found[path][0].pair for path in forged[2:]] == [
         f"faceforensics/{pictures[0]}#0",
-        f"faceforensics/{pictures[2]}#24",
+        None,  # no frame has its number
     ]
     assert all(item.cropped for (item,) in found.values())
     assert isinstance(source, BonaFideVideos)
-    assert [item.frame for item in source.frames_of("ff/000")] == [0, 12, 24]
-    assert not source.frames_of("celeb/id0_0000")
+    frames = source.frames_of("ff/000")
+    assert frames and list(frames.files) == list(frames.chosen) == [0, 12, 24]
+    assert source.frames_of("celeb/id0_0000") is None
     assert not by_path(open_source("faceforensics", root=tmp_path, techniques=[])).keys() & set(forged)
     with pytest.raises(ValueError, match="no file of FaceShifter"):
         list(open_source("faceforensics", root=tmp_path, techniques=["faceshifter"]).items())
@@ -186,3 +188,91 @@ def test_recipes_with_two_sources_of_one_name_are_refused(tmp_path: Path) -> Non
     assert [item.key for source in named for item in source.items()] == ["folder/1.png", "b/1.png"]
     with pytest.raises(ValueError, match="source 1 has no kind"):
         open_sources([{"root": tmp_path}])
+
+
+def test_a_frame_that_no_sampling_took_is_sought_for_its_forgery(tmp_path: Path, videos: dict[str, Path]) -> None:
+    original, forged = f"{YOUTUBE}/videos/000.mp4", "manipulated_sequences/Deepfakes/c23/frames/000_003"
+    (tmp_path / original).parent.mkdir(parents=True)
+    shutil.copy(videos["whole"], tmp_path / original)
+    write_files(tmp_path, [f"{forged}/{n:03d}.png" for n in (0, 5, 21, 59, 60, 64)])
+    items = list(open_source("faceforensics", root=tmp_path, frames=6).items())
+    assert [i.frame for i in items if i.category == "bona_fide" and not i.sought] == [5, 15, 25, 35, 45, 55]
+    sought = [i for i in items if i.sought]
+    assert [(i.frame, i.path, i.identities, i.video) for i in sought] == [
+        (n, tmp_path / original, ("ff/000",), "ff/000") for n in (0, 21, 59)
+    ]
+    pairs = {i.frame: i.pair for i in items if i.technique}
+    assert pairs == {n: f"faceforensics/{original}#{n}" for n in (0, 5, 21, 59)} | {60: None, 64: None}
+    within = open_source("faceforensics", root=tmp_path, frames=6, pair_within=2)
+    among = {i.frame: i.among for i in within.items() if i.technique}
+    assert among == dict.fromkeys((0, 5, 21, 59, 64), ()) | {
+        60: tuple(f"faceforensics/{original}#{n}" for n in (59, 58))
+    }
+    assert (within.report["Deepfakes"].found, within.report["Deepfakes"].paired) == (6, 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bona_fide", "forged"),
+    [
+        ("faceforensics", f"{YOUTUBE}/frames/000", "manipulated_sequences/Deepfakes/c23/frames/000_003"),
+        ("celebdf", "Celeb-real/frames/id0_0000", "Celeb-synthesis/frames/id0_id1_0000"),
+    ],
+)
+def test_links_and_doubled_frames_are_named(tmp_path: Path, kind: str, bona_fide: str, forged: str) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    pictures = ["0.png", "000.png", "1.png", "x.png", "._1.png"]
+    write_files(root, [f"{folder}/{name}" for folder in (bona_fide, forged) for name in pictures])
+    write_files(elsewhere, ["7.png", "8.png"])
+    (root / bona_fide / "7.png").symlink_to(elsewhere / "7.png")
+    (root / forged / "8.png").symlink_to(elsewhere / "none.png")
+    (root / forged).with_name("001_002" if kind == "faceforensics" else "id3_id1_0000").symlink_to(elsewhere)
+    source = open_source(kind, root=root)
+    read = by_path(source)
+    assert set(read) == {f"{folder}/{name}" for folder in (bona_fide, forged) for name in ("0.png", "1.png")}
+    technique = "Deepfakes" if kind == "faceforensics" else "Celeb-synthesis"
+    unnumbered, doubled = "no frame number in its name", "the frame number of another file beside it"
+    outside = "a link that leads out of the folder"
+    left_out = {name: sorted(report.left_out) for name, report in source.report.items()}
+    linked = str(Path(forged).with_name("001_002" if kind == "faceforensics" else "id3_id1_0000"))
+    assert left_out == {
+        "bona_fide": [
+            (f"{bona_fide}/000.png", doubled),
+            (f"{bona_fide}/7.png", outside),
+            (f"{bona_fide}/x.png", unnumbered),
+        ],
+        technique: sorted(
+            [
+                (f"{forged}/000.png", doubled),
+                (f"{forged}/8.png", outside),
+                (f"{forged}/x.png", unnumbered),
+                (linked, outside),
+            ]
+        ),
+    }
+    followed = open_source(kind, root=root, follow_links=True)
+    assert set(by_path(followed)) == {*read, f"{bona_fide}/7.png", f"{linked}/7.png", f"{linked}/8.png"}
+    assert (f"{forged}/8.png", "a link to nothing") in followed.report[technique].left_out
+
+
+@pytest.mark.parametrize(("kind", "top"), [("faceforensics", "original_sequences"), ("celebdf", "Celeb-real")])
+def test_a_root_of_links_says_what_it_did_not_follow(tmp_path: Path, kind: str, top: str) -> None:
+    write_files(tmp_path / "elsewhere", ["youtube/c23/frames/000/000.png", "frames/id0_0000/000.png"])
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / top).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=f"{top} is a link that leads out of the folder, see follow_links"):
+        open_source(kind, root=tmp_path / "root")
+    assert len(list(open_source(kind, root=tmp_path / "root", follow_links=True).items())) == 1
+
+
+def test_a_method_in_another_compression_gets_its_note_only(tmp_path: Path) -> None:
+    write_files(tmp_path, [f"{YOUTUBE}/frames/000/000.png"])
+    write_files(
+        tmp_path, [f"manipulated_sequences/{m}/frames/000_003/000.png" for m in ("Deepfakes/raw", "FaceSwap/c23")]
+    )
+    source = open_source("faceforensics", root=tmp_path)
+    assert len(list(source.items())) == 2
+    report = source.report["Deepfakes"]
+    assert (report.found, report.notes) == (0, ["manipulated_sequences/Deepfakes: no c23 in it, but raw; not read"])
+    asked = open_source("faceforensics", root=tmp_path, techniques=["Deepfakes"])
+    with pytest.raises(ValueError, match=r"no file of Deepfakes, which the recipe asks for \(.*no c23 in it, but raw"):
+        list(asked.items())

@@ -184,6 +184,7 @@ def test_links_are_followed_inside_the_folder_only(tmp_path: Path) -> None:
     (root / "up").symlink_to(tmp_path, target_is_directory=True)
     (root / "round").symlink_to(root, target_is_directory=True)
     (root / "gone.png").symlink_to(root / "none.png")
+    (root / "self.png").symlink_to(root / "self.png")
     (root / "ada" / "._1.png").write_bytes(b"left by another system")
     refused: dict[str, str] = {}
     assert list(walk(root, refused.__setitem__)) == [("", ["again.png"]), ("ada", ["1.png"])]
@@ -192,4 +193,10 @@ def test_links_are_followed_inside_the_folder_only(tmp_path: Path) -> None:
         "up": "a link that leads out of the folder",
         "round": "a link to a folder",
         "gone.png": "a link to nothing",
+        "self.png": "a link to nothing",
     }
+
+    refused.clear()
+    followed = list(walk(root, refused.__setitem__, follow_links=True))
+    assert ("", ["again.png", "out.png"]) in followed and ("up", ["secret.png"]) in followed
+    assert refused["round"] == refused[f"up/{root.name}/up"] == "a link to a folder that it lies in"

@@ -90,6 +90,7 @@ def other_pixels(rows: Rows) -> None:
     name = row["face_id"]
     encode(row, np.maximum(decoded(row), 1) - np.uint8(1))
     row["face_id"] = name
+    ask(row)
 
 
 def twice(rows: Rows) -> None:
@@ -119,7 +120,11 @@ def pair_of_another_frame(rows: Rows) -> None:
 
 def pair_of_a_stranger(rows: Rows) -> None:
     row = first(rows, category="face_editing")
-    row["identities"] = next(r["identities"] for r in rows["train"] if r["identities"] != row["identities"])
+    row["identities"] = next(
+        r["identities"]
+        for r in rows["train"]
+        if r["label"] == "bona_fide" and not set(r["identities"]) & set(row["identities"])
+    )
 
 
 def pair_of_another_picture(rows: Rows) -> None:
@@ -205,12 +210,12 @@ def turned_answer(rows: Rows) -> None:
 
 
 def turned_sentence(rows: Rows) -> None:
-    pair = unpaired(rows)["qa"][0]
+    pair = answer_of(unpaired(rows), "df_d")
     pair["answer"] = pair["answer"].replace("forged", "bona fide")
 
 
 def other_category(rows: Rows) -> None:
-    unpaired(rows)["qa"][1]["answer"] = "Face swapping is used."
+    answer_of(unpaired(rows), "df_c")["answer"] = "Face swapping is used."
 
 
 def other_artifacts(rows: Rows) -> None:
@@ -369,7 +374,8 @@ def test_questions_may_come_in_any_order_and_case(
 def test_a_dataset_that_was_built_keeps_every_promise(dataset_folder: Path) -> None:
     done = CliRunner().invoke(app, ["verify", str(dataset_folder)])
     assert done.exit_code == 0, done.output
-    assert done.output.count("held") == len(PROMISES)
+    assert done.output.count("held") + done.output.count("not checked") == len(PROMISES)
+    assert done.output.count("not checked") <= 1  # there is no video in it
 
 
 @pytest.mark.parametrize(
@@ -390,7 +396,7 @@ def test_a_dataset_that_was_built_keeps_every_promise(dataset_folder: Path) -> N
         (evidence_in_bona_fide, "labels"),
         (unknown_region, "labels"),
         (six_questions, "questions"),
-        (empty_answer, "questions"),
+        (empty_answer, "questions, answers"),
         (turned_answer, "answers"),
         (turned_sentence, "answers"),
         (other_category, "answers"),
@@ -443,7 +449,7 @@ def test_a_broken_promise_is_found(
 ) -> None:
     rows = rows_of()
     breaking(rows)
-    assert broken(rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")) == {promise}
+    assert broken(rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")) == set(promise.split(", "))
 
 
 def test_the_report_names_the_first_rows_and_the_status_is_1(

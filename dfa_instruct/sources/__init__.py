@@ -11,8 +11,8 @@ on, in the module that is called as the kind.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -28,7 +28,9 @@ class SourceItem:
     `path` is the file, `source_path` its name below the source's root (POSIX). `frame` is the number of the frame in
     its video: of a video file it is the frame to decode, of a picture the number in its name. `video` names the video,
     the same for all of its frames and for no other one. `pair` is the `key` of the bona fide item that a forgery was
-    made from. `cropped` says that the picture is a cropped face already.
+    made from; where none has its number, `among` may name frames near it, and their pixels say which it is. `sought`
+    says that a bona fide frame was not chosen, and is of use to forgeries only. `cropped` says that the picture is a
+    cropped face already.
     """
 
     path: Path
@@ -40,6 +42,8 @@ class SourceItem:
     video: str | None = None
     frame: int | None = None
     pair: str | None = None
+    among: tuple[str, ...] = ()
+    sought: bool = False
     cropped: bool = False
 
     @property
@@ -48,12 +52,34 @@ class SourceItem:
         return f"{self.source}/{self.source_path}" + ("" if self.frame is None else f"#{self.frame}")
 
 
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """The frames of a clip: `files` has all that are there, by number, each with the file it is in."""
+
+    clip: SourceItem
+    files: Mapping[int, Path]
+    chosen: Collection[int]
+
+    def item(self, number: int) -> SourceItem:
+        """Name one frame."""
+        file = self.files[number]
+        return replace(
+            self.clip,
+            path=file,
+            source_path=self.clip.source_path if file == self.clip.path else f"{self.clip.source_path}/{file.name}",
+            frame=number,
+            sought=number not in self.chosen,
+            cropped=file != self.clip.path,
+        )
+
+
 @dataclass(slots=True)
 class TechniqueReport:
     """What a source found of one technique (or of `bona_fide`): files, how many gave an item, how many have a pair.
 
-    All counts are of files, a video being one. Files that `frames` and `interval` pass over are not among them, nor is
-    what was passed over knowingly.
+    A pair is the bona fide frame of a forged one's own number, or the picture that a table names; of a video, one frame
+    is enough. All counts are of files, a video being one. Files that `frames` and `interval` pass over are not among
+    them, nor is what was passed over knowingly.
     """
 
     found: int = 0
@@ -97,6 +123,8 @@ class Source(Protocol):
     def items(self) -> Iterator[SourceItem]:
         """Yield what can be used, in an order that depends on the names only.
 
+        Bona fide frames that are `sought` come before the forgeries that seek them, each as often as it is sought.
+
         Raises:
             FileNotFoundError, ValueError: the root is missing or holds nothing of this layout.
         """
@@ -107,8 +135,8 @@ class Source(Protocol):
 class BonaFideVideos(Protocol):
     """A source that other sources' forgeries find their bona fide frames in."""
 
-    def frames_of(self, video: str) -> Sequence[SourceItem]:
-        """Return the items of a bona fide video (`ff/000`, `celeb/id0_0000`, `youtube/00043`), by frame number."""
+    def frames_of(self, video: str) -> Frames | None:
+        """Return the frames of a bona fide video (`ff/000`, `celeb/id0_0000`, `youtube/00043`), if it is there."""
         ...
 
 

@@ -71,4 +71,5 @@ def require(techniques: Iterable[str] | None, dataset: str, report: Mapping[str,
         if found is None or not found.found:
             passed = found.passed_over[:1] if found else []
             why = "".join(f"; {file}: {reason}" for file, reason in passed)
+            why += "".join(f" ({note})" for note in found.notes) if found else ""
             raise ValueError(f"{root}: no file of {technique}, which the recipe asks for{why}")

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from dfa_instruct.sources import SourceItem, TechniqueReport
+from dfa_instruct.sources import Frames, SourceItem, TechniqueReport
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES
-from dfa_instruct.sources.clips import ClipSettings, Word, child, clip_items, clips_in
+from dfa_instruct.sources.clips import ClipSettings, Word, child, clip_items, clips_in, not_read, read_clip
 from dfa_instruct.vocabulary import Label
 
 ((TECHNIQUE, CATEGORY),) = DATASET_TECHNIQUES["celebdf"].items()
@@ -59,18 +59,24 @@ class CelebDFSource:
         self.settings = settings
         self.root = settings.root.expanduser()
         self.report: dict[str, TechniqueReport] = {}
-        folders = {name: child(self.root, name) for name in ("Celeb-real", "YouTube-real", "Celeb-synthesis")}
+        expected = "expected Celeb-real, YouTube-real and Celeb-synthesis in it"
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"{self.root}: no such folder; {expected}")
+        self._refused: dict[str, str] = {}
+        refuse = self._refused.__setitem__
+        read = ("Celeb-real", "YouTube-real", *(["Celeb-synthesis"] if settings.forgeries else []))
+        folders = {name: child(settings, refuse, "", name) for name in read}
         if folders["Celeb-real"] is None and folders["YouTube-real"] is None:
-            raise FileNotFoundError(f"{self.root}: expected Celeb-real, YouTube-real and Celeb-synthesis in it")
-        clips = {name: clips_in(folder) if folder else {} for name, folder in folders.items()}
-        self._originals = {f"celeb/{name.casefold()}": path for name, path in clips["Celeb-real"].items()}
-        self._originals |= {f"youtube/{name}": path for name, path in clips["YouTube-real"].items()}
-        self._swapped = clips["Celeb-synthesis"] if settings.forgeries else {}
+            raise FileNotFoundError(f"{self.root}: {expected}{not_read(self._refused)}")
+        clips = {name: clips_in(settings, refuse, folder) if folder else {} for name, folder in folders.items()}
+        self._originals = {f"celeb/{name.casefold()}": file for name, file in clips["Celeb-real"].items()}
+        self._originals |= {f"youtube/{name}": file for name, file in clips["YouTube-real"].items()}
+        self._swapped = clips.get("Celeb-synthesis", {})
         self._missing: list[str] = []
         if settings.testing_list:
             listed = read_testing_list(settings.testing_list, settings.labels)
-            self._originals = {video: path for video, path in self._originals.items() if video in listed}
-            self._swapped = {name: path for name, path in self._swapped.items() if _video_of(name) in listed}
+            self._originals = {video: file for video, file in self._originals.items() if video in listed}
+            self._swapped = {name: file for name, file in self._swapped.items() if _video_of(name) in listed}
             there = {*self._originals, *map(_video_of, self._swapped)}
             self._missing = [v for v in listed if v not in there and (settings.forgeries or TECHNIQUE not in v)]
         self.frames_of = lru_cache(maxsize=1024)(self._frames_of)
@@ -78,44 +84,52 @@ class CelebDFSource:
     def items(self) -> Iterator[SourceItem]:
         """Yield the bona fide frames, then the forged ones, clip by clip."""
         self.report = defaultdict(TechniqueReport)
-        for video, path in self._originals.items():
-            yield from self._bona_fide(video, path, self.report["bona_fide"])
-        for name, path in self._swapped.items():
-            if swap := SWAP.fullmatch(name.casefold()):
-                yield from self._forged(swap, path)
+        for video, file in self._originals.items():
+            report = self.report["bona_fide"]
+            if clip := self._bona_fide(video, file):
+                yield from clip_items(clip, self.settings, report)
             else:
-                self.report[TECHNIQUE].drop(MISNAMED, path.relative_to(self.root).as_posix())
-
+                report.drop(MISNAMED, file)
+        for name, file in self._swapped.items():
+            if swap := SWAP.fullmatch(name.casefold()):
+                yield from self._forged(swap, file)
+            else:
+                self.report[TECHNIQUE].drop(MISNAMED, file)
+        for file, reason in self._refused.items():
+            top = file.partition("/")[0].casefold()
+            if top in ("celeb-real", "youtube-real"):
+                self.report["bona_fide"].drop(reason, file)
+            elif top == "celeb-synthesis" and self.settings.forgeries:
+                self.report[TECHNIQUE].drop(reason, file)
         for video in self._missing:
             self.report[TECHNIQUE if TECHNIQUE in video else "bona_fide"].drop("listed, not on disk", video)
 
-    def _frames_of(self, video: str) -> Sequence[SourceItem]:
-        path = self._originals.get(video)
-        return tuple(self._bona_fide(video, path, TechniqueReport())) if path else ()
+    def _frames_of(self, video: str) -> Frames | None:
+        file = self._originals.get(video)
+        clip = self._bona_fide(video, file) if file else None
+        return read_clip(clip, self.settings, TechniqueReport()) if clip else None
 
-    def _bona_fide(self, video: str, path: Path, report: TechniqueReport) -> Iterator[SourceItem]:
+    def _bona_fide(self, video: str, file: str) -> SourceItem | None:
+        """Say what is known of a bona fide clip; nothing where its name is none of Celeb-DF's."""
         dataset, _, name = video.partition("/")
-        where = path.relative_to(self.root).as_posix()
         match = (CELEB if dataset == "celeb" else YOUTUBE).fullmatch(name)
         if not match:
-            report.drop(MISNAMED, where)
-            return
+            return None
         identity = f"celeb/{match['target']}" if dataset == "celeb" else video
-        clip = SourceItem(path, self.name, where, "bona_fide", None, identities=(identity,), video=video)
-        yield from clip_items(clip, self.settings.choice, report)
+        return SourceItem(self.root / file, self.name, file, "bona_fide", None, identities=(identity,), video=video)
 
-    def _forged(self, swap: re.Match[str], path: Path) -> Iterator[SourceItem]:
+    def _forged(self, swap: re.Match[str], file: str) -> Iterator[SourceItem]:
         clip = SourceItem(
-            path,
+            self.root / file,
             self.name,
-            path.relative_to(self.root).as_posix(),
+            file,
             CATEGORY,
             TECHNIQUE,
             identities=(f"celeb/{swap['target']}", f"celeb/{swap['donor']}"),
             video=_video_of(swap[0]),
         )
         bona_fide = self.frames_of(f"celeb/{swap['target']}_{swap['take']}")
-        return clip_items(clip, self.settings.choice, self.report[TECHNIQUE], bona_fide)
+        return clip_items(clip, self.settings, self.report[TECHNIQUE], bona_fide)
 
 
 def _video_of(swapped: str) -> str:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Annotated
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Final
 
 from pydantic import Field
 
-from dfa_instruct.sources import SourceItem, TechniqueReport
-from dfa_instruct.sources.media import BadPictureError, FrameChoice, Video, is_picture, is_video
+from dfa_instruct.sources import Frames, SourceItem, TechniqueReport
+from dfa_instruct.sources.media import BadPictureError, FrameChoice, Refuse, Video, entries, is_picture, is_video
 
 Word = Annotated[str, Field(coerce_numbers_to_str=True)]
 """A word of a table, as a recipe gives it: YAML reads 0 and 1 as numbers."""
+NO_CLIPS: Final = ("frames", "videos", "landmarks", "masks")
+"""Folders beside the clips that are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,47 +24,65 @@ class ClipSettings:
     """What the sources of clips share.
 
     `frames` of every clip are taken (none: all), evenly spread over every `interval`-th one; a forged clip's where its
-    bona fide clip's are.
+    bona fide clip's are. A forged frame is paired with the bona fide one of its number; where there is none, and
+    `pair_within` is above 0, with the one of so many frames before and after it that looks most like it outside of the
+    face, if any looks like it at all. Links that lead out of `root` are refused unless `follow_links`.
     """
 
     root: Path
     frames: int | None = 32
     interval: int = 1
+    pair_within: int = 0
+    follow_links: bool = False
 
     def __post_init__(self) -> None:
         if self.interval < 1 or (self.frames is not None and self.frames < 1):
             raise ValueError("frames and interval must be 1 or more")
+        if self.pair_within < 0:
+            raise ValueError("pair_within must be 0 or more")
 
     @property
     def choice(self) -> FrameChoice:
         """What `frames` and `interval` ask for."""
         return FrameChoice(self.frames, self.interval)
 
+    def entries(self, below: str, refuse: Refuse) -> tuple[list[str], list[str]]:
+        """Name the files and the folders in a folder below the root; see `dfa_instruct.sources.media.entries`."""
+        return entries(self.root.expanduser(), below, refuse, self.follow_links)
 
-def child(folder: Path, *names: str) -> Path | None:
-    """Return the folder below `folder` that `names` lead to, in any letter case, if there is one."""
+
+def child(settings: ClipSettings, refuse: Refuse, below: str, *names: str) -> str | None:
+    """Name the folder below `below` that `names` lead to, in any letter case, if there is one."""
     for name in names:
-        if not folder.is_dir():
+        _, folders = settings.entries(below, refuse)
+        found = next((folder for folder in folders if folder.casefold() == name.casefold()), None)
+        if found is None:
             return None
-        same = sorted(p for p in folder.iterdir() if p.name.casefold() == name.casefold() and p.is_dir())
-        if not same:
-            return None
-        folder = same[0]
-    return folder
+        below = f"{below}/{found}" if below else found
+    return below
 
 
-def clips_in(folder: Path) -> dict[str, Path]:
+def clips_in(settings: ClipSettings, refuse: Refuse, below: str) -> dict[str, str]:
     """Name → each clip in a folder, or in its `frames` and `videos`: a folder of pictures, else a video file."""
-    clips: dict[str, Path] = {}
-    for place in (folder, child(folder, "videos"), child(folder, "frames")):  # frames count where there are both
-        for path in sorted(place.iterdir()) if place else ():
-            if path.name.startswith("."):
-                continue
-            if path.is_dir() and path.name.casefold() not in ("frames", "videos", "landmarks", "masks"):
-                clips[path.name] = path
-            elif is_video(path.name) and path.is_file():
-                clips[path.stem] = path
+    clips: dict[str, str] = {}
+    _, folders = settings.entries(below, refuse)
+    inside = [f"{below}/{name}" for which in ("videos", "frames") for name in folders if name.casefold() == which]
+    for place in (below, *inside):  # frames count where there are both
+        here: dict[str, str] = {}
+        files, folders = settings.entries(place, refuse)
+        here |= {name: f"{place}/{name}" for name in folders if name.casefold() not in NO_CLIPS}
+        for name in filter(is_video, files):
+            if (clip := PurePosixPath(name).stem) in here:
+                refuse(f"{place}/{name}", "the name of another clip beside it")
+            else:
+                here[clip] = f"{place}/{name}"
+        clips |= here
     return dict(sorted(clips.items()))
+
+
+def not_read(refused: Mapping[str, str]) -> str:
+    """Say which links were not followed: the end of a message about a folder that was not found."""
+    return "".join(f"; {file} is {reason}, see follow_links" for file, reason in refused.items())
 
 
 def frame_number(stem: str) -> int | None:
@@ -73,62 +92,80 @@ def frame_number(stem: str) -> int | None:
 
 
 def clip_items(
-    clip: SourceItem, choice: FrameChoice, report: TechniqueReport, bona_fide: Sequence[SourceItem] = ()
+    clip: SourceItem, settings: ClipSettings, report: TechniqueReport, bona_fide: Frames | None = None
 ) -> Iterator[SourceItem]:
-    """Yield the chosen frames of a clip, each paired with the nearest bona fide one; what is unusable is counted.
+    """Yield the chosen frames of a clip, each with its bona fide frame; what is unusable is counted.
 
     Args:
         clip: what is known of the clip; its `path` is a folder of pictures or a video file.
-        choice: which frames.
+        settings: which frames.
         report: of its technique.
-        bona_fide: the frames, by number, of the clip that it was made from.
+        bona_fide: the frames of the clip that it was made from.
     """
-    frames = _choose(clip, choice, report, {item.frame for item in bona_fide if item.frame is not None})
-    for number, file in frames.items():
-        pair = nearest(bona_fide, number)
-        yield replace(
-            clip,
-            path=file,
-            source_path=clip.source_path if file == clip.path else f"{clip.source_path}/{file.name}",
-            frame=number,
-            pair=pair.key if pair else None,
-            cropped=file != clip.path,
-        )
-        if file != clip.path:
-            report.use(paired=pair is not None)
-    if frames and clip.path.is_file():
-        report.use(paired=bool(bona_fide))
+    frames = read_clip(clip, settings, report, bona_fide.chosen if bona_fide else ())
+    pairs = 0
+    for number in frames.chosen:
+        *sought, item = with_pair(frames.item(number), bona_fide, settings.pair_within)
+        pairs += item.pair is not None
+        if clip.path != item.path:
+            report.use(paired=item.pair is not None)
+        yield from (*sought, item)
+    if frames.chosen and clip.path.is_file():
+        report.use(paired=pairs > 0)
 
 
-def _choose(
-    clip: SourceItem, choice: FrameChoice, report: TechniqueReport, matching: Collection[int]
-) -> dict[int, Path]:
-    """Choose the frames of a clip: number → the file it is in."""
+def read_clip(
+    clip: SourceItem, settings: ClipSettings, report: TechniqueReport, matching: Collection[int] = ()
+) -> Frames:
+    """Find the frames of a clip, and choose among them; see `clip_items` and `FrameChoice.of`."""
+    files: dict[int, Path] = {}
     if clip.path.is_dir():
-        pictures = {frame_number(path.stem): path for path in sorted(clip.path.iterdir()) if is_picture(path.name)}
-        if unnumbered := pictures.pop(None, None):
-            report.drop("no frame number in its name", f"{clip.source_path}/{unnumbered.name}")
-        numbers = sorted(number for number in pictures if number is not None)
-        if not numbers:
+        names, _ = settings.entries(clip.source_path, lambda file, reason: report.drop(reason, file))
+        for name in filter(is_picture, names):
+            number = frame_number(PurePosixPath(name).stem)
+            if number is None:
+                report.drop("no frame number in its name", f"{clip.source_path}/{name}")
+            elif number in files:
+                report.drop("the frame number of another file beside it", f"{clip.source_path}/{name}")
+            else:
+                files[number] = clip.path / name
+        if not files:
             report.drop("a folder of frames without a picture", clip.source_path)
-        return {number: pictures[number] for number in choice.of(numbers, matching)}
+        return Frames(clip, files, dict.fromkeys(settings.choice.of(sorted(files), matching)))
+    present = promised = 0
     try:
         with Video(clip.path) as video:
             present, promised = video.count()
+        if not present:
+            report.drop("a video without a frame", clip.source_path)
+        elif present < promised:
+            report.notes.append(f"{clip.source_path}: cut short, {present} of {promised} frames are there")
     except BadPictureError as error:
         report.drop(str(error), clip.source_path)
-        return {}
-    if not present:
-        report.drop("a video without a frame", clip.source_path)
-    elif present < promised:
-        report.notes.append(f"{clip.source_path}: cut short, {present} of {promised} frames are there")
-    return dict.fromkeys(choice.of(range(present), matching), clip.path)
+    files = dict.fromkeys(range(present), clip.path)
+    return Frames(clip, files, dict.fromkeys(settings.choice.of(range(present), matching)))
 
 
-def nearest(frames: Sequence[SourceItem], number: int | None) -> SourceItem | None:
-    """Return the item with this frame number, else the nearest one (the earlier of two), of items by frame number."""
-    if number is None or not frames:
-        return None
-    at = bisect_left(frames, number, key=lambda item: item.frame or 0)
-    around = frames[max(0, at - 1) : at + 1]
-    return min(around, key=lambda item: abs((item.frame or 0) - number))
+def with_pair(
+    item: SourceItem, bona_fide: Frames | None, within: int, about: int | None = None
+) -> tuple[SourceItem, ...]:
+    """Find the bona fide frame that a forged one was made from: the frame of the same number.
+
+    Args:
+        item: the forged frame.
+        bona_fide: the frames of the clip that it was made from.
+        within: where no frame has its number, so many before and after it may be its own; their pixels tell.
+        about: the number that counts, where the forged frame's own says nothing; no frame has it for certain.
+
+    Returns:
+        The bona fide frames that must be sought for it, then the forged frame.
+    """
+    number = item.frame if about is None else about
+    if bona_fide is None or number is None:
+        return (item,)
+    if number in bona_fide.files and about is None:
+        pair = bona_fide.item(number)
+        return (*([pair] if pair.sought else []), replace(item, pair=pair.key))
+    near = range(number - within, number + within + 1) if within else ()
+    found = [bona_fide.item(n) for n in sorted(near, key=lambda n: abs(n - number)) if n in bona_fide.files]
+    return (*(frame for frame in found if frame.sought), replace(item, among=tuple(frame.key for frame in found)))

@@ -14,9 +14,9 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from dfa_instruct.sources import UNKNOWN, BonaFideVideos, Source, SourceItem, TechniqueReport, suggestion
+from dfa_instruct.sources import UNKNOWN, BonaFideVideos, Frames, Source, SourceItem, TechniqueReport, suggestion
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique, require
-from dfa_instruct.sources.clips import ClipSettings, clip_items, frame_number, nearest
+from dfa_instruct.sources.clips import ClipSettings, clip_items, frame_number, with_pair
 from dfa_instruct.sources.deepfakebench import listed_files
 from dfa_instruct.sources.media import is_picture, is_video, walk
 from dfa_instruct.vocabulary import Category
@@ -190,7 +190,9 @@ class DF40Source:
         refused: dict[str, str] = {}
         holding: set[str] = set()  # the folders with a technique somewhere below them
         strange: set[str] = set()  # those with pictures of none
-        for below, names in walk(self.root, refused.__setitem__, enter=self._asked):
+        for below, names in walk(
+            self.root, refused.__setitem__, enter=self._asked, follow_links=self.settings.follow_links
+        ):
             if canonical(f"{self._above}/{below}/x"):
                 holding.update(map(str, PurePosixPath(below).parents))
             elif any(is_picture(name) or is_video(name) for name in names):
@@ -270,7 +272,7 @@ class DF40Source:
     def _report(self, meaning: Meaning) -> TechniqueReport:
         return self.report[meaning.technique or "bona_fide"]
 
-    def _item(self, file: str, meaning: Meaning, frame: int | None = None, pair: str | None = None) -> SourceItem:
+    def _item(self, file: str, meaning: Meaning, frame: int | None = None) -> SourceItem:
         return SourceItem(
             self.root / file,
             self.name,
@@ -280,34 +282,36 @@ class DF40Source:
             meaning.identities,
             meaning.video,
             frame,
-            pair,
             cropped=is_picture(file),
         )
 
-    def _frames_of(self, video: str | None) -> Sequence[SourceItem]:
-        return next((frames for source in self.bona_fide if video and (frames := source.frames_of(video))), ())
+    def _frames_of(self, video: str | None) -> Frames | None:
+        return next((frames for source in self.bona_fide if video and (frames := source.frames_of(video))), None)
 
     def _frames(self, meaning: Meaning, files: dict[int, str]) -> Iterator[SourceItem]:
         """Yield the chosen frames of a folder, with their pairs."""
         bona_fide = self._frames_of(meaning.bona_fide)
         numbers = sorted(files)
+        about: dict[int, int] = {}
         if meaning.in_order:
             chosen = self.settings.choice.of(numbers)
             gapless = numbers[-1] - numbers[0] + 1 == len(numbers)
-            pairs = bona_fide if gapless and len(bona_fide) == len(chosen) else ()
-            paired = dict(zip(chosen, pairs, strict=False))
+            if bona_fide and gapless and len(bona_fide.chosen) == len(chosen):
+                about = dict(zip(chosen, bona_fide.chosen, strict=True))
+            else:
+                bona_fide = None
         else:
-            chosen = self.settings.choice.of(numbers, {item.frame for item in bona_fide if item.frame is not None})
-            paired = {number: item for number in chosen if (item := nearest(bona_fide, number))}
+            chosen = self.settings.choice.of(numbers, bona_fide.chosen if bona_fide else ())
         for number in chosen:
-            pair = paired.get(number)
-            self._report(meaning).use(paired=pair is not None)
-            yield self._item(files[number], meaning, number, pair.key if pair else None)
+            item = self._item(files[number], meaning, number)
+            *sought, item = with_pair(item, bona_fide, self.settings.pair_within, about.get(number))
+            self._report(meaning).use(paired=item.pair is not None)
+            yield from (*sought, item)
 
     def _video(self, file: str, meaning: Meaning) -> Iterator[SourceItem]:
         clip = self._item(file, meaning)
         bona_fide = self._frames_of(meaning.bona_fide)
-        return clip_items(clip, self.settings.choice, self._report(meaning), bona_fide)
+        return clip_items(clip, self.settings, self._report(meaning), bona_fide)
 
     def _read_lists(self, path: Path) -> set[tuple[str, str]]:
         """Return the files of the asked techniques that the lists name, each once, whatever stands before them."""

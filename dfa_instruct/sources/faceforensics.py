@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
-from dfa_instruct.sources import UNKNOWN, SourceItem, TechniqueReport, suggestion
+from dfa_instruct.sources import UNKNOWN, Frames, SourceItem, TechniqueReport, suggestion
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique, require
-from dfa_instruct.sources.clips import ClipSettings, child, clip_items, clips_in
+from dfa_instruct.sources.clips import ClipSettings, child, clip_items, clips_in, not_read, read_clip
 
 TECHNIQUES: Final = DATASET_TECHNIQUES["faceforensics"]
 CLIP: Final = re.compile(r"\d{3}")
@@ -52,10 +51,15 @@ class FaceForensicsSource:
         self.settings = settings
         self.root = settings.root.expanduser()
         self.report: dict[str, TechniqueReport] = {}
-        originals = child(self.root, "original_sequences", "youtube", settings.compression)
+        expected = f"expected original_sequences/youtube/{settings.compression} in it"
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"{self.root}: no such folder; {expected}")
+        self._refused: dict[str, str] = {}
+        refuse = self._refused.__setitem__
+        originals = child(settings, refuse, "", "original_sequences", "youtube", settings.compression)
         if originals is None:
-            raise FileNotFoundError(f"{self.root}: expected original_sequences/youtube/{settings.compression} in it")
-        self._originals = clips_in(originals)
+            raise FileNotFoundError(f"{self.root}: {expected}{not_read(self._refused)}")
+        self._originals = clips_in(settings, refuse, originals)
         asked = settings.techniques
         self._techniques = {find_technique("faceforensics", n) for n in (TECHNIQUES if asked is None else asked)}
         self.frames_of = lru_cache(maxsize=1024)(self._frames_of)
@@ -63,47 +67,67 @@ class FaceForensicsSource:
     def items(self) -> Iterator[SourceItem]:
         """Yield the bona fide frames, then those of each technique, clip by clip."""
         self.report = defaultdict(TechniqueReport)
-        for name, path in self._originals.items():
+        for name, file in self._originals.items():
             if CLIP.fullmatch(name):
-                yield from self._bona_fide(name, path, self.report["bona_fide"])
+                yield from clip_items(self._bona_fide(name, file), self.settings, self.report["bona_fide"])
             else:
-                self.report["bona_fide"].drop(MISNAMED, path.relative_to(self.root).as_posix())
-        manipulated = child(self.root, "manipulated_sequences")
-        for folder in sorted(manipulated.iterdir()) if manipulated else ():
-            technique = find_technique("faceforensics", folder.name)
+                self.report["bona_fide"].drop(MISNAMED, file)
+        refused = dict(self._refused)
+        manipulated = child(self.settings, refused.__setitem__, "", "manipulated_sequences")
+        folders = self.settings.entries(manipulated, refused.__setitem__)[1] if manipulated else []
+        for folder in folders:
+            technique = find_technique("faceforensics", folder)
             if technique is None:
-                self.report[UNKNOWN].notes.append(f"{folder.name}: no technique that is known, and not read")
-            compressed = child(folder, self.settings.compression)
-            if technique is None or compressed is None or technique not in self._techniques:
-                continue
-            for name, path in clips_in(compressed).items():
-                if pair := PAIR.fullmatch(name):
-                    yield from self._forged(technique, pair["target"], pair["donor"], path)
-                else:
-                    self.report[technique].drop(MISNAMED, path.relative_to(self.root).as_posix())
+                self.report[UNKNOWN].notes.append(f"{folder}: no technique that is known, and not read")
+            elif technique in self._techniques:
+                yield from self._technique(technique, f"{manipulated}/{folder}", refused)
+        for file, reason in refused.items():
+            self._refuse(file, reason)
         require(self.settings.techniques, self.name, self.report, self.root)
 
-    def _frames_of(self, video: str) -> Sequence[SourceItem]:
+    def _technique(self, technique: str, folder: str, refused: dict[str, str]) -> Iterator[SourceItem]:
+        wanted = self.settings.compression
+        compressed = child(self.settings, refused.__setitem__, folder, wanted)
+        if compressed is None:
+            others = ", ".join(self.settings.entries(folder, refused.__setitem__)[1]) or "nothing"
+            self.report[technique].notes.append(f"{folder}: no {wanted} in it, but {others}; not read")
+            return
+        for name, file in clips_in(self.settings, refused.__setitem__, compressed).items():
+            if pair := PAIR.fullmatch(name):
+                yield from self._forged(technique, pair["target"], pair["donor"], file)
+            else:
+                self.report[technique].drop(MISNAMED, file)
+
+    def _refuse(self, file: str, reason: str) -> None:
+        """Count what is not read with the technique that it lies in, if that is asked for."""
+        top, _, below = file.casefold().partition("/")
+        technique = find_technique("faceforensics", below.partition("/")[0])
+        if top == "original_sequences":
+            self.report["bona_fide"].drop(reason, file)
+        elif technique is None:
+            self.report[UNKNOWN].notes.append(f"{file}: {reason}")
+        elif technique in self._techniques:
+            self.report[technique].drop(reason, file)
+
+    def _frames_of(self, video: str) -> Frames | None:
         dataset, _, name = video.partition("/")
         if dataset != "ff" or name not in self._originals:
-            return ()
-        return tuple(self._bona_fide(name, self._originals[name], TechniqueReport()))
+            return None
+        return read_clip(self._bona_fide(name, self._originals[name]), self.settings, TechniqueReport())
 
-    def _bona_fide(self, name: str, path: Path, report: TechniqueReport) -> Iterator[SourceItem]:
-        where = path.relative_to(self.root).as_posix()
+    def _bona_fide(self, name: str, file: str) -> SourceItem:
         video = f"ff/{name}"
-        clip = SourceItem(path, self.name, where, "bona_fide", None, identities=(video,), video=video)
-        return clip_items(clip, self.settings.choice, report)
+        return SourceItem(self.root / file, self.name, file, "bona_fide", None, identities=(video,), video=video)
 
-    def _forged(self, technique: str, target: str, donor: str, path: Path) -> Iterator[SourceItem]:
+    def _forged(self, technique: str, target: str, donor: str, file: str) -> Iterator[SourceItem]:
         clip = SourceItem(
-            path,
+            self.root / file,
             self.name,
-            path.relative_to(self.root).as_posix(),
+            file,
             TECHNIQUES[technique],
             technique,
             identities=(f"ff/{target}", f"ff/{donor}"),
             video=f"{technique}/ff/{target}_{donor}",
         )
         bona_fide = self.frames_of(f"ff/{target}")
-        return clip_items(clip, self.settings.choice, self.report[technique], bona_fide)
+        return clip_items(clip, self.settings, self.report[technique], bona_fide)

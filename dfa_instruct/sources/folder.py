@@ -20,7 +20,7 @@ from typing import Final
 
 from dfa_instruct.sources import SourceItem, TechniqueReport, suggestion
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
-from dfa_instruct.sources.clips import ClipSettings, Word, clip_items
+from dfa_instruct.sources.clips import ClipSettings, Word, clip_items, read_clip
 from dfa_instruct.sources.media import is_picture, is_video, walk
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 
@@ -90,7 +90,9 @@ class FolderSource:
             else:
                 unlisted += 1
         for name, file in on_disk.items():
-            yield from self._of_file(file, rows[name], on_disk.get(rows[name].pair or ""))
+            pair = rows[name].pair or ""
+            bona_fide = self._item(on_disk[pair], rows[pair]) if pair in on_disk else None
+            yield from self._of_file(file, rows[name], bona_fide)
         refused = {_nfc(file): reason for file, reason in refused.items()}
         for name, row in rows.items():
             if name not in on_disk:
@@ -99,7 +101,7 @@ class FolderSource:
             self.report["bona_fide"].notes.append(f"{unlisted} files are not in {self.settings.csv} and were not used")
 
     def _media(self, refused: dict[str, str]) -> Iterator[str]:
-        for below, names in walk(self.root, refused.__setitem__):
+        for below, names in walk(self.root, refused.__setitem__, follow_links=self.settings.follow_links):
             for name in names:
                 if is_picture(name) or is_video(name):
                     yield f"{below}/{name}" if below else name
@@ -107,18 +109,19 @@ class FolderSource:
     def _report(self, row: _Row) -> TechniqueReport:
         return self.report[row.technique or "bona_fide"]
 
-    def _of_file(self, file: str, row: _Row, pair: str | None = None) -> Iterator[SourceItem]:
-        """Yield a picture, or the chosen frames of a video; `pair` is the bona fide file, on disk, of a forgery."""
-        item = SourceItem(self.root / file, self.name, file, row.category, row.technique, row.identities)
-        bona_fide = SourceItem(self.root / pair, self.name, pair, "bona_fide", None, ()) if pair else None
+    def _item(self, file: str, row: _Row) -> SourceItem:
+        video = f"{self.prefix}/{file}" if is_video(file) else None
+        return SourceItem(self.root / file, self.name, file, row.category, row.technique, row.identities, video)
+
+    def _of_file(self, file: str, row: _Row, bona_fide: SourceItem | None = None) -> Iterator[SourceItem]:
+        """Yield a picture, or the chosen frames of a video; `bona_fide` is the file that a forgery was made from."""
+        item = self._item(file, row)
         if is_picture(file):
             self._report(row).use(paired=bona_fide is not None)
             yield replace(item, pair=bona_fide.key if bona_fide else None)
             return
-        choice = self.settings.choice
-        frames = list(clip_items(bona_fide, choice, TechniqueReport())) if bona_fide else []
-        item = replace(item, video=f"{self.prefix}/{file}")
-        yield from clip_items(item, choice, self._report(row), frames)
+        frames = read_clip(bona_fide, self.settings, TechniqueReport()) if bona_fide else None
+        yield from clip_items(item, self.settings, self._report(row), frames)
 
     def _by_place(self, file: str) -> _Row:
         path = PurePosixPath(file)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -74,44 +74,57 @@ def is_video(name: str) -> bool:
     return name.lower().endswith(tuple(VIDEO_EXTENSIONS))
 
 
-def walk(
-    root: Path, refuse: Refuse | None = None, below: str = "", enter: Enter | None = None
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield each folder below `root` (its name there, POSIX) and the files in it, sorted, one folder at a time.
+def entries(
+    root: Path, below: str = "", refuse: Refuse | None = None, follow_links: bool = False
+) -> tuple[list[str], list[str]]:
+    """Name the files and the folders in one folder below `root`, sorted.
 
-    Hidden files are passed over, and a folder that `enter` does not want is not read. A link that leads out of the
-    root, or to a folder or to nothing, is not followed, and what has a name that no dataset could hold is left out:
-    `refuse` is told.
+    Hidden files are passed over. A link that leads out of the root, or to a folder or to nothing, is not followed, and
+    what has a name that no dataset could hold is left out: `refuse` is told. With `follow_links`, links are followed
+    wherever they lead, but to nothing and round in circles.
     """
-    files, folders = [], []
+    files: list[str] = []
+    folders: list[str] = []
     for entry in sorted(os.scandir(root / below), key=lambda entry: entry.name):
-        name = f"{below}/{entry.name}" if below else entry.name
         if entry.name.startswith((".", "__MACOSX")):
             continue
+        name = f"{below}/{entry.name}" if below else entry.name
         spelt = os.fsencode(name).decode("utf-8", "backslashreplace")
-        if spelt != name:
-            if refuse:
-                refuse(spelt, "a name that is no UTF-8")
-        elif entry.is_symlink():
-            target = Path(entry.path).resolve()
-            if not target.is_relative_to(root.resolve()):
+        reason = "" if spelt == name else "a name that is no UTF-8"
+        if not reason and entry.is_symlink():
+            target = Path(os.path.realpath(entry.path))  # `resolve` raises where links lead round in circles
+            if not target.is_relative_to(root.resolve()) and not follow_links:
                 reason = "a link that leads out of the folder"
-            elif not target.is_file():
-                reason = "a link to a folder" if target.is_dir() else "a link to nothing"
-            else:
-                files.append(entry.name)
-                continue
+            elif not target.exists():
+                reason = "a link to nothing"
+            elif target.is_dir() and not follow_links:
+                reason = "a link to a folder"
+            elif target in {
+                (root / above).resolve() for above in (PurePosixPath(below), *PurePosixPath(below).parents)
+            }:
+                reason = "a link to a folder that it lies in"
+        if reason:
             if refuse:
-                refuse(name, reason)
-        elif entry.is_dir():
-            folders.append(name)
+                refuse(spelt, reason)
         else:
-            files.append(entry.name)
+            (folders if entry.is_dir() else files).append(entry.name)
+    return files, folders
+
+
+def walk(
+    root: Path, refuse: Refuse | None = None, below: str = "", enter: Enter | None = None, follow_links: bool = False
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder below `root` (its name there, POSIX) and the `entries` that are files, one folder at a time.
+
+    A folder that `enter` does not want is not read.
+    """
+    files, folders = entries(root, below, refuse, follow_links)
     if files:
         yield below, files
     for folder in folders:
-        if enter is None or enter(folder):
-            yield from walk(root, refuse, folder, enter)
+        name = f"{below}/{folder}" if below else folder
+        if enter is None or enter(name):
+            yield from walk(root, refuse, name, enter, follow_links)
 
 
 def find_images(folder: Path) -> list[Path]:

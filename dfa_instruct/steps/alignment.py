@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from dfa_instruct.evidence import SAME_PICTURE, likeness
 from dfa_instruct.faces import (
     FaceDetector,
     Transform,
@@ -31,6 +32,7 @@ from dfa_instruct.sources.media import BadPictureError, read_items
 from dfa_instruct.sources.sample import draw_item, is_drawn
 from dfa_instruct.steps.listing import item_of
 from dfa_instruct.steps.work import BONA_FIDE, DROPPED_SCHEMA, FACE_SCHEMA, Step, face_row, one_thread, shard_writer
+from dfa_instruct.vocabulary import Pairing
 
 
 @lru_cache(maxsize=1)
@@ -53,14 +55,16 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Head:
-    """Where the bona fide picture's face lies: its forgeries are cut out at the same place."""
+    """A bona fide face and where it lies in its picture: its forgeries are cut out at the same place."""
 
-    face_id: str
+    face: FaceRecord
     shape: tuple[int, ...]
     transform: Transform
     landmarks: Landmarks | None
+    waits: bool
+    """For its first forgery: only with one it is written."""
 
 
 class AlignFaces(Step):
@@ -70,6 +74,7 @@ class AlignFaces(Step):
         """Write the faces, and what gave none."""
         items = [item_of(columns) for columns in pq.read_table(self.work.shard("list", rank)).to_pylist()]
         heads: dict[str, _Head] = {}
+        forging = False
         with (
             one_thread(),
             shard_writer(self.work.dropped("faces", rank), DROPPED_SCHEMA) as drop,
@@ -81,6 +86,9 @@ class AlignFaces(Step):
                         write(face_row(draw_item(item, self.recipe.size)))
                     continue
                 for item, pixels in read_items(group):
+                    if forging and item.category == BONA_FIDE:  # all forgeries of the heads have come
+                        heads.clear()
+                    forging = item.category != BONA_FIDE
                     try:
                         if isinstance(pixels, BadPictureError):
                             raise pixels
@@ -94,15 +102,18 @@ class AlignFaces(Step):
         _close_detector()
 
     def faces(self, item: SourceItem, pixels: Pixels, heads: dict[str, _Head]) -> Iterator[FaceRecord]:
-        """Yield the aligned faces of a picture; the place of a bona fide one is kept in `heads`.
+        """Yield the aligned faces of a picture; a bona fide one is kept in `heads`.
+
+        One that is sought waits there, and is yielded before its first forgery.
 
         Raises:
             BadPictureError: it holds no face, or several where that is a failure.
         """
         size = self.recipe.size
-        head = heads.get(item.pair or "")
-        places = self.places(item, pixels, head)
-        for number, (transform, landmarks) in enumerate(places):
+        found = _detector().detect(pixels) if self.recipe.detect_cropped or not item.cropped else []
+        pairing: Pairing | None = "content" if item.among else "same_frame"
+        head = self.most_alike(item, pixels, found, heads) if item.among else heads.get(item.pair or "")
+        for number, (transform, landmarks) in enumerate(self.places(item, pixels, found, head)):
             image = warp(pixels, transform, size)
             forged = item.category != BONA_FIDE
             face = FaceRecord(
@@ -111,7 +122,8 @@ class AlignFaces(Step):
                 category=item.category,
                 technique=item.technique,
                 identities=item.identities if number == 0 else (f"{item.key}/{number}",),
-                pair_id=head.face_id if head else None,
+                pair_id=head.face.face_id if head else None,
+                pairing=pairing if head else None,
                 source=item.source,
                 source_path=item.source_path,
                 source_sha256=_sha256(item.path),
@@ -120,13 +132,30 @@ class AlignFaces(Step):
                 landmarks=None if landmarks is None else move(landmarks, transform),
             )
             if number == 0 and not forged:
-                heads[item.key] = _Head(face.face_id, pixels.shape, transform, landmarks)
-            yield face
+                heads[item.key] = _Head(face, pixels.shape, transform, landmarks, item.sought)
+            if head and head.waits:
+                head.waits = False
+                yield head.face
+            if not item.sought:
+                yield face
 
-    def places(self, item: SourceItem, pixels: Pixels, head: _Head | None) -> list[tuple[Transform, Landmarks | None]]:
-        """Find the faces of a picture: the way of each into the square, and its landmarks in the picture."""
+    def most_alike(
+        self, item: SourceItem, pixels: Pixels, found: list[Landmarks], heads: dict[str, _Head]
+    ) -> _Head | None:
+        """Choose the bona fide frame that a forgery looks most like outside of the face; none where it is like none."""
+        best, most = None, SAME_PICTURE
+        for head in (heads[key] for key in item.among if key in heads):
+            ((transform, _),) = self.places(item, pixels, found, head)
+            alike = likeness(warp(pixels, transform, self.recipe.size), head.face.image, head.face.landmarks)
+            if alike > most:
+                best, most = head, alike
+        return best
+
+    def places(
+        self, item: SourceItem, pixels: Pixels, found: list[Landmarks], head: _Head | None
+    ) -> list[tuple[Transform, Landmarks | None]]:
+        """Choose of the faces of a picture: the way of each into the square, and its landmarks in the picture."""
         recipe = self.recipe
-        found = _detector().detect(pixels) if recipe.detect_cropped or not item.cropped else []
         as_cropped = cropped_alignment(pixels.shape[0], pixels.shape[1], recipe.size)
         if head is not None:  # it is compared pixel by pixel, so it goes where its bona fide went
             if head.landmarks is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from itertools import groupby, islice
 from operator import itemgetter
@@ -32,6 +32,8 @@ ITEM_SCHEMA = pa.schema(
         "video": pa.string(),
         "frame": pa.int32(),
         "pair": pa.string(),
+        "among": pa.list_(pa.string()),
+        "sought": pa.bool_(),
         "cropped": pa.bool_(),
     }
 )
@@ -55,7 +57,8 @@ CHUNK_SCHEMA = pa.schema(
 class ListItems(Step):
     """List what the sources name, and deal it into shards. One task.
 
-    A bona fide picture and all forgeries of it come into one shard, and the frames of a video after one another.
+    A bona fide picture and all forgeries of it come into one shard, and the frames of a video after one another. Where
+    a forgery may be of several frames, all of the video comes into one shard.
     """
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
@@ -63,16 +66,17 @@ class ListItems(Step):
         recipe = self.recipe
         sources = open_sources(recipe.sources)
         listed = _Listed(recipe.seed)
-        for source in sources:
-            items = source.items()
-            while chunk := list(islice(items, CHUNK)):
-                listed.add(chunk)
+        items = _each_once(item for source in sources for item in source.items())
+        while chunk := list(islice(items, CHUNK)):
+            listed.add(chunk)
         reports = [(s.name, technique, found) for s in sources for technique, found in s.report.items()]
         with shard_writer(self.work.dropped("list", 0), DROPPED_SCHEMA) as drop:
             for source_name, technique, found in reports:
                 for file, reason in (*found.left_out, *found.passed_over):
                     drop({"what": f"{source_name}/{file}", "technique": technique, "reason": reason})
-            order, head = listed.order(self.kept(listed, drop))
+            order, head = listed.order(listed.needed(self.kept(listed, drop)))
+        unit = listed.unit
+        undivided = {unit[head[i]] for i in listed.among}
         size = int(np.clip(-(-len(order) // SHARD_IMAGES[0]), *SHARD_IMAGES))
         sizes: list[int] = []
         shard: list[int] = []
@@ -95,7 +99,11 @@ class ListItems(Step):
             sizes.append(len(shard))
             shard.clear()
 
-        for _, group in groupby(order, key=lambda i: head[i]):
+        def together(i: int) -> tuple[bool, int]:
+            whole_unit = unit[head[i]] in undivided
+            return whole_unit, unit[head[i]] if whole_unit else head[i]
+
+        for _, group in groupby(order, key=together):
             shard += group
             if len(shard) >= size:
                 close()
@@ -146,20 +154,33 @@ class _Listed:
         self.lot = array("Q")  # drawn for the item's key
         self.pair = array("Q")  # drawn for the key of its bona fide
         self.unit = array("Q")  # drawn for what stays together: its video, or the person in it
+        self.sought = array("b")  # whether it is listed only for the forgeries that may be of it
+        self.among: dict[int, tuple[str, ...]] = {}  # of forgeries that may be of several frames, the frames' keys
 
     def add(self, items: Sequence[SourceItem]) -> None:
         """Add items, `CHUNK` but for the last ones of a source."""
         rows = [{**item_columns(item), "folder": str(item.path.parent), "name": item.path.name} for item in items]
         self.batches.append(pa.RecordBatch.from_pylist(rows, schema=CHUNK_SCHEMA))
         for item in items:
+            if item.among:
+                self.among[len(self.lot)] = item.among
             self.technique.append(self.techniques.setdefault(item.technique or BONA_FIDE, len(self.techniques)))
             self.lot.append(self.draw(item.key))
-            self.pair.append(self.draw(item.pair or item.key))
+            self.pair.append(self.draw(item.pair or (item.among[0] if item.among else item.key)))
+            self.sought.append(item.sought)
             self.unit.append(self.draw(item.video or (*item.identities, item.key)[0]))
 
     def draw(self, name: str) -> int:
         """Draw a lot of 64 bits for a name; that two names draw the same is as good as impossible."""
         return int.from_bytes(digest(self.seed, name))
+
+    def needed(self, kept: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Leave out the frames that were sought for forgeries that are not kept."""
+        lot, pair = (np.frombuffer(column, np.uint64) for column in (self.lot, self.pair))
+        sought = np.frombuffer(self.sought, np.int8).astype(bool)
+        frames = [self.draw(key) for keys in self.among.values() for key in keys]
+        wanted = np.concatenate([pair[kept[~sought[kept]]], np.array(frames, np.uint64)])
+        return kept[~sought[kept] | np.isin(lot[kept], wanted)]
 
     def order(self, kept: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Order what is kept so that people are mixed, and a picture and all forgeries of it are together.
@@ -184,12 +205,25 @@ class _Listed:
         return [{"path": str(Path(row.pop("folder"), row.pop("name"))), **row} for row in rows]
 
 
+def _each_once(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
+    """Pass items on, the bona fide frames that are sought once each."""
+    sought: set[str] = set()
+    for item in items:
+        if item.sought:
+            if item.key in sought:
+                continue
+            sought.add(item.key)
+        yield item
+
+
 def item_columns(item: SourceItem) -> dict[str, Any]:
     """Lay an item out as the columns of `ITEM_SCHEMA`."""
     columns = {f.name: getattr(item, f.name) for f in fields(item)}
-    return {**columns, "path": str(item.path), "identities": list(item.identities or (item.key,))}
+    identities = list(item.identities or (item.key,))
+    return {**columns, "path": str(item.path), "identities": identities, "among": list(item.among)}
 
 
 def item_of(columns: dict[str, Any]) -> SourceItem:
     """Read an item from its columns."""
-    return SourceItem(**{**columns, "path": Path(columns["path"]), "identities": tuple(columns["identities"])})
+    tuples = {name: tuple(columns[name]) for name in ("identities", "among")}
+    return SourceItem(**{**columns, **tuples, "path": Path(columns["path"])})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from dfa_instruct.annotate.measured import annotate
 from dfa_instruct.dataset import FEATURES, ROWS_PER_GROUP, to_columns
-from dfa_instruct.evidence import PopulationEvidence, measure
+from dfa_instruct.evidence import SAME_PICTURE, PopulationEvidence, likeness, measure
 from dfa_instruct.instruct import bench_questions, questions_and_answers
 from dfa_instruct.records import FaceRecord, InstructRow
 from dfa_instruct.steps.plan import Pool, techniques
@@ -74,6 +74,10 @@ class MakeRows(Step):
                     made, bona_fide = target, None
                     if target.pair_id in row_of:
                         bona_fide = face(row_of[target.pair_id], split)
+                        landmarks = target.landmarks if bona_fide.landmarks is None else bona_fide.landmarks
+                        if landmarks is not None and likeness(made.image, bona_fide.image, landmarks) < SAME_PICTURE:
+                            made = replace(made, pair_id=None, pairing="refused")
+                            bona_fide = None
                 else:
                     technique, bona_fide = shared.techniques[job["technique"]], target
                     try:
@@ -136,6 +140,7 @@ class MakeRows(Step):
                 technique=technique.name,
                 identities=tuple(i for f in sources for i in f.identities) or (invented,),
                 pair_id=target.face_id if target else None,
+                pairing="same_frame" if target else None,
                 source=target.source if target else technique.name,
                 source_path=target.source_path if target else invented,
                 source_sha256=target.source_sha256 if target else "",

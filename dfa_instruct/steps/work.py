@@ -49,6 +49,7 @@ FACE_SCHEMA = pa.schema(
         "source_path": pa.string(),
         "source_sha256": pa.string(),
         "pair_id": pa.string(),
+        "pairing": pa.string(),
         "video": pa.string(),
         "frame": pa.int32(),
         "landmarks": pa.list_(pa.float32()),  # flat, 81 · 2
