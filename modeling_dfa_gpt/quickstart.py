@@ -106,6 +106,7 @@ def refuse_foreign(output: Path) -> None:
 
 def build_dataset(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> Any:
     """Build the dataset folder from the sample or from photographs; return what was written and dropped."""
+    from dfa_instruct.faces import landmarker_path
     from dfa_instruct.pipeline import build
     from dfa_instruct.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
     from dfa_instruct.sources.media import find_images
@@ -115,6 +116,7 @@ def build_dataset(bona_fide: Path | None, synthesized: Path | None, output: Path
     pictures = SAMPLE_IDENTITIES * SAMPLE_PICTURES
     if bona_fide is not None:
         pictures = len(find_images(bona_fide))
+        landmarker_path()  # before anything is written
         root = bona_fide
         if (count := VIEWED // pictures) > 1:
             root = output / "views"

@@ -129,7 +129,7 @@ def test_options_are_lettered_as_in_the_benchmark() -> None:
 
 
 def test_every_template_is_drawn_and_renders() -> None:
-    faces = made_up_faces(16000)
+    faces = made_up_faces(60000)
     drawn = {row.template for face, artifacts in faces for row in asked(face, artifacts)}
     library = libraries()
     wanted = {template.id for templates in (library.df_d, library.df_c, library.ad) for template in templates}

@@ -42,7 +42,7 @@ def test_the_adapter_holds_language_lora_and_the_projector_and_nothing_else(adap
     lora = {n for n in names if ".language_model." in n and ".lora_" in n}
     projector = {n for n in names if ".multi_modal_projector." in n}
     assert names == lora | projector
-    assert len(lora) == 3 * 7 * 2 and len(projector) == 4
+    assert len(lora) == 4 * 7 * 2 and len(projector) == 4
     assert not {p.suffix for p in adapter.iterdir()} & {".bin", ".pt", ".pkl"}
 
 

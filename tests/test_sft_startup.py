@@ -154,7 +154,7 @@ def test_a_base_without_image_token_is_caught(processor: Any, base: Path) -> Non
         check_base("base", config, processor)
     config.image_token_index = processor.image_token_id
     processor.tokenizer.add_tokens(["<new>"])
-    with pytest.raises(RecipeError, match="the tokenizer has 1001 tokens, the model 1000"):
+    with pytest.raises(RecipeError, match="the tokenizer has 1501 tokens, the model 1500"):
         check_base("base", config, processor)
 
 
@@ -288,6 +288,6 @@ def test_the_table_says_what_is_trained_and_the_run_what_made_it(
     for expected in ("vision tower", "2e-05", "1,024 masked", "learnt", "The first row learns: "):
         assert expected in printed
     run = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert run["settings"]["learning_rate"] == 1e-3 and run["settings"]["projector_learning_rate"] == 2e-5
+    assert run["settings"]["learning_rate"] == 5e-4 and run["settings"]["projector_learning_rate"] == 2e-5
     assert run["versions"]["trl"] and len(run["data"]["sha256"]) == 64 and run["base"]["name"] == str(base)
     assert not list((tmp_path / "run").glob("*.bin"))

@@ -52,6 +52,9 @@ def test_loss_and_gradients_equal_separate_rows(base: Path) -> None:
     assert loss == pytest.approx(float(expected), rel=1e-5)
     assert gradients.keys() == expected_gradients.keys()
     for name, gradient in gradients.items():
+        if name.endswith("k_proj.bias"):  # moves all of a query's scores alike: its gradient is nothing but rounding
+            assert max(gradient.norm(), expected_gradients[name].norm()) < 1e-6, name
+            continue
         scale = expected_gradients[name].norm().clamp(min=1e-6)
         assert (gradient - expected_gradients[name]).norm() / scale < 1e-4, name
 
