@@ -94,5 +94,5 @@ def test_the_closing_table_says_so(small_recipe: Recipe, tmp_path: Path, capsys:
     swaps = replace(small_recipe, forgeries_per_face=0.04, techniques=["lips"], output=str(tmp_path / "out"))
     build(swaps, workers=1)
     printed = " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert "identities in different splits cost 0 of 30 (0.0%)" in printed
+    assert "identities in different splits cost 0 of 40 (0.0%)" in printed
     assert printed.count("warning: ") == 2
