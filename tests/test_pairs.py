@@ -22,6 +22,7 @@ from dfa_instruct.pipeline import build
 from dfa_instruct.recipe import Recipe
 from dfa_instruct.records import Landmarks, Pixels
 from dfa_instruct.sources.media import read_frames
+from dfa_instruct.verify import verify
 
 PEOPLE, LENGTH, OPENINGS = 6, 300, 8
 FF = "original_sequences/youtube/c23"
@@ -124,6 +125,9 @@ def test_pairs_by_content_have_no_geometry_and_false_ones_are_refused(tmp_path: 
     assert all(rows[row["pair_id"]]["frame"] == row["frame"] - 1 for row in by_content)
     artifacts = [artifact for row in by_content for artifact in row["artifacts"]]
     assert artifacts and "geometry" not in {artifact["artifact"] for artifact in artifacts}
+    findings = verify(str(tmp_path / "dfa-instruct"))
+    for promise in ("columns", "pairs", "pixels", "evidence"):
+        assert findings[promise].checked and not findings[promise].broken, findings[promise].examples
 
 
 def write_official_splits(root: Path) -> Path:
