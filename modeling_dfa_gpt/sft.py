@@ -287,8 +287,8 @@ def train(arguments: list[str]) -> None:
         return
     if recipe.model.use_peft:  # PEFT's card says nothing
         (folder / "README.md").write_text(model_card(f"`{base}`"), encoding="utf-8")
-    if end:  # killed after its last checkpoint
-        publish(end, folder)
+    if checkpoint and end:  # killed after its last checkpoint
+        publish(end, checkpoint, folder)
     else:
         trainer.state.save_to_json(os.fspath(state))
 

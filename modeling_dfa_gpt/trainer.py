@@ -238,9 +238,9 @@ def end_of_training(checkpoint: Path, best: bool) -> Path | None:
     return Path(state["best_model_checkpoint"]) if best and state["best_model_checkpoint"] else checkpoint
 
 
-def publish(checkpoint: Path, folder: Path) -> None:
-    """Copy what a checkpoint holds beside its training's states: the model, or the adapter, and the processor."""
+def publish(checkpoint: Path, last: Path, folder: Path) -> None:
+    """Copy what a checkpoint, the best perhaps, holds of the model and the processor, and the last one's history."""
     for file in checkpoint.iterdir():
         if file.is_file() and not file.name.startswith((*STATES, "README")):
             shutil.copyfile(file, folder / file.name)
-    shutil.copyfile(checkpoint / "trainer_state.json", folder / "trainer_state.json")
+    shutil.copyfile(last / "trainer_state.json", folder / "trainer_state.json")
