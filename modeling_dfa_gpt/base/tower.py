@@ -27,10 +27,12 @@ Cosine = tuple[Axis, tuple[int, ...]]
 """An axis of colour, and a frequency down and across the patch."""
 LIGHT = 0.1
 """Standard deviation of the random gain, and of each channel's offset, in which pictures are shown."""
+RESAMPLED = 0.5
+"""Share of the pictures that are shown shifted, turned and scaled a little, bona fide and forged alike."""
 
 
 class Faces(torch.utils.data.Dataset[dict[str, Any]]):
-    """The faces of a split, mirrored and lit at random, with what is known of each.
+    """The faces of a split, mirrored, resampled and lit at random, with what is known of each.
 
     An item has `pixel_values` (3, side, side), `technique` (an index of `names`), `artifacts` (a 0 or 1 for each of the
     regions' kinds of artifact) and `strongest` (a region's index; the number of regions where none shows any).
@@ -64,12 +66,36 @@ class Faces(torch.utils.data.Dataset[dict[str, Any]]):
         pixels = self.pixels(index)
         if torch.rand(()) < 0.5:
             pixels = pixels.flip(2)
+        if torch.rand(()) < RESAMPLED:
+            pixels = resampled(pixels)
         return {
             "pixel_values": pixels * (1 + LIGHT * torch.randn(())) + LIGHT * torch.randn(3, 1, 1),
             "technique": self.techniques[index],
             "artifacts": self.artifacts[index].flatten(),
             "strongest": self.strongest[index],
         }
+
+
+def resampled(pixels: torch.Tensor) -> torch.Tensor:
+    """Shift a picture by up to a pixel, turn it by up to two degrees and scale it by up to 3 %, all at random.
+
+    Forging moves pixels between the places of the grid, but so does every resizing: a tower that was shown no
+    resampled bona fide face takes each for a forgery.
+
+    Args:
+        pixels: shape (3, side, side).
+
+    Returns:
+        A picture of the same shape, interpolated bilinearly or bicubically.
+    """
+    from torch.nn.functional import affine_grid, grid_sample
+
+    across, down, turn, grow = (2 * torch.rand(4) - 1) * torch.tensor([2 / pixels.shape[-1]] * 2 + [0.035, 0.03])
+    cosine, sine = (1 + grow) * turn.cos(), (1 + grow) * turn.sin()
+    affine = torch.stack([cosine, -sine, across, sine, cosine, down]).view(1, 2, 3)
+    grid = affine_grid(affine, [1, *pixels.shape], align_corners=False)
+    mode = "bilinear" if torch.rand(()) < 0.5 else "bicubic"
+    return grid_sample(pixels[None], grid, mode=mode, padding_mode="reflection", align_corners=False)[0]
 
 
 class FaceReader(torch.nn.Module):
