@@ -19,7 +19,7 @@ from dfa_instruct.instruct import libraries
 from dfa_instruct.sample import draw_sample
 from modeling_dfa_gpt import conversation
 from modeling_dfa_gpt.conversation import Conversation
-from modeling_dfa_gpt.modeling import DfaGpt
+from modeling_dfa_gpt.dfa_gpt import DfaGpt
 from modeling_dfa_gpt.processing import make_processor, train_tokenizer
 
 ANSWER_TOKENS = 12
