@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from dfa_instruct.dataset import CONVERSATIONS, DATASET_NAME
 from dfa_instruct.recipe import nearest, read_mapping
+from dfa_instruct.vocabulary import ABILITIES
 from modeling_dfa_gpt.checks import RecipeError
 from modeling_dfa_gpt.loading import is_model
 
@@ -22,6 +24,13 @@ from modeling_dfa_gpt.loading import is_model
 class DfaArguments:
     """What a recipe may say beyond TRL's own keys."""
 
+    abilities: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Learn the questions of these abilities only, of dfa-instruct's conversations: df_d; df_d df_c; "
+            "df_d df_c ad; df_d df_c ad fc (Table II of the paper)."
+        },
+    )
     shared_prefix: bool | None = field(
         default=None,
         metadata={
@@ -41,6 +50,29 @@ class DfaArguments:
     validation_split: str | None = field(
         default=None, metadata={"help": "The split of the same datasets whose loss is validated."}
     )
+
+
+def config_of(path: str, name: str | None, abilities: Any) -> str | None:
+    """Return the config of a dataset that holds the questions of some abilities; `name` where none are chosen.
+
+    Raises:
+        RecipeError: an ability is unknown, or no config holds just these, or it is another dataset.
+    """
+    if abilities is None:
+        return name
+    known = ", ".join(ABILITIES)
+    if not isinstance(abilities, list):
+        raise RecipeError(f"abilities: expected a list of {known}, not {abilities!r}")
+    for ability in abilities:
+        if ability not in ABILITIES:
+            raise RecipeError(f"abilities: unknown ability {ability!r}{nearest(str(ability), list(ABILITIES))}")
+    if path != DATASET_NAME or name not in CONVERSATIONS:
+        raise RecipeError(f"abilities: expected the dataset {DATASET_NAME}, conversations, not {path}, {name}")
+    config = next((config for config, held in CONVERSATIONS.items() if set(held) == set(abilities)), None)
+    if config is None:
+        held = "; ".join(" ".join(held) for held in CONVERSATIONS.values())
+        raise RecipeError(f"abilities: expected one of: {held}; not: {' '.join(abilities)}")
+    return config
 
 
 def recipe_parser() -> Any:
@@ -131,6 +163,9 @@ def parse_recipe(arguments: list[str]) -> Recipe:
         raise RecipeError(f"{path}: model_name_or_path is missing: expected a LLaVA's folder or Hub id")
     if not data.datasets:
         raise RecipeError(f"{path}: datasets is missing: expected a list of {{path, name, split}}")
+    data.datasets = [
+        replace(dataset, name=config_of(dataset.path, dataset.name, dfa.abilities)) for dataset in data.datasets
+    ]
     check_values(data, training, model)
     parsed = {f.name: getattr(part, f.name) for part in (data, training, model, dfa) for f in fields(part)}
     settings = {key: parsed[key] for key in sorted({*recipe, *given} - {"config", "env", "datasets"})}
