@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +12,7 @@ from PIL import Image
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 from modeling_dfa_gpt.calibration import Calibration, read_calibration
 from modeling_dfa_gpt.conversation import Conversation
-from modeling_dfa_gpt.loading import check_loadable, naming
+from modeling_dfa_gpt.loading import check_loadable, naming, new_folder
 from modeling_dfa_gpt.picture import ALIGNED_SIDE, open_face, re_encoded
 
 DETECTION_QUESTION = "Is this face forged?"
@@ -188,17 +187,14 @@ def merge(adapter: Path, output: Path) -> None:
 
     if not (adapter / "adapter_config.json").is_file():
         raise FileNotFoundError(f"{adapter}: no adapter there (expected a folder with adapter_config.json)")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(f"{output} holds something already; name an empty or a new folder")
     check_loadable(adapter)
     base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
-    with naming(adapter):
-        model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
-        merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with naming(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
-        made = Path(scratch) / "merged"
-        merged.save_pretrained(made)
-        AutoProcessor.from_pretrained(adapter).save_pretrained(made)
-        read_calibration(adapter).write(made)
-        made.rename(output)  # whole, or not at all
+    with new_folder(output) as made:
+        with naming(adapter):
+            model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
+            merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+            processor = AutoProcessor.from_pretrained(adapter)
+        with naming(output):
+            merged.save_pretrained(made)
+            processor.save_pretrained(made)
+            read_calibration(adapter).write(made)
