@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 CALIBRATION_FILE = "calibration.json"
 BATCH = 16
+DRAWS = 1000
 LEAST_IMAGES = 20
 """Of the validation split; with fewer, or one label only, nothing can be calibrated."""
 
@@ -89,17 +90,17 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
 
     from dfa_instruct.bench.runner import load_rows
 
-    labels, logits, _ = forged_logits(model, load_rows(data, split="validation"))
+    labels, logits, _ = verdict_logits(model, load_rows(data, split="validation"))
     fitted = Calibration()
     if len(labels) >= LEAST_IMAGES and 0 < labels.sum() < len(labels):
         line = LogisticRegression(C=1e3, class_weight="balanced").fit(logits[:, None], labels)
         fitted = Calibration(round(float(line.coef_[0, 0]), 4), round(float(line.intercept_[0]), 4), len(labels))
-    labels, logits, people = forged_logits(model, load_rows(data, limit))
+    labels, logits, people = verdict_logits(model, load_rows(data, limit))
     verdicts = np.array([fitted.probability(logit) >= 0.5 for logit in logits])
     return replace(fitted, tested=balanced_accuracy(labels, verdicts, people))
 
 
-def forged_logits(
+def verdict_logits(
     model: Any, rows: list[dict[str, Any]]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.str_]]:
     """Return for each row whether it is forged, its logit (see `DfaGpt.forged_logits`), and whom it shows."""
@@ -119,7 +120,7 @@ def forged_logits(
 
 
 def balanced_accuracy(
-    labels: NDArray[np.bool_], verdicts: NDArray[np.bool_], people: NDArray[np.str_], draws: int = 1000
+    labels: NDArray[np.bool_], verdicts: NDArray[np.bool_], people: NDArray[np.str_]
 ) -> dict[str, float] | None:
     """Return the balanced accuracy with its 95 % interval, people drawn with replacement; none for a single label."""
     import numpy as np
@@ -135,7 +136,7 @@ def balanced_accuracy(
 
     if not labels.any() or labels.all():
         return None
-    drawn = np.random.default_rng(0).integers(len(counts), size=(draws, len(counts)))
+    drawn = np.random.default_rng(0).integers(len(counts), size=(DRAWS, len(counts)))
     with np.errstate(invalid="ignore"):
         low, high = np.nanpercentile(balanced(counts[drawn].sum(1)), (2.5, 97.5))
     figures = {"balanced_acc": float(balanced(counts.sum(0))), "low": float(low), "high": float(high)}

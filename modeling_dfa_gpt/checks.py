@@ -41,7 +41,7 @@ def check_trainable(model: Any) -> None:
 
 
 def check_base(name: str, config: Any, processor: Any) -> None:
-    """Refuse a base that is no LLaVA, or whose image token the processor, the model and its embeddings do not share.
+    """Refuse a base that is not a LLaVA, or whose image token the processor, the model and its embeddings do not share.
 
     Args:
         name: the base's folder or Hub id, for the message.

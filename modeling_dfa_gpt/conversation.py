@@ -25,9 +25,9 @@ class ContextError(ValueError):
 class Conversation:
     """A conversation about one face; every turn is kept and stands before the next question.
 
-    The picture is encoded once, and the keys and values of what was read stay: a turn reads its question only. What a
-    turn has in common with the text before, token by token, is all that is taken from there, so that answers are those
-    of a model that reads everything anew (`keep=False`).
+    The picture is encoded once, and the keys and values of what was read stay: a turn reads its question only. They are
+    used as far as the turn's tokens equal those that were read, so that answers are those of a model that reads
+    everything anew (`keep=False`).
     """
 
     model: DfaGpt

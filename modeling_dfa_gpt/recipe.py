@@ -92,7 +92,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no mapping of keys to values, or a RecipeError where a key is unknown.
+        ValueError: it is not a mapping of keys to values, or a RecipeError where a key is unknown.
     """
     from trl.scripts.utils import DatasetConfig
 
@@ -204,7 +204,7 @@ def check_values(data: Any, training: Any, model: Any) -> None:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise RecipeError(f"lora_target_modules: {pattern} is no regular expression: {error}") from error
+            raise RecipeError(f"lora_target_modules: {pattern} is not a regular expression: {error}") from error
     if training.load_best_model_at_end and training.metric_for_best_model not in ("loss", "eval_loss"):
         raise RecipeError(f"metric_for_best_model: expected eval_loss, not {training.metric_for_best_model}")
     for reporter in training.report_to:

@@ -219,7 +219,7 @@ def recipe_with(folder: Path, base: Path, **changes: Any) -> list[str]:
         ({"max_length": -5}, "max_length: expected 1 or more, not -5"),
         ({"learning_rate": -0.1}, "learning_rate: expected 0 or more, not -0.1"),
         ({"dtype": "float31"}, "dtype: expected auto, float32"),
-        ({"lora_target_modules": ["(q_proj"]}, "lora_target_modules: .* is no regular expression"),
+        ({"lora_target_modules": ["(q_proj"]}, "lora_target_modules: .* is not a regular expression"),
         (
             {
                 "eval_strategy": "steps",
