@@ -40,7 +40,7 @@ class Calibration:
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, self.scale * logit + self.bias))))
 
     def warning(self) -> str:
-        """Say, where it is so, that the verdict was no better than chance on people whom the model had not seen."""
+        """Say that the verdict was no better than chance on people whom the model had not seen; empty where it was."""
         if not self.tested or self.tested["low"] > 50:
             return ""
         return (

@@ -185,7 +185,7 @@ def pretrain(
     output: Annotated[Path, typer.Option(help="A new folder for the base.")],
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and the order.")] = 0,
 ) -> None:
-    """Make the tiny base anew that this package carries: its vision tower, its projector, its language model."""
+    """Make anew the tiny base that this package carries: its vision tower, its projector, its language model."""
     with one_line_errors(OSError, ValueError, subprocess.CalledProcessError):
         from modeling_dfa_gpt.base.tiny import pretrain as run
 

@@ -1,4 +1,4 @@
-"""A conversation about one face, of which every turn reads on where the last one ended."""
+"""A conversation about one face: each turn continues where the last one ended."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Conversation:
         self.messages += [asked, {"role": "assistant", "content": [{"type": "text", "text": answer.strip()}]}]
 
     def _encode(self, messages: list[dict[str, Any]], begin: str) -> list[int]:
-        """Return the token ids of a prompt, in which the picture has as many as the projector makes of it."""
+        """Return the token ids of a prompt, with an image token for each of the picture's features."""
         processor = self.model.processor
         if self._pixel_values is None:
             pixel_values = processor.image_processor([self.image], return_tensors="pt")["pixel_values"]

@@ -1,4 +1,4 @@
-"""Using DFA-GPT: ask about a face, talk on, analyse, merge."""
+"""Using DFA-GPT: converse about a face, analyse it, merge an adapter."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class DfaGpt:
             return cls(model, processor, read_calibration(name))
 
     def chat(self, image: str | Path | Image.Image) -> Conversation:
-        """Begin a conversation about one face; a picture in which it is not alone is looked at whole."""
+        """Begin a conversation about one face; a picture that shows none, or several, is looked at whole."""
         face = open_face(image, self.face_side)
         if face.notice:
             print(face.notice, file=sys.stderr)
@@ -168,7 +168,7 @@ class DfaGpt:
         return [float(logit) for logit in difference.mean(-1)]
 
     def _yes_and_no(self) -> tuple[list[int], int, int]:
-        """Return how both answers begin (with a token for the space, in some vocabularies), then where they part."""
+        """Return the tokens that Yes and No have in common (a space, in some vocabularies), then those that differ."""
         prompt, yes, no = (self.processor.tokenizer.encode(f"ASSISTANT:{a}") for a in ("", " Yes", " No"))
         alike = next(i for i, (a, b) in enumerate(zip(yes, no, strict=False)) if a != b)
         return yes[len(prompt) : alike], yes[alike], no[alike]

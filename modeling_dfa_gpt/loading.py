@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def naming(name: str | Path) -> Iterator[None]:
-    """Say in an error, as OSError or ValueError, which model could not be read or written."""
+    """Name the model in an error of reading or writing it, which is raised as OSError or ValueError."""
     from safetensors import SafetensorError
 
     try:

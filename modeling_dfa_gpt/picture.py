@@ -85,7 +85,7 @@ def open_face(image: str | Path | Image.Image, side: int = ALIGNED_SIDE) -> Open
 
 
 def re_encoded(face: Image.Image) -> list[Image.Image]:
-    """Return a face as a JPEG of quality 95 shows it, and shifted by half a pixel: to the eye, the same picture."""
+    """Return a face saved as a JPEG of quality 95, and shifted by half a pixel: to the eye, the same picture."""
     buffer = io.BytesIO()
     face.save(buffer, format="JPEG", quality=95)
     shift = (1, 0, 0.5, 0, 1, 0.5)

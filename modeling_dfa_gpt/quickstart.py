@@ -18,7 +18,7 @@ PARTS = frozenset(
 )
 """What an output folder of the quickstart may hold."""
 VIEWED = 800
-"""Photographs are few: so many views are made of all of them together, where they are fewer."""
+"""Where there are fewer photographs than this, so many views are made of all of them together."""
 BENCH_IMAGES = 240
 
 

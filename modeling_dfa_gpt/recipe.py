@@ -88,7 +88,7 @@ def recipe_parser() -> Any:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Read a YAML recipe and refuse keys that nothing knows, naming the nearest one that is known.
+    """Read a YAML recipe and refuse an unknown key, naming the nearest one that is known.
 
     Raises:
         FileNotFoundError: there is no such file.
