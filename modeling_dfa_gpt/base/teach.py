@@ -163,6 +163,9 @@ class PatchNamer(torch.nn.Module):
     `words` are the language model's embeddings of the names, the mean over their tokens, shape (names, width).
     """
 
+    words: torch.Tensor
+    weights: torch.Tensor
+
     def __init__(self, model: Any, words: torch.Tensor, weights: torch.Tensor) -> None:
         super().__init__()
         self.tower, self.projector = model.model.vision_tower, model.model.multi_modal_projector
