@@ -6,19 +6,23 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from jinja2 import TemplateError
 from PIL import Image
-
-if TYPE_CHECKING:
-    from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
 MAX_NEW_TOKENS = 256
 
 
 class ContextError(ValueError):
     """A conversation is longer than its model reads."""
+
+
+class LoadedModel(Protocol):
+    """A Transformers model and its processor, as `DfaGpt` holds them."""
+
+    model: Any
+    processor: Any
 
 
 @dataclass
@@ -30,7 +34,7 @@ class Conversation:
     everything anew (`keep=False`).
     """
 
-    model: DfaGpt
+    model: LoadedModel
     image: Image.Image
     keep: bool = True
     messages: list[dict[str, Any]] = field(default_factory=list)

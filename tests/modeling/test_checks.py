@@ -207,7 +207,7 @@ def recipe_with(folder: Path, base: Path, **changes: Any) -> list[str]:
         ({"datasets": []}, "datasets is missing"),
         ({"datasets": [{"name": "df_d"}]}, "datasets: path is missing"),
         ({"abilities": ["df_d", "df_x"]}, "abilities: unknown ability 'df_x'; did you mean 'df_"),
-        ({"abilities": ["df_d", "fc"]}, "abilities: expected one of: df_d; df_d df_c; .*; not: df_d fc"),
+        ({"abilities": ["df_d", "fc"]}, "abilities: expected one of: .*; df_d; df_d df_c; .*; not: df_d fc"),
         ({"abilities": "df_d"}, "abilities: expected a list of df_d, df_c, ad, fc, not 'df_d'"),
         ({"abilities": ["df_d"], "datasets": [{"path": "parquet"}]}, "abilities: expected the dataset dfa-instruct"),
         ({"datasets": [{"path": "dfa-instruct", "fraction": 2}]}, "fraction: expected a number above 0 and up to 1"),
