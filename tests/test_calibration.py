@@ -35,6 +35,14 @@ def test_a_threshold_that_is_off_is_set_right(tmp_path: Path) -> None:
     assert 0 <= found.probability(-1e9) < found.probability(1e9) <= 1
 
 
+def test_a_few_faces_without_an_error_make_nobody_certain(tmp_path: Path) -> None:
+    rows = [brightness(i % 2, i) for i in range(40)]
+    found = calibrate(Knowing(), dataset(tmp_path / "dfa-instruct", {"validation": rows, "test": rows}))
+    assert found.tested is not None and found.tested["balanced_acc"] == 100
+    sure = [found.probability(10 * (level / 255 - 0.5) + 3) for level in (60, 200)]  # the middle of either label
+    assert sure == pytest.approx([1 / 22, 21 / 22], abs=0.02)
+
+
 def test_one_label_or_a_few_faces_calibrate_nothing(tmp_path: Path) -> None:
     for name, validation in (("few", [brightness(i % 2, i) for i in range(6)]), ("one", [brightness(1, 1)] * 30)):
         test = [brightness(i % 2, i) for i in range(20)]
