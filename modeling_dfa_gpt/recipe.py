@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from dfa_instruct.recipe import read_mapping
+from dfa_instruct.yaml_file import read_mapping
 from modeling_dfa_gpt.startup import RecipeError
 
 

@@ -4,8 +4,8 @@ import pytest
 
 from dfa_instruct.annotate.measured import NOTHING_NAMED, PAIR_SENTENCES, SENTENCES, annotate, finding
 from dfa_instruct.bench.parsing import parse_category, parse_yes_no
+from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import Artifact, FaceRecord
-from dfa_instruct.sample import draw_sample
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, REGIONS, Category
 
 

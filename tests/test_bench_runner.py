@@ -22,7 +22,7 @@ from dfa_instruct.bench.metrics import classification, detection, rouge_l
 from dfa_instruct.bench.runner import TASKS, load_model, load_rows, run_bench, write_results
 from dfa_instruct.bench.tasks import TASKS_TABLE
 from dfa_instruct.cli import app
-from dfa_instruct.dataset import FEATURES
+from dfa_instruct.dataset.features import FEATURES
 from dfa_instruct.vocabulary import CATEGORIES, Category
 
 COLOURS: dict[Category, tuple[int, int, int]] = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfa_instruct.sample import draw_sample
+from dfa_instruct.portraits.drawing import draw_sample
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE, Calibration, balanced_accuracy, calibrate, read_calibration
 from modeling_dfa_gpt.modeling import DfaGpt, merge
 
@@ -76,7 +76,7 @@ def brightness(forged: int, person: int) -> dict:
 def dataset(folder: Path, splits: dict[str, list[dict]]) -> Path:
     from datasets import Dataset
 
-    from dfa_instruct.dataset import FEATURES
+    from dfa_instruct.dataset.features import FEATURES
 
     (folder / "data").mkdir(parents=True)
     for split, rows in splits.items():

@@ -18,8 +18,8 @@ from dfa_instruct.evidence import (
     region_masks,
 )
 from dfa_instruct.faces import FaceDetector, align
+from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord, Pixels
-from dfa_instruct.sample import draw_sample
 from dfa_instruct.techniques import TECHNIQUES
 from dfa_instruct.vocabulary import ARTIFACTS, REGIONS, Region
 

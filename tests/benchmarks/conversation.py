@@ -17,7 +17,7 @@ from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from dfa_instruct.instruct import libraries
-from dfa_instruct.sample import draw_sample
+from dfa_instruct.portraits.drawing import draw_sample
 from modeling_dfa_gpt import conversation
 from modeling_dfa_gpt.conversation import Conversation
 from modeling_dfa_gpt.modeling import DfaGpt

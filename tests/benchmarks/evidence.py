@@ -25,8 +25,8 @@ from rich.table import Table
 
 from dfa_instruct.evidence import LANDMARKS_OF, MAX_REGIONS, PopulationEvidence, interocular, measure, region_masks
 from dfa_instruct.faces import FaceDetector, align, legible
+from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
-from dfa_instruct.sample import draw_sample
 from dfa_instruct.sources.media import find_images, read_image
 from dfa_instruct.techniques import TECHNIQUES
 from dfa_instruct.techniques.synthesize import Eigenfaces
