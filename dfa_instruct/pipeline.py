@@ -94,7 +94,8 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
         What was written and dropped.
 
     Raises:
-        ValueError: a source, a technique, an annotator or an executor's argument is not known, or too little of a source is usable.
+        ValueError: a source, a technique, an annotator or an executor's argument is not known, or too little of a
+            source is usable.
         FileNotFoundError: a source's folder is missing.
         FileExistsError: the output, or the work folder beside it, holds something else.
         RuntimeError: tasks failed on the cluster.
