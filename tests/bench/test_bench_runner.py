@@ -12,14 +12,16 @@ import numpy as np
 import PIL.Image
 import pytest
 from datasets import Dataset
-from lighteval.models.abstract_model import LightevalModel, ModelConfig
+from lighteval.logging.info_loggers import MetricsLogger
 from lighteval.models.model_output import ModelResponse
+from lighteval.tasks.lighteval_task import LightevalTask
 from lighteval.tasks.requests import Doc
 from typer.testing import CliRunner
 
 from dfa_instruct.bench.baselines import baselines, images_swapped
 from dfa_instruct.bench.metrics import classification, detection, rouge_l
-from dfa_instruct.bench.runner import TASKS, load_model, load_rows, run_bench, write_results
+from dfa_instruct.bench.questions import TASKS
+from dfa_instruct.bench.runner import load_model, load_rows, run_bench, write_results
 from dfa_instruct.bench.tasks import TASKS_TABLE
 from dfa_instruct.cli import app
 from dfa_instruct.dataset.features import FEATURES
@@ -83,25 +85,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("data") / "dfa-instruct", rows)
 
 
-class Spoken(LightevalModel):
+class Spoken:
     """A model that looks at the image's colour and says something about the category it belongs to."""
 
-    tokenizer = None  # type: ignore[assignment]
-    add_special_tokens = False
-    max_length = 1000
-
     def __init__(self, say: Callable[[Doc, Category | None], str | list[str]]) -> None:
-        self.config = ModelConfig(model_name="spoken")
         self.say = say
 
     def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
         seen = [next((c for c in CATEGORIES if COLOURS[c] == d.images[0].getpixel((0, 0))), None) for d in docs]
         return [ModelResponse(text=self.say(doc, category)) for doc, category in zip(docs, seen, strict=True)]
-
-    def loglikelihood(self, docs: list[Doc]) -> list[ModelResponse]:
-        raise NotImplementedError
-
-    loglikelihood_rolling = loglikelihood
 
 
 def truth(doc: Doc, category: Category | None) -> list[str]:
@@ -148,12 +140,11 @@ def test_swapping_deals_every_image_to_another_row(data: Path) -> None:
 MUMBLED = ["Yes", "No", "It is a deepfake.", "Perhaps.", "C", "face swapping", "bona fide", "", "It is face editing."]
 
 
-@pytest.mark.parametrize("as_string", [False, True])  # lighteval's vision backend gives a string instead of a list
-def test_lighteval_reports_what_the_pure_functions_say(data: Path, as_string: bool) -> None:
-    def mumble(doc: Doc, category: Category | None) -> Any:
-        answer = MUMBLED[int(doc.specific["face_id"].split("-")[1]) % len(MUMBLED)]
-        return answer if as_string else [answer]
+def mumble(doc: Doc, category: Category | None) -> list[str]:
+    return [MUMBLED[int(doc.specific["face_id"].split("-")[1]) % len(MUMBLED)]]  # type: ignore[index]
 
+
+def test_the_figures_are_those_of_the_predictions(data: Path) -> None:
     results = run_bench(Spoken(mumble), data)
     of = {task: [p for p in results["predictions"] if p["task"] == task] for task in TASKS}
     dfd, dfc, ad = of.values()
@@ -169,6 +160,25 @@ def test_lighteval_reports_what_the_pure_functions_say(data: Path, as_string: bo
     assert results["tasks"]["dfa_bench_ad"]["rouge_l_forged"] == pytest.approx(np.mean(scores), abs=0.01)
     assert [p["face_id"] for p in dfd] == [f"test-{i}" for i in range(13)]
     assert [p["predicted"] for p in dfd[:4]] == ["forged", "bona_fide", "forged", None]
+    assert results["details"]["dfa_bench_ad"] == {} and "scores" not in results
+
+
+@pytest.mark.parametrize("as_string", [False, True])  # lighteval's vision backend gives a string instead of a list
+def test_lighteval_makes_the_same_figures_of_the_same_answers(data: Path, as_string: bool) -> None:
+    ours = run_bench(Spoken(mumble), data)
+    tasks = {config.full_name: LightevalTask(config) for config in TASKS_TABLE}
+    logger = MetricsLogger()
+    for name, task in tasks.items():
+        for line in load_rows(data):
+            doc = task.config.prompt_function(line, task.name)
+            said = mumble(doc, None)
+            response = ModelResponse(text=said[0] if as_string else said)  # type: ignore[arg-type]
+            for metric in task.metrics:
+                logger.log(name, metric.compute_sample(doc=doc, model_response=response))
+    logger.aggregate(tasks)
+    for name, task in tasks.items():
+        theirs = {key: round(value, 2) for key, value in logger.metric_aggregated[name].items()}
+        assert theirs == {**ours["tasks"][task.name], **ours["details"][task.name]}
 
 
 def test_what_is_written(data: Path, tmp_path: Path) -> None:
