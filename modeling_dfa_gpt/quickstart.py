@@ -59,7 +59,7 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     from dfa_instruct.bench.runner import run_bench, write_results
     from dfa_instruct.bench.vlm import VisionLanguageModel
     from modeling_dfa_gpt.calibration import calibrate
-    from modeling_dfa_gpt.modeling import DfaGpt
+    from modeling_dfa_gpt.dfa_gpt import DfaGpt
     from modeling_dfa_gpt.report import print_summary, write_report
 
     loaded = DfaGpt.from_pretrained(adapter)

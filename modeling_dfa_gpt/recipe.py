@@ -6,7 +6,6 @@ A recipe's keys are the fields of TRL's `SFTConfig`, `ModelConfig` and `DatasetM
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -14,8 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from dfa_instruct.errors import nearest
 from dfa_instruct.yaml_file import read_mapping
-from modeling_dfa_gpt.startup import RecipeError
+from modeling_dfa_gpt.checks import RecipeError
 
 
 @dataclass
@@ -80,8 +80,7 @@ def refuse_unknown(keys: Iterable[str], known: set[str], where: str) -> None:
     """Raise RecipeError at the first key that is not known."""
     for key in keys:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise RecipeError(f"{where} unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+            raise RecipeError(f"{where} unknown key {key!r}{nearest(str(key), sorted(known))}")
 
 
 @dataclass

@@ -22,12 +22,7 @@ from typing import Any
 
 import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
-from modeling_dfa_gpt.loading import is_model, naming
-from modeling_dfa_gpt.processing import CHAT_TEMPLATE
-from modeling_dfa_gpt.recipe import Recipe, parse_recipe
-from modeling_dfa_gpt.report import model_card
-from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
-from modeling_dfa_gpt.startup import (
+from modeling_dfa_gpt.checks import (
     LEARNT_IN_SAMPLE,
     PROJECTOR,
     RecipeError,
@@ -38,6 +33,11 @@ from modeling_dfa_gpt.startup import (
     check_trainable,
     print_startup,
 )
+from modeling_dfa_gpt.loading import is_model, naming
+from modeling_dfa_gpt.processing import CHAT_TEMPLATE, with_image
+from modeling_dfa_gpt.publish import model_card, publish_checkpoint
+from modeling_dfa_gpt.recipe import Recipe, parse_recipe
+from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 
 RUN_FILE = "run.json"
 CHANGEABLE = ("dataloader_", "dataset_num_proc", "disable_tqdm", "include_num", "logging_", "output_dir", "report_to")
@@ -86,10 +86,8 @@ def row_lengths(rows: Any, processor: Any, image_tokens: int, shared: bool, proc
     else:
 
         def count(messages: list[dict[str, Any]]) -> dict[str, int]:
-            first, *others = messages
-            content = [{"type": "image"}, {"type": "text", "text": first["content"]}]
             text = processor.tokenizer.apply_chat_template(
-                [{**first, "content": content}, *others], chat_template=processor.chat_template, tokenize=False
+                with_image(messages), chat_template=processor.chat_template, tokenize=False
             )
             return {"length": len(processor.tokenizer(text, add_special_tokens=False)["input_ids"]) + image_tokens - 1}
 
@@ -210,7 +208,6 @@ def train(arguments: list[str]) -> None:
         DfaTrainer,
         end_of_training,
         last_checkpoint,
-        publish,
     )
 
     with naming(base):
@@ -288,7 +285,7 @@ def train(arguments: list[str]) -> None:
     if recipe.model.use_peft:  # PEFT's card says nothing
         (folder / "README.md").write_text(model_card(f"`{base}`"), encoding="utf-8")
     if checkpoint and end:  # killed after its last checkpoint
-        publish(end, checkpoint, folder)
+        publish_checkpoint(end, checkpoint, folder)
     else:
         trainer.state.save_to_json(os.fspath(state))
 

@@ -19,8 +19,8 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
+from modeling_dfa_gpt.checks import PROJECTOR
 from modeling_dfa_gpt.shared_prefix import IGNORED
-from modeling_dfa_gpt.startup import PROJECTOR
 
 GREY = PillowImage.new("RGB", (64, 64), (128, 128, 128))
 UNDECODABLE = (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError)
@@ -28,8 +28,6 @@ UNDECODABLE = (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombEr
 SKIPPED_SHARE = 0.05
 SKIPPED_AT_LEAST = 20
 """Training fails where more than this share of the images, and at least so many, don't decode."""
-STATES = ("optimizer", "scheduler", "scaler", "rng_state", "trainer_state", "training_args", "latest", "zero_to_fp32")
-"""How the names of a checkpoint's files begin that only serve to go on."""
 
 
 class UndecodableError(ValueError):
@@ -236,11 +234,3 @@ def end_of_training(checkpoint: Path, best: bool) -> Path | None:
     if state["global_step"] < state["max_steps"]:
         return None
     return Path(state["best_model_checkpoint"]) if best and state["best_model_checkpoint"] else checkpoint
-
-
-def publish(checkpoint: Path, last: Path, folder: Path) -> None:
-    """Copy what a checkpoint, the best perhaps, holds of the model and the processor, and the last one's history."""
-    for file in checkpoint.iterdir():
-        if file.is_file() and not file.name.startswith((*STATES, "README")):
-            shutil.copyfile(file, folder / file.name)
-    shutil.copyfile(last / "trainer_state.json", folder / "trainer_state.json")

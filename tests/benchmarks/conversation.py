@@ -20,7 +20,7 @@ from dfa_instruct.instruct import libraries
 from dfa_instruct.portraits.drawing import draw_sample
 from modeling_dfa_gpt import conversation
 from modeling_dfa_gpt.conversation import Conversation
-from modeling_dfa_gpt.modeling import DfaGpt
+from modeling_dfa_gpt.dfa_gpt import DfaGpt
 from modeling_dfa_gpt.processing import make_processor, train_tokenizer
 
 ANSWERS = ("No", "No, this face is bona fide.", "Yes. The colour of the mouth does not match the rest of the face.")

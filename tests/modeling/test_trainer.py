@@ -15,9 +15,9 @@ from datasets import load_dataset
 from safetensors.torch import load_file
 from transformers import AutoProcessor
 
+from modeling_dfa_gpt.checks import RecipeError
 from modeling_dfa_gpt.sft import train
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
-from modeling_dfa_gpt.startup import RecipeError
 from modeling_dfa_gpt.trainer import (
     DecodingCollator,
     DfaTrainer,
@@ -28,7 +28,7 @@ from modeling_dfa_gpt.trainer import (
 )
 
 SMALL_STEPS = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1}
-RECIPE = Path(__file__).parents[1] / "recipes" / "dfa-gpt-tiny" / "sft.yaml"
+RECIPE = Path(__file__).parents[2] / "recipes" / "dfa-gpt-tiny" / "sft.yaml"
 
 
 @pytest.fixture(scope="module")

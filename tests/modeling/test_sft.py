@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from modeling_dfa_gpt.checks import RecipeError, check_trainable
 from modeling_dfa_gpt.sft import train
-from modeling_dfa_gpt.startup import RecipeError, check_trainable
 
-RECIPES = Path(__file__).parents[1] / "recipes" / "dfa-gpt-tiny"
+RECIPES = Path(__file__).parents[2] / "recipes" / "dfa-gpt-tiny"
 CPU = RECIPES.parent / "accelerate_configs" / "cpu.yaml"
 
 

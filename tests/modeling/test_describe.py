@@ -9,11 +9,11 @@ import yaml
 from datasets import load_dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from modeling_dfa_gpt.checks import RecipeError
 from modeling_dfa_gpt.describe import Description, describe, measure
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
-from modeling_dfa_gpt.startup import RecipeError
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes"
 SEVEN_B = RECIPES / "dfa-gpt-7b"
 LLAVA_LORA = {
     "lora_r": 128,

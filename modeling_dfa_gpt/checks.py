@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from modeling_dfa_gpt.processing import with_image
 from modeling_dfa_gpt.shared_prefix import IGNORED
 
 PROJECTOR = "multi_modal_projector"
@@ -95,13 +96,14 @@ def check_template(processor: Any) -> None:
         RecipeError: see above, or the text does not begin with the tokenizer's BOS or lacks the question.
     """
     bos = processor.tokenizer.bos_token or ""
-    content = [{"type": "image"}, {"type": "text", "text": "Is it?"}]
-    conversation = [
-        {"role": "user", "content": content},
-        {"role": "assistant", "content": "Yes."},
-        {"role": "user", "content": [{"type": "text", "text": "Why?"}]},
-        {"role": "assistant", "content": "It is."},
-    ]
+    conversation = with_image(
+        [
+            {"role": "user", "content": "Is it?"},
+            {"role": "assistant", "content": "Yes."},
+            {"role": "user", "content": "Why?"},
+            {"role": "assistant", "content": "It is."},
+        ]
+    )
     render = processor.tokenizer.apply_chat_template
     try:
         text = render(conversation, chat_template=processor.chat_template, tokenize=False)

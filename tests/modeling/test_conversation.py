@@ -10,7 +10,7 @@ from PIL import Image
 
 from dfa_instruct.portraits.drawing import draw_sample
 from modeling_dfa_gpt.conversation import ContextError, Conversation
-from modeling_dfa_gpt.modeling import DfaGpt
+from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
 QUESTIONS = (
     "Has this face been forged?",

@@ -13,10 +13,7 @@ import yaml
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from modeling_dfa_gpt.processing import CHAT_TEMPLATE
-from modeling_dfa_gpt.sft import train
-from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
-from modeling_dfa_gpt.startup import (
+from modeling_dfa_gpt.checks import (
     RecipeError,
     check_base,
     check_batch,
@@ -24,9 +21,12 @@ from modeling_dfa_gpt.startup import (
     check_template,
     count_parameters,
 )
+from modeling_dfa_gpt.processing import CHAT_TEMPLATE
+from modeling_dfa_gpt.sft import train
+from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 from modeling_dfa_gpt.trainer import GREY
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "dfa-gpt-tiny" / "sft.yaml"
+RECIPE = Path(__file__).parents[2] / "recipes" / "dfa-gpt-tiny" / "sft.yaml"
 ROWS = [
     {
         "images": [GREY],

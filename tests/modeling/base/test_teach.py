@@ -19,10 +19,10 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from modeling_dfa_gpt.checks import check_base
 from modeling_dfa_gpt.processing import train_tokenizer
-from modeling_dfa_gpt.startup import check_base
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "dfa-gpt-small"
+RECIPE = Path(__file__).parents[3] / "recipes" / "dfa-gpt-small"
 
 
 @pytest.fixture

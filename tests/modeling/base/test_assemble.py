@@ -21,9 +21,9 @@ from transformers import (
 )
 
 from modeling_dfa_gpt.base.assemble import assemble
-from modeling_dfa_gpt.modeling import DfaGpt
+from modeling_dfa_gpt.checks import check_base, check_template
+from modeling_dfa_gpt.dfa_gpt import DfaGpt
 from modeling_dfa_gpt.processing import train_tokenizer
-from modeling_dfa_gpt.startup import check_base, check_template
 
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14}
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dfa_instruct.portraits.drawing import draw_sample
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE, Calibration, balanced_accuracy, calibrate, read_calibration
-from modeling_dfa_gpt.modeling import DfaGpt, merge
+from modeling_dfa_gpt.dfa_gpt import DfaGpt, merge
 
 
 class Knowing:

@@ -14,9 +14,9 @@ from dfa_instruct.build.recipe import SAMPLE_IDENTITIES, read_recipe, sample_rec
 from dfa_instruct.sources import open_sources
 from modeling_dfa_gpt.base import TINY_BASE
 from modeling_dfa_gpt.base.tiny import make_tiny_base
-from modeling_dfa_gpt.startup import check_base, check_template
+from modeling_dfa_gpt.checks import check_base, check_template
 
-RECIPE = Path(__file__).parents[1] / "recipes" / "dfa-gpt-tiny" / "dfa-instruct.yaml"
+RECIPE = Path(__file__).parents[3] / "recipes" / "dfa-gpt-tiny" / "dfa-instruct.yaml"
 
 
 def test_the_base_is_small_whole_and_in_half_precision() -> None:

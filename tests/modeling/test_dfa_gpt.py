@@ -21,7 +21,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from dfa_instruct.bench.parsing import described_label, label_of, parse_yes_no
 from dfa_instruct.portraits.drawing import draw_sample
 from modeling_dfa_gpt.calibration import Calibration
-from modeling_dfa_gpt.modeling import (
+from modeling_dfa_gpt.dfa_gpt import (
     CLASSIFICATION_QUESTION,
     DESCRIPTION_QUESTION,
     DETECTION_QUESTION,
