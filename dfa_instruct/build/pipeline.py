@@ -34,10 +34,10 @@ from rich.table import Table
 from tqdm import tqdm
 
 from dfa_instruct.build.local import LocalExecutor
-from dfa_instruct.build.recipe import Recipe, nearest
+from dfa_instruct.build.recipe import Recipe, nearest, techniques_of
 from dfa_instruct.build.steps.alignment import AlignFaces
 from dfa_instruct.build.steps.listing import ListItems
-from dfa_instruct.build.steps.plan import Plan, techniques
+from dfa_instruct.build.steps.plan import Plan
 from dfa_instruct.build.steps.rows import MakeRows, finished_rows
 from dfa_instruct.build.work import BONA_FIDE, REASONS, Step, WorkFolder, too_few, whole
 from dfa_instruct.dataset.statistics import Statistics
@@ -99,7 +99,7 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
     folder = Path(recipe.output).absolute()
     refuse_foreign(folder)
     open_sources(recipe.sources)
-    techniques(recipe)
+    techniques_of(recipe)
     _check_arguments(recipe, executor)
     if any(source["kind"] != "sample" for source in recipe.sources):
         landmarker_path()
