@@ -35,10 +35,10 @@ from tqdm import tqdm
 
 from dfa_instruct.annotate import annotator
 from dfa_instruct.build.local import LocalExecutor
-from dfa_instruct.build.recipe import Recipe
+from dfa_instruct.build.recipe import Recipe, techniques_of
 from dfa_instruct.build.steps.alignment import AlignFaces
 from dfa_instruct.build.steps.listing import ListItems
-from dfa_instruct.build.steps.plan import Plan, techniques
+from dfa_instruct.build.steps.plan import Plan
 from dfa_instruct.build.steps.rows import MakeRows, finished_rows
 from dfa_instruct.build.work import BONA_FIDE, REASONS, Step, WorkFolder, too_few, whole
 from dfa_instruct.dataset.statistics import Statistics
@@ -103,7 +103,7 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
     folder = Path(recipe.output).absolute()
     refuse_foreign(folder)
     open_sources(recipe.sources)
-    techniques(recipe)
+    techniques_of(recipe)
     annotator(recipe.annotator)
     _check_arguments(recipe, executor)
     if any(source["kind"] != "sample" for source in recipe.sources):

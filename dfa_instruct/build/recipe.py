@@ -13,7 +13,7 @@ from dfa_instruct.duplicates import NEAR
 from dfa_instruct.errors import nearest
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
 from dfa_instruct.splits import SHARES
-from dfa_instruct.techniques import DEFAULT_TECHNIQUES
+from dfa_instruct.techniques import DEFAULT_TECHNIQUES, Fittable, Technique, find_technique
 from dfa_instruct.vocabulary import Split
 from dfa_instruct.yaml_file import read_mapping
 
@@ -93,6 +93,21 @@ class Recipe:
     def least_resolved_of(self, technique: str) -> float:
         """Return the part of a technique's files (or of `bona_fide`) that must be understood."""
         return self.least_resolved.get(technique, self.least_resolved["default"])
+
+
+def techniques_of(recipe: Recipe) -> list[Technique | Fittable]:
+    """Find the techniques that a recipe names.
+
+    Raises:
+        ValueError: nobody knows one of them, or its settings are wrong.
+    """
+    found = []
+    for entry in recipe.techniques:
+        settings = {"name": entry} if isinstance(entry, str) else dict(entry)
+        if "name" not in settings:
+            raise ValueError(f"techniques: expected a name or a mapping with a `name`, not {entry!r}")
+        found.append(find_technique(size=recipe.size, **settings))
+    return found
 
 
 def sample_recipe(output: Path, seed: int = 0) -> Recipe:

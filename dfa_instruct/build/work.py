@@ -26,6 +26,7 @@ from dfa_instruct.build.recipe import Recipe
 from dfa_instruct.dataset.writer import ROWS_PER_GROUP
 from dfa_instruct.duplicates import perceptual_hash
 from dfa_instruct.records import FaceRecord
+from dfa_instruct.schema import arrow_schema, from_columns, to_columns
 from dfa_instruct.vocabulary import Split
 
 logger.disable("datatrove")  # its report on every task would drown the progress bars; errors come as exceptions
@@ -37,25 +38,8 @@ FIRST = 5
 Missed = Mapping[str, tuple[int, list[str]]]
 """Reason → how many files were left out for it, and the first of them."""
 DROPPED_SCHEMA = pa.schema({"what": pa.string(), "technique": pa.string(), "reason": pa.string()})
-FACE_SCHEMA = pa.schema(
-    {
-        "image": pa.binary(),  # its pixels, size · size · 3 bytes
-        "face_id": pa.string(),
-        "label": pa.string(),
-        "category": pa.string(),
-        "technique": pa.string(),
-        "identities": pa.list_(pa.string()),
-        "source": pa.string(),
-        "source_path": pa.string(),
-        "source_sha256": pa.string(),
-        "pair_id": pa.string(),
-        "pairing": pa.string(),
-        "video": pa.string(),
-        "frame": pa.int32(),
-        "landmarks": pa.list_(pa.float32()),  # flat, 81 · 2
-        "hash": pa.binary(),
-    }
-)
+FACE_SCHEMA = arrow_schema(FaceRecord).append(pa.field("hash", pa.binary()))
+"""A face's columns, its pixels as they are (size · size · 3 bytes), and its perceptual hash."""
 
 
 @dataclass(frozen=True)
@@ -194,26 +178,10 @@ def too_few(name: str, good: int, found: int, bad: Missed, least: float, key: st
 
 def face_row(face: FaceRecord) -> dict[str, Any]:
     """Lay a face out as the columns of `FACE_SCHEMA`."""
-    row = {name: getattr(face, name) for name in FACE_SCHEMA.names if name != "hash"}
-    return {
-        **row,
-        "image": face.image.tobytes(),
-        "identities": list(face.identities),
-        "landmarks": None if face.landmarks is None else face.landmarks.ravel().tolist(),
-        "hash": perceptual_hash(face.image),
-    }
+    return {**to_columns(face), "hash": perceptual_hash(face.image)}
 
 
 def face_of(row: dict[str, Any], size: int, split: Split) -> FaceRecord:
     """Read a face from its columns."""
-    columns = {name: row[name] for name in FACE_SCHEMA.names if name != "hash"}
-    landmarks = row["landmarks"]
-    return FaceRecord(
-        **{
-            **columns,
-            "image": np.frombuffer(row["image"], np.uint8).reshape(size, size, 3),
-            "identities": tuple(row["identities"]),
-            "landmarks": None if landmarks is None else np.array(landmarks, np.float32).reshape(-1, 2),
-            "split": split,
-        }
-    )
+    image = np.frombuffer(row["image"], np.uint8).reshape(size, size, 3)
+    return from_columns(FaceRecord, row, image=image, split=split)

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dfa_instruct.dataset.reading import open_splits
-from dfa_instruct.evidence import region_masks
 from dfa_instruct.records import Pixels
+from dfa_instruct.regions import region_masks
 from dfa_instruct.vocabulary import CATEGORIES, FORGERY_CATEGORIES, REGIONS, ArtifactKind, Region
 
 CELL: Final = 160

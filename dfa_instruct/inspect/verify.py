@@ -12,7 +12,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -26,10 +26,12 @@ from dfa_instruct.build.recipe import Recipe
 from dfa_instruct.dataset.features import FEATURES
 from dfa_instruct.dataset.reading import open_splits
 from dfa_instruct.duplicates import NEAR, near_duplicates, perceptual_hash
-from dfa_instruct.evidence import SAME_PICTURE, likeness, measure
+from dfa_instruct.evidence import measure
 from dfa_instruct.faces import anchors
 from dfa_instruct.instruct import FC_QUESTIONS, libraries, situations
+from dfa_instruct.pairs import SAME_PICTURE, likeness
 from dfa_instruct.records import Annotation, Artifact, FaceRecord, Pixels, face_id_of
+from dfa_instruct.schema import from_columns
 from dfa_instruct.vocabulary import ABILITIES, ARTIFACTS, CATEGORIES, REGIONS, SPLITS, Category, Split
 
 if TYPE_CHECKING:
@@ -124,12 +126,12 @@ def left_by(recipe: Recipe | None) -> tuple[list[Split], list[Category]]:
     """
     if recipe is None:
         return list(SPLITS), list(CATEGORIES)
-    from dfa_instruct.build.steps.plan import techniques
+    from dfa_instruct.build.recipe import techniques_of
     from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique
 
     found: set[Category] = set()
     if recipe.forgeries_per_face:
-        found |= {technique.category for technique in techniques(recipe)}
+        found |= {technique.category for technique in techniques_of(recipe)}
     for source in recipe.sources:
         kind, asked = source["kind"], source.get("techniques")
         if kind == "folder" and not source.get("csv"):
@@ -513,9 +515,7 @@ def _record(row: Mapping[str, Any], decode: bool = False) -> FaceRecord:
     if decode:
         with Image.open(io.BytesIO(row["image"]["bytes"]), formats=["PNG"]) as image:
             pixels = np.asarray(image.convert("RGB"))
-    landmarks = None if row["landmarks"] is None else np.array(row["landmarks"], np.float32)
-    columns = {f.name: row[f.name] for f in fields(FaceRecord) if f.name in row and f.name != "parameters"}
-    return FaceRecord(**{**columns, "image": pixels, "landmarks": landmarks, "identities": tuple(row["identities"])})
+    return from_columns(FaceRecord, row, image=pixels, parameters={})
 
 
 def _said(artifacts: Sequence[tuple[str, str, float]]) -> str:

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from dfa_instruct import faces
+from dfa_instruct.landmarks import MIRRORED
 from dfa_instruct.portraits.canvas import (
     SIDE,
     Canvas,
@@ -48,9 +49,6 @@ LEFT_HALF = {
 }
 """Landmarks of the image's left half and the midline: thousandths of the side from the midline, and down."""
 
-MIRROR = np.r_[16:-1:-1, 26:16:-1, 27:31, 35:30:-1, 45:41:-1, 47, 46, 39:35:-1, 41, 40, 54:47:-1, 59:54:-1, 64:59:-1,
-               67:64:-1, 80:67:-1]  # fmt: skip
-"""Index of the landmark at each one's place on the other half of the face."""
 
 SKIN_TONES = np.array([(244, 208, 190), (230, 186, 158), (208, 157, 122), (166, 114, 82), (122, 80, 57), (86, 56, 43)])
 HAIR_TONES = np.array([(26, 22, 21), (48, 34, 27), (80, 52, 34), (122, 82, 50), (190, 152, 100), (140, 68, 36)])
@@ -178,7 +176,7 @@ def _shape(person: Person, shot: Shot) -> Floats:
     y[[50, 51, 49, 61, 62]] -= 0.4 * teeth + 0.004 * opening
     y[[57, 58, 59, 66, 67]] += (0.6 * teeth + 0.055 * opening) * np.array((1, 0.97, 0.72, 1, 0.85))
     y[3:9] += 0.034 * opening * np.array((0.2, 0.45, 0.6, 0.85, 1, 1))
-    half[missing] = half[MIRROR[missing]] * xy(-1, 1)
+    half[missing] = half[MIRRORED[missing]] * xy(-1, 1)
     return half
 
 

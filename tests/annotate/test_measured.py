@@ -19,7 +19,16 @@ annotate = Measured().annotate
 
 def as_category(face: FaceRecord, category: Category) -> FaceRecord:
     label = "bona_fide" if category == "bona_fide" else "forged"
-    return FaceRecord(face.image, label, category, face.identities, "test", "", "", landmarks=face.landmarks)
+    return FaceRecord(
+        image=face.image,
+        label=label,
+        category=category,
+        identities=face.identities,
+        source="test",
+        source_path="",
+        source_sha256="",
+        landmarks=face.landmarks,
+    )
 
 
 ARTIFACTS_FOUND = [

@@ -18,10 +18,10 @@ from PIL import Image
 
 from dfa_instruct.build.pipeline import build
 from dfa_instruct.build.recipe import Recipe
-from dfa_instruct.evidence import region_masks
 from dfa_instruct.inspect.verify import verify
 from dfa_instruct.portraits import drawing
 from dfa_instruct.records import Landmarks, Pixels
+from dfa_instruct.regions import region_masks
 from dfa_instruct.sources.media import read_frames
 
 PEOPLE, LENGTH, OPENINGS = 6, 300, 8

@@ -11,8 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from dfa_instruct.cli import app
-from dfa_instruct.evidence import region_masks
 from dfa_instruct.inspect.show import CELL, GAP, HEADING, KIND_COLOURS, LABEL, contact_sheet
+from dfa_instruct.regions import region_masks
 from dfa_instruct.vocabulary import REGIONS
 
 

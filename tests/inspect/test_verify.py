@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.cli import app
-from dfa_instruct.dataset.features import FEATURES, to_columns
+from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.evidence import measure
 from dfa_instruct.inspect.verify import NAMED, PROMISES, verify
 from dfa_instruct.instruct import bench_questions, questions_and_answers
@@ -57,7 +57,7 @@ def ask(row: dict[str, Any], artifacts: list[Artifact] | None = None) -> None:
         artifacts = [Artifact(**{**a, "strength": round(a["strength"], 3)}) for a in row["artifacts"]]
     annotation = Measured().annotate(face, artifacts)
     bench = bench_questions(face, annotation, seed=0) if face.split == "test" else []
-    asked = to_columns(InstructRow(face, artifacts, questions_and_answers(face, annotation, seed=0), bench))
+    asked = row_columns(InstructRow(face, artifacts, questions_and_answers(face, annotation, seed=0), bench))
     row.update({key: asked[key] for key in ("artifacts", "qa", "bench")})
 
 

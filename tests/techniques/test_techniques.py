@@ -13,13 +13,14 @@ import pytest
 from PIL import Image
 
 from dfa_instruct.faces import LANDMARKER_ENV, FaceDetector, align
+from dfa_instruct.landmarks import MIRRORED
 from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord, Forgery
 from dfa_instruct.techniques import DEFAULT_TECHNIQUES, FITTABLE, TECHNIQUES, Technique
 from dfa_instruct.techniques.edit import IRIS_COLOURS, FaceEditing
 from dfa_instruct.techniques.reenact import Expression
 from dfa_instruct.techniques.synthesize import MOST_OF_ONE, Eigenfaces, Vae
-from dfa_instruct.techniques.warp import MIRRORED, border, piecewise_affine, yaw
+from dfa_instruct.techniques.warp import border, piecewise_affine, yaw
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES
 
 SIDE = 128
@@ -323,7 +324,16 @@ def test_photographs() -> None:
             if len(found := detector.detect(picture)) == 1:
                 image, points = align(picture, found[0], SIDE)
                 photos.append(
-                    FaceRecord(image, "bona_fide", "bona_fide", (path.stem,), "photos", path.name, "", landmarks=points)
+                    FaceRecord(
+                        image=image,
+                        label="bona_fide",
+                        category="bona_fide",
+                        identities=(path.stem,),
+                        source="photos",
+                        source_path=path.name,
+                        source_sha256="",
+                        landmarks=points,
+                    )
                 )
     for name, technique in TECHNIQUES.items():
         forgeries, reasons = 0, set()

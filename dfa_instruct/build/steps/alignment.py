@@ -13,9 +13,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from dfa_instruct.build.steps.listing import item_of
 from dfa_instruct.build.work import BONA_FIDE, DROPPED_SCHEMA, FACE_SCHEMA, Step, face_row, one_thread, shard_writer
-from dfa_instruct.evidence import SAME_PICTURE, likeness
 from dfa_instruct.faces import (
     FaceDetector,
     Transform,
@@ -28,7 +26,9 @@ from dfa_instruct.faces import (
     nearest,
     warp,
 )
+from dfa_instruct.pairs import most_alike
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
+from dfa_instruct.schema import from_columns
 from dfa_instruct.sources import SourceItem
 from dfa_instruct.sources.media import BadPictureError, read_items
 from dfa_instruct.sources.sample import draw_item, is_drawn
@@ -72,7 +72,9 @@ class AlignFaces(Step):
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Write the faces, and what gave none."""
-        items = [item_of(columns) for columns in pq.read_table(self.work.shard("list", rank)).to_pylist()]
+        items = [
+            from_columns(SourceItem, columns) for columns in pq.read_table(self.work.shard("list", rank)).to_pylist()
+        ]
         heads: dict[str, _Head] = {}
         forging = False
         with (
@@ -143,13 +145,11 @@ class AlignFaces(Step):
         self, item: SourceItem, pixels: Pixels, found: list[Landmarks], heads: dict[str, _Head]
     ) -> _Head | None:
         """Choose the bona fide frame that a forgery looks most like outside of the face; none where it is like none."""
-        best, most = None, SAME_PICTURE
-        for head in (heads[key] for key in item.among if key in heads):
-            ((transform, _),) = self.places(item, pixels, found, head)
-            alike = likeness(warp(pixels, transform, self.recipe.size), head.face.image, head.face.landmarks)
-            if alike > most:
-                best, most = head, alike
-        return best
+        near = [heads[key] for key in item.among if key in heads]
+        places = (self.places(item, pixels, found, head)[0] for head in near)
+        squares = (warp(pixels, transform, self.recipe.size) for transform, _ in places)
+        best = most_alike(zip(squares, (head.face for head in near), strict=True))
+        return None if best is None else near[best]
 
     def places(
         self, item: SourceItem, pixels: Pixels, found: list[Landmarks], head: _Head | None

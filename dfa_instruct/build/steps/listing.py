@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import replace
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -16,29 +16,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dfa_instruct.build.work import BONA_FIDE, DROPPED_SCHEMA, Step, digest, missed, shard_writer, whole
+from dfa_instruct.schema import arrow_schema, from_columns, to_columns
 from dfa_instruct.sources import SourceItem, open_sources
 
 CHUNK = 4096
 SHARD_IMAGES = (16, 256)
 """Images in a shard: a sixteenth of all, but within these bounds."""
-ITEM_SCHEMA = pa.schema(
-    {
-        "path": pa.string(),
-        "source": pa.string(),
-        "source_path": pa.string(),
-        "category": pa.string(),
-        "technique": pa.string(),
-        "identities": pa.list_(pa.string()),
-        "video": pa.string(),
-        "frame": pa.int32(),
-        "pair": pa.string(),
-        "among": pa.list_(pa.string()),
-        "sought": pa.bool_(),
-        "cropped": pa.bool_(),
-    }
-)
-
-
+ITEM_SCHEMA = arrow_schema(SourceItem)
 WORD = pa.dictionary(pa.int16(), pa.string())
 """Of a column that says few different things within a chunk."""
 CHUNK_SCHEMA = pa.schema(
@@ -139,7 +123,7 @@ class ListItems(Step):
             kept[own[most:]] = False
             for begin in range(most, len(own), CHUNK):
                 for row in listed.rows(own[begin : begin + CHUNK]):
-                    drop({"what": item_of(row).key, "technique": technique, "reason": reason})
+                    drop({"what": from_columns(SourceItem, row).key, "technique": technique, "reason": reason})
         return np.flatnonzero(kept)
 
 
@@ -159,7 +143,7 @@ class _Listed:
 
     def add(self, items: Sequence[SourceItem]) -> None:
         """Add items, `CHUNK` but for the last ones of a source."""
-        rows = [{**item_columns(item), "folder": str(item.path.parent), "name": item.path.name} for item in items]
+        rows = [{**to_columns(item), "folder": str(item.path.parent), "name": item.path.name} for item in items]
         self.batches.append(pa.RecordBatch.from_pylist(rows, schema=CHUNK_SCHEMA))
         for item in items:
             if item.among:
@@ -206,24 +190,11 @@ class _Listed:
 
 
 def _each_once(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
-    """Pass items on, the bona fide frames that are sought once each."""
+    """Pass items on, the bona fide frames that are sought once each; who is in none is an identity of its own."""
     sought: set[str] = set()
     for item in items:
         if item.sought:
             if item.key in sought:
                 continue
             sought.add(item.key)
-        yield item
-
-
-def item_columns(item: SourceItem) -> dict[str, Any]:
-    """Lay an item out as the columns of `ITEM_SCHEMA`."""
-    columns = {f.name: getattr(item, f.name) for f in fields(item)}
-    identities = list(item.identities or (item.key,))
-    return {**columns, "path": str(item.path), "identities": identities, "among": list(item.among)}
-
-
-def item_of(columns: dict[str, Any]) -> SourceItem:
-    """Read an item from its columns."""
-    tuples = {name: tuple(columns[name]) for name in ("identities", "among")}
-    return SourceItem(**{**columns, **tuples, "path": Path(columns["path"])})
+        yield item if item.identities else replace(item, identities=(item.key,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -12,18 +12,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dfa_instruct.annotate import Annotator, annotator
-from dfa_instruct.build.steps.plan import Pool, techniques
+from dfa_instruct.build.pool import Pool
+from dfa_instruct.build.recipe import techniques_of
 from dfa_instruct.build.work import DROPPED_SCHEMA, Step, WorkFolder, face_of, one_thread, shard_writer
-from dfa_instruct.dataset.features import FEATURES, to_columns
+from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.dataset.writer import ROWS_PER_GROUP
-from dfa_instruct.evidence import SAME_PICTURE, PopulationEvidence, likeness, measure
+from dfa_instruct.evidence import evidence_of
+from dfa_instruct.forging import forge
 from dfa_instruct.instruct import bench_questions, questions_and_answers
-from dfa_instruct.records import FaceRecord, InstructRow
+from dfa_instruct.pairs import parted, refused
+from dfa_instruct.population import PopulationEvidence
+from dfa_instruct.records import Artifact, FaceRecord, InstructRow
 from dfa_instruct.techniques import Fittable, Technique
 from dfa_instruct.vocabulary import Split
-
-ATTEMPTS = 6
-"""How many donors or drivers are tried for a face before its forgery is dropped."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ def _shared(work: WorkFolder, made: int) -> _Shared:
     """Fit it, once a process; `made`, when the pool was drawn, tells one build from the next in the same place."""
     recipe = work.recipe()
     pool = Pool(work, recipe.size)
-    train = pool.faces("train")
+    train = list(pool.of["train"])
     mixed = [train[i] for i in np.random.default_rng(recipe.seed).permutation(len(train))]
-    found = techniques(recipe) if recipe.forgeries_per_face else []
+    found = techniques_of(recipe) if recipe.forgeries_per_face else []
     with one_thread():  # with more, sums would be taken in another order, and the bytes differ
         fitted = [t.fit(mixed, seed=recipe.seed) if isinstance(t, Fittable) else t for t in found]
         population = PopulationEvidence.fit(mixed) if len(mixed) > 1 else None
@@ -76,85 +77,28 @@ class MakeRows(Step):
                     made, bona_fide = target, None
                     if target.pair_id in row_of:
                         bona_fide = face(row_of[target.pair_id], split)
-                        landmarks = target.landmarks if bona_fide.landmarks is None else bona_fide.landmarks
-                        if landmarks is not None and likeness(made.image, bona_fide.image, landmarks) < SAME_PICTURE:
-                            made = replace(made, pair_id=None, pairing="refused")
-                            bona_fide = None
+                        if refused(target, bona_fide):
+                            made, bona_fide = parted(target), None
                 else:
                     technique, bona_fide = shared.techniques[job["technique"]], target
+                    donors = shared.pool.of[split]
                     try:
-                        made = self.forge(technique, target, job["number"], split, shared.pool)
+                        made = forge(technique, target, donors, job["number"], split, self.recipe.seed)
                     except ValueError as error:
-                        what = (
+                        named = (
                             f"{target.source}/{target.source_path}" if target else f"{technique.name}/{job['number']}"
                         )
-                        drop({"what": what, "technique": technique.name, "reason": str(error)})
+                        drop({"what": named, "technique": technique.name, "reason": str(error)})
                         continue
-                write(self.row(made, bona_fide, shared))
+                artifacts = evidence_of(made, bona_fide, shared.population)
+                write(self.row(made, artifacts, shared.annotator))
 
-    def row(self, face: FaceRecord, bona_fide: FaceRecord | None, shared: _Shared) -> dict[str, Any]:
+    def row(self, face: FaceRecord, artifacts: list[Artifact], annotator: Annotator) -> dict[str, Any]:
         """Say and ask of a face what its evidence gives: the columns of its row."""
-        if face.label == "bona_fide":
-            artifacts = []
-        elif bona_fide is not None and not (face.landmarks is None and bona_fide.landmarks is None):
-            artifacts = measure(face, bona_fide)
-        else:
-            artifacts = shared.population.measure(face) if shared.population else []
-        annotation = shared.annotator.annotate(face, artifacts)
+        annotation = annotator.annotate(face, artifacts)
         qa = questions_and_answers(face, annotation, self.recipe.seed)
         bench = bench_questions(face, annotation, self.recipe.seed) if face.split == "test" else []
-        return to_columns(InstructRow(face, artifacts, qa, bench))
-
-    def forge(
-        self, technique: Technique, target: FaceRecord | None, number: int, split: Split, pool: Pool
-    ) -> FaceRecord:
-        """Forge with the first donor or driver that the technique can use; all of them are of the same split.
-
-        Raises:
-            ValueError: none served, or the face itself does not.
-        """
-        seed = [self.recipe.seed, int(target.face_id, 16) if target else number, *technique.name.encode()]
-        rng = np.random.default_rng(seed)
-        needs_other = technique.category in ("face_swapping", "face_reenactment")
-        rows = pool.rows[split]
-        refusal = ValueError("no other identity in its split")
-        for _ in range(ATTEMPTS if needs_other else 1):
-            other = None
-            if target is not None and needs_other:
-                if not len(rows):
-                    break
-                other = pool.face(int(rows[rng.integers(len(rows))]))
-                if other.identities == target.identities:
-                    continue
-            try:
-                forgery = technique.forge(target, other, rng)
-            except ValueError as error:
-                refusal = error
-                continue
-            sources = [face for face in (target, other) if face is not None]
-            invented = f"{technique.name}/{number:06d}"
-            return FaceRecord(
-                image=forgery.image,
-                label="forged",
-                category=technique.category,
-                technique=technique.name,
-                identities=tuple(i for f in sources for i in f.identities) or (invented,),
-                pair_id=target.face_id if target else None,
-                pairing="same_frame" if target else None,
-                source=target.source if target else technique.name,
-                source_path=target.source_path if target else invented,
-                source_sha256=target.source_sha256 if target else "",
-                video=target.video if target else None,
-                frame=target.frame if target else None,
-                landmarks=forgery.landmarks,
-                split=split,
-                parameters={
-                    **forgery.parameters,
-                    "seed": self.recipe.seed,
-                    **({"other": other.face_id} if other else {}),
-                },
-            )
-        raise refusal
+        return row_columns(InstructRow(face, artifacts, qa, bench))
 
 
 def finished_rows(work: WorkFolder, shards: int) -> Iterator[pa.Table]:
