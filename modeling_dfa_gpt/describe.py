@@ -231,8 +231,8 @@ def conversation_tokens(
     from transformers.utils.chat_template_utils import render_jinja_template
 
     special: Any = {"bos_token": "", "eos_token": ""}  # counted apart: they are a token each
-    rendered, _ = render_jinja_template([with_image(messages)], chat_template=CHAT_TEMPLATE, **special)
-    prefix, turns = rendered[0].split(IMAGE_TOKEN)
+    rendered: Any = render_jinja_template([with_image(messages)], chat_template=CHAT_TEMPLATE, **special)
+    prefix, turns = rendered[0][0].split(IMAGE_TOKEN)
     return 1 + count(prefix) + image_tokens, count(turns) + len(messages) / 2
 
 
