@@ -16,7 +16,7 @@ from modeling_dfa_gpt.processing import with_image
 from modeling_dfa_gpt.shared_prefix import IGNORED
 
 PROJECTOR = "multi_modal_projector"
-LEARNT_IN_SAMPLE = 16
+ROWS_READ_BACK = 16
 """How many rows are collated and read back before the first step."""
 
 
@@ -87,6 +87,25 @@ def check_messages(messages: Sequence[dict[str, Any]], special_tokens: Iterable[
         held = next((token for token in special_tokens if token in text), None)
         if held:
             raise RecipeError(f"{where}: a message of the {message['role']} holds {held}, which is a special token")
+
+
+def check_rows(rows: Any, processor: Any) -> None:
+    """Check the text of every row (see `check_messages`), without its image. A streamed dataset is not read."""
+    if not hasattr(rows, "select_columns") or not hasattr(rows, "__len__"):
+        return
+    special = sorted({*processor.tokenizer.all_special_tokens, processor.image_token})
+    for number, row in enumerate(rows.select_columns(["messages"])):
+        check_messages(row["messages"], special, f"row {number}")
+
+
+def check_lengths(lengths: list[int], longest: int) -> None:
+    """Raise RecipeError where a row is longer than `max_length`, which would cut its last answers."""
+    cut = [length for length in lengths if length > longest]
+    if cut:
+        raise RecipeError(
+            f"max_length: {longest} would cut {len(cut)} of {len(lengths)} rows, the longest of {max(cut)} tokens; "
+            "raise it, or set it to null"
+        )
 
 
 def check_template(processor: Any) -> None:

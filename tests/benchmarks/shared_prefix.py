@@ -39,8 +39,9 @@ from dfa_instruct.portraits.drawing import draw_sample
 from modeling_dfa_gpt.checks import count_parameters
 from modeling_dfa_gpt.describe import PEAK, flops
 from modeling_dfa_gpt.processing import make_processor, train_tokenizer
+from modeling_dfa_gpt.rows import DecodingCollator, undecoded
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
-from modeling_dfa_gpt.trainer import DecodingCollator, DfaTrainer, undecoded
+from modeling_dfa_gpt.trainer import DfaTrainer
 
 QUESTIONS = 7
 REPEATS = 2

@@ -22,9 +22,9 @@ from modeling_dfa_gpt.checks import (
     count_parameters,
 )
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE
+from modeling_dfa_gpt.rows import GREY
 from modeling_dfa_gpt.sft import train
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
-from modeling_dfa_gpt.trainer import GREY
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "dfa-gpt-tiny" / "sft.yaml"
 ROWS = [

@@ -16,16 +16,11 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor
 
 from modeling_dfa_gpt.checks import RecipeError
+from modeling_dfa_gpt.resume import last_checkpoint
+from modeling_dfa_gpt.rows import DecodingCollator, EpochSampler, undecoded
 from modeling_dfa_gpt.sft import train
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
-from modeling_dfa_gpt.trainer import (
-    DecodingCollator,
-    DfaTrainer,
-    EpochSampler,
-    UndecodableError,
-    last_checkpoint,
-    undecoded,
-)
+from modeling_dfa_gpt.trainer import DfaTrainer, UndecodableError
 
 SMALL_STEPS = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1}
 RECIPE = Path(__file__).parents[2] / "recipes" / "dfa-gpt-tiny" / "sft.yaml"
