@@ -82,8 +82,8 @@ def build(
 ) -> None:
     """Build the dataset folder from what lies on disk; a build that was killed goes on where it stopped."""
     with one_line_errors(OSError, ValueError, RuntimeError):
-        from dfa_instruct.pipeline import build as run
-        from dfa_instruct.recipe import read_recipe
+        from dfa_instruct.build.pipeline import build as run
+        from dfa_instruct.build.recipe import read_recipe
 
         run(read_recipe(recipe, output), workers, executor)
 
@@ -114,8 +114,8 @@ def stats(
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
-        from dfa_instruct.reading import picture_path
-        from dfa_instruct.statistics import count, draw, table
+        from dfa_instruct.dataset.reading import picture_path
+        from dfa_instruct.inspect.statistics import count, draw, table
 
         statistics = count(where)
         figure = draw(statistics)
@@ -135,8 +135,8 @@ def show(
 ) -> None:
     """Draw a contact sheet: forgeries beside their bona fide, what differs, and the evidence drawn on."""
     with one_line_errors(OSError, ValueError):
-        from dfa_instruct.reading import picture_path
-        from dfa_instruct.show import contact_sheet
+        from dfa_instruct.dataset.reading import picture_path
+        from dfa_instruct.inspect.show import contact_sheet
 
         path = output or picture_path(where, "sheet")
         contact_sheet(where, split, technique, examples).save(path)
@@ -154,9 +154,9 @@ def verify(
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
-        from dfa_instruct.recipe import read_recipe
-        from dfa_instruct.verify import report
-        from dfa_instruct.verify import verify as check
+        from dfa_instruct.build.recipe import read_recipe
+        from dfa_instruct.inspect.verify import report
+        from dfa_instruct.inspect.verify import verify as check
 
         findings = check(where, read_recipe(recipe) if recipe else None)
         Console().print(report(findings))

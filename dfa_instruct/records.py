@@ -27,9 +27,9 @@ def face_id_of(image: Pixels) -> str:
     return hashlib.sha256(np.ascontiguousarray(image).tobytes() + repr(image.shape).encode()).hexdigest()[:16]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class FaceRecord:
-    """One aligned square face and where it comes from.
+    """One aligned square face and where it comes from. The columns of the dataset follow its fields, in their order.
 
     `identities` are all people whose features are in the picture (target and donor or driver); entire face synthesis
     has an invented one. `pair_id` is the `face_id` of the bona fide picture that a forgery was made from, and
@@ -38,21 +38,21 @@ class FaceRecord:
     """
 
     image: Pixels
+    face_id: str = ""
     label: Label
     category: Category
-    identities: tuple[str, ...]
-    source: str
-    source_path: str
-    source_sha256: str
     technique: str | None = None
+    source: str
     pair_id: str | None = None
     pairing: Pairing | None = None
+    identities: tuple[str, ...]
+    source_path: str
+    source_sha256: str
     video: str | None = None
     frame: int | None = None
     landmarks: Landmarks | None = None
-    split: Split | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
-    face_id: str = ""
+    split: Split | None = None
 
     def __post_init__(self) -> None:
         if not self.face_id:
@@ -92,12 +92,37 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """What is said of one region: the artifacts there, the strongest first, and the sentence that states them."""
+
+    region: Region
+    artifacts: tuple[ArtifactKind, ...]
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Annotation:
-    """What is said of a face before any question is asked: the texts of DF-D, DF-C and AD."""
+    """What is said of a face before any question is asked: the texts of DF-D, DF-C and AD.
+
+    `findings` are what the AD text is made of, whoever wrote it: one a region, the strongest first, none for a bona
+    fide face. Free conversation takes its sentences from here, so that it cannot contradict the AD text.
+
+    Raises:
+        ValueError: a finding's sentence does not stand in the AD text, or two findings are of one region.
+    """
 
     df_d: str
     df_c: str
     ad: str
+    findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        regions = [finding.region for finding in self.findings]
+        if len(regions) > len(set(regions)):
+            raise ValueError(f"an annotation has two findings of one region: {', '.join(regions)}")
+        for finding in self.findings:
+            if finding.sentence not in self.ad:
+                raise ValueError(f"an annotation's description does not have the sentence {finding.sentence!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,9 +203,9 @@ def sample_messages(recipe: dict[str, Any]) -> list[list[dict[str, Any]]]:
 
 def draw_few(folder: Path) -> str:
     """Build a dataset of a few drawn portraits in a folder, once, and return where it is."""
+    from dfa_instruct.build.pipeline import build
+    from dfa_instruct.build.recipe import sample_recipe
     from dfa_instruct.dataset import DATASET_NAME
-    from dfa_instruct.pipeline import build
-    from dfa_instruct.recipe import sample_recipe
 
     few = folder / DATASET_NAME
     if not few.is_dir():

@@ -110,9 +110,9 @@ def refuse_foreign(output: Path) -> None:
 
 def build_dataset(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> Any:
     """Build the dataset folder from the sample or from photographs; return what was written and dropped."""
+    from dfa_instruct.build.pipeline import build
+    from dfa_instruct.build.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
     from dfa_instruct.faces import landmarker_path
-    from dfa_instruct.pipeline import build
-    from dfa_instruct.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
     from dfa_instruct.sources.media import find_images
     from dfa_instruct.sources.views import write_views
 

@@ -13,9 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from dfa_instruct.dataset import CONVERSATIONS, DATASET_NAME
-from dfa_instruct.recipe import nearest, read_mapping
+from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.dataset.features import CONVERSATIONS
+from dfa_instruct.errors import nearest
 from dfa_instruct.vocabulary import ABILITIES
+from dfa_instruct.yaml_file import read_mapping
 from modeling_dfa_gpt.checks import RecipeError
 from modeling_dfa_gpt.loading import is_model
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from dfa_instruct.bench.report import conversation_table, metrics_table
 from dfa_instruct.dataset import DATASET_NAME
-from dfa_instruct.show import contact_sheet
+from dfa_instruct.inspect.show import contact_sheet
 from dfa_instruct.vocabulary import CATEGORIES, BenchTask
 from modeling_dfa_gpt.publish import model_card
 

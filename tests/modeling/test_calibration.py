@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfa_instruct.sample import draw_sample
+from dfa_instruct.portraits.drawing import draw_sample
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE, Calibration, balanced_accuracy, calibrate, read_calibration
 from modeling_dfa_gpt.dfa_gpt import DfaGpt, merge
 
@@ -35,6 +35,29 @@ def test_a_threshold_that_is_off_is_set_right(tmp_path: Path) -> None:
     assert 0 <= found.probability(-1e9) < found.probability(1e9) <= 1
 
 
+def test_a_few_faces_without_an_error_make_nobody_certain(tmp_path: Path) -> None:
+    rows = [brightness(i % 2, i) for i in range(40)]
+    found = calibrate(Knowing(), dataset(tmp_path / "dfa-instruct", {"validation": rows, "test": rows}))
+    assert found.tested is not None and found.tested["balanced_acc"] == 100
+    assert found.tested["turned_forged"] == found.tested["turned_bona_fide"] == 0
+    sure = [found.probability(10 * (level / 255 - 0.5) + 3) for level in (60, 200)]  # the middle of either label
+    assert sure == pytest.approx([1 / 22, 21 / 22], abs=0.02)
+
+
+def test_verdicts_that_a_re_encoded_picture_turns_are_counted(tmp_path: Path) -> None:
+    class Afraid(Knowing):
+        """Takes a picture for forged that is not the first one of three: the others are its re-encodings."""
+
+        def forged_logits(self, faces: list[Image.Image]) -> list[float]:
+            first = [len(faces) % 3 != 0 or i % 3 == 0 for i in range(len(faces))]
+            return [x if pristine else 9.0 for x, pristine in zip(super().forged_logits(faces), first, strict=True)]
+
+    rows = [brightness(i % 2, i) for i in range(40)]
+    found = calibrate(Afraid(), dataset(tmp_path / "dfa-instruct", {"validation": rows, "test": rows}))
+    assert found.tested is not None and found.tested["balanced_acc"] == 100
+    assert found.tested["turned_bona_fide"] == 100 and found.tested["turned_forged"] == 0
+
+
 def test_one_label_or_a_few_faces_calibrate_nothing(tmp_path: Path) -> None:
     for name, validation in (("few", [brightness(i % 2, i) for i in range(6)]), ("one", [brightness(1, 1)] * 30)):
         test = [brightness(i % 2, i) for i in range(20)]
@@ -53,7 +76,7 @@ def brightness(forged: int, person: int) -> dict:
 def dataset(folder: Path, splits: dict[str, list[dict]]) -> Path:
     from datasets import Dataset
 
-    from dfa_instruct.dataset import FEATURES
+    from dfa_instruct.dataset.features import FEATURES
 
     (folder / "data").mkdir(parents=True)
     for split, rows in splits.items():

@@ -19,7 +19,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from dfa_instruct.bench.parsing import described_label, label_of, parse_yes_no
-from dfa_instruct.sample import draw_sample
+from dfa_instruct.portraits.drawing import draw_sample
 from modeling_dfa_gpt.calibration import Calibration
 from modeling_dfa_gpt.dfa_gpt import (
     CLASSIFICATION_QUESTION,

@@ -23,8 +23,8 @@ FORM = {
 
 
 def test_a_small_run_leaves_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dfa_instruct.recipe.SAMPLE_IDENTITIES", 15)
-    monkeypatch.setattr("dfa_instruct.recipe.SAMPLE_PICTURES", 3)
+    monkeypatch.setattr("dfa_instruct.build.recipe.SAMPLE_IDENTITIES", 15)
+    monkeypatch.setattr("dfa_instruct.build.recipe.SAMPLE_PICTURES", 3)
     monkeypatch.delenv("DFA_INSTRUCT_DIR", raising=False)
     for recipe in ("dfa-gpt-tiny/sft", "accelerate_configs/cpu"):
         text = (RECIPES / f"{recipe}.yaml").read_text()

@@ -10,7 +10,7 @@ from datasets import load_dataset
 from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from dfa_instruct.recipe import SAMPLE_IDENTITIES, read_recipe, sample_recipe
+from dfa_instruct.build.recipe import SAMPLE_IDENTITIES, read_recipe, sample_recipe
 from dfa_instruct.sources import open_sources
 from modeling_dfa_gpt.base import TINY_BASE
 from modeling_dfa_gpt.base.tiny import make_tiny_base
@@ -47,7 +47,7 @@ def test_no_quickstart_draws_a_person_that_the_base_was_trained_on(seed: int) ->
 
 
 def test_people_of_other_numbers_look_different_whatever_the_seed() -> None:
-    from dfa_instruct.sample import draw_person
+    from dfa_instruct.portraits.drawing import draw_person
 
     number = read_recipe(RECIPE).sources[0]["first"]
     faces = [draw_person(identity, 1, 64, seed)[0].face_id for identity in (0, number) for seed in (0, 1)]
