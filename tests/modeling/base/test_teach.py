@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import Result
 from datasets import load_dataset
 from transformers import (
     AutoConfig,
@@ -17,9 +16,11 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
 )
+from typer.testing import CliRunner
 
 from modeling_dfa_gpt.base.teach import LAYERS, MORE_LAYERS, Patches
 from modeling_dfa_gpt.checks import check_base
+from modeling_dfa_gpt.cli import app
 from modeling_dfa_gpt.processing import train_tokenizer
 
 
@@ -33,15 +34,14 @@ def language(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
 
 
 def taught(data: Path, language: Path, output: Path, more_steps: int = 1) -> Path:
     size = ["--patch", 16, "--steps", 1, "--more-steps", more_steps]
     done = run("teach", "--data", data, "--language", language, "--output", output, *size)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.output
     return output
 
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_taught_is_one_line(dataset_folder: Path, language: Path,
         (tmp_path / "few", 8, "--patch: 8 pixels are too few for a tower of width 128"),
     ):
         done = run("teach", "--data", dataset_folder, "--language", language, "--output", output, "--patch", patch)
-        assert done.returncode == 2 and f"error: {message}" in done.stderr.splitlines()
+        assert done.exit_code == 2 and f"error: {message}" in done.stderr.splitlines()
     assert list(tmp_path.iterdir()) == []
 
 
