@@ -7,6 +7,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+MOST_LISTED = 50
+"""Known words that a message lists; TRL alone has some 250 keys."""
+
 
 def printable(text: str) -> str:
     """Spell out what a terminal would obey: a file's name may hold escape sequences, or bytes that are no UTF-8."""
@@ -14,9 +17,11 @@ def printable(text: str) -> str:
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """Name the known word that is nearest to a wrong one, as the end of an error message."""
+    """Name the known word that is nearest to a wrong one, or all where none is, as the end of an error message."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f" (known: {', '.join(known)})" if len(known) <= MOST_LISTED else ""
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from modeling_dfa_gpt.checks import RecipeError
 from modeling_dfa_gpt.recipe import parse_recipe, read_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -15,6 +16,13 @@ TRAININGS = sorted(path for path in RECIPES.glob("dfa-gpt-*/*.yaml") if path.ste
 @pytest.mark.parametrize("recipe", TRAININGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_shipped_recipes_hold_known_keys(recipe: Path) -> None:
     read_recipe(recipe)
+
+
+def test_a_key_like_no_other_is_named_without_all_that_are_known(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("qqqq: 1\n")
+    with pytest.raises(RecipeError, match=r"recipe\.yaml: unknown key 'qqqq'$"):
+        read_recipe(recipe)
 
 
 @pytest.mark.parametrize(
