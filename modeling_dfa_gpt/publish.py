@@ -10,7 +10,7 @@ from typing import Any
 from dfa_instruct.bench.report import metrics_table
 
 STATES = ("optimizer", "scheduler", "scaler", "rng_state", "trainer_state", "training_args", "latest", "zero_to_fp32")
-"""How the names of a checkpoint's files begin that only serve to go on."""
+"""How the names of those files of a checkpoint begin that only serve to resume."""
 
 
 def model_card(base: str, results: dict[str, Any] | None = None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dfa_instruct.dataset import DATASET_NAME
+from modeling_dfa_gpt.base import TINY_BASE
 
 PARTS = frozenset(
     {DATASET_NAME, "views", "base", "adapter", "results.json", "predictions.jsonl", "conversations.jsonl"}
@@ -17,7 +18,7 @@ PARTS = frozenset(
 )
 """What an output folder of the quickstart may hold."""
 VIEWED = 800
-"""Photographs are few: so many views are made of all of them together, where they are fewer."""
+"""Where there are fewer photographs than this, so many views are made of all of them together."""
 BENCH_IMAGES = 240
 
 
@@ -48,10 +49,9 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     data, base, adapter = output / DATASET_NAME, output / "base", output / "adapter"
     construction = timed("Build DFA-Instruct", lambda: build_dataset(bona_fide, synthesized, output, seed))
 
-    from modeling_dfa_gpt.base.tiny import copy_tiny_base
     from modeling_dfa_gpt.launch import launch_training
 
-    copy_tiny_base(base)
+    shutil.copytree(TINY_BASE, base, dirs_exist_ok=True)
     timed("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed))
 
     from dfa_instruct.bench.baselines import baselines
@@ -70,26 +70,30 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     beside = timed("Run its baselines", lambda: baselines(model, data, limit=BENCH_IMAGES, seed=seed))
     talk, talks = timed("Talk about the faces", lambda: run_conversation(model, data, limit=BENCH_IMAGES, seed=seed))
 
-    statistics = construction.statistics
     results = {
         "tasks": bench["tasks"],
         "details": bench["details"],
         "baselines": beside,
         "conversation": talk,
         "calibration": asdict(calibration),
-        "counts": {
-            "images": {s: statistics.images_of(split=s) for s in statistics.identities},
-            "identities": {s: len(names) for s, names in statistics.identities.items()},
-            "questions": dict(statistics.questions),
-            "techniques": {technique: n for (_, technique), n in sorted(statistics.techniques.items())},
-            "dropped": dict(construction.dropped),
-            "bench": bench["counts"],
-        },
+        "counts": {**count(construction), "bench": bench["counts"]},
         "seconds": {**seconds, "all": round(sum(seconds.values()), 1)},
     }
     write_results({**results, "predictions": bench["predictions"], "talks": talks}, output)
     write_report(output, results, bench["predictions"])
     print_summary(output, results, calibration.warning())
+
+
+def count(construction: Any) -> dict[str, Any]:
+    """Count what was built: images, people and questions, forgeries by technique, and what was dropped."""
+    statistics = construction.statistics
+    return {
+        "images": {s: statistics.images_of(split=s) for s in statistics.identities},
+        "identities": {s: len(names) for s, names in statistics.identities.items()},
+        "questions": dict(statistics.questions),
+        "techniques": {technique: n for (_, technique), n in sorted(statistics.techniques.items())},
+        "dropped": dict(construction.dropped),
+    }
 
 
 def refuse_foreign(output: Path) -> None:

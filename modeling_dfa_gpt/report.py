@@ -23,7 +23,7 @@ CONVERSATION = (
 
 
 def write_report(output: Path, results: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
-    """Write `report.md` and its pictures (`images/`) from a quickstart's folder."""
+    """Write `report.md` with its pictures (`images/`), and the card of the adapter, into a quickstart's folder."""
     from datasets import load_dataset
 
     images = output / "images"

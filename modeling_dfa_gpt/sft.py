@@ -167,19 +167,20 @@ def check(training: Training) -> None:
         RecipeError: see `modeling_dfa_gpt.checks`.
     """
     recipe, trainer, processor = training.recipe, training.trainer, training.processor
+    model: Any = trainer.model
     for rows in (training.rows, training.validation):
         check_rows(rows, processor)
     if recipe.model.use_peft:
-        check_trainable(trainer.model)
+        check_trainable(model)
     sample = [{**row, "images": [GREY] * len(row["images"])} for row in islice(training.rows, ROWS_READ_BACK)]
-    tokens = check_batch(training.collator(sample), sample, processor, trainer.model.config)
+    tokens = check_batch(training.collator(sample), sample, processor, model.config)
     order_by_length(training, tokens.image // tokens.rows)
     if trainer.accelerator.is_main_process:
         rate, projector_rate = recipe.training.learning_rate, recipe.dfa.projector_learning_rate
         rates = {"vision tower": rate, "language model": rate, "projector": rate}
         if projector_rate is not None:
             rates["projector"] = projector_rate
-        print_startup(trainer.model, rates, tokens)
+        print_startup(model, rates, tokens)
 
 
 def order_by_length(training: Training, image_tokens: int) -> None:

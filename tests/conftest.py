@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,10 +54,10 @@ def _given(variable: str) -> Path:
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tiny base that the package carries."""
-    from modeling_dfa_gpt.base.tiny import copy_tiny_base
+    from modeling_dfa_gpt.base import TINY_BASE
 
     folder = tmp_path_factory.mktemp("model") / "base"
-    copy_tiny_base(folder)
+    shutil.copytree(TINY_BASE, folder)
     return folder
 
 

@@ -125,10 +125,3 @@ def pretrain(data: Path, output: Path, seed: int = 0) -> None:
     (made / "README.md").write_text(base_card(run), encoding="utf-8")
     made.rename(output)
     shutil.rmtree(work)
-
-
-def copy_tiny_base(output: Path) -> None:
-    """Copy the base that the package carries to a folder."""
-    from modeling_dfa_gpt.base import TINY_BASE
-
-    shutil.copytree(TINY_BASE, output, dirs_exist_ok=True)
