@@ -93,7 +93,7 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
 
     from dfa_instruct.bench.runner import load_rows
 
-    labels, of_faces, _ = forged_logits(model, load_rows(data, split="validation"))
+    labels, of_faces, _ = verdict_logits(model, load_rows(data, split="validation"))
     logits = of_faces[:, 0]
     fitted = Calibration()
     if len(labels) >= LEAST_IMAGES and 0 < labels.sum() < len(labels):
@@ -107,7 +107,7 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
             np.concatenate([sure / seen, (1 - sure) / seen]) * len(labels),
         )
         fitted = Calibration(round(float(line.coef_[0, 0]), 4), round(float(line.intercept_[0]), 4), len(labels))
-    labels, logits, people = forged_logits(model, load_rows(data, limit), again=True)
+    labels, logits, people = verdict_logits(model, load_rows(data, limit), again=True)
     verdicts = np.array([[fitted.probability(logit) >= 0.5 for logit in of_face] for of_face in logits])
     tested = balanced_accuracy(labels, verdicts[:, 0], people)
     if tested:
@@ -117,7 +117,7 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
     return replace(fitted, tested=tested)
 
 
-def forged_logits(
+def verdict_logits(
     model: Any, rows: list[dict[str, Any]], again: bool = False
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.str_]]:
     """Return for each row whether it is forged, its logits, and whom it shows.

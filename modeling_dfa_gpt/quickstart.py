@@ -73,6 +73,7 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     results = {
         "tasks": bench["tasks"],
         "details": bench["details"],
+        "scores": bench["scores"],
         "baselines": beside,
         "conversation": talk,
         "calibration": asdict(calibration),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dfa_instruct.annotate import annotator
@@ -12,7 +14,7 @@ from dfa_instruct.records import Annotation, FaceRecord, Finding
 
 def forged(identities: int) -> list[FaceRecord]:
     faces = draw_sample(identities=identities, pictures=1, size=64, seed=0)
-    return [FaceRecord(face.image, "forged", "face_swapping", face.identities, "test", "", "") for face in faces]
+    return [replace(face, label="forged", category="face_swapping") for face in faces]
 
 
 def test_a_recipe_names_its_annotator() -> None:
