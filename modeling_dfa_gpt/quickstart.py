@@ -11,6 +11,7 @@ from typing import Any
 
 from dfa_instruct.dataset import DATASET_NAME
 from modeling_dfa_gpt.base import TINY_BASE
+from modeling_dfa_gpt.publish import model_card
 
 PARTS = frozenset(
     {DATASET_NAME, "views", "base", "adapter", "results.json", "predictions.jsonl", "conversations.jsonl"}
@@ -20,6 +21,21 @@ PARTS = frozenset(
 VIEWED = 800
 """Where there are fewer photographs than this, so many views are made of all of them together."""
 BENCH_IMAGES = 240
+
+
+class Steps:
+    """Announces each step, runs it, and keeps how many `seconds` it took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def run(self, name: str, work: Callable[[], Any]) -> Any:
+        """Run one step and return its result."""
+        print(f"\n{name}", flush=True)
+        start = time.perf_counter()
+        result = work()
+        self.seconds[name] = round(time.perf_counter() - start, 1)
+        return result
 
 
 def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> None:
@@ -37,22 +53,14 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
         subprocess.CalledProcessError: a training failed.
     """
     refuse_foreign(output)
-    seconds: dict[str, float] = {}
-
-    def timed(step: str, run: Callable[[], Any]) -> Any:
-        print(f"\n{step}", flush=True)
-        start = time.perf_counter()
-        result = run()
-        seconds[step] = round(time.perf_counter() - start, 1)
-        return result
-
+    steps = Steps()
     data, base, adapter = output / DATASET_NAME, output / "base", output / "adapter"
-    construction = timed("Build DFA-Instruct", lambda: build_dataset(bona_fide, synthesized, output, seed))
+    construction = steps.run("Build DFA-Instruct", lambda: build_dataset(bona_fide, synthesized, output, seed))
 
     from modeling_dfa_gpt.launch import launch_training
 
     shutil.copytree(TINY_BASE, base, dirs_exist_ok=True)
-    timed("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed))
+    steps.run("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed))
 
     from dfa_instruct.bench.baselines import baselines
     from dfa_instruct.bench.conversation import run_conversation
@@ -63,12 +71,14 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     from modeling_dfa_gpt.report import print_summary, write_report
 
     loaded = DfaGpt.from_pretrained(adapter)
-    calibration = timed("Calibrate the verdict", lambda: calibrate(loaded, data, limit=BENCH_IMAGES))
+    calibration = steps.run("Calibrate the verdict", lambda: calibrate(loaded, data, limit=BENCH_IMAGES))
     calibration.write(adapter)
     model = VisionLanguageModel(adapter)
-    bench = timed("Run DFA-Bench", lambda: run_bench(model, data, limit=BENCH_IMAGES))
-    beside = timed("Run its baselines", lambda: baselines(model, data, limit=BENCH_IMAGES, seed=seed))
-    talk, talks = timed("Talk about the faces", lambda: run_conversation(model, data, limit=BENCH_IMAGES, seed=seed))
+    bench = steps.run("Run DFA-Bench", lambda: run_bench(model, data, limit=BENCH_IMAGES))
+    beside = steps.run("Run its baselines", lambda: baselines(model, data, limit=BENCH_IMAGES, seed=seed))
+    talk, talks = steps.run(
+        "Talk about the faces", lambda: run_conversation(model, data, limit=BENCH_IMAGES, seed=seed)
+    )
 
     results = {
         "tasks": bench["tasks"],
@@ -78,9 +88,11 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
         "conversation": talk,
         "calibration": asdict(calibration),
         "counts": {**count(construction), "bench": bench["counts"]},
-        "seconds": {**seconds, "all": round(sum(seconds.values()), 1)},
+        "seconds": {**steps.seconds, "all": round(sum(steps.seconds.values()), 1)},
     }
     write_results({**results, "predictions": bench["predictions"], "talks": talks}, output)
+    card = model_card("the tiny base of this package", results)
+    (adapter / "README.md").write_text(card, encoding="utf-8")
     write_report(output, results, bench["predictions"])
     print_summary(output, results, calibration.warning())
 
