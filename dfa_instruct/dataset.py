@@ -27,10 +27,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,11 +44,12 @@ from filelock import FileLock
 from huggingface_hub import DatasetCard
 from yaml import YAMLError
 
+from dfa_instruct.card import SplitFiles, dataset_card
 from dfa_instruct.instruct import is_dialogue
 from dfa_instruct.orphans import end_with_this_process
 from dfa_instruct.records import InstructRow
 from dfa_instruct.statistics import Statistics
-from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS, Ability, Split
+from dfa_instruct.vocabulary import ABILITIES, SPLITS, Ability
 
 DATASET_NAME = "dfa-instruct"
 DIRECTORY_ENV = "DFA_INSTRUCT_DIR"
@@ -281,7 +281,12 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
                     statistics.add(row)
                 for split, writer in writers.items():
                     writer.add(table.filter(pc.field("split") == split))
-        (made / "README.md").write_text(card(statistics, writers), encoding="utf-8")
+        parts = {
+            split: SplitFiles(f"data/{split}-*-{of.fingerprint}.parquet", of.rows, of.bytes, of.bytes_on_disk)
+            for split, of in writers.items()
+            if of.rows
+        }
+        dataset_card(statistics, parts).save(made / "README.md")
         if folder.exists():
             folder.rename(scratch / "before")
         made.rename(folder)
@@ -340,20 +345,3 @@ class _SplitFiles:
         self.fingerprint = content.hexdigest()[:16]
         for path in self.files:
             path.rename(path.with_name(f"{path.name}-of-{len(self.files):05d}-{self.fingerprint}.parquet"))
-
-
-def card(statistics: Statistics, files_of: Mapping[Split, _SplitFiles]) -> str:
-    """Render the dataset card from what the folder holds: counts of its rows, and the files of each split."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = files("dfa_instruct.dataset_card").joinpath("dataset_card.md.jinja").read_text(encoding="utf-8")
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    return environment.from_string(template).render(
-        statistics=statistics,
-        files={split: of_split for split, of_split in files_of.items() if of_split.rows},
-        splits=SPLITS,
-        categories=CATEGORIES,
-        abilities=ABILITIES,
-    )

@@ -212,7 +212,7 @@ class Hub:
 
     async def info(self, request: Request) -> Response:
         repository, commit = self.find(request), self.commit_of(request)
-        siblings = [{"rfilename": path} for path in sorted(commit.files)]
+        siblings = [{"rfilename": path, **blob.about()} for path, blob in sorted(commit.files.items())]
         about = {"id": repository.id, "sha": commit.oid, "private": repository.private, "siblings": siblings}
         return JSONResponse({**about, "tags": [], "downloads": 0, "likes": 0, "gated": False, "disabled": False})
 

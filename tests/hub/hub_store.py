@@ -44,6 +44,10 @@ class Blob:
     def etag(self) -> str:
         return self.sha256 if self.large else self.oid
 
+    def about(self) -> dict[str, Any]:
+        lfs = {"lfs": {"sha256": self.sha256, "size": len(self.content), "pointerSize": 134}} if self.large else {}
+        return {"size": len(self.content), "blobId": self.oid, **lfs}
+
     def entry(self, path: str) -> dict[str, Any]:
         lfs = {"lfs": {"oid": self.sha256, "size": len(self.content), "pointerSize": 134}} if self.large else {}
         return {"type": "file", "path": path, "size": len(self.content), "oid": self.oid, **lfs}
