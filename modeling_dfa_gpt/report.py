@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from dfa_instruct.bench.report import conversation_table, metrics_table
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.show import contact_sheet
 from dfa_instruct.vocabulary import CATEGORIES, BenchTask
+from modeling_dfa_gpt.card import Base, model_card
 
 CONVERSATION = (
     "Has this face been forged?",
@@ -51,20 +52,11 @@ def write_report(output: Path, results: dict[str, Any], predictions: list[dict[s
         f"    dfa-gpt chat {output / 'adapter'} {images / 'conversation_1.png'}\n\n"
         f"    dfa-gpt analyze {output / 'adapter'} {images / 'conversation_1.png'}",
     ]
-    (output / "adapter" / "README.md").write_text(
-        model_card("the tiny base of this package", results), encoding="utf-8"
-    )
+    adapter = output / "adapter"
+    base = Base("the tiny base of this package", licence={"license": "apache-2.0"})
+    model_card(adapter, base, results).save(adapter / "README.md")
+    shutil.copy(output / "results.json", adapter)  # what a card on the Hub says goes with it
     (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
-
-
-def model_card(base: str, results: dict[str, Any] | None = None) -> str:
-    """Render an adapter's card, with its figures beside the baselines' where it was measured."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = files("modeling_dfa_gpt.model_card").joinpath("model_card.md.jinja").read_text(encoding="utf-8")
-    measured = {"images": results["counts"]["bench"]["images"], "table": metrics_table(results)} if results else {}
-    card = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(template)
-    return card.render(base=base, **{"table": None, **measured})
 
 
 def plot_loss(state: Path, target: Path) -> None:

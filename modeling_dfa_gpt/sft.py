@@ -22,10 +22,10 @@ from typing import Any
 
 import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
+from modeling_dfa_gpt.card import RUN_FILE, Base, model_card
 from modeling_dfa_gpt.loading import is_model, naming
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE
 from modeling_dfa_gpt.recipe import Recipe, parse_recipe
-from modeling_dfa_gpt.report import model_card
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 from modeling_dfa_gpt.startup import (
     LEARNT_IN_SAMPLE,
@@ -39,7 +39,6 @@ from modeling_dfa_gpt.startup import (
     print_startup,
 )
 
-RUN_FILE = "run.json"
 CHANGEABLE = ("dataloader_", "dataset_num_proc", "disable_tqdm", "include_num", "logging_", "output_dir", "report_to")
 """What a run's settings may differ in, by how the key begins, when it goes on: it changes nothing that is learnt."""
 
@@ -286,7 +285,7 @@ def train(arguments: list[str]) -> None:
     if not trainer.accelerator.is_main_process:
         return
     if recipe.model.use_peft:  # PEFT's card says nothing
-        (folder / "README.md").write_text(model_card(f"`{base}`"), encoding="utf-8")
+        model_card(folder, Base(f"`{base}`")).save(folder / "README.md")
     if checkpoint and end:  # killed after its last checkpoint
         publish(end, checkpoint, folder)
     else:

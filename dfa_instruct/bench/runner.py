@@ -200,8 +200,12 @@ def _details(task: str, figures: dict[str, float], predictions: list[dict[str, A
         f"apcer_{category}": percent([p["predicted"] != "forged" for p in mine if p["category"] == category])
         for category in FORGERY_CATEGORIES
     }
+    by_technique = {
+        f"apcer_{technique}": percent([p["predicted"] != "forged" for p in mine if p["technique"] == technique])
+        for technique in sorted({p["technique"] for p in mine if p["technique"]})
+    }
     level = chance([p["label"] for p in mine], [p["predicted"] for p in mine])
-    return {"apcer": figures["apcer"], "bpcer": figures["bpcer"], **by_category, "chance": level}
+    return {"apcer": figures["apcer"], "bpcer": figures["bpcer"], **by_category, **by_technique, "chance": level}
 
 
 def figures_of(task: str, figures: dict[str, float]) -> dict[str, float | None]:
