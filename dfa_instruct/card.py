@@ -78,7 +78,8 @@ def dataset_card(
     )
     if not free:
         data["license_name"] = "terms-of-its-sources"
-        data["license_link"] = f"https://huggingface.co/datasets/{repo}#sources-and-licences" if repo else "README.md"
+        if repo:
+            data["license_link"] = f"https://huggingface.co/datasets/{repo}#sources-and-licences"
     template = files("dfa_instruct.dataset_card").joinpath("dataset_card.md.jinja").read_text(encoding="utf-8")
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True

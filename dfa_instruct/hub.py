@@ -17,8 +17,8 @@ _AGAIN: Final = "push again: files that have arrived whole are not sent a second
 _REASONS: Final[dict[int, str]] = {
     401: f"the Hub does not know the token in {TOKEN_ENV}; make one that may write "
     "(https://huggingface.co/settings/tokens) and set it",
-    403: f"the token in {TOKEN_ENV} may not write there; it needs the permission to write, and its account must be, or "
-    "belong to, {namespace}",
+    403: f"the Hub forbids it ({{said}}); the token in {TOKEN_ENV} needs the permission to write there, and its "
+    "account must be, or belong to, {namespace}",
     404: "there is no such repository or branch, or the token may not see it",
     409: f"something else changed it at the same time; {_AGAIN}",
     412: f"something else changed it at the same time; {_AGAIN}",
@@ -118,10 +118,10 @@ def saying_what_to_do(repo: str) -> Iterator[None]:
         reason = f"{error}"
         if refused := next((e for e in chain if isinstance(e, HfHubHTTPError)), None):
             status = refused.response.status_code
-            reason = f"the Hub answered {status}: {refused.server_message or refused}"
-            if status >= 500:
-                reason = f"the Hub answered {status}; {_AGAIN}"
-            reason = _REASONS.get(status, reason).format(namespace=repo.partition("/")[0])
+            said = refused.server_message or str(refused)
+            reason = f"the Hub answered {status}: {said}" + (f"; {_AGAIN}" if status >= 500 else "")
+            if status in _REASONS:
+                reason = _REASONS[status].format(said=said, namespace=repo.partition("/")[0])
         elif broken := next((e for e in chain if isinstance(e, httpx.TransportError)), None):
             reason = f"the connection to the Hub broke ({broken}); {_AGAIN}"
         raise OSError(f"{repo}: {reason}") from error

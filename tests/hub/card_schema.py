@@ -26,13 +26,13 @@ _COMMON: dict[str, Any] = {
     "language": {"type": "array", "items": {"pattern": "^[a-z]{2,3}$"}},
     "license": {"enum": LICENCES},
     "license_name": {"type": "string", "pattern": r"^[a-z0-9.-]+$"},
-    "license_link": _TEXT,
+    "license_link": {"type": "string", "pattern": r"^(LICENSE(\.md)?|https://\S+)$"},
     "tags": _TEXTS,
     "pretty_name": _TEXT,
 }
 _OTHER_IS_NAMED = {
     "if": {"properties": {"license": {"const": "other"}}},
-    "then": {"required": ["license_name", "license_link"]},
+    "then": {"required": ["license_name"]},
 }
 _DATASET = {
     **_object(

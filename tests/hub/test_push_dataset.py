@@ -166,7 +166,7 @@ def test_a_dry_run_shows_all_and_asks_nobody(dataset_folder: Path, hub: Hub, cli
     [
         (None, "HF_TOKEN is not set; expected a token that may write"),
         ("hf_of_nobody", "the Hub does not know the token in HF_TOKEN; make one that may write"),
-        (READ_TOKEN, "the token in HF_TOKEN may not write there; it needs the permission to write"),
+        (READ_TOKEN, "forbids it (This token has no write permission); the token in HF_TOKEN needs the permission"),
     ],
 )
 def test_who_may_not_push_is_told_what_to_do(client: Client, hub: Hub, token: str | None, told: str) -> None:
@@ -181,7 +181,7 @@ def test_who_may_not_push_is_told_what_to_do(client: Client, hub: Hub, token: st
         ("/commit/", 409, "something else changed it at the same time; push again"),
         ("/commit/", 412, "something else changed it at the same time; push again"),
         ("/repos/create", 429, "wait some minutes, then push again"),
-        ("/commit/", 500, "the Hub answered 500; push again"),
+        ("/commit/", 500, "the Hub answered 500: made to order: 500; push again"),
         ("/commit/", 418, "the Hub answered 418: made to order"),
     ],
 )
@@ -191,9 +191,29 @@ def test_an_error_of_the_hub_is_one_line(client: Client, hub: Hub, request_: str
     assert line.startswith(f"error: {REPO}: ") and told in line
 
 
+def test_a_card_that_the_hub_does_not_accept_is_one_line(client: Client, hub: Hub) -> None:
+    line = client.refusal("-c", ONE_FILE.replace("license: mit", "license: to-be-decided"))
+    assert "Invalid metadata in README.md. - $.license: 'to-be-decided' is not one of" in line
+    assert len(hub.repository("model", "dfa-instruct").log()) == 1
+
+
+def test_the_card_of_a_build_is_accepted(dataset_folder: Path, df40_folder: Path) -> None:
+    for folder, licence in ((dataset_folder, "apache-2.0"), (df40_folder, "other")):
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        assert problems(card, "dataset") == [] and f"license: {licence}\n" in card
+
+
 def test_a_connection_that_breaks_is_one_line(client: Client, hub: Hub) -> None:
     hub.cut("/commit/", times=100)
     assert "the connection to the Hub broke" in client.refusal("-c", ONE_FILE)
+
+
+def test_the_token_is_in_no_output_of_a_client_that_tells_all(client: Client, hub: Hub) -> None:
+    telling = "import os; os.environ.update(HF_DEBUG='1', HF_HUB_VERBOSITY='debug')"
+    hub.fail("/commit/", 403, times=1)
+    for told in ("forbids it", "/commit/"):
+        assert told in client.run("-c", telling + ONE_FILE).stderr  # `run` looks for the token
+    assert len(hub.repository("model", "dfa-instruct").log()) == 2
 
 
 def test_private_is_never_public(client: Client, hub: Hub) -> None:
