@@ -281,7 +281,7 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
                     statistics.add(row)
                 for split, writer in writers.items():
                     writer.add(table.filter(pc.field("split") == split))
-        parts = {
+        parts: dict[str, SplitFiles] = {
             split: SplitFiles(f"data/{split}-*-{of.fingerprint}.parquet", of.rows, of.bytes, of.bytes_on_disk)
             for split, of in writers.items()
             if of.rows

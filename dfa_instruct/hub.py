@@ -85,7 +85,8 @@ def push(
         api.create_repo(repo, repo_type=kind, private=private or None, exist_ok=True)
         if revision:
             api.create_branch(repo, branch=revision, repo_type=kind, exist_ok=True)
-        before = api.repo_info(repo, repo_type=kind, revision=revision)
+        about = api.dataset_info if kind == "dataset" else api.model_info
+        before = about(repo, revision=revision)
         if private and not before.private:
             raise PermissionError("is public already; make it private in its settings, or name another one")
         left = {file.rfilename for file in before.siblings or ()} - set(files)

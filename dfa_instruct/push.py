@@ -89,10 +89,14 @@ def _parts(folder: Path) -> dict[str, list[Path]]:
     """Return the Parquet files of each split that the card names; others may be left of an earlier build."""
     from datasets.utils.metadata import MetadataConfigs
     from huggingface_hub import DatasetCard
+    from yaml import YAMLError
 
     if not (folder / CARD).is_file() or not (folder / "data").is_dir():
         raise FileNotFoundError(f"{folder}: no dataset folder of dfa-instruct (expected {CARD} and data/)")
-    configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(folder / CARD).data)
+    try:
+        configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(folder / CARD).data)
+    except YAMLError as error:
+        raise ValueError(f"{folder}: the header of its {CARD} is no YAML: {error}") from error
     parts = {}
     for named in configs.get("default", {}).get("data_files", ()):
         parts[named["split"]] = sorted(folder.glob(named["path"]))

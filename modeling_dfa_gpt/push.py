@@ -66,44 +66,52 @@ def push(
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
 
-    def send(model: Path, files: dict[str, Path | bytes]) -> None:
-        there = {path.name: path for path in sorted(model.iterdir()) if OURS.fullmatch(path.name)}
-        if dry_run:
-            show({**there, **files})
-        else:
-            print(push_files(repo, "model", {**there, **files}, OURS, private=private, revision=revision))
-
-    if not (folder / ADAPTER_CONFIG).is_file():
-        if merged or base or results:
+    with tempfile.TemporaryDirectory(prefix="dfa-gpt-") as scratch:
+        if (folder / ADAPTER_CONFIG).is_file():
+            if base and not dry_run:
+                _check_same_weights(folder, base)
+            files = _adapter_files(folder, repo, base, results, Path(scratch) / "merged" if merged else None)
+        elif merged or base or results:
             raise ValueError(f"{folder}: a whole model; --merged, --base and --results are for adapters")
-        if not (folder / CARD).is_file():
-            raise FileNotFoundError(f"{folder / CARD}: write the card of this model first: what it is, and its licence")
-        send(folder, {CARD: folder / CARD})
-        return
+        elif not (folder / CARD).is_file():
+            raise FileNotFoundError(
+                f"{folder / CARD}: write the card of this model first, what it is and its licence "
+                "(what an adapter was merged into has one by: dfa-gpt push ADAPTER USER/NAME --merged)"
+            )
+        else:
+            files = {**_files_of(folder), CARD: folder / CARD}
+        if dry_run:
+            show(files)
+        else:
+            print(push_files(repo, "model", files, OURS, private=private, revision=revision))
 
+
+def _files_of(model: Path) -> dict[str, Path | bytes]:
+    return {path.name: path for path in sorted(model.iterdir()) if OURS.fullmatch(path.name)}
+
+
+def _adapter_files(
+    folder: Path, repo: str, base: str | None, results: Path | None, merged: Path | None
+) -> dict[str, Path | bytes]:
+    """Return what goes of an adapter, or of the model that it is merged into, in a new folder `merged`."""
     config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    trained_on = _base(folder, config, base, merged)
-    if base and not dry_run:
-        _check_same_weights(Path(config["base_model_name_or_path"]), base)
+    trained_on = _base(folder, config["base_model_name_or_path"], base, merged is not None)
     measured = _results(folder, results)
-    card = model_card(folder, trained_on, measured, repo=repo, merged=merged)
+    card = model_card(folder, trained_on, measured, repo=repo, merged=merged is not None)
     files: dict[str, Path | bytes] = {CARD: str(card).encode()}
     if measured:
         files[RESULTS_FILE] = results or folder / RESULTS_FILE
-    if not merged:
-        config["base_model_name_or_path"] = trained_on.hub_id
-        send(folder, {**files, ADAPTER_CONFIG: json.dumps(config, indent=2, sort_keys=True).encode()})
-        return
-    with tempfile.TemporaryDirectory(prefix="dfa-gpt-") as scratch:
-        merge(folder, Path(scratch) / "merged")
-        send(Path(scratch) / "merged", files)
+    if merged:
+        merge(folder, merged)
+        return {**_files_of(merged), **files}
+    config["base_model_name_or_path"] = trained_on.hub_id
+    return {**_files_of(folder), **files, ADAPTER_CONFIG: json.dumps(config, indent=2, sort_keys=True).encode()}
 
 
-def _base(folder: Path, config: dict[str, Any], base: str | None, merged: bool) -> Base:
+def _base(folder: Path, named: str, base: str | None, merged: bool) -> Base:
     """Say what an adapter was trained on, by a name that others can use."""
     from huggingface_hub import ModelCard
 
-    named = config["base_model_name_or_path"]
     run = folder / RUN_FILE
     trained = json.loads(run.read_text(encoding="utf-8"))["base"] if run.is_file() else {}
     local = Path(named).is_dir() or (trained.get("name") == named and trained.get("commit") is None)
@@ -124,11 +132,12 @@ def _base(folder: Path, config: dict[str, Any], base: str | None, merged: bool) 
     return Base(name, hub_id, licence)
 
 
-def _check_same_weights(folder: Path, repo: str) -> None:
-    """Raise ValueError where the weights of the base on the Hub are not those of the folder."""
+def _check_same_weights(adapter: Path, repo: str) -> None:
+    """Raise ValueError where an adapter's base is a folder, and the weights on the Hub are others."""
     from huggingface_hub import HfApi
 
-    here = {}
+    config = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    folder, here = Path(config["base_model_name_or_path"]), {}
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
             here[path.name] = hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,6 +22,7 @@ from typing import Any
 
 import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
+from modeling_dfa_gpt.calibration import CALIBRATION_FILE
 from modeling_dfa_gpt.card import RUN_FILE, Base, model_card
 from modeling_dfa_gpt.loading import is_model, naming
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE
@@ -280,6 +281,8 @@ def train(arguments: list[str]) -> None:
         print(f"{folder} is trained to its end already", flush=True)
         return
     if end is None:
+        for measured in ("results.json", CALIBRATION_FILE) if trainer.accelerator.is_main_process else ():
+            (folder / measured).unlink(missing_ok=True)  # of the weights that stood there before
         trainer.train(resume_from_checkpoint=os.fspath(checkpoint) if checkpoint else None)
         trainer.save_model()
     if not trainer.accelerator.is_main_process:

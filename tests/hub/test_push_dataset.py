@@ -240,3 +240,17 @@ def test_a_name_that_is_none_is_refused(dataset_folder: Path, repo: str, told: s
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["push", str(tmp_path), REPO])
     assert done.exit_code == 2 and f"{tmp_path}: no dataset folder of dfa-instruct" in done.stderr
+
+
+def test_a_folder_whose_files_are_gone_is_refused(dataset_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dfa-instruct"
+    (folder / "data").mkdir(parents=True)
+    card = (dataset_folder / "README.md").read_text(encoding="utf-8")
+    for written, told in (
+        (card, "is not there, which its README.md names"),
+        ("---\nconfigs: [\n---\n", "the header of its README.md is no YAML"),
+        ("---\nlicense: mit\n---\n", "its header names no files"),
+    ):
+        (folder / "README.md").write_text(written, encoding="utf-8")
+        done = CliRunner().invoke(app, ["push", str(folder), REPO])
+        assert done.exit_code == 2 and told in done.stderr
