@@ -51,8 +51,9 @@ def model_card(
     from huggingface_hub import ModelCard, ModelCardData
     from jinja2 import Environment, StrictUndefined
 
+    licence: dict[str, Any] = {"license": "unknown", **base.licence}
     data = ModelCardData(
-        **{"license": "unknown", **base.licence},
+        **licence,
         library_name="transformers" if merged else "peft",
         pipeline_tag="image-text-to-text",
         tags=["deepfake-detection", "face-forgery", "llava", *([] if merged else ["lora"])],
