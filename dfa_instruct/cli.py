@@ -144,6 +144,46 @@ def show(
 
 
 @app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder.")],
+    repo: Annotated[str, typer.Argument(help="The dataset repository: USER/NAME. It is made where it is missing.")],
+    private: Annotated[bool, typer.Option("--private", help="Only you and your organisation may see it.")] = False,
+    revision: Annotated[str | None, typer.Option(help="A branch; else main. It is made where it is missing.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the files, their sizes and the card; send nothing.")
+    ] = False,
+    without_images: Annotated[
+        bool,
+        typer.Option("--without-images", help="Questions and answers, with the hashes that join them to pictures."),
+    ] = False,
+    may_redistribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="State that you have the right to pass the pictures of this source on; may be given again. Without it "
+            "only drawn faces go.",
+        ),
+    ] = None,
+) -> None:
+    """Push a dataset folder to the Hub, in one commit; the token is taken from HF_TOKEN.
+
+    A push that broke off is run again: files that have arrived whole are not sent a second time.
+    """
+    with one_line_errors(OSError, ValueError):
+        from dfa_instruct.push import push as run
+
+        run(
+            folder,
+            repo,
+            private=private,
+            revision=revision,
+            dry_run=dry_run,
+            images=not without_images,
+            permitted=may_redistribute or (),
+        )
+
+
+@app.command()
 def verify(
     where: Annotated[str, _WHERE],
     recipe: Annotated[

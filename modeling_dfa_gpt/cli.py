@@ -135,6 +135,45 @@ def merge(
 
 
 @app.command()
+def push(
+    adapter: Annotated[
+        Path, typer.Argument(help="An adapter's folder; or a whole model's that has a README.md, a base's for example.")
+    ],
+    repo: Annotated[str, typer.Argument(help="The model repository: USER/NAME. It is made where it is missing.")],
+    merged: Annotated[bool, typer.Option("--merged", help="Merge the adapter into its base, and push that.")] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Where the adapter's base stands on the Hub, if it was trained on a folder: USER/NAME."),
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="The results.json of DFA-Bench for the card; else that in the adapter's folder.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Only you and your organisation may see it.")] = False,
+    revision: Annotated[str | None, typer.Option(help="A branch; else main. It is made where it is missing.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the files, their sizes and the card; send nothing.")
+    ] = False,
+) -> None:
+    """Push an adapter to the Hub, or what it is merged into, in one commit; the token is taken from HF_TOKEN.
+
+    A push that broke off is run again: files that have arrived whole are not sent a second time.
+    """
+    with one_line_errors(OSError, ValueError):
+        from modeling_dfa_gpt.publish import push as run
+
+        run(
+            adapter,
+            repo,
+            merged=merged,
+            base=base,
+            results=results,
+            private=private,
+            revision=revision,
+            dry_run=dry_run,
+        )
+
+
+@app.command()
 def assemble(
     vision: Annotated[str, typer.Option(help="A CLIP or DINOv2 vision model: a folder or a Hub id.")],
     language: Annotated[str, typer.Option(help="A causal language model: a folder or a Hub id.")],

@@ -11,7 +11,7 @@ from typing import Any
 
 from dfa_instruct.dataset import DATASET_NAME
 from modeling_dfa_gpt.base import TINY_BASE
-from modeling_dfa_gpt.publish import model_card
+from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
 
 PARTS = frozenset(
     {DATASET_NAME, "views", "base", "adapter", "results.json", "predictions.jsonl", "conversations.jsonl"}
@@ -91,8 +91,9 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
         "seconds": {**steps.seconds, "all": round(sum(steps.seconds.values()), 1)},
     }
     write_results({**results, "predictions": bench["predictions"], "talks": talks}, output)
-    card = model_card("the tiny base of this package", results)
-    (adapter / "README.md").write_text(card, encoding="utf-8")
+    carried = Base("the tiny base of this package", licence={"license": "apache-2.0"})
+    model_card(adapter, carried, results).save(adapter / "README.md")
+    shutil.copy(output / RESULTS_FILE, adapter)  # what a card on the Hub says goes with it
     write_report(output, results, bench["predictions"])
     print_summary(output, results, calibration.warning())
 

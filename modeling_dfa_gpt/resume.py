@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,8 @@ from modeling_dfa_gpt.recipe import Recipe
 RUN_FILE = "run.json"
 CHANGEABLE = ("dataloader_", "dataset_num_proc", "disable_tqdm", "include_num", "logging_", "output_dir", "report_to")
 """How the keys begin that may change when a run is resumed: they change nothing that is learnt."""
+STATES = ("optimizer", "scheduler", "scaler", "rng_state", "trainer_state", "training_args", "latest", "zero_to_fp32")
+"""How the names of those files of a checkpoint begin that only serve to resume."""
 
 
 def describe_run(recipe: Recipe, rows: Any, model: Any) -> dict[str, Any]:
@@ -95,3 +98,11 @@ def end_of_training(checkpoint: Path, best: bool) -> Path | None:
     if state["global_step"] < state["max_steps"]:
         return None
     return Path(state["best_model_checkpoint"]) if best and state["best_model_checkpoint"] else checkpoint
+
+
+def publish_checkpoint(checkpoint: Path, last: Path, folder: Path) -> None:
+    """Copy the model and the processor of a checkpoint, the best perhaps, and the last one's history, to a folder."""
+    for file in checkpoint.iterdir():
+        if file.is_file() and not file.name.startswith((*STATES, "README")):
+            shutil.copyfile(file, folder / file.name)
+    shutil.copyfile(last / "trainer_state.json", folder / "trainer_state.json")

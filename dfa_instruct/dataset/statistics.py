@@ -17,7 +17,8 @@ _WORD: Final = re.compile(r"[a-z]{2,}(?:['’-][a-z]+)*")
 class Statistics:
     """Counts over a stream of rows: images by split and category, by technique, questions by ability, identities.
 
-    `pairings` counts forgeries by technique and by how their bona fide was found.
+    `pairings` counts forgeries by technique and by how their bona fide was found; `sources` counts images by category,
+    technique (empty where there is none) and source.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class Statistics:
         self.pairings: Counter[tuple[str, str]] = Counter()
         self.questions: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
-        self.sources: set[str] = set()
+        self.sources: Counter[tuple[str, str, str]] = Counter()
         self.identities: dict[str, set[str]] = {}
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -40,7 +41,7 @@ class Statistics:
         for pair in row["qa"]:  # the options of DF-C are the same in every row
             asked = _OPTION.sub("", pair["question"])
             self.words.update(_WORD.findall(f"{asked}\n{pair['answer']}".lower()))
-        self.sources.add(row["source"])
+        self.sources[row["category"], row["technique"] or "", row["source"]] += 1
         self.identities.setdefault(row["split"], set()).update(row["identities"])
 
     def images_of(self, split: str | None = None, category: str | None = None) -> int:

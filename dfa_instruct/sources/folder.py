@@ -21,6 +21,7 @@ from typing import Final
 from dfa_instruct.sources import SourceItem, TechniqueReport, suggestion
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
 from dfa_instruct.sources.clips import ClipSettings, Word, clip_items, read_clip
+from dfa_instruct.sources.licences import LICENCES
 from dfa_instruct.sources.media import is_picture, is_video, walk
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 
@@ -42,6 +43,11 @@ class FolderSettings(ClipSettings):
     csv: Path | None = None
     labels: dict[Word, Label] = field(default_factory=dict)
     name: str | None = None
+
+    def __post_init__(self) -> None:
+        ClipSettings.__post_init__(self)
+        if self.name in LICENCES:
+            raise ValueError(f"name: {self.name!r} is that of other pictures, under other terms; choose another one")
 
 
 @dataclass(frozen=True, slots=True)

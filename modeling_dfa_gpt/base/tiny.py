@@ -13,8 +13,8 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from modeling_dfa_gpt.card import base_card
 from modeling_dfa_gpt.processing import SYSTEM_PROMPT, make_processor, train_tokenizer
-from modeling_dfa_gpt.publish import base_card
 
 IMAGE_SIZE = 128
 PATCH_SIZE = 16

@@ -192,3 +192,9 @@ def test_a_csv_with_other_columns_is_refused(media: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no image and no video"):
         list(open_source("folder", root=tmp_path).items())
+
+
+@pytest.mark.parametrize("name", ["sample", "df40"])
+def test_a_folder_does_not_go_by_the_name_of_other_pictures(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=f"source folder: .*{name}.*choose another"):
+        open_source("folder", root=tmp_path, name=name)

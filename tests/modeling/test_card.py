@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from modeling_dfa_gpt.publish import base_card, publish_checkpoint
+from modeling_dfa_gpt.card import base_card
+from modeling_dfa_gpt.resume import publish_checkpoint
 
 
 def test_the_tiny_base_s_card_says_what_its_run_was(adapter: Path) -> None:
