@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 
 def printable(text: str) -> str:
@@ -20,3 +21,13 @@ def one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
     except kinds as error:
         print(f"error: {printable(' '.join(str(error).split()))}", file=sys.stderr)
         raise SystemExit(2) from error
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Say which known word was meant, and which there are: the end of a message about an unknown word."""
+    known = sorted(known)
+    close = get_close_matches(word, known, n=1, cutoff=0.5) or [
+        k for k in known if get_close_matches(word.casefold(), [k.casefold()], cutoff=0.5)
+    ]
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return f"{meant}known: {', '.join(known)}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,9 +10,11 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic.dataclasses import dataclass
 
 from dfa_instruct.duplicates import NEAR
+from dfa_instruct.errors import suggestion
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
 from dfa_instruct.splits import SHARES
-from dfa_instruct.techniques import DEFAULT_TECHNIQUES, Fittable, Technique, find_technique
+from dfa_instruct.techniques import Fittable, Technique
+from dfa_instruct.techniques.registry import DEFAULT_TECHNIQUES, find_technique
 from dfa_instruct.vocabulary import Split
 from dfa_instruct.yaml_file import read_mapping
 
@@ -75,7 +75,7 @@ class Recipe:
     techniques: list[str | dict[str, Any]] = Field(
         default_factory=lambda: list[str | dict[str, Any]](DEFAULT_TECHNIQUES)
     )
-    """Names, or `name` with `category` and settings, see `dfa_instruct.techniques.find_technique`."""
+    """Names, or `name` with `category` and settings, see `dfa_instruct.techniques.registry.find_technique`."""
     forgeries_per_face: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Forged images of our own for each bona fide one, shared equally by the categories of `techniques`."""
 
@@ -129,7 +129,7 @@ def read_recipe(path: Path, output: Path | None = None) -> Recipe:
     known = [field.name for field in fields(Recipe)]
     for key in content:
         if key not in known:
-            raise ValueError(f"{path}: unknown key {key!r}{nearest(str(key), known)}")
+            raise ValueError(f"{path}: unknown key {key!r}; {suggestion(str(key), known)}")
     if output is not None:
         content["output"] = str(output)
     try:
@@ -145,11 +145,5 @@ def read_recipe(path: Path, output: Path | None = None) -> Recipe:
     unknown = [name for name in recipe.least_resolved if name not in known]
     # a folder of one's own may call its technique anything
     if unknown and not any(source.get("kind") == "folder" for source in recipe.sources):
-        raise ValueError(f"{path}: least_resolved: unknown technique {unknown[0]!r}{nearest(unknown[0], known)}")
+        raise ValueError(f"{path}: least_resolved: unknown technique {unknown[0]!r}; {suggestion(unknown[0], known)}")
     return recipe
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Name the known word that is nearest to a wrong one, as the end of an error message."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from dfa_instruct.sources import UNKNOWN, Frames, SourceItem, TechniqueReport, suggestion
+from dfa_instruct.errors import suggestion
+from dfa_instruct.sources import UNKNOWN, Frames, SourceItem, TechniqueReport
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique, require
 from dfa_instruct.sources.clips import ClipSettings, child, clip_items, clips_in, not_read, read_clip
 
@@ -45,6 +46,7 @@ class FaceForensicsSettings(ClipSettings):
 class FaceForensicsSource:
     """FaceForensics++ on disk. Its identities are `ff/000` to `ff/999`, its bona fide videos likewise."""
 
+    Settings = FaceForensicsSettings
     name = "faceforensics"
 
     def __init__(self, settings: FaceForensicsSettings) -> None:

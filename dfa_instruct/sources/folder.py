@@ -18,10 +18,11 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from dfa_instruct.sources import SourceItem, TechniqueReport, suggestion
+from dfa_instruct.errors import suggestion
+from dfa_instruct.sources import SourceItem, TechniqueReport
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
 from dfa_instruct.sources.clips import ClipSettings, Word, clip_items, read_clip
-from dfa_instruct.sources.media import is_picture, is_video, walk
+from dfa_instruct.sources.files import is_picture, is_video, walk
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 
 COLUMNS: Final = ("file", "label", "category", "technique", "identity", "pair")
@@ -56,6 +57,8 @@ class _Row:
 
 class FolderSource:
     """One's own pictures and videos below a folder."""
+
+    Settings = FolderSettings
 
     def __init__(self, settings: FolderSettings) -> None:
         self.settings = settings

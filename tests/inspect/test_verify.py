@@ -20,7 +20,8 @@ from dfa_instruct.annotate.measured import annotate
 from dfa_instruct.cli import app
 from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.evidence import measure
-from dfa_instruct.inspect.verify import NAMED, PROMISES, verify
+from dfa_instruct.inspect.promises import NAMED, PROMISES
+from dfa_instruct.inspect.verify import verify
 from dfa_instruct.instruct import bench_questions, questions_and_answers
 from dfa_instruct.records import Artifact, FaceRecord, InstructRow, face_id_of
 from dfa_instruct.vocabulary import SPLITS
