@@ -102,6 +102,11 @@ def views(
         write_views(photographs, output, count, seed)
 
 
+def _picture_path(where: str, kind: str) -> Path:
+    """Name the picture drawn of a dataset: in the working directory, after the dataset."""
+    return Path(f"{Path(where).resolve().name if Path(where).exists() else Path(where).name}-{kind}.png")
+
+
 _WHERE = typer.Argument(metavar="DIR", help="A dataset folder, or the id of a dataset repository on the Hub.")
 
 
@@ -114,13 +119,12 @@ def stats(
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
-        from dfa_instruct.dataset.reading import picture_path
         from dfa_instruct.inspect.statistics import count, draw, table
 
         statistics = count(where)
         figure = draw(statistics)
         Console().print(table(statistics))
-        path = output or picture_path(where, "statistics")
+        path = output or _picture_path(where, "statistics")
         figure.savefig(path, dpi=110, metadata={"Software": None})
         print(path)
 
@@ -135,10 +139,9 @@ def show(
 ) -> None:
     """Draw a contact sheet: forgeries beside their bona fide, what differs, and the evidence drawn on."""
     with one_line_errors(OSError, ValueError):
-        from dfa_instruct.dataset.reading import picture_path
         from dfa_instruct.inspect.show import contact_sheet
 
-        path = output or picture_path(where, "sheet")
+        path = output or _picture_path(where, "sheet")
         contact_sheet(where, split, technique, examples).save(path)
         print(path)
 
@@ -195,7 +198,7 @@ def verify(
         from rich.console import Console
 
         from dfa_instruct.build.recipe import read_recipe
-        from dfa_instruct.inspect.verify import report
+        from dfa_instruct.inspect.promises import report
         from dfa_instruct.inspect.verify import verify as check
 
         findings = check(where, read_recipe(recipe) if recipe else None)

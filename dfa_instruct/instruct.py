@@ -108,7 +108,7 @@ def load_libraries(folder: Traversable) -> Libraries:
 @cache
 def libraries() -> Libraries:
     """Return the package's own template libraries, read once."""
-    return load_libraries(files("dfa_instruct") / "templates")
+    return load_libraries(files("dfa_instruct.templates"))
 
 
 def _read(folder: Traversable, name: str) -> Any:

@@ -127,7 +127,7 @@ def build_dataset(bona_fide: Path | None, synthesized: Path | None, output: Path
     from dfa_instruct.build.pipeline import build
     from dfa_instruct.build.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
     from dfa_instruct.faces import landmarker_path
-    from dfa_instruct.sources.media import find_images
+    from dfa_instruct.sources.files import find_images
     from dfa_instruct.sources.views import write_views
 
     recipe = replace(sample_recipe(output / DATASET_NAME, seed=seed), several_faces="fail", least_aligned=0.0)

@@ -126,6 +126,7 @@ def register(default_folder: Callable[[], Path]) -> None:
         default_folder: gives the dataset folder that is meant where neither `data_dir` nor the environment names one.
     """
     _ModuleFactory.default_folder = staticmethod(default_folder)
-    code_hash = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    code_hash = hashlib.sha256(code).hexdigest()
     datasets.packaged_modules._PACKAGED_DATASETS_MODULES[DATASET_NAME] = (__name__, code_hash)
     datasets.load.PackagedDatasetModuleFactory = _ModuleFactory

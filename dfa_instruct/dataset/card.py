@@ -11,7 +11,7 @@ from dfa_instruct.sources.licences import licence_of, not_redistributable
 from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS
 
 if TYPE_CHECKING:
-    from huggingface_hub import DatasetCard
+    from huggingface_hub import DatasetCard, DatasetCardData
 
     from dfa_instruct.dataset.statistics import Statistics
 
@@ -47,11 +47,34 @@ def dataset_card(
         images: the pictures are in the rows.
         figure: `FIGURE` stands beside the card.
     """
-    from huggingface_hub import DatasetCard, DatasetCardData
+    from huggingface_hub import DatasetCard
     from jinja2 import Environment, StrictUndefined
 
     sources = {source for _, _, source in statistics.sources}
     free = not not_redistributable(sources)
+    data = _header(statistics, splits, free, repo)
+    template = files("dfa_instruct.dataset_card").joinpath("dataset_card.md.jinja").read_text(encoding="utf-8")
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    body = environment.from_string(template).render(
+        statistics=statistics,
+        splits=SPLITS,
+        categories=CATEGORIES,
+        abilities=ABILITIES,
+        licences={source: licence_of(source) for source in sorted(sources)},
+        free=free,
+        repo=repo,
+        images=images,
+        figure=FIGURE if figure else None,
+    )
+    return DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+
+
+def _header(statistics: Statistics, splits: Mapping[str, SplitFiles], free: bool, repo: str | None) -> DatasetCardData:
+    """Say what the dataset is, where its files are, under which terms; `free`: no source has its own."""
+    from huggingface_hub import DatasetCardData
+
     rows = statistics.images_of()
     data = DatasetCardData(
         pretty_name="DFA-Instruct",
@@ -80,19 +103,4 @@ def dataset_card(
         data["license_name"] = "terms-of-its-sources"
         if repo:
             data["license_link"] = f"https://huggingface.co/datasets/{repo}#sources-and-licences"
-    template = files("dfa_instruct.dataset_card").joinpath("dataset_card.md.jinja").read_text(encoding="utf-8")
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    body = environment.from_string(template).render(
-        statistics=statistics,
-        splits=SPLITS,
-        categories=CATEGORIES,
-        abilities=ABILITIES,
-        licences={source: licence_of(source) for source in sorted(sources)},
-        free=free,
-        repo=repo,
-        images=images,
-        figure=FIGURE if figure else None,
-    )
-    return DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+    return data

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dfa_instruct.annotate import annotator
+from dfa_instruct.annotate.registry import annotator
 from dfa_instruct.instruct import questions_and_answers
 from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import Annotation, FaceRecord, Finding
