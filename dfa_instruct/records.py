@@ -92,12 +92,22 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """What an annotator says of one region: which artifacts, and the sentence that states them."""
+
+    region: Region
+    artifacts: tuple[ArtifactKind, ...]
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Annotation:
-    """What is said of a face before any question is asked: the texts of DF-D, DF-C and AD."""
+    """What is said of a face before any question is asked: the texts of DF-D, DF-C and AD, and what AD is made of."""
 
     df_d: str
     df_c: str
     ad: str
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
