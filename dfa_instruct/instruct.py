@@ -19,8 +19,7 @@ from typing import Any, Final
 import numpy as np
 import yaml
 
-from dfa_instruct.annotate.measured import by_region, finding
-from dfa_instruct.records import Annotation, Artifact, BenchQuestion, FaceRecord, QuestionAnswer
+from dfa_instruct.records import Annotation, BenchQuestion, FaceRecord, QuestionAnswer
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, FORGERY_CATEGORIES, REGIONS, Category
 
 FC_QUESTIONS: Final = 4
@@ -195,23 +194,24 @@ def _lettered(options: tuple[str, ...]) -> str:
     return "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=True))
 
 
-def situations(face: FaceRecord, artifacts: list[Artifact], rng: np.random.Generator) -> dict[str, dict[str, str]]:
+def situations(face: FaceRecord, annotation: Annotation, rng: np.random.Generator) -> dict[str, dict[str, str]]:
     """Return what is known of a face: each situation that it is in, and the words that fill its placeholders.
 
     Where a situation is about one region or one category, `rng` chooses it.
     """
     known = {"category": CATEGORIES[face.category], "explanation": EXPLANATIONS[face.category]}
-    groups = by_region(artifacts) if face.label == "forged" else {}
-    clear = [region for region in REGIONS if region not in groups]
+    findings = annotation.findings
+    named = [finding.region for finding in findings]
+    clear = [region for region in REGIONS if region not in named]
     found: dict[str, dict[str, str]] = {face.label: known}
 
     for about in ("region", "check"):
         if clear:
             ending = "clear" if face.label == "forged" else "bona_fide"
             found[f"{about}_{ending}"] = known | {"region": clear[rng.integers(len(clear))]}
-        if groups:
-            region = list(groups)[rng.integers(len(groups))]
-            found[f"{about}_found"] = known | {"region": region, "finding": finding(face, groups[region])}
+        if findings:
+            one = findings[rng.integers(len(findings))]
+            found[f"{about}_found"] = known | {"region": one.region, "finding": one.sentence}
 
     others: list[Category] = [category for category in FORGERY_CATEGORIES if category != face.category]
     other = CATEGORIES[others[rng.integers(len(others))]]
@@ -220,17 +220,16 @@ def situations(face: FaceRecord, artifacts: list[Artifact], rng: np.random.Gener
     else:
         found["category_right"] = known | {"asked": CATEGORIES[face.category]}
         found["category_wrong"] = known | {"asked": other}
-        found["evidence" if groups else "no_evidence"] = known
-    if groups:
-        strongest = next(iter(groups))
+        found["evidence" if findings else "no_evidence"] = known
+    if findings:
         found["evidence"] = known | {
-            "strongest": strongest,
-            "finding": finding(face, groups[strongest]),
-            "regions": _listing(list(groups)),
-            "count": COUNTS[len(groups)],
+            "strongest": findings[0].region,
+            "finding": findings[0].sentence,
+            "regions": _listing(named),
+            "count": COUNTS[len(findings)],
         }
     for kind in ARTIFACTS:
-        regions = [region for region, of_region in groups.items() if any(a.artifact == kind for a in of_region)]
+        regions = [finding.region for finding in findings if kind in finding.artifacts]
         if regions:
             found[f"{kind}_found"] = known | {"regions": _listing(regions)}
         else:
@@ -239,9 +238,7 @@ def situations(face: FaceRecord, artifacts: list[Artifact], rng: np.random.Gener
     return found | {"term": {"term": CATEGORIES[term], "meaning": EXPLANATIONS[term]}, "any": {}}
 
 
-def questions_and_answers(
-    face: FaceRecord, artifacts: list[Artifact], annotation: Annotation, seed: int
-) -> list[QuestionAnswer]:
+def questions_and_answers(face: FaceRecord, annotation: Annotation, seed: int) -> list[QuestionAnswer]:
     """Ask about one image: one question each of DF-D, DF-C and AD, then four different ones of free conversation.
 
     One of the four at least is about a single region: it is what people ask next.
@@ -269,7 +266,7 @@ def questions_and_answers(
     dialogue = is_dialogue(face.face_id)
     order = rng.permutation(len(rows) + FC_QUESTIONS) if dialogue else np.arange(len(rows) + FC_QUESTIONS)
     first = int(order[0])
-    known = situations(face, artifacts, rng)
+    known = situations(face, annotation, rng)
     fitting = [template for template in library.fc if template.when in known]
     of_region = [template for template in fitting if "region" in SITUATIONS[template.when]]
     chosen = [of_region[rng.integers(len(of_region))]]

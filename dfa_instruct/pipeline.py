@@ -33,9 +33,11 @@ from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
+from dfa_instruct.annotate import annotator
 from dfa_instruct.dataset import refuse_foreign, scratch_folder, write_tables
+from dfa_instruct.errors import nearest
 from dfa_instruct.faces import landmarker_path
-from dfa_instruct.recipe import Recipe, nearest
+from dfa_instruct.recipe import Recipe
 from dfa_instruct.sources import open_sources
 from dfa_instruct.statistics import Statistics
 from dfa_instruct.steps.alignment import AlignFaces
@@ -60,6 +62,7 @@ AFTER_FACES = {
     "near_duplicates",
     "techniques",
     "forgeries_per_face",
+    "annotator",
     "slurm",
     "ray",
 }
@@ -91,7 +94,7 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
         What was written and dropped.
 
     Raises:
-        ValueError: a source, a technique or an executor's argument is not known, or too little of a source is usable.
+        ValueError: a source, a technique, an annotator or an executor's argument is not known, or too little of a source is usable.
         FileNotFoundError: a source's folder is missing.
         FileExistsError: the output, or the work folder beside it, holds something else.
         RuntimeError: tasks failed on the cluster.
@@ -100,6 +103,7 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
     refuse_foreign(folder)
     open_sources(recipe.sources)
     techniques(recipe)
+    annotator(recipe.annotator)
     _check_arguments(recipe, executor)
     if any(source["kind"] != "sample" for source in recipe.sources):
         landmarker_path()

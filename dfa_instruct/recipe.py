@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +11,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, Validation
 from pydantic.dataclasses import dataclass
 
 from dfa_instruct.duplicates import NEAR
+from dfa_instruct.errors import nearest
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
 from dfa_instruct.splits import SHARES
 from dfa_instruct.techniques import DEFAULT_TECHNIQUES
@@ -78,6 +77,10 @@ class Recipe:
     """Names, or `name` with `category` and settings, see `dfa_instruct.techniques.find_technique`."""
     forgeries_per_face: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Forged images of our own for each bona fide one, shared equally by the categories of `techniques`."""
+
+    # Annotations
+    annotator: str | dict[str, Any] = "measured"
+    """Who describes the faces: a name, or `name` with settings, see `dfa_instruct.annotate.annotator`."""
 
     # The run
     output: str = "dfa-instruct"
@@ -162,9 +165,3 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a mapping of keys to values")
     return content
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Name the known word that is nearest to a wrong one, as the end of an error message."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"

@@ -93,7 +93,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What an annotator says of one region: which artifacts, and the sentence that states them."""
+    """What is said of one region: the artifacts there, the strongest first, and the sentence that states them."""
 
     region: Region
     artifacts: tuple[ArtifactKind, ...]
@@ -102,12 +102,27 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What is said of a face before any question is asked: the texts of DF-D, DF-C and AD, and what AD is made of."""
+    """What is said of a face before any question is asked: the texts of DF-D, DF-C and AD.
+
+    `findings` are what the AD text is made of, whoever wrote it: one a region, the strongest first, none for a bona
+    fide face. Free conversation takes its sentences from here, so that it cannot contradict the AD text.
+
+    Raises:
+        ValueError: a finding's sentence does not stand in the AD text, or two findings are of one region.
+    """
 
     df_d: str
     df_c: str
     ad: str
     findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        regions = [finding.region for finding in self.findings]
+        if len(regions) > len(set(regions)):
+            raise ValueError(f"an annotation has two findings of one region: {', '.join(regions)}")
+        for finding in self.findings:
+            if finding.sentence not in self.ad:
+                raise ValueError(f"an annotation's description does not have the sentence {finding.sentence!r}")
 
 
 @dataclass(frozen=True, slots=True)

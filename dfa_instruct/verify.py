@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-from dfa_instruct.annotate.measured import annotate
+from dfa_instruct.annotate import Annotator, annotator
 from dfa_instruct.dataset import FEATURES
 from dfa_instruct.duplicates import NEAR, near_duplicates, perceptual_hash
 from dfa_instruct.evidence import SAME_PICTURE, likeness, measure
@@ -103,7 +103,7 @@ def verify(where: str, recipe: Recipe | None = None) -> dict[str, Finding]:
         ValueError: likewise, or a file cannot be read.
     """
     splits = open_splits(where)
-    verifier = _Verifier()
+    verifier = _Verifier(annotator(recipe.annotator if recipe else "measured"))
     verifier.card(where)
     for name, rows in splits.items():
         verifier.columns(name, rows.features or {})
@@ -212,7 +212,8 @@ class _Forgery(NamedTuple):
 class _Verifier:
     """Checks row after row, at the end what concerns several rows, and then the pixels of some pairs."""
 
-    def __init__(self) -> None:
+    def __init__(self, annotator: Annotator) -> None:
+        self.annotator = annotator
         self.findings = {promise: Finding() for promise in PROMISES}
         self.shape: tuple[int, ...] | None = None
         self.faces: dict[str, _Face] = {}
@@ -277,8 +278,8 @@ class _Verifier:
         self.check("questions", whole, f"{name}: a question or an answer is empty")
         if labelled and _FACE_ID.fullmatch(face_id):
             face, artifacts = _record(row), [Artifact(**artifact) for artifact in row["artifacts"]]
-            annotation = annotate(face, artifacts)
-            self.answers(name, row, face, artifacts, annotation)
+            annotation = self.annotator.annotate(face, artifacts)
+            self.answers(name, row, face, annotation)
             self.bench(name, split, row, annotation)
 
     def known(self, name: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -361,16 +362,9 @@ class _Verifier:
             known = known and kept
         return known
 
-    def answers(
-        self,
-        name: str,
-        row: Mapping[str, Any],
-        face: FaceRecord,
-        artifacts: list[Artifact],
-        annotation: Annotation,
-    ) -> None:
+    def answers(self, name: str, row: Mapping[str, Any], face: FaceRecord, annotation: Annotation) -> None:
         # All that may be said of the face, whatever is drawn where a situation is about one region or one category.
-        drawn = [situations(face, artifacts, cast(np.random.Generator, _Nth(n))) for n in range(len(REGIONS))]
+        drawn = [situations(face, annotation, cast(np.random.Generator, _Nth(n))) for n in range(len(REGIONS))]
         for pair in row["qa"]:
             ability, question, answer = pair["ability"], pair["question"].lower(), pair["answer"]
             if ability == "df_c":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from dfa_instruct.annotate.measured import annotate
+from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.instruct import (
     SITUATIONS,
     TemplateError,
@@ -41,7 +41,7 @@ def made_up_faces(count: int) -> list[tuple[FaceRecord, list[Artifact]]]:
 
 
 def asked(face: FaceRecord, artifacts: list[Artifact], seed: int = 0) -> list[QuestionAnswer]:
-    return questions_and_answers(face, artifacts, annotate(face, artifacts), seed)
+    return questions_and_answers(face, Measured().annotate(face, artifacts), seed)
 
 
 def test_each_ability_has_at_least_twenty_phrasings() -> None:
@@ -100,7 +100,7 @@ def test_a_seed_repeats_and_another_differs() -> None:
     assert [asked(*face) for face in faces] == [asked(*face) for face in faces]
     assert [asked(*face) for face in faces] != [asked(*face, seed=1) for face in faces]
     face, _ = faces[0]
-    annotation = annotate(face, [])
+    annotation = Measured().annotate(face, [])
     assert bench_questions(face, annotation, 3) == bench_questions(face, annotation, 3)
 
 
@@ -141,7 +141,7 @@ def test_situations_fill_what_they_promise() -> None:
     rng = np.random.default_rng(0)
     met = set()
     for face, artifacts in made_up_faces(200):
-        for situation, words in situations(face, artifacts, rng).items():
+        for situation, words in situations(face, Measured().annotate(face, artifacts), rng).items():
             assert SITUATIONS[situation] <= set(words)
             met.add(situation)
     assert met == set(SITUATIONS)
@@ -171,7 +171,7 @@ def test_conversations_say_only_what_was_measured() -> None:
 def test_the_benchmark_asks_in_the_standardised_forms() -> None:
     orders = set()
     for face, artifacts in made_up_faces(50):
-        annotation = annotate(face, artifacts)
+        annotation = Measured().annotate(face, artifacts)
         detection, classification, description = bench_questions(face, annotation, 0)
         assert (detection.ability, detection.options) == ("df_d", ("Yes", "No"))
         assert detection.answer == ("Yes" if face.label == "forged" else "No")

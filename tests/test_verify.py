@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from dfa_instruct.annotate.measured import annotate
+from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.cli import app
 from dfa_instruct.dataset import FEATURES, to_columns
 from dfa_instruct.evidence import measure
@@ -55,9 +55,9 @@ def ask(row: dict[str, Any], artifacts: list[Artifact] | None = None) -> None:
     face = record(row)
     if artifacts is None:
         artifacts = [Artifact(**{**a, "strength": round(a["strength"], 3)}) for a in row["artifacts"]]
-    annotation = annotate(face, artifacts)
+    annotation = Measured().annotate(face, artifacts)
     bench = bench_questions(face, annotation, seed=0) if face.split == "test" else []
-    asked = to_columns(InstructRow(face, artifacts, questions_and_answers(face, artifacts, annotation, seed=0), bench))
+    asked = to_columns(InstructRow(face, artifacts, questions_and_answers(face, annotation, seed=0), bench))
     row.update({key: asked[key] for key in ("artifacts", "qa", "bench")})
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from dfa_instruct.records import Annotation, Artifact, FaceRecord
+from dfa_instruct.records import Annotation, Artifact, FaceRecord, Finding
 from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, REGIONS, ArtifactKind, Region
 
 KIND_WORDS: Final[dict[ArtifactKind, str]] = {
@@ -56,15 +56,18 @@ BONA_FIDE_TEXTS: Final[tuple[str, ...]] = (
 NOTHING_NAMED: Final = "No single region stands out, although the face is forged."
 
 
-def by_region(artifacts: list[Artifact]) -> dict[Region, list[Artifact]]:
-    """Group artifacts by region, in the order in which the regions first appear."""
+def findings(face: FaceRecord, artifacts: list[Artifact]) -> tuple[Finding, ...]:
+    """Say in a sentence a region what was measured, in the order in which the regions first appear."""
     groups: dict[Region, list[Artifact]] = {}
     for artifact in artifacts:
         groups.setdefault(artifact.region, []).append(artifact)
-    return groups
+    return tuple(
+        Finding(region, tuple(a.artifact for a in of_region), sentence(face, of_region))
+        for region, of_region in groups.items()
+    )
 
 
-def finding(face: FaceRecord, artifacts: list[Artifact]) -> str:
+def sentence(face: FaceRecord, artifacts: list[Artifact]) -> str:
     """Say in one sentence what was measured in one region; the same words each time for the same face and region."""
     region = artifacts[0].region
     rng = np.random.default_rng([int(face.face_id, 16), list(REGIONS).index(region)])
@@ -78,25 +81,32 @@ def finding(face: FaceRecord, artifacts: list[Artifact]) -> str:
     )
 
 
-def annotate(face: FaceRecord, artifacts: list[Artifact]) -> Annotation:
-    """Write a face's DF-D, DF-C and AD annotations from its label, its category and its measured artifacts.
+class Measured:
+    """The annotator that says what was measured, and needs no language model."""
 
-    The artifact description lists the regions by number, the strongest first, a sentence each (paper, Fig. 1).
-    """
-    explanation = EXPLANATIONS[face.category]
-    if face.label == "bona_fide":
-        rng = np.random.default_rng(int(face.face_id, 16))
+    name = "measured"
+
+    def annotate(self, face: FaceRecord, artifacts: list[Artifact]) -> Annotation:
+        """Write a face's DF-D, DF-C and AD annotations from its label, its category and its measured artifacts.
+
+        The artifact description lists the regions by number, the strongest first, a sentence each (paper, Fig. 1).
+        """
+        explanation = EXPLANATIONS[face.category]
+        if face.label == "bona_fide":
+            rng = np.random.default_rng(int(face.face_id, 16))
+            return Annotation(
+                df_d="This face is bona fide.",
+                df_c=f"No technique is used, the face is bona fide. {explanation}",
+                ad=BONA_FIDE_TEXTS[rng.integers(len(BONA_FIDE_TEXTS))],
+            )
+        found = findings(face, artifacts)
+        entries = [
+            f"{number}. **{REGIONS[finding.region]}**: {finding.sentence}"
+            for number, finding in enumerate(found, start=1)
+        ]
         return Annotation(
-            df_d="This face is bona fide.",
-            df_c=f"No technique is used, the face is bona fide. {explanation}",
-            ad=BONA_FIDE_TEXTS[rng.integers(len(BONA_FIDE_TEXTS))],
+            df_d="This face is forged.",
+            df_c=f"{CATEGORIES[face.category].capitalize()} is used. {explanation}",
+            ad="\n".join(entries) or NOTHING_NAMED,
+            findings=found,
         )
-    entries = [
-        f"{number}. **{REGIONS[region]}**: {finding(face, of_region)}"
-        for number, (region, of_region) in enumerate(by_region(artifacts).items(), start=1)
-    ]
-    return Annotation(
-        df_d="This face is forged.",
-        df_c=f"{CATEGORIES[face.category].capitalize()} is used. {explanation}",
-        ad="\n".join(entries) or NOTHING_NAMED,
-    )

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfa_instruct.annotate.measured import annotate
+from dfa_instruct.annotate import Annotator, annotator
 from dfa_instruct.dataset import FEATURES, ROWS_PER_GROUP, to_columns
 from dfa_instruct.evidence import SAME_PICTURE, PopulationEvidence, likeness, measure
 from dfa_instruct.instruct import bench_questions, questions_and_answers
@@ -32,6 +32,7 @@ class _Shared:
     pool: Pool
     techniques: list[Technique]
     population: PopulationEvidence | None
+    annotator: Annotator
 
 
 @lru_cache(maxsize=1)
@@ -45,7 +46,7 @@ def _shared(work: WorkFolder, made: int) -> _Shared:
     with one_thread():  # with more, sums would be taken in another order, and the bytes differ
         fitted = [t.fit(mixed, seed=recipe.seed) if isinstance(t, Fittable) else t for t in found]
         population = PopulationEvidence.fit(mixed) if len(mixed) > 1 else None
-    return _Shared(pool, fitted, population)
+    return _Shared(pool, fitted, population, annotator(recipe.annotator))
 
 
 class MakeRows(Step):
@@ -88,20 +89,18 @@ class MakeRows(Step):
                         )
                         drop({"what": what, "technique": technique.name, "reason": str(error)})
                         continue
-                write(self.row(made, bona_fide, shared.population))
+                write(self.row(made, bona_fide, shared))
 
-    def row(
-        self, face: FaceRecord, bona_fide: FaceRecord | None, population: PopulationEvidence | None
-    ) -> dict[str, Any]:
+    def row(self, face: FaceRecord, bona_fide: FaceRecord | None, shared: _Shared) -> dict[str, Any]:
         """Say and ask of a face what its evidence gives: the columns of its row."""
         if face.label == "bona_fide":
             artifacts = []
         elif bona_fide is not None and not (face.landmarks is None and bona_fide.landmarks is None):
             artifacts = measure(face, bona_fide)
         else:
-            artifacts = population.measure(face) if population else []
-        annotation = annotate(face, artifacts)
-        qa = questions_and_answers(face, artifacts, annotation, self.recipe.seed)
+            artifacts = shared.population.measure(face) if shared.population else []
+        annotation = shared.annotator.annotate(face, artifacts)
+        qa = questions_and_answers(face, annotation, self.recipe.seed)
         bench = bench_questions(face, annotation, self.recipe.seed) if face.split == "test" else []
         return to_columns(InstructRow(face, artifacts, qa, bench))
 

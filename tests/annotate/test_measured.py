@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from dfa_instruct.annotate.measured import NOTHING_NAMED, PAIR_SENTENCES, SENTENCES, annotate, finding
+from dfa_instruct.annotate.measured import NOTHING_NAMED, PAIR_SENTENCES, SENTENCES, Measured, sentence
 from dfa_instruct.bench.parsing import parse_category, parse_yes_no
 from dfa_instruct.records import Artifact, FaceRecord
 from dfa_instruct.sample import draw_sample
@@ -12,6 +12,9 @@ from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, REGIONS
 @pytest.fixture(scope="module")
 def faces() -> list[FaceRecord]:
     return list(draw_sample(identities=8, pictures=1, size=64, seed=0))
+
+
+annotate = Measured().annotate
 
 
 def as_category(face: FaceRecord, category: Category) -> FaceRecord:
@@ -59,7 +62,18 @@ def test_a_forgery_without_evidence_is_said_to_be_one(faces: list[FaceRecord]) -
 def test_the_same_face_gets_the_same_words(faces: list[FaceRecord]) -> None:
     face = as_category(faces[0], "face_swapping")
     assert annotate(face, ARTIFACTS_FOUND) == annotate(face, ARTIFACTS_FOUND)
-    assert finding(face, ARTIFACTS_FOUND[2:]) in annotate(face, ARTIFACTS_FOUND).ad
+
+
+def test_the_description_is_made_of_the_findings(faces: list[FaceRecord]) -> None:
+    for face in faces:
+        annotation = annotate(as_category(face, "face_swapping"), ARTIFACTS_FOUND)
+        assert [(finding.region, finding.artifacts) for finding in annotation.findings] == [
+            ("mouth", ("colour", "texture")),
+            ("jawline", ("boundary",)),
+        ]
+        said = [line.split("**: ")[1] for line in annotation.ad.split("\n")]
+        assert said == [finding.sentence for finding in annotation.findings]
+    assert annotate(faces[0], []).findings == ()
 
 
 def test_every_artifact_of_every_region_reads_as_a_sentence(faces: list[FaceRecord]) -> None:
@@ -69,7 +83,7 @@ def test_every_artifact_of_every_region_reads_as_a_sentence(faces: list[FaceReco
         for region in REGIONS:
             for face in faces:
                 for strength in (0.1, 0.9):
-                    text = finding(face, [Artifact(region, kind, strength)])
+                    text = sentence(face, [Artifact(region, kind, strength)])
                     assert region in text and text.endswith(".") and "{" not in text and len(text.split()) <= 14
                     wordings.add(text.replace(region, "…"))
         assert len(wordings) > 1

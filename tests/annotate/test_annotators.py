@@ -1,0 +1,56 @@
+"""Who annotates: a name in a recipe, of ours or of another package's; and what any annotator must keep to."""
+
+from __future__ import annotations
+
+import pytest
+
+from dfa_instruct.annotate import annotator
+from dfa_instruct.instruct import questions_and_answers
+from dfa_instruct.records import Annotation, FaceRecord, Finding
+from dfa_instruct.sample import draw_sample
+
+
+def forged(identities: int) -> list[FaceRecord]:
+    faces = draw_sample(identities=identities, pictures=1, size=64, seed=0)
+    return [FaceRecord(face.image, "forged", "face_swapping", face.identities, "test", "", "") for face in faces]
+
+
+def test_a_recipe_names_its_annotator() -> None:
+    assert annotator("measured").name == annotator({"name": "measured"}).name == "measured"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ("mesured", "unknown annotator 'mesured'; did you mean 'measured'?"),
+        ({"name": "measured", "model": "m"}, "annotator measured: got an unexpected .* 'model' .it takes none."),
+        ({"model": "m"}, "annotator: expected a name, or `name` with settings, not {'model': 'm'}"),
+    ],
+)
+def test_a_wrong_one_is_refused_in_one_line(wanted: str | dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        annotator(wanted)
+    assert "\n" not in str(error.value)
+
+
+def test_an_annotation_must_describe_what_it_found() -> None:
+    eyes = Finding("eyes", ("colour",), "The eyes have two colours.")
+    with pytest.raises(ValueError, match="does not have the sentence 'The eyes have two colours.'"):
+        Annotation("Forged.", "Swapped.", "The nose is long.", (eyes,))
+    with pytest.raises(ValueError, match="two findings of one region: eyes, eyes"):
+        Annotation("Forged.", "Swapped.", eyes.sentence, (eyes, eyes))
+
+
+def test_free_conversation_speaks_in_the_annotators_sentences() -> None:
+    eyes = Finding("eyes", ("geometry", "colour"), "One eye looks to the left, and it is green.")
+    annotation = Annotation("It is forged.", "A swap.", f"Look here. {eyes.sentence}", (eyes,))
+    met = set()
+    for face in forged(40):
+        for pair in questions_and_answers(face, annotation, seed=0):
+            if pair.template.startswith(("fc.region_found", "fc.check_found", "fc.strongest")):
+                assert eyes.sentence in pair.answer
+            if pair.template.startswith(("fc.region_clear", "fc.check_clear")):
+                assert "eyes" not in pair.question
+            met.add(pair.template.rpartition(".")[0])
+    assert {"fc.region_found", "fc.region_clear", "fc.geometry_found"} <= met
+    assert not {"fc.geometry_clear", "fc.colour_clear", "fc.texture_found"} & met
