@@ -102,6 +102,57 @@ def views(
         write_views(photographs, output, count, seed)
 
 
+@app.command()
+def annotate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder that was built.")],
+    ability: Annotated[Literal["ad", "fc"], typer.Option(help="Artifact descriptions, or free conversations.")],
+    model: Annotated[str, typer.Option(help="The model, as its server names it.")],
+    base_url: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible server; else OpenAI's. The key is in OPENAI_API_KEY.")
+    ] = None,
+    compared: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of forgeries shown beside their bona fide.")
+    ] = 0.5,
+    ungrounded: Annotated[
+        Literal["keep", "drop", "review"],
+        typer.Option(help="What conversations are told of claims that the pixels contradict; see `instruct`."),
+    ] = "drop",
+    batch: Annotated[bool, typer.Option("--batch", help="By the provider's batches: cheaper, within a day.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing and what it costs.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 16,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many faces only.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="Stop where all answers about this dataset would cost more dollars.")
+    ] = None,
+    prices: Annotated[
+        Path | None, typer.Option(help="Dollars a million tokens, a file of the form of annotate/prices.yaml.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a request counts as lost.")] = 120.0,
+) -> None:
+    """Have a language model write what is missing, once; answers are kept in <dataset>.annotations.sqlite."""
+    with one_line_errors(OSError, ValueError, RuntimeError):
+        from dfa_instruct.annotate.run import Settings
+        from dfa_instruct.annotate.run import annotate as run
+
+        settings = Settings(
+            ability=ability,
+            model=model,
+            base_url=base_url,
+            compared=compared,
+            ungrounded=ungrounded,
+            concurrency=concurrency,
+            limit=limit,
+            budget=budget,
+            prices=prices,
+            timeout=timeout,
+            batch=batch,
+            dry_run=dry_run,
+        )
+        if stopped := run(folder, settings):
+            print(f"not all was asked: {stopped}; the same command goes on from there")
+            raise typer.Exit(130 if stopped == "interrupted" else 1)
+
+
 _WHERE = typer.Argument(metavar="DIR", help="A dataset folder, or the id of a dataset repository on the Hub.")
 
 

@@ -183,13 +183,13 @@ def _strength(value: float, scale: tuple[float, float]) -> float:
     return float(np.clip((value - scale[0]) / (scale[1] - scale[0]), 0, 1))
 
 
-def _rank(strengths: Mapping[Region, Mapping[ArtifactKind, float]]) -> list[Artifact]:
+def _rank(found: Mapping[Region, Mapping[ArtifactKind, float]]) -> list[Artifact]:
     """Name the regions with the strongest artifacts: the strongest region first, its artifacts together."""
     artifacts = [
         Artifact(region, kind, round(strength, 3))
         for region in REGIONS
         for kind in ARTIFACTS
-        if (strength := strengths.get(region, {}).get(kind, 0.0)) > 0
+        if (strength := found.get(region, {}).get(kind, 0.0)) > 0
     ]
     artifacts.sort(key=lambda a: -a.strength)
     named: dict[Region, list[Artifact]] = {}
@@ -206,6 +206,18 @@ def _rank(strengths: Mapping[Region, Mapping[ArtifactKind, float]]) -> list[Arti
 
 
 def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
+    """Name what differs most between a forgery and the bona fide face it was made from, see `strengths`.
+
+    Returns:
+        The artifacts of at most `MAX_REGIONS` regions, the strongest region first; none for an unchanged copy.
+
+    Raises:
+        ValueError: the two differ in size, or neither has landmarks.
+    """
+    return _rank(strengths(forgery, bona_fide))
+
+
+def strengths(forgery: FaceRecord, bona_fide: FaceRecord) -> dict[Region, dict[ArtifactKind, float]]:
     """Compare a forgery with the bona fide face it was made from, both aligned to the same square.
 
     What the whole picture shares (a shift in colour, the noise of another compression) is taken from what lies outside
@@ -213,7 +225,7 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
     have moved from one frame to the other.
 
     Returns:
-        The artifacts of at most `MAX_REGIONS` regions, the strongest region first; none for an unchanged copy.
+        Of each region that is in the picture, how strong each artifact is; nothing of a region that is as it was.
 
     Raises:
         ValueError: the two differ in size, or neither has landmarks.
@@ -225,12 +237,15 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
         raise ValueError(
             f"{forgery.face_id}: its size {forgery.image.shape} is not that of its bona fide, {bona_fide.image.shape}"
         )
-    if np.array_equal(forgery.image, bona_fide.image):
-        return []
-
     size = forgery.image.shape[0]
     eye = interocular(landmarks)
-    masks = region_masks(landmarks, size)
+    masks = {
+        region: mask for region, mask in region_masks(landmarks, size).items() if mask.sum() >= 0.001 * size * size
+    }
+    found: dict[Region, dict[ArtifactKind, float]] = {region: {} for region in masks}
+    if np.array_equal(forgery.image, bona_fide.image):
+        return found
+
     before, after = _lab(bona_fide.image), _lab(forgery.image)
     difference = after - before
 
@@ -257,9 +272,8 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
     still = max(geometry.values()) < PAIR_SCALE["geometry"][0]
 
     may_move = forgery.pairing != "content"
-    strengths: dict[Region, dict[ArtifactKind, float]] = {}
     for region, mask in masks.items():
-        if mask.sum() < 0.001 * size * size or _rms(difference[mask]) < 1.0 + noise:
+        if _rms(difference[mask]) < 1.0 + noise:
             continue
         values: dict[ArtifactKind, float] = {
             "colour": float(np.linalg.norm(difference[mask].mean(0))) - 0.5 * noise,
@@ -272,8 +286,8 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
         if still and seam.sum() > 0.3 * eye and inside.any():
             # A new texture has edges everywhere; a seam stands out from what it surrounds.
             values["boundary"] = float(np.median(step[seam]) - np.median(step[inside]))
-        strengths[region] = {kind: _strength(value, PAIR_SCALE[kind]) for kind, value in values.items()}
-    return _rank(strengths)
+        found[region] = {kind: _strength(value, PAIR_SCALE[kind]) for kind, value in values.items()}
+    return found
 
 
 _COLUMNS: Final[tuple[ArtifactKind, ...]] = ("texture", "sharpness", "colour", "colour", "colour", "colour")

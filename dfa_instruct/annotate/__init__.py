@@ -1,7 +1,8 @@
 """Writing what is said of a face before any question is asked: the DF-D, DF-C and AD annotations (paper, step 2).
 
-A recipe names the annotator: `measured`, or one of a plug-in (entry-point group `dfa_instruct.annotators`), which is a
-class or a function that takes the recipe's settings and returns an `Annotator`.
+A recipe names the annotator: `measured`; `stored`, what language models have written; or one of a plug-in (entry-point
+group `dfa_instruct.annotators`), which is a class or a function that takes the recipe's settings and returns an
+`Annotator`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from dfa_instruct.annotate.measured import Measured
+from dfa_instruct.annotate.stored import Stored
 from dfa_instruct.plugins import called, plug_in
 from dfa_instruct.records import Annotation, Artifact, FaceRecord
 
@@ -34,7 +36,7 @@ class Annotator(Protocol):
         ...
 
 
-ANNOTATORS: Final[dict[str, Callable[..., Annotator]]] = {"measured": Measured}
+ANNOTATORS: Final[dict[str, Callable[..., Annotator]]] = {"measured": Measured, "stored": Stored}
 """Name → what makes ours from its settings."""
 
 

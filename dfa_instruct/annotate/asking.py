@@ -41,8 +41,7 @@ def take(request: Request, before: Outcome, reply: Reply, price: Price | None) -
     try:
         return replace(after, status="annotated", reason="", parsed=read_answer(request.ability, reply.text))
     except NotUnderstoodError as complaint:
-        status = "asking" if after.attempts < ANSWERS else "marked"
-        return replace(after, status=status, reason=str(complaint))
+        return replace(after, status="asking" if after.attempts < ANSWERS else "marked", reason=str(complaint))
 
 
 def is_missing(outcome: Outcome | None) -> bool:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from dfa_instruct.records import FaceRecord
+from dfa_instruct.records import Artifact, FaceRecord
 
 GROUPS_KEPT: Final = 4
 """Row groups that are kept: a forgery lies near its bona fide."""
@@ -65,6 +65,10 @@ class Faces:
     def png(self, face_id: str) -> bytes:
         """Return a face's picture as it stands in the folder."""
         return bytes(self._row(face_id)["image"]["bytes"])
+
+    def artifacts(self, face_id: str) -> list[Artifact]:
+        """Return a face's measured evidence."""
+        return [Artifact(**artifact) for artifact in self._row(face_id)["artifacts"]]
 
     def record(self, face_id: str) -> FaceRecord:
         """Return a face with its pixels and landmarks, to measure it."""

@@ -104,10 +104,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An answer that was understood: by whom it was written, what it says, and how well the pixels bear it out."""
+    """An answer that was understood: by whom it was written, from what, what it says; do the pixels bear it out?"""
 
-    model: str
-    prompt: str
+    by: str
+    words: dict[str, str]
     parsed: list[dict[str, Any]]
     grounding: float | None
 
@@ -172,7 +172,10 @@ class Store(AbstractContextManager["Store"]):
             " FROM requests WHERE key = ?",
             (key,),
         ).fetchone()
-        return None if row is None else Outcome(*row[:3], json.loads(row[3]), *row[4:])
+        if row is None:
+            return None
+        status, reason, answer, parsed, *rest = row
+        return Outcome(status, reason, answer, json.loads(parsed), *rest)
 
     def put(self, request: Request, outcome: Outcome) -> None:
         """Write what became of a request, in place of what was known of it."""
@@ -202,14 +205,32 @@ class Store(AbstractContextManager["Store"]):
             ),
         )
 
-    def written(self, face_id: str, ability: Ability) -> Written | None:
-        """Return the newest answer about a face that was understood, whoever gave it."""
-        row = self.connection.execute(
-            "SELECT model, prompt, parsed, grounding FROM requests"
-            " WHERE face_id = ? AND ability = ? AND status = 'annotated' ORDER BY at DESC, key LIMIT 1",
+    def written(self, face_id: str, ability: Ability) -> Iterator[Written]:
+        """Yield the answers about a face that were understood, the newest first."""
+        rows = self.connection.execute(
+            "SELECT model, prompt, words, parsed, grounding FROM requests"
+            " WHERE face_id = ? AND ability = ? AND status = 'annotated' ORDER BY at DESC, key",
             (face_id, ability),
-        ).fetchone()
-        return None if row is None else Written(row[0], row[1], json.loads(row[2]), row[3])
+        )
+        for model, prompt, words, parsed, grounding in rows:
+            yield Written(f"{model}, {prompt}", json.loads(words), json.loads(parsed), grounding)
+
+    def ungrounded(self) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+        """Yield key, face and claims of the descriptions whose claims have no verdict yet."""
+        last = 0
+        while rows := self.connection.execute(
+            "SELECT rowid, key, face_id, parsed FROM requests WHERE rowid > ? AND ability = 'ad'"
+            " AND status = 'annotated' AND json_extract(parsed, '$[0].verdict') IS NULL ORDER BY rowid LIMIT 500",
+            (last,),
+        ).fetchall():
+            for _, key, face_id, parsed in rows:
+                yield key, face_id, json.loads(parsed)
+            last = rows[-1][0]
+
+    def ground(self, key: str, parsed: list[dict[str, Any]], grounding: float | None) -> None:
+        """Write the verdicts on a description's claims, and its score."""
+        values = (json.dumps(parsed), grounding, key)
+        self.connection.execute("UPDATE requests SET parsed = ?, grounding = ? WHERE key = ?", values)
 
     def spent(self) -> float:
         """Return what all answers here have cost, in dollars, as far as their prices were known."""
@@ -231,6 +252,19 @@ class Store(AbstractContextManager["Store"]):
             (ability, model),
         )
         return Counter({(status, reason): count for status, reason, count in rows})
+
+    def verdicts(self, model: str) -> tuple[Counter[str], float, int]:
+        """Count a model's claims by verdict; then the mean score of its descriptions, and how many have one."""
+        described = "FROM requests{} WHERE ability = 'ad' AND model = ? AND status = 'annotated'"
+        rows = self.connection.execute(
+            f"SELECT json_extract(value, '$.verdict'), count(*) {described.format(', json_each(parsed)')} GROUP BY 1",
+            (model,),
+        ).fetchall()
+        counts = Counter({str(verdict): count for verdict, count in rows})
+        score, descriptions = self.connection.execute(
+            f"SELECT total(grounding) / max(count(grounding), 1), count(grounding) {described.format('')}", (model,)
+        ).fetchone()
+        return counts, float(score), int(descriptions)
 
     def requests(self, batch: str) -> Iterator[Request]:
         """Yield the requests that a batch holds."""

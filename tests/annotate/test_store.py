@@ -22,14 +22,14 @@ def test_an_answer_is_there_when_the_store_is_opened_again(path: Path) -> None:
         store.keep_prompt("ad_alone 1", "Look at this face.")
         assert store.outcome(REQUEST.key) is None
         store.put(REQUEST, replace(ANSWERED, status="asking", reason="no JSON", parsed=[], grounding=None))
-        assert store.written(REQUEST.face_id, "ad") is None
+        assert not list(store.written(REQUEST.face_id, "ad"))
         store.put(REQUEST, ANSWERED)
     with Store(path) as store:
         assert store.outcome(REQUEST.key) == ANSWERED
-        written = store.written(REQUEST.face_id, "ad")
-        assert written is not None
-        assert (written.model, written.parsed, written.grounding) == ("gpt-4o", [CLAIM], 1.0)
-        assert store.written(REQUEST.face_id, "fc") is None
+        (written,) = store.written(REQUEST.face_id, "ad")
+        assert (written.by, written.parsed, written.grounding) == ("gpt-4o, ad_alone 1", [CLAIM], 1.0)
+        assert written.words == REQUEST.words
+        assert not list(store.written(REQUEST.face_id, "fc"))
         assert store.spent() == 0.004
         assert store.usual("ad_alone 1", "gpt-4o") == (1, 900, 120)
 
