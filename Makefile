@@ -1,6 +1,7 @@
 # make quickstart   the whole chain once, in minutes on two CPU cores
 # make test         the tests
 # make bench        speed and memory
+# make figures      the README's table: three quickstarts
 # Each does all the set-up it needs, in .venv.
 
 PYTHON ?= python3.11
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: quickstart test slow bench lint
+.PHONY: quickstart test slow bench figures
 
 $(INSTALLED): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -34,3 +35,6 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/faces.py
 	$(BIN)/python tests/benchmarks/evidence.py
 	$(BIN)/python tests/benchmarks/conversation.py
+
+figures: $(INSTALLED)
+	$(BIN)/python tests/benchmarks/quickstart.py

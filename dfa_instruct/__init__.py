@@ -3,6 +3,7 @@
 Importing this package registers the builder behind `datasets.load_dataset("dfa-instruct")`.
 """
 
-from dfa_instruct.dataset import register
+from dfa_instruct.build.sample import sample_directory
+from dfa_instruct.dataset.builder import register
 
-register()
+register(default_folder=sample_directory)

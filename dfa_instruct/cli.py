@@ -82,8 +82,8 @@ def build(
 ) -> None:
     """Build the dataset folder from what lies on disk; a build that was killed goes on where it stopped."""
     with one_line_errors(OSError, ValueError, RuntimeError):
-        from dfa_instruct.pipeline import build as run
-        from dfa_instruct.recipe import read_recipe
+        from dfa_instruct.build.pipeline import build as run
+        from dfa_instruct.build.recipe import read_recipe
 
         run(read_recipe(recipe, output), workers, executor)
 
@@ -153,6 +153,32 @@ def annotate(
             raise typer.Exit(130 if stopped == "interrupted" else 1)
 
 
+@app.command()
+def instruct(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder that was built.")],
+    output: Annotated[Path | None, typer.Option(help="A new dataset folder; else DIR is written anew.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Who wrote what; else <dataset>.annotations.sqlite.")] = None,
+    ungrounded: Annotated[
+        Literal["keep", "drop", "review"],
+        typer.Option(help="Claims that the pixels contradict stay, or go, or leave the measured words standing."),
+    ] = "drop",
+    seed: Annotated[int, typer.Option(min=0, help="The build's, to draw the same questions.")] = 0,
+) -> None:
+    """Write the questions and answers anew from what language models wrote; nothing is detected or forged again."""
+    with one_line_errors(OSError, ValueError):
+        from rich.console import Console
+
+        from dfa_instruct.annotate.measured import Measured
+        from dfa_instruct.annotate.store import store_path
+        from dfa_instruct.annotate.stored import Stored
+        from dfa_instruct.build.reinstruct import reinstruct
+        from dfa_instruct.inspect.statistics import table
+
+        path = store or store_path(folder)
+        annotator = Stored(path, ungrounded) if store or path.exists() else Measured()
+        Console().print(table(reinstruct(folder, output or folder, annotator, seed)))
+
+
 _WHERE = typer.Argument(metavar="DIR", help="A dataset folder, or the id of a dataset repository on the Hub.")
 
 
@@ -165,8 +191,8 @@ def stats(
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
-        from dfa_instruct.reading import picture_path
-        from dfa_instruct.statistics import count, draw, table
+        from dfa_instruct.dataset.reading import picture_path
+        from dfa_instruct.inspect.statistics import count, draw, table
 
         statistics = count(where)
         figure = draw(statistics)
@@ -186,8 +212,8 @@ def show(
 ) -> None:
     """Draw a contact sheet: forgeries beside their bona fide, what differs, and the evidence drawn on."""
     with one_line_errors(OSError, ValueError):
-        from dfa_instruct.reading import picture_path
-        from dfa_instruct.show import contact_sheet
+        from dfa_instruct.dataset.reading import picture_path
+        from dfa_instruct.inspect.show import contact_sheet
 
         path = output or picture_path(where, "sheet")
         contact_sheet(where, split, technique, examples).save(path)
@@ -205,9 +231,9 @@ def verify(
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
-        from dfa_instruct.recipe import read_recipe
-        from dfa_instruct.verify import report
-        from dfa_instruct.verify import verify as check
+        from dfa_instruct.build.recipe import read_recipe
+        from dfa_instruct.inspect.verify import report
+        from dfa_instruct.inspect.verify import verify as check
 
         findings = check(where, read_recipe(recipe) if recipe else None)
         Console().print(report(findings))

@@ -25,6 +25,22 @@ def perceptual_hash(image: Pixels) -> bytes:
     return np.packbits(imagehash.phash(Image.fromarray(small), hash_size=HASH_SIDE).hash).tobytes()
 
 
+def same_pixels(face_ids: Sequence[str], first: Sequence[bool]) -> list[int]:
+    """Find all faces but one of those that have the same pixels, and so the same `face_id`.
+
+    Args:
+        face_ids: of the faces.
+        first: those that stay rather than others: bona fide ones, for a forgery that changed nothing is none.
+    """
+    seen: set[str] = set()
+    again = []
+    for i in sorted(range(len(face_ids)), key=lambda i: not first[i]):
+        if face_ids[i] in seen:
+            again.append(i)
+        seen.add(face_ids[i])
+    return again
+
+
 def near_duplicates(
     hashes: Sequence[bytes], groups: Sequence[int], distance: int = NEAR
 ) -> tuple[int, list[tuple[int, int]]]:

@@ -30,9 +30,9 @@ def face_id_of(image: Pixels) -> str:
     return hashlib.sha256(np.ascontiguousarray(image).tobytes() + repr(image.shape).encode()).hexdigest()[:16]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class FaceRecord:
-    """One aligned square face and where it comes from.
+    """One aligned square face and where it comes from. The columns of the dataset follow its fields, in their order.
 
     `identities` are all people whose features are in the picture (target and donor or driver); entire face synthesis
     has an invented one. `pair_id` is the `face_id` of the bona fide picture that a forgery was made from, and
@@ -41,21 +41,21 @@ class FaceRecord:
     """
 
     image: Pixels
+    face_id: str = ""
     label: Label
     category: Category
-    identities: tuple[str, ...]
-    source: str
-    source_path: str
-    source_sha256: str
     technique: str | None = None
+    source: str
     pair_id: str | None = None
     pairing: Pairing | None = None
+    identities: tuple[str, ...]
+    source_path: str
+    source_sha256: str
     video: str | None = None
     frame: int | None = None
     landmarks: Landmarks | None = None
-    split: Split | None = None
     parameters: dict[str, Any] = field(default_factory=dict)
-    face_id: str = ""
+    split: Split | None = None
 
     def __post_init__(self) -> None:
         if not self.face_id:
@@ -156,7 +156,10 @@ class BenchQuestion:
 
 @dataclass(slots=True)
 class InstructRow:
-    """One row of DFA-Instruct: a face with all that is known, asked and answered about it."""
+    """One row of DFA-Instruct: a face with all that is known, asked and answered about it.
+
+    `ad_by`, `fc_by`, `grounding` and `findings` are those of its `Annotation`.
+    """
 
     face: FaceRecord
     artifacts: list[Artifact]
@@ -165,3 +168,4 @@ class InstructRow:
     ad_by: str = MEASURED
     fc_by: str = MEASURED
     grounding: float | None = None
+    findings: list[Finding] = field(default_factory=list)

@@ -14,7 +14,7 @@ from dfa_instruct.errors import one_line_errors, printable
 from dfa_instruct.sources.media import BadPictureError
 
 if TYPE_CHECKING:
-    from modeling_dfa_gpt.modeling import Analysis
+    from modeling_dfa_gpt.dfa_gpt import Analysis
 
 app = typer.Typer(
     help="DFA-GPT: a vision-language model that answers questions about forged faces.",
@@ -48,7 +48,7 @@ def quickstart(
 def chat(model: Model, image: Annotated[Path, typer.Argument(help="A picture of one face.")]) -> None:
     """Talk about one face; an empty line or end of input ends the conversation."""
     with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.modeling import DfaGpt
+        from modeling_dfa_gpt.dfa_gpt import DfaGpt
         from modeling_dfa_gpt.picture import open_picture
 
         picture = open_picture(image)  # before the weights, which may take minutes
@@ -86,7 +86,7 @@ def analyze(
     are named and left out; the exit status is then 2.
     """
     with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.modeling import DfaGpt
+        from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
         dfa_gpt = DfaGpt.from_pretrained(model)
         if warning := dfa_gpt.calibration.warning():
@@ -129,7 +129,7 @@ def merge(
 ) -> None:
     """Merge an adapter into its base: a folder that plain Transformers loads."""
     with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.modeling import merge as run
+        from modeling_dfa_gpt.dfa_gpt import merge as run
 
         run(adapter, output)
 

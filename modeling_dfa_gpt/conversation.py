@@ -12,7 +12,7 @@ from jinja2 import TemplateError
 from PIL import Image
 
 if TYPE_CHECKING:
-    from modeling_dfa_gpt.modeling import DfaGpt
+    from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
 MAX_NEW_TOKENS = 256
 

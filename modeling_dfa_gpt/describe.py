@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, replace
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from modeling_dfa_gpt.checks import RecipeError, check_trainable, count_parameters
 from modeling_dfa_gpt.loading import is_model
-from modeling_dfa_gpt.processing import SYSTEM_PROMPT
+from modeling_dfa_gpt.processing import CHAT_TEMPLATE, IMAGE_TOKEN, with_image
 from modeling_dfa_gpt.recipe import read_recipe
-from modeling_dfa_gpt.startup import RecipeError, check_trainable, count_parameters
+from modeling_dfa_gpt.shared_prefix import split_branches
 
 IMAGES = 127_300
 """Images that the paper trains on (127.3 K)."""
@@ -127,11 +128,15 @@ def measure(path: Path) -> Description:
     if config.image_seq_length:
         image_tokens = config.image_seq_length
     conversations = sample_messages(recipe)
-    sampled = [row_tokens(messages, image_tokens, count) for messages in conversations]
+    whole = [conversation_tokens(messages, image_tokens, count) for messages in conversations]
+    branches = [
+        [conversation_tokens(turns, image_tokens, count) for turns in split_branches(messages)]
+        for messages in conversations
+    ]
     rows = {
-        "shared prefix": [[prefix + sum(branches)] for prefix, branches in sampled],
-        "turns of a row": [[prefix + sum(branches)] for prefix, branches in sampled],
-        "separate rows": [[prefix + branch for branch in branches] for prefix, branches in sampled],
+        "shared prefix": [[row[0][0] + sum(turns for _, turns in row)] for row in branches],
+        "turns of a row": [[prefix + turns] for prefix, turns in whole],
+        "separate rows": [[prefix + turns for prefix, turns in row] for row in branches],
     }
     shared = recipe.get("shared_prefix") is not False
     form = "shared prefix" if shared else "separate rows"
@@ -143,7 +148,7 @@ def measure(path: Path) -> Description:
         lora=lora,
         counted_by=counted_by,
         questions=fmean(len(messages) / 2 for messages in conversations),
-        branches=fmean(len(branches) for _, branches in sampled),
+        branches=fmean(len(row) for row in branches),
         tokens={name: fmean(sum(lengths) for lengths in of_form) for name, of_form in rows.items()},
         batch=batch,
         memory=memory(recipe, config, parts, dtype.itemsize, batch, longest, checkpointing),
@@ -207,9 +212,9 @@ def sample_messages(recipe: dict[str, Any]) -> list[list[dict[str, Any]]]:
 
 def draw_few(folder: Path) -> str:
     """Build a dataset of a few drawn portraits in a folder, once, and return where it is."""
+    from dfa_instruct.build.pipeline import build
+    from dfa_instruct.build.recipe import sample_recipe
     from dfa_instruct.dataset import DATASET_NAME
-    from dfa_instruct.pipeline import build
-    from dfa_instruct.recipe import sample_recipe
 
     few = folder / DATASET_NAME
     if not few.is_dir():
@@ -219,17 +224,16 @@ def draw_few(folder: Path) -> str:
     return str(few)
 
 
-def row_tokens(
-    messages: list[dict[str, Any]], image_tokens: int, count: Callable[[str], float]
-) -> tuple[float, list[float]]:
-    """Count the tokens of a row's shared prefix, image included, and of each of its branches."""
-    prefix = 1 + count(f"{SYSTEM_PROMPT} USER: ") + image_tokens
-    branches = []
-    turns = groupby(range(0, len(messages), 2), key=lambda number: messages[number].get("branch", number))
-    for _, numbers in turns:
-        texts = [(messages[number]["content"], messages[number + 1]["content"]) for number in numbers]
-        branches.append(sum(count(f"\n{question} ASSISTANT: {answer}") + 1 for question, answer in texts))
-    return prefix, branches
+def conversation_tokens(
+    messages: Sequence[dict[str, Any]], image_tokens: int, count: Callable[[str], float]
+) -> tuple[float, float]:
+    """Count the tokens of a conversation about an image: up to the image's last, and of the turns after it."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    special: Any = {"bos_token": "", "eos_token": ""}  # counted apart: they are a token each
+    rendered: Any = render_jinja_template([with_image(messages)], chat_template=CHAT_TEMPLATE, **special)
+    prefix, turns = rendered[0][0].split(IMAGE_TOKEN)
+    return 1 + count(prefix) + image_tokens, count(turns) + len(messages) / 2
 
 
 def flops(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 SYSTEM_PROMPT = (
@@ -32,6 +32,12 @@ CHAT_TEMPLATE = (
 The template published with the converted checkpoints lacks all three. `{% generation %}` marks what the loss is taken
 on: the answer with its leading space, and `</s>`.
 """
+
+
+def with_image(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Place the image before the first message's text, in the form that chat templates take."""
+    first, *others = messages
+    return [{**first, "content": [{"type": "image"}, {"type": "text", "text": first["content"]}]}, *others]
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:

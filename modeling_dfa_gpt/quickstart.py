@@ -59,7 +59,7 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     from dfa_instruct.bench.runner import run_bench, write_results
     from dfa_instruct.bench.vlm import VisionLanguageModel
     from modeling_dfa_gpt.calibration import calibrate
-    from modeling_dfa_gpt.modeling import DfaGpt
+    from modeling_dfa_gpt.dfa_gpt import DfaGpt
     from modeling_dfa_gpt.report import print_summary, write_report
 
     loaded = DfaGpt.from_pretrained(adapter)
@@ -106,9 +106,9 @@ def refuse_foreign(output: Path) -> None:
 
 def build_dataset(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> Any:
     """Build the dataset folder from the sample or from photographs; return what was written and dropped."""
+    from dfa_instruct.build.pipeline import build
+    from dfa_instruct.build.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
     from dfa_instruct.faces import landmarker_path
-    from dfa_instruct.pipeline import build
-    from dfa_instruct.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
     from dfa_instruct.sources.media import find_images
     from dfa_instruct.sources.views import write_views
 

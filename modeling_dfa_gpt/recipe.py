@@ -6,7 +6,6 @@ A recipe's keys are the fields of TRL's `SFTConfig`, `ModelConfig` and `DatasetM
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
@@ -14,8 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from dfa_instruct.recipe import read_mapping
-from modeling_dfa_gpt.startup import RecipeError
+from dfa_instruct.errors import nearest
+from dfa_instruct.yaml_file import read_mapping
+from modeling_dfa_gpt.checks import RecipeError
+from modeling_dfa_gpt.loading import is_model
 
 
 @dataclass
@@ -80,18 +81,25 @@ def refuse_unknown(keys: Iterable[str], known: set[str], where: str) -> None:
     """Raise RecipeError at the first key that is not known."""
     for key in keys:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise RecipeError(f"{where} unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+            raise RecipeError(f"{where} unknown key {key!r}{nearest(str(key), sorted(known))}")
 
 
 @dataclass
 class Recipe:
-    """A recipe with what the command line changed, as TRL's own objects, and the settings that were given."""
+    """A recipe with what the command line changed.
 
-    mixture: Any
-    config: Any
+    Attributes:
+        data: TRL's `DatasetMixtureConfig`.
+        training: TRL's `SFTConfig`.
+        model: TRL's `ModelConfig`.
+        dfa: ours.
+        settings: the keys that were given, with their values.
+    """
+
+    data: Any
+    training: Any
     model: Any
-    ours: DfaArguments
+    dfa: DfaArguments
     settings: dict[str, Any]
 
 
@@ -119,19 +127,19 @@ def parse_recipe(arguments: list[str]) -> Recipe:
     # without use_cpu, processes on a CPU would not find each other and each train a model of its own
     use_cpu = not torch.accelerator.is_available()
     parser.set_defaults(bf16=gpu, dataloader_pin_memory=gpu, use_cpu=use_cpu)
-    mixture, config, model, ours = parser.parse_args_and_config(arguments)
+    data, training, model, dfa = parser.parse_args_and_config(arguments)
     if model.model_name_or_path is None:
         raise RecipeError(f"{path}: model_name_or_path is missing: expected a LLaVA's folder or Hub id")
-    if not mixture.datasets:
+    if not data.datasets:
         raise RecipeError(f"{path}: datasets is missing: expected a list of {{path, name, split}}")
-    check_values(mixture, config, model)
-    parsed = {f.name: getattr(part, f.name) for part in (mixture, config, model, ours) for f in fields(part)}
+    check_values(data, training, model)
+    parsed = {f.name: getattr(part, f.name) for part in (data, training, model, dfa) for f in fields(part)}
     settings = {key: parsed[key] for key in sorted({*recipe, *given} - {"config", "env", "datasets"})}
-    settings["datasets"] = [asdict(dataset) for dataset in mixture.datasets]
-    return Recipe(mixture, config, model, ours, settings)
+    settings["datasets"] = [asdict(dataset) for dataset in data.datasets]
+    return Recipe(data, training, model, dfa, settings)
 
 
-def check_values(mixture: Any, config: Any, model: Any) -> None:
+def check_values(data: Any, training: Any, model: Any) -> None:
     """Refuse values that would fail only after minutes, or train something else than they say.
 
     Raises:
@@ -139,15 +147,22 @@ def check_values(mixture: Any, config: Any, model: Any) -> None:
     """
     import torch
 
-    for dataset in mixture.datasets:
+    base, folder = model.model_name_or_path, Path(training.output_dir)
+    if not is_model(base):
+        raise RecipeError(f"model_name_or_path: {base}: no such model (expected a LLaVA's folder or Hub id)")
+    if model.use_peft and folder.resolve() == Path(base).resolve():
+        raise RecipeError(f"output_dir: {folder} is the base itself; name another folder")
+    if not training.assistant_only_loss:
+        raise RecipeError("assistant_only_loss: expected true: the loss is taken on answers only")
+    for dataset in data.datasets:
         share = dataset.fraction
         if share is not None and not (isinstance(share, int | float) and 0 < share <= 1):
             raise RecipeError(f"datasets: fraction: expected a number above 0 and up to 1, not {share!r}")
     for key in ("per_device_train_batch_size", "gradient_accumulation_steps", "max_length"):
-        if (value := getattr(config, key)) is not None and value < 1:
+        if (value := getattr(training, key)) is not None and value < 1:
             raise RecipeError(f"{key}: expected 1 or more, not {value}")
-    if config.learning_rate < 0:
-        raise RecipeError(f"learning_rate: expected 0 or more, not {config.learning_rate}")
+    if training.learning_rate < 0:
+        raise RecipeError(f"learning_rate: expected 0 or more, not {training.learning_rate}")
     if model.dtype not in (None, "auto") and not isinstance(getattr(torch, model.dtype, None), torch.dtype):
         raise RecipeError(f"dtype: expected auto, float32, bfloat16 or float16, not {model.dtype}")
     targets = model.lora_target_modules or []
@@ -156,8 +171,8 @@ def check_values(mixture: Any, config: Any, model: Any) -> None:
             re.compile(pattern)
         except re.error as error:
             raise RecipeError(f"lora_target_modules: {pattern} is no regular expression: {error}") from error
-    if config.load_best_model_at_end and config.metric_for_best_model not in ("loss", "eval_loss"):
-        raise RecipeError(f"metric_for_best_model: expected eval_loss, not {config.metric_for_best_model}")
-    for reporter in config.report_to:
+    if training.load_best_model_at_end and training.metric_for_best_model not in ("loss", "eval_loss"):
+        raise RecipeError(f"metric_for_best_model: expected eval_loss, not {training.metric_for_best_model}")
+    for reporter in training.report_to:
         if reporter in ("tensorboard", "trackio") and find_spec(reporter) is None:
             raise RecipeError(f"report_to: {reporter} is not installed (pip install {reporter})")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ import numpy as np
 
 from dfa_instruct.bench.report import conversation_table, metrics_table
 from dfa_instruct.dataset import DATASET_NAME
-from dfa_instruct.show import contact_sheet
+from dfa_instruct.inspect.show import contact_sheet
 from dfa_instruct.vocabulary import CATEGORIES, BenchTask
+from modeling_dfa_gpt.publish import model_card
 
 CONVERSATION = (
     "Has this face been forged?",
@@ -57,16 +57,6 @@ def write_report(output: Path, results: dict[str, Any], predictions: list[dict[s
     (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def model_card(base: str, results: dict[str, Any] | None = None) -> str:
-    """Render an adapter's card, with its figures beside the baselines' where it was measured."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = files("modeling_dfa_gpt.model_card").joinpath("model_card.md.jinja").read_text(encoding="utf-8")
-    measured = {"images": results["counts"]["bench"]["images"], "table": metrics_table(results)} if results else {}
-    card = Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(template)
-    return card.render(base=base, **{"table": None, **measured})
-
-
 def plot_loss(state: Path, target: Path) -> None:
     """Draw the training loss from a trainer's state."""
     from matplotlib.figure import Figure
@@ -104,7 +94,7 @@ def plot_confusion(predictions: list[dict[str, Any]], target: Path) -> None:
 
 def conversations(output: Path, test: Any, images: Path) -> str:
     """Talk about the first test face of each category, and write the conversations down."""
-    from modeling_dfa_gpt.modeling import Conversation, DfaGpt
+    from modeling_dfa_gpt.dfa_gpt import Conversation, DfaGpt
 
     model = DfaGpt.from_pretrained(output / "adapter")
     categories = test["category"]

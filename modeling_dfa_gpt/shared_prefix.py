@@ -6,17 +6,29 @@ to once a question. Here the sequence is
     <s> system USER: <image>…<image> | question 1 answer 1 | question 2 answer 2 | …
 
 in which every branch sees the prefix and itself only, and its positions start where the image ends. A branch may have
-several turns. Loss and gradients equal those of a row a branch (`tests/test_shared_prefix.py`), at a fraction of the
-tokens.
+several turns. Loss and gradients equal those of a row a branch (`tests/modeling/test_shared_prefix.py`), at a fraction
+of the tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from modeling_dfa_gpt.processing import with_image
+
+Message = dict[str, Any]
+
 IGNORED = -100
+
+
+def split_branches(messages: Sequence[Message]) -> list[list[Message]]:
+    """Split questions and answers into branches: those of one `branch`, or one question each where none is named."""
+    questions = range(0, len(messages), 2)
+    branches = groupby(questions, key=lambda number: messages[number].get("branch", number))
+    return [[message for number in turns for message in messages[number : number + 2]] for _, turns in branches]
 
 
 @dataclass
@@ -66,20 +78,16 @@ class SharedPrefixCollator:
             "pixel_values": pixel_values,
         }
 
-    def sequence(self, messages: list[dict[str, Any]], image_tokens: int) -> tuple[list[int], ...]:
+    def sequence(self, messages: Sequence[Message], image_tokens: int) -> tuple[list[int], ...]:
         """Return ids, labels, branches (0: the prefix) and positions of one row."""
         image_id = self.processor.image_token_id
         ids: list[int] = []
         labels: list[int] = []
         branches: list[int] = []
         positions: list[int] = []
-        questions = range(0, len(messages), 2)
-        turns = groupby(questions, key=lambda number: messages[number].get("branch", number))
-        for branch, (_, numbers) in enumerate(turns, start=1):
-            first, *others = (message for number in numbers for message in messages[number : number + 2])
-            content = [{"type": "image"}, {"type": "text", "text": first["content"]}]
+        for branch, turns in enumerate(split_branches(messages), start=1):
             encoded = self.processor.tokenizer.apply_chat_template(
-                [{**first, "content": content}, *others],
+                with_image(turns),
                 chat_template=self.processor.chat_template,
                 return_dict=True,
                 return_assistant_tokens_mask=True,

@@ -1,131 +1,29 @@
-"""TRL's SFTTrainer with what it lacks for DFA-GPT: images that don't decode, a rate for the projector, checkpoints."""
+"""TRL's SFTTrainer with what it lacks for DFA-GPT: a rate for the projector, an order of rows, safe checkpoints."""
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 import shutil
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset, DatasetInfo, Image, IterableDataset, List
-from PIL import Image as PillowImage
+from datasets import IterableDataset
 from safetensors import SafetensorError
 from torch.utils.data import Sampler, SequentialSampler
-from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
-from modeling_dfa_gpt.shared_prefix import IGNORED
-from modeling_dfa_gpt.startup import PROJECTOR
+from modeling_dfa_gpt.checks import PROJECTOR
+from modeling_dfa_gpt.resume import last_checkpoint
+from modeling_dfa_gpt.rows import DecodingCollator, EpochSampler
 
-GREY = PillowImage.new("RGB", (64, 64), (128, 128, 128))
-UNDECODABLE = (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError)
-"""What Pillow raises on a file that is no picture, is cut off or damaged, or is a decompression bomb."""
 SKIPPED_SHARE = 0.05
 SKIPPED_AT_LEAST = 20
 """Training fails where more than this share of the images, and at least so many, don't decode."""
-STATES = ("optimizer", "scheduler", "scaler", "rng_state", "trainer_state", "training_args", "latest", "zero_to_fp32")
-"""How the names of a checkpoint's files begin that only serve to go on."""
 
 
 class UndecodableError(ValueError):
     """Too many images don't decode for the training to mean anything."""
-
-
-def undecoded(dataset: Dataset | IterableDataset) -> Dataset | IterableDataset:
-    """Return the dataset with its `images` as bytes, to be decoded where the batches are collated.
-
-    `cast_column` would do it, but writes every image anew to do so.
-    """
-    if isinstance(dataset, IterableDataset):
-        return dataset.decode(False)
-    features = dataset.features.copy()
-    features["images"] = List(Image(decode=False))
-    fingerprint = f"{dataset._fingerprint}-undecoded"
-    return Dataset(
-        dataset.data, DatasetInfo(features=features), indices_table=dataset._indices, fingerprint=fingerprint
-    )
-
-
-class DecodingCollator:
-    """Decodes the images of a batch, in the DataLoader's worker, and hands it on to another collator.
-
-    A row whose image doesn't decode is named on standard error, counted and not learnt from: it keeps its place with a
-    grey picture and no labels, so that batches stay as they are on every process.
-    """
-
-    def __init__(self, collator: Callable[[list[dict[str, Any]]], Any]) -> None:
-        self.collator = collator
-        self.seen = multiprocessing.Value("q", 0)
-        self.skipped = multiprocessing.Value("q", 0)
-
-    def __call__(self, rows: list[dict[str, Any]]) -> Any:
-        """Collate rows of `messages` and undecoded `images`."""
-        decoded = []
-        bad = []
-        for number, row in enumerate(rows):
-            images = []
-            for image in row["images"]:
-                try:
-                    images.append(Image().decode_example(image).convert("RGB"))
-                except UNDECODABLE as error:
-                    name = image.get("path") or f"{len(image.get('bytes') or b'')} bytes"
-                    print(f"skipped {name}: it does not decode ({type(error).__name__})", file=sys.stderr, flush=True)
-                    images.append(GREY)
-                    bad.append(number)
-            decoded.append({**row, "images": images})
-        batch = self.collator(decoded)
-        if bad:
-            batch["labels"][bad] = IGNORED
-        with self.seen.get_lock(), self.skipped.get_lock():
-            self.seen.value += len(rows)
-            self.skipped.value += len(set(bad))
-        return batch
-
-
-class EpochSampler(Sampler[int]):
-    """Rows in an order that depends on the seed and the epoch only, so that a resumed run goes on in the same one.
-
-    With `lengths`, the rows of each optimizer step are sorted, so that those of about one length share a forward pass
-    and little of it is padding: the step's loss and gradients stay the same. With `grouped` as well, as in LLaVA,
-    a step is made of rows of about one length.
-
-    Args:
-        count: of the rows.
-        lengths: tokens of each row.
-        grouped: whether steps are made of rows of about one length.
-        step: rows of an optimizer step.
-        seed: of the order.
-        epoch: tells the epoch that begins.
-    """
-
-    def __init__(
-        self, count: int, lengths: list[int] | None, grouped: bool, step: int, seed: int, epoch: Callable[[], int]
-    ) -> None:
-        self.count = count
-        self.lengths = lengths
-        self.grouped = grouped
-        self.step = step
-        self.seed = seed
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed + self.epoch())
-        if self.lengths is None:
-            yield from torch.randperm(self.count, generator=generator).tolist()
-        elif self.grouped:
-            yield from get_length_grouped_indices(self.lengths, self.step, generator=generator)
-        else:
-            order = torch.randperm(self.count, generator=generator).tolist()
-            for start in range(0, self.count, self.step):
-                yield from sorted(order[start : start + self.step], key=self.lengths.__getitem__, reverse=True)
 
 
 class DfaTrainer(SFTTrainer):
@@ -210,37 +108,3 @@ class DfaTrainer(SFTTrainer):
             then = f"{last} is whole, and the same command goes on from it" if last else "there is none before it"
             why = f"{error}; is the disk full?"
             raise OSError(f"the checkpoint {folder.name} could not be written ({why}); {then}") from error
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint in a run's folder that was written to its end, if there is one.
-
-    Trainer writes `trainer_state.json` last; a run that was killed may have left a checkpoint without it or half of it.
-    """
-    found = {int(path.name.split("-")[-1]): path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*[0-9]")}
-    for _, path in sorted(found.items(), reverse=True):
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return path
-    return None
-
-
-def end_of_training(checkpoint: Path, best: bool) -> Path | None:
-    """Return the last checkpoint of a training, or its best, where `checkpoint` is of its last step; else none.
-
-    Trainer, told to go on from there, would make one step more.
-    """
-    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    if state["global_step"] < state["max_steps"]:
-        return None
-    return Path(state["best_model_checkpoint"]) if best and state["best_model_checkpoint"] else checkpoint
-
-
-def publish(checkpoint: Path, last: Path, folder: Path) -> None:
-    """Copy what a checkpoint, the best perhaps, holds of the model and the processor, and the last one's history."""
-    for file in checkpoint.iterdir():
-        if file.is_file() and not file.name.startswith((*STATES, "README")):
-            shutil.copyfile(file, folder / file.name)
-    shutil.copyfile(last / "trainer_state.json", folder / "trainer_state.json")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dfa_instruct.recipe import Recipe
+from dfa_instruct.build.recipe import Recipe
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -17,7 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 @pytest.fixture(scope="session")
 def dataset_folder(small_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset folder built from a few drawn portraits."""
-    from dfa_instruct.pipeline import build
+    from dfa_instruct.build.pipeline import build
 
     folder = tmp_path_factory.mktemp("data") / "dfa-instruct"
     build(replace(small_recipe, output=str(folder)), workers=1)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from dfa_instruct.duplicates import NEAR, near_duplicates, perceptual_hash
-from dfa_instruct.sample import draw_sample
+from dfa_instruct.portraits.drawing import draw_sample
 
 
 def test_a_copy_is_near_and_other_faces_are_not() -> None:

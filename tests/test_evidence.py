@@ -8,18 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfa_instruct.evidence import (
-    MAX_KINDS,
-    MAX_REGIONS,
-    SAME_PICTURE,
-    PopulationEvidence,
-    likeness,
-    measure,
-    region_masks,
-)
+from dfa_instruct.artifacts import MAX_KINDS, MAX_REGIONS
+from dfa_instruct.evidence import measure
 from dfa_instruct.faces import FaceDetector, align
+from dfa_instruct.pairs import SAME_PICTURE, likeness
+from dfa_instruct.population import PopulationEvidence
+from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord, Pixels
-from dfa_instruct.sample import draw_sample
+from dfa_instruct.regions import region_masks
 from dfa_instruct.techniques import TECHNIQUES
 from dfa_instruct.vocabulary import ARTIFACTS, REGIONS, Region
 
@@ -171,9 +167,28 @@ def test_a_pair_that_cannot_be_compared_is_refused(portraits: list[FaceRecord]) 
     face = portraits[0]
     with pytest.raises(ValueError, match="size"):
         measure(forged(face.image[:64, :64].copy(), face), face)
-    bare = FaceRecord(face.image, "bona_fide", "bona_fide", face.identities, "test", "", "")
+    bare = FaceRecord(
+        image=face.image,
+        label="bona_fide",
+        category="bona_fide",
+        identities=face.identities,
+        source="test",
+        source_path="",
+        source_sha256="",
+    )
     with pytest.raises(ValueError, match="landmarks"):
-        measure(FaceRecord(face.image[::-1].copy(), "forged", "face_editing", ("a",), "test", "", ""), bare)
+        measure(
+            FaceRecord(
+                image=face.image[::-1].copy(),
+                label="forged",
+                category="face_editing",
+                identities=("a",),
+                source="test",
+                source_path="",
+                source_sha256="",
+            ),
+            bare,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +198,15 @@ def population() -> PopulationEvidence:
 
 def test_the_population_is_the_faces_with_landmarks() -> None:
     faces = list(draw_sample(identities=6, pictures=1, size=128, seed=1))
-    bare = FaceRecord(faces[0].image, "bona_fide", "bona_fide", ("a",), "test", "", "")
+    bare = FaceRecord(
+        image=faces[0].image,
+        label="bona_fide",
+        category="bona_fide",
+        identities=("a",),
+        source="test",
+        source_path="",
+        source_sha256="",
+    )
     population = PopulationEvidence.fit([*faces, bare])
     landmarks = np.stack([face.landmarks for face in faces]).reshape(6, -1)
     np.testing.assert_allclose(population.mean[-162:], landmarks.mean(0), rtol=1e-5)
@@ -207,7 +230,13 @@ def test_a_blurred_face_stands_outside_the_population(
 def test_a_face_without_landmarks_is_measured_but_for_its_geometry(population: PopulationEvidence) -> None:
     # a generator's face in which no face was found
     bare = FaceRecord(
-        np.full((128, 128, 3), 128, np.uint8), "forged", "entire_face_synthesis", ("invented",), "test", "", ""
+        image=np.full((128, 128, 3), 128, np.uint8),
+        label="forged",
+        category="entire_face_synthesis",
+        identities=("invented",),
+        source="test",
+        source_path="",
+        source_sha256="",
     )
     assert "geometry" not in {artifact.artifact for artifact in population.measure(bare)}
     assert population.measure(bare)
@@ -232,7 +261,16 @@ def test_photographs_compressed_again_name_nothing() -> None:
             found = detector.detect(image)
             if len(found) == 1:
                 square, landmarks = align(image, found[0], 128)
-                face = FaceRecord(square, "bona_fide", "bona_fide", ("a",), "test", "", "", landmarks=landmarks)
+                face = FaceRecord(
+                    image=square,
+                    label="bona_fide",
+                    category="bona_fide",
+                    identities=("a",),
+                    source="test",
+                    source_path="",
+                    source_sha256="",
+                    landmarks=landmarks,
+                )
                 named += bool(measure(forged(jpeg(square, 75), face), face))
                 count += 1
     assert count >= 5

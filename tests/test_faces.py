@@ -20,8 +20,8 @@ from dfa_instruct.faces import (
     nearest,
     warp,
 )
+from dfa_instruct.portraits.drawing import draw_person
 from dfa_instruct.records import Landmarks, Pixels
-from dfa_instruct.sample import draw_person
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,15 @@ def made_up_faces(count: int) -> list[tuple[FaceRecord, list[Artifact]]]:
         category = list(CATEGORIES)[number % len(CATEGORIES)]
         label = "bona_fide" if category == "bona_fide" else "forged"
         image = rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)
-        face = FaceRecord(image, label, category, (f"person {number}",), "test", "", "")
+        face = FaceRecord(
+            image=image,
+            label=label,
+            category=category,
+            identities=(f"person {number}",),
+            source="test",
+            source_path="",
+            source_sha256="",
+        )
         regions = rng.permutation(list(REGIONS))[: rng.integers(5)]
         kinds = [rng.permutation(list(ARTIFACTS))[: rng.integers(1, 3)] for _ in regions]
         found = [Artifact(str(r), str(k), 0.5) for r, of in zip(regions, kinds, strict=True) for k in of]

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Final
 
-from dfa_instruct.annotate.prompts import TURNS
+from dfa_instruct.instruct import FC_QUESTIONS
 from dfa_instruct.records import Finding
 from dfa_instruct.vocabulary import ARTIFACTS, REGIONS, Ability, ArtifactKind, Region
 
@@ -118,9 +118,9 @@ def _check_claims(claims: list[dict[str, Any]]) -> None:
 
 
 def _check_turns(turns: list[dict[str, Any]]) -> None:
-    if len(turns) != TURNS:
-        raise NotUnderstoodError(f"There must be {TURNS} turns, not {len(turns)}.")
-    if len({turn["question"].lower() for turn in turns}) < TURNS:
+    if len(turns) != FC_QUESTIONS:
+        raise NotUnderstoodError(f"There must be {FC_QUESTIONS} turns, not {len(turns)}.")
+    if len({turn["question"].lower() for turn in turns}) < FC_QUESTIONS:
         raise NotUnderstoodError("A question comes twice.")
     if any(len(t["question"].split()) > MOST_WORDS or len(t["answer"].split()) > MOST_WORDS_ANSWER for t in turns):
         raise NotUnderstoodError("A question or an answer is too long.")

@@ -14,9 +14,6 @@ import yaml
 from dfa_instruct.annotate.store import Request
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, REGIONS, Ability, Category
 
-TURNS: Final = 4
-"""Questions of free conversation that are asked for, of an image."""
-
 _FORMS: Final[dict[Ability, str]] = {
     "ad": '{"artifacts": [{"region": "…", "artifact": "…", "sentence": "…"}, …]}',
     "fc": '{"turns": [{"question": "…", "answer": "…"}, …]}',

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from datasets import load_dataset
-from lighteval.models.abstract_model import LightevalModel
 
 from dfa_instruct.bench.metrics import classification, detection, rouge_l
-from dfa_instruct.bench.runner import TASKS, Rows, evaluate, figures_of, load_model, load_rows
+from dfa_instruct.bench.questions import TASKS
+from dfa_instruct.bench.runner import Answering, Rows, evaluate, load_model, load_rows, results_of
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.vocabulary import BenchTask
 
@@ -28,7 +28,7 @@ Figures = dict[str, dict[str, float | None]]
 
 
 def baselines(
-    model: str | Path | LightevalModel,
+    model: str | Path | Answering,
     data: Path | None,
     *,
     tasks: Sequence[str] = tuple(TASKS),
@@ -74,11 +74,11 @@ def majority(data: Path | None, rows: Rows) -> Figures:
         return fmean(scores) if scores else math.nan
 
     return {
-        BenchTask.DF_D: figures_of(BenchTask.DF_D, detection([r["label"] for r in rows], [label] * len(rows))),
-        BenchTask.DF_C: figures_of(
+        BenchTask.DF_D: results_of(BenchTask.DF_D, detection([r["label"] for r in rows], [label] * len(rows))),
+        BenchTask.DF_C: results_of(
             BenchTask.DF_C, classification([r["category"] for r in rows], [category] * len(rows))
         ),
-        BenchTask.AD: figures_of(
+        BenchTask.AD: results_of(
             BenchTask.AD, {"rouge_l": constant(("bona_fide", "forged")), "rouge_l_forged": constant(("forged",))}
         ),
     }

@@ -1,4 +1,4 @@
-"""The figures of DFA-Bench, all in percent: pure functions over lists, and lighteval metrics that call them.
+"""The figures of DFA-Bench, all in percent: pure functions over lists, and over predictions.
 
 DF-D: ACC, ERR = 100 - ACC, ACER = (APCER + BPCER) / 2 with pooled APCER and BPCER in the terms of ISO/IEC 30107-3.
 DF-C: ACC. AD: ROUGE-L. An answer that could not be read (None) is wrong and counts as an error of its class; it is
@@ -8,18 +8,20 @@ never dropped. A rate over no rows is NaN.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from statistics import fmean
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
-from lighteval.metrics.metrics_sample import SampleLevelComputation
-from lighteval.metrics.utils.metric_utils import CorpusLevelMetricGrouping, SampleLevelMetric
-from lighteval.models.model_output import ModelResponse
-from lighteval.tasks.requests import Doc, SamplingMethod
 from rouge_score.rouge_scorer import RougeScorer
 
-from dfa_instruct.bench.parsing import parse_category, parse_yes_no
-from dfa_instruct.vocabulary import Category, Label
+from dfa_instruct.plugins import plug_in
+from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Category, Label
+
+Prediction = dict[str, Any]
+"""One question with its answer, see `dfa_instruct.bench.questions.prediction`."""
+Metric = Callable[[Sequence[Prediction]], dict[str, float]]
+"""What makes figures of the predictions of all tasks; NaN: no row can tell."""
+ENTRY_POINTS: Final = "dfa_instruct.metrics"
 
 _ROUGE = RougeScorer(["rougeL"], use_stemmer=False)
 
@@ -69,56 +71,35 @@ def chance(gold: Sequence[str], predicted: Sequence[str | None]) -> float:
     return sum(percent([g == c for g in gold]) * percent([p == c for p in predicted]) / 100 for c in set(gold))
 
 
-def answer_of(response: ModelResponse) -> str:
-    """Return a response's text. lighteval's vision backend gives a string where its pipeline awaits a list of them."""
-    return response.text if isinstance(response.text, str) else response.final_text[0]
+def detected(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Return `detection`'s figures of DF-D's predictions, APCER of each category, and `chance`."""
+    gold, predicted = [p["label"] for p in predictions], [p["predicted"] for p in predictions]
+    of_category = {
+        f"apcer_{category}": percent([p["predicted"] != "forged" for p in predictions if p["category"] == category])
+        for category in FORGERY_CATEGORIES
+    }
+    return {**detection(gold, predicted), **of_category, "chance": chance(gold, predicted)}
 
 
-def predicted_label(doc: Doc, response: ModelResponse) -> Label | None:
-    """Read a response to a DF-D question."""
-    return parse_yes_no(answer_of(response))
+def classified(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Return `classification`'s figures of DF-C's predictions, and `chance`."""
+    gold, predicted = [p["category"] for p in predictions], [p["predicted"] for p in predictions]
+    return {**classification(gold, predicted), "chance": chance(gold, predicted)}
 
 
-def predicted_category(doc: Doc, response: ModelResponse) -> Category | None:
-    """Read a response to a DF-C question, whose options are the choices of its document."""
-    return parse_category(answer_of(response), doc.choices)
+def described(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Return `rouge_l` of AD's predictions, and `rouge_l_forged`, that of the forged faces alone."""
+    forged = [p["rouge_l"] for p in predictions if p["label"] == "forged"]
+    return {
+        "rouge_l": fmean(p["rouge_l"] for p in predictions),
+        "rouge_l_forged": fmean(forged) if forged else float("nan"),
+    }
 
 
-class _Verdict(SampleLevelComputation):
-    """The pair (gold, predicted) under the name of every figure that the corpus makes of the pairs."""
+def plug_in_metrics() -> dict[str, Metric]:
+    """Load the metrics of installed plug-ins (entry-point group `dfa_instruct.metrics`) by their names.
 
-    def __init__(self, column: str, read: Callable[[Doc, ModelResponse], str | None], names: list[str]) -> None:
-        self.column, self.read, self.names = column, read, names
-
-    def compute(self, doc: Doc, model_response: ModelResponse, **kwargs: Any) -> dict[str, Any]:
-        assert doc.specific is not None
-        return dict.fromkeys(self.names, (doc.specific[self.column], self.read(doc, model_response)))
-
-
-class _RougeL(SampleLevelComputation):
-    def compute(self, doc: Doc, model_response: ModelResponse, **kwargs: Any) -> float:
-        return rouge_l(doc.get_golds()[0], answer_of(model_response))
-
-
-def _of_pairs(
-    column: str, read: Callable[..., str | None], figures: Callable[..., dict[str, float]], names: list[str]
-) -> CorpusLevelMetricGrouping:
-    # Figures that come as one dictionary also spare lighteval's bootstrap, which would start a pool of processes.
-    return CorpusLevelMetricGrouping(
-        metric_name=names,
-        higher_is_better={name: name.endswith("acc") for name in names},  # type: ignore[misc]
-        category=SamplingMethod.GENERATIVE,
-        sample_level_fn=_Verdict(column, read, names),
-        corpus_level_fn=dict.fromkeys(names, lambda pairs: figures(*zip(*pairs, strict=True))),
-    )
-
-
-DETECTION = _of_pairs("label", predicted_label, detection, ["acc", "err", "acer", "apcer", "bpcer", "invalid"])
-CLASSIFICATION = _of_pairs("category", predicted_category, classification, ["acc", "macro_acc", "invalid"])
-ROUGE_L = SampleLevelMetric(
-    metric_name="rouge_l",
-    higher_is_better=True,
-    category=SamplingMethod.GENERATIVE,
-    sample_level_fn=_RougeL(),
-    corpus_level_fn=np.mean,
-)
+    Raises:
+        ValueError: one does not load.
+    """
+    return {n: plug_in(ENTRY_POINTS, "metric", n, ()) for n in sorted(entry_points(group=ENTRY_POINTS).names)}

@@ -1,47 +1,39 @@
-"""Running DFA-Bench: lighteval's own pipeline over our tasks alone, offline, on any vision-language model."""
+"""Running DFA-Bench: documents of test rows, a model's answers to them, figures made of the answers; all offline."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Protocol
 
 import numpy as np
-import torch
 from datasets import Image, load_dataset
-from lighteval.logging.evaluation_tracker import EvaluationTracker
-from lighteval.models.abstract_model import LightevalModel
 from lighteval.models.model_output import ModelResponse
-from lighteval.pipeline import ParallelismManager, Pipeline, PipelineParameters
-from lighteval.tasks.lighteval_task import LightevalTask
-from lighteval.tasks.requests import Doc, SamplingMethod
+from lighteval.tasks.requests import Doc
 
-from dfa_instruct.bench.metrics import answer_of, chance, percent, predicted_category, predicted_label
-from dfa_instruct.bench.tasks import TASKS_TABLE
+from dfa_instruct.bench.metrics import plug_in_metrics
+from dfa_instruct.bench.questions import TASKS, document, prediction
 from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.dataset import DATASET_NAME
-from dfa_instruct.vocabulary import FORGERY_CATEGORIES, BenchTask, Split
-
-torch.set_grad_enabled(True)  # importing lighteval's pipeline switched gradients off for the whole process
-
-TASKS: Final[dict[str, tuple[str, ...]]] = {
-    BenchTask.DF_D: ("acc", "err", "acer", "invalid"),
-    BenchTask.DF_C: ("acc", "invalid"),
-    BenchTask.AD: ("rouge_l", "rouge_l_forged"),
-}
-"""Task → the figures that stand in its results: the paper's, the share of answers that could not be read, and ROUGE-L
-of the forged faces alone."""
+from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Split
 
 Rows = list[dict[str, Any]]
 """Test rows, images not decoded (`{"bytes", "path"}`): a test split does not fit in memory decoded."""
 
 
+class Answering(Protocol):
+    """What can be measured: ours, a model of lighteval's, anything that answers documents."""
+
+    def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
+        """Answer every document."""
+        ...
+
+
 def run_bench(
-    model: str | Path | LightevalModel,
+    model: str | Path | Answering,
     data: Path | None,
     *,
     tasks: Sequence[str] = tuple(TASKS),
@@ -51,25 +43,30 @@ def run_bench(
     """Measure a model on the test split of a dataset folder.
 
     Args:
-        model: a folder (an adapter's or a whole model's), a Hub id, or a model of lighteval's that is loaded.
+        model: a folder (an adapter's or a whole model's), a Hub id, or a model that is loaded.
         data: the dataset folder; without it the one that `DFA_INSTRUCT_DIR` names, else the embedded sample.
         tasks: some of `TASKS`.
         limit: ask about this many images only, drawn at random and always the same ones.
         batch_size: questions at a time.
 
     Returns:
-        `tasks` (task → figures in percent, None where no row can tell), `details` (more of the same), `counts`, and
-        `predictions`: one dictionary a question with `task`, `face_id`, `label`, `category`, `technique`, `question`,
-        `reference`, `answer`, and `predicted` (a label or a category, None when invalid) or, for AD, `rouge_l`.
+        `tasks` (task → figures in percent, None where no row can tell), `details` (more of the same), `counts`,
+        `scores` (the figures of each metric that a plug-in brings, where there are any), and `predictions`: one
+        dictionary a question with `task`, `face_id`, `label`, `category`, `technique`, `question`, `reference`,
+        `answer`, and `predicted` (a label or a category, None when invalid) or, for AD, `rouge_l`.
 
     Raises:
         FileNotFoundError: the model or the dataset is not there.
-        ValueError: there is no test row, one lacks a question, or a task is unknown.
+        ValueError: there is no test row, one lacks a question, a task is unknown, or a plug-in does not load.
     """
     if unknown := sorted(set(tasks) - set(TASKS)):
         raise ValueError(f"unknown task {unknown[0]}: expected one of {', '.join(TASKS)}")
+    metrics = plug_in_metrics()
     rows = load_rows(data, limit)
-    return evaluate(load_model(model, batch_size), rows, tasks)
+    results = evaluate(load_model(model, batch_size), rows, tasks)
+    if metrics:
+        results["scores"] = {name: _rounded(metric(results["predictions"])) for name, metric in metrics.items()}
+    return results
 
 
 def write_results(results: dict[str, Any], output: Path) -> None:
@@ -83,9 +80,9 @@ def write_results(results: dict[str, Any], output: Path) -> None:
     (output / "results.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
-def load_model(model: str | Path | LightevalModel, batch_size: int | None = None) -> LightevalModel:
+def load_model(model: str | Path | Answering, batch_size: int | None = None) -> Answering:
     """Load a folder or a Hub id; leave a model that is loaded as it is."""
-    return model if isinstance(model, LightevalModel) else VisionLanguageModel(model, batch_size=batch_size)
+    return VisionLanguageModel(model, batch_size=batch_size) if isinstance(model, (str, Path)) else model
 
 
 def load_rows(data: Path | None, limit: int | None = None, split: Split = "test") -> Rows:
@@ -116,98 +113,38 @@ def load_rows(data: Path | None, limit: int | None = None, split: Split = "test"
     return rows
 
 
-class _OurTasks(Pipeline):
-    """lighteval's pipeline without its registry, which imports all built-in tasks and so needs the internet.
-
-    Nor is its cache of answers used: it knows a model by its name, whatever the weights and the images are.
-    """
-
-    def __init__(self, model: LightevalModel, rows: Rows, tasks: Sequence[str]) -> None:
-        self.rows = rows
-        caching: Any = model
-        caching._cache = SimpleNamespace(_init_registry=lambda _: None)  # what the pipeline asks of it
-        super().__init__(
-            tasks=",".join(tasks),
-            pipeline_parameters=PipelineParameters(launcher_type=ParallelismManager.NONE, bootstrap_iters=0),
-            evaluation_tracker=EvaluationTracker(output_dir=".", save_details=False),
-            model=model,
-        )
-        caching._cache = None
-
-    def _init_tasks_and_requests(self, tasks: str) -> None:
-        self.registry = None  # type: ignore[assignment]
-        configs = [config for config in TASKS_TABLE if config.name in tasks.split(",")]
-        self.tasks_dict = {config.full_name: LightevalTask(config) for config in configs}
-        for task in self.tasks_dict.values():
-            task.dataset = {"test": self.rows}
-        self.documents_dict = {name: task.get_docs() for name, task in self.tasks_dict.items()}
-        self.sampling_docs = defaultdict(list)
-        self.sampling_docs[SamplingMethod.GENERATIVE] = [d for docs in self.documents_dict.values() for d in docs]
-        self.evaluation_tracker.task_config_logger.log(self.tasks_dict)
-
-
-def evaluate(model: LightevalModel, rows: Rows, tasks: Sequence[str] = tuple(TASKS)) -> dict[str, Any]:
-    """Put the questions of these rows to a model; return what `run_bench` returns."""
-    pipeline = _OurTasks(model, rows, tasks)
-    pipeline.evaluate()
-    predictions: list[dict[str, Any]] = []
-    figures: dict[str, dict[str, float]] = {}
-    for name in pipeline.tasks_dict:
-        task = name.split("|")[0]
-        figures[task] = pipeline.evaluation_tracker.metrics_logger.metric_aggregated[name]
-        details = pipeline.evaluation_tracker.details_logger.details[name]
-        for detail in sorted(details, key=lambda detail: int(detail.doc.id)):
-            predictions.append({"task": task, **_prediction(detail.doc, detail.model_response, detail.metric)})
-    if BenchTask.AD in figures:
-        forged = [p["rouge_l"] for p in predictions if p["task"] == BenchTask.AD and p["label"] == "forged"]
-        figures[BenchTask.AD]["rouge_l_forged"] = math.fsum(forged) / len(forged) if forged else math.nan
+def evaluate(model: Answering, rows: Rows, tasks: Sequence[str] = tuple(TASKS)) -> dict[str, Any]:
+    """Put the questions of these rows to a model; return what `run_bench` returns, but for `scores`."""
+    docs = [document(row, name) for name in TASKS if name in tasks for row in rows]
+    predictions = [
+        prediction(doc, response, doc.task_name) for doc, response in zip(docs, model.greedy_until(docs), strict=True)
+    ]
+    figures = {
+        name: task.figures([p for p in predictions if p["task"] == name])
+        for name, task in TASKS.items()
+        if name in tasks
+    }
     categories = Counter(row["category"] for row in rows)
     return {
-        "tasks": {task: figures_of(task, figures[task]) for task in figures},
-        "details": {task: _rounded(_details(task, figures[task], predictions)) for task in figures},
+        "tasks": {name: results_of(name, of_task) for name, of_task in figures.items()},
+        "details": {
+            name: _rounded({key: of_task[key] for key in of_task if key not in TASKS[name].results})
+            for name, of_task in figures.items()
+        },
         "counts": {
             "images": len(rows),
             "questions": len(predictions),
             "forged": sum(row["label"] == "forged" for row in rows),
             **{category: categories[category] for category in ("bona_fide", *FORGERY_CATEGORIES)},
         },
-        "predictions": predictions,
+        "predictions": [{**p, "rouge_l": round(p["rouge_l"], 2)} if "rouge_l" in p else p for p in predictions],
     }
 
 
-_READ: Final[dict[str, Callable[[Doc, ModelResponse], str | None]]] = {
-    BenchTask.DF_D: predicted_label,
-    BenchTask.DF_C: predicted_category,
-}
-
-
-def _prediction(doc: Doc, response: ModelResponse, metric: dict[str, Any]) -> dict[str, Any]:
-    task = doc.task_name.split("|")[0]
-    verdict = {"predicted": _READ[task](doc, response)} if task in _READ else {"rouge_l": round(metric["rouge_l"], 2)}
-    answer = {"question": doc.query, "reference": doc.get_golds()[0], "answer": answer_of(response)}
-    return {**(doc.specific or {}), **answer, **verdict}
-
-
-def _details(task: str, figures: dict[str, float], predictions: list[dict[str, Any]]) -> dict[str, float]:
-    """Figures beside the paper's; `chance` is the accuracy of the same answers dealt out at random."""
-    mine = [p for p in predictions if p["task"] == task]
-    if task == BenchTask.AD:
-        return {}
-    if task == BenchTask.DF_C:
-        level = chance([p["category"] for p in mine], [p["predicted"] for p in mine])
-        return {"macro_acc": figures["macro_acc"], "chance": level}
-    by_category = {
-        f"apcer_{category}": percent([p["predicted"] != "forged" for p in mine if p["category"] == category])
-        for category in FORGERY_CATEGORIES
-    }
-    level = chance([p["label"] for p in mine], [p["predicted"] for p in mine])
-    return {"apcer": figures["apcer"], "bpcer": figures["bpcer"], **by_category, "chance": level}
-
-
-def figures_of(task: str, figures: dict[str, float]) -> dict[str, float | None]:
+def results_of(name: str, figures: Mapping[str, float]) -> dict[str, float | None]:
     """Keep the figures that stand in a task's results."""
-    return _rounded({key: figures[key] for key in TASKS[task]})
+    return _rounded({key: figures[key] for key in TASKS[name].results})
 
 
-def _rounded(figures: dict[str, float]) -> dict[str, float | None]:
+def _rounded(figures: Mapping[str, float]) -> dict[str, float | None]:
     return {key: None if math.isnan(value) else round(float(value), 2) for key, value in figures.items()}

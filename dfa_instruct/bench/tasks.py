@@ -1,7 +1,7 @@
 """DFA-Bench as lighteval tasks: `dfa_bench_dfd`, `dfa_bench_dfc` and `dfa_bench_ad`.
 
-`dfa-instruct bench` runs them, and so does plain lighteval where it can reach the internet (it fetches what its own
-tasks need before it looks at these):
+`dfa-instruct bench` asks the same questions and makes the same figures; this is for lighteval's own command, where it
+can reach the internet (it fetches what its own tasks need before it looks at these):
 
     DFA_INSTRUCT_DIR=runs/quickstart/dfa-instruct lighteval accelerate \
         "model_name=runs/quickstart/merged,device=cpu,cache_dir=runs/cache-1" "dfa_bench_dfd|0" \
@@ -13,66 +13,53 @@ It puts them into the model's own folder where that is named by an absolute path
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
-import PIL.Image
+from lighteval.metrics.metrics_sample import SampleLevelComputation
+from lighteval.metrics.utils.metric_utils import CorpusLevelMetricGrouping
+from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.lighteval_task import LightevalTaskConfig
-from lighteval.tasks.requests import Doc
+from lighteval.tasks.requests import Doc, SamplingMethod
 
-from dfa_instruct.bench.metrics import CLASSIFICATION, DETECTION, ROUGE_L
+from dfa_instruct.bench.questions import TASKS, document, prediction
 from dfa_instruct.dataset import DATASET_NAME
-from dfa_instruct.vocabulary import Ability, BenchTask
 
 
-def _document(line: dict[str, Any], ability: Ability) -> Doc:
-    """Make the document of one test row. An image that is not decoded yet stays so until a model looks at it."""
-    question = next(question for question in line["bench"] if question["ability"] == ability)
-    image = line["image"]
-    if isinstance(image, dict):
-        image = PIL.Image.open(io.BytesIO(image["bytes"]))
-    choices = question["options"] or [question["answer"]]
-    return Doc(
-        query=question["question"],
-        choices=choices,
-        gold_index=choices.index(question["answer"]),
-        images=[image],
-        specific={key: line[key] for key in ("face_id", "label", "category", "technique")},
+class _Read(SampleLevelComputation):
+    """What the figures are made of, under the name of every figure."""
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+
+    def compute(self, doc: Doc, model_response: ModelResponse, **kwargs: Any) -> dict[str, Any]:
+        read = prediction(doc, model_response, self.task)
+        kept = {key: read[key] for key in ("label", "category", TASKS[self.task].column)}
+        return dict.fromkeys(TASKS[self.task].results, kept)
+
+
+def _metric(name: str) -> CorpusLevelMetricGrouping:
+    # Figures that come as one dictionary also spare lighteval's bootstrap, which would start a pool of processes.
+    names = list(TASKS[name].results)
+    return CorpusLevelMetricGrouping(
+        metric_name=names,
+        higher_is_better={figure: figure.startswith(("acc", "rouge")) for figure in names},  # type: ignore[misc]
+        category=SamplingMethod.GENERATIVE,
+        sample_level_fn=_Read(name),
+        corpus_level_fn=dict.fromkeys(names, TASKS[name].figures),
     )
 
 
-def dfd(line: dict[str, Any], task_name: str) -> Doc:
-    """Ask whether the face is forged, to be answered by yes or no."""
-    return _document(line, "df_d")
-
-
-def dfc(line: dict[str, Any], task_name: str) -> Doc:
-    """Ask for the category, one of five lettered options in the row's own order."""
-    return _document(line, "df_c")
-
-
-def ad(line: dict[str, Any], task_name: str) -> Doc:
-    """Ask for a description of the artifacts."""
-    return _document(line, "ad")
-
-
-def _task(name: BenchTask, prompt: Any, generation_size: int, metric: Any) -> LightevalTaskConfig:
-    return LightevalTaskConfig(
+TASKS_TABLE = [
+    LightevalTaskConfig(
         name=name,
-        prompt_function=prompt,
+        prompt_function=document,
         hf_repo=DATASET_NAME,
         hf_subset="default",
         hf_avail_splits=["train", "validation", "test"],
         evaluation_splits=["test"],
-        generation_size=generation_size,
+        generation_size=task.tokens,
         stop_sequence=[],
-        metrics=[metric],
+        metrics=[_metric(name)],
     )
-
-
-# The sizes, in tokens, leave room for a general model that wraps its verdict in a sentence or two.
-TASKS_TABLE = [
-    _task(BenchTask.DF_D, dfd, 32, DETECTION),
-    _task(BenchTask.DF_C, dfc, 64, CLASSIFICATION),
-    _task(BenchTask.AD, ad, 256, ROUGE_L),
+    for name, task in TASKS.items()
 ]

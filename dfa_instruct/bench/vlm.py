@@ -1,4 +1,4 @@
-"""A vision-language model as lighteval wants it: any folder or Hub id that `AutoModelForImageTextToText` loads.
+"""A vision-language model that answers lighteval's documents: what `AutoModelForImageTextToText` loads.
 
 lighteval's own vision backend does not serve here: it cannot load an adapter folder, keeps answers under the model's
 name whatever its weights, and switches gradients off for the whole process.
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import PIL.Image
-from lighteval.models.abstract_model import LightevalModel, ModelConfig
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 from tqdm import tqdm
@@ -46,7 +45,7 @@ def _decoded(image: Any) -> Any:
     return PIL.Image.open(io.BytesIO(image["bytes"])) if isinstance(image, dict) else image
 
 
-class VisionLanguageModel(LightevalModel):
+class VisionLanguageModel:
     """Greedy answers to questions about images, in batches of questions of like length.
 
     It computes on a GPU where there is one, in bfloat16, else on the CPU in float32.
@@ -76,22 +75,6 @@ class VisionLanguageModel(LightevalModel):
             raise FileNotFoundError(f"{name}: no vision-language model that Transformers can load: {reason}") from error
         self.model = loaded.to("cuda" if gpu else "cpu").eval()
         self.batch_size = batch_size or (16 if gpu else 32)
-        self.config = ModelConfig(model_name=name)
-
-    @property
-    def tokenizer(self) -> Any:
-        """The processor's tokenizer."""
-        return self.processor.tokenizer
-
-    @property
-    def add_special_tokens(self) -> bool:
-        """False: the chat template writes them."""
-        return False
-
-    @property
-    def max_length(self) -> int:
-        """The most tokens of question and answer together."""
-        return int(self.model.config.get_text_config().max_position_embeddings)
 
     def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
         """Answer every document; one question about one image object is put once.
@@ -155,10 +138,4 @@ class VisionLanguageModel(LightevalModel):
         with torch.inference_mode():
             output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
         answers = output[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in self.tokenizer.batch_decode(answers, skip_special_tokens=True)]
-
-    def loglikelihood(self, docs: list[Doc]) -> list[ModelResponse]:
-        """Not part of DFA-Bench, whose tasks all generate."""
-        raise NotImplementedError
-
-    loglikelihood_rolling = loglikelihood
+        return [text.strip() for text in self.processor.batch_decode(answers, skip_special_tokens=True)]

@@ -12,6 +12,8 @@ from typing import Final
 
 from dfa_instruct.vocabulary import Split
 
+PUBLISHED: Final = ("faceforensics", "celebdf", "df40")
+"""The sources whose videos the lists name."""
 PAIRS: Final[dict[Split, str]] = {"train": "train.json", "validation": "val.json", "test": "test.json"}
 TESTING: Final = "List_of_testing_videos.txt"
 VIDEO: Final = re.compile(r"(.*/)?(?P<dataset>ff|celeb|youtube)/(?P<clip>[^/]+)")

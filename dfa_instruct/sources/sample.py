@@ -10,8 +10,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from dfa_instruct.portraits.drawing import draw_person
 from dfa_instruct.records import FaceRecord
-from dfa_instruct.sample import draw_person
 from dfa_instruct.sources import SourceItem, TechniqueReport
 
 SAMPLE = "sample"

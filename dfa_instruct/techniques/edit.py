@@ -9,15 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfa_instruct.colour import to_lab, to_rgb
+from dfa_instruct.landmarks import BROWS, EYES, FOREHEAD, INNER_LIPS, OUTER_LIPS, RIM
 from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
-from dfa_instruct.techniques.colour import to_lab, to_rgb
 from dfa_instruct.techniques.warp import (
-    BROWS,
-    EYES,
-    FOREHEAD,
-    INNER_LIPS,
-    OUTER_LIPS,
-    RIM,
     blend,
     fade_inwards,
     held,

@@ -9,23 +9,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from dfa_instruct.landmarks import CONTOUR, EYES, INNER_LIPS, LEFT_BROW, MIRRORED, OUTER_LIPS, RIGHT_BROW
 from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
-from dfa_instruct.techniques.warp import (
-    CONTOUR,
-    EYES,
-    INNER_LIPS,
-    LEFT_BROW,
-    MIRRORED,
-    OUTER_LIPS,
-    RIGHT_BROW,
-    blend,
-    border,
-    held,
-    piecewise_affine,
-    polygon_mask,
-    usable,
-    yaw,
-)
+from dfa_instruct.techniques.warp import blend, border, held, piecewise_affine, polygon_mask, usable, yaw
 from dfa_instruct.vocabulary import Category
 
 LEAST_MOVE, MOST_MOVE = 0.03, 0.06

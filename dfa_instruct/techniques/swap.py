@@ -11,20 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from dfa_instruct.colour import to_lab, to_rgb
+from dfa_instruct.landmarks import CONTOUR, FOREHEAD, MIRRORED
 from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
-from dfa_instruct.techniques.colour import to_lab, to_rgb
-from dfa_instruct.techniques.warp import (
-    CONTOUR,
-    FOREHEAD,
-    MIRRORED,
-    blend,
-    fade_inwards,
-    hull,
-    piecewise_affine,
-    polygon_mask,
-    usable,
-    yaw,
-)
+from dfa_instruct.techniques.warp import blend, fade_inwards, hull, piecewise_affine, polygon_mask, usable, yaw
 from dfa_instruct.vocabulary import Category
 
 MAX_YAW_DIFFERENCE = 0.5

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib.resources import files
 from pathlib import Path
 
 from datasets import Dataset
 
 from modeling_dfa_gpt.processing import SYSTEM_PROMPT, make_processor, train_tokenizer
+from modeling_dfa_gpt.publish import base_card
 
 IMAGE_SIZE = 128
 PATCH_SIZE = 16
@@ -125,14 +125,6 @@ def pretrain(data: Path, output: Path, seed: int = 0) -> None:
     (made / "README.md").write_text(base_card(run), encoding="utf-8")
     made.rename(output)
     shutil.rmtree(work)
-
-
-def base_card(run: dict) -> str:
-    """Render the base's card from the record of its training, `run.json`."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = files("modeling_dfa_gpt.model_card").joinpath("tiny_base.md.jinja").read_text(encoding="utf-8")
-    return Environment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(template).render(**run)
 
 
 def copy_tiny_base(output: Path) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from dfa_instruct.annotate import annotator
 from dfa_instruct.instruct import questions_and_answers
+from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import Annotation, FaceRecord, Finding
-from dfa_instruct.sample import draw_sample
 
 
 def forged(identities: int) -> list[FaceRecord]:
@@ -35,7 +35,7 @@ def test_a_wrong_one_is_refused_in_one_line(wanted: str | dict[str, str], messag
 
 def test_an_annotation_must_describe_what_it_found() -> None:
     eyes = Finding("eyes", ("colour",), "The eyes have two colours.")
-    with pytest.raises(ValueError, match="does not have the sentence 'The eyes have two colours.'"):
+    with pytest.raises(ValueError, match="does not have the sentence 'The eyes have two colours"):
         Annotation("Forged.", "Swapped.", "The nose is long.", (eyes,))
     with pytest.raises(ValueError, match="two findings of one region: eyes, eyes"):
         Annotation("Forged.", "Swapped.", eyes.sentence, (eyes, eyes))

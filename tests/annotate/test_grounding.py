@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from dfa_instruct.annotate.grounding import ground
-from dfa_instruct.evidence import region_masks
+from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord, Pixels
-from dfa_instruct.sample import draw_sample
+from dfa_instruct.regions import region_masks
 from dfa_instruct.techniques import TECHNIQUES
 from dfa_instruct.vocabulary import REGIONS
 

@@ -4,8 +4,8 @@ import pytest
 
 from dfa_instruct.annotate.measured import NOTHING_NAMED, PAIR_SENTENCES, SENTENCES, Measured, sentence
 from dfa_instruct.bench.parsing import parse_category, parse_yes_no
+from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import Artifact, FaceRecord
-from dfa_instruct.sample import draw_sample
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, REGIONS, Category
 
 
@@ -19,7 +19,16 @@ annotate = Measured().annotate
 
 def as_category(face: FaceRecord, category: Category) -> FaceRecord:
     label = "bona_fide" if category == "bona_fide" else "forged"
-    return FaceRecord(face.image, label, category, face.identities, "test", "", "", landmarks=face.landmarks)
+    return FaceRecord(
+        image=face.image,
+        label=label,
+        category=category,
+        identities=face.identities,
+        source="test",
+        source_path="",
+        source_sha256="",
+        landmarks=face.landmarks,
+    )
 
 
 ARTIFACTS_FOUND = [

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/conversation.py
 
-A LLaVA of random weights, 576 image tokens, 8 layers of width 512; answers of 12 tokens, about as long as a verdict.
-Both give the same answers, or the benchmark fails.
+A LLaVA of random weights, 576 image tokens, 8 layers of width 512. What stands before the answer is read once only;
+the tokens of the answer cost both the same, so the longer it is, the smaller the ratio: the first token alone, a
+verdict, a sentence. Both give the same answers, or the benchmark fails.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from dfa_instruct.instruct import libraries
-from dfa_instruct.sample import draw_sample
+from dfa_instruct.portraits.drawing import draw_sample
 from modeling_dfa_gpt import conversation
 from modeling_dfa_gpt.conversation import Conversation
-from modeling_dfa_gpt.modeling import DfaGpt
+from modeling_dfa_gpt.dfa_gpt import DfaGpt
 from modeling_dfa_gpt.processing import make_processor, train_tokenizer
 
-ANSWER_TOKENS = 12
+ANSWERS = ("No", "No, this face is bona fide.", "Yes. The colour of the mouth does not match the rest of the face.")
 PAIRS = 7
 QUESTIONS = ("Has this face been forged?", "What gives it away?", "And the eyes?")
 
@@ -44,9 +45,15 @@ def main() -> None:
     )
     model = DfaGpt(LlavaForConditionalGeneration(config), processor)
     model.model.generation_config.eos_token_id = None
-    conversation.MAX_NEW_TOKENS = ANSWER_TOKENS
     face = Image.fromarray(next(draw_sample(1, 1)).image)
+    for answer in ANSWERS:
+        conversation.MAX_NEW_TOKENS = len(processor.tokenizer(answer)["input_ids"])
+        print(f"answers of {conversation.MAX_NEW_TOKENS} tokens, as {answer!r}:")
+        compare(model, face)
 
+
+def compare(model: DfaGpt, face: Image.Image) -> None:
+    """Hold conversations in both ways, in turn, and print what each turn took."""
     seconds: dict[bool, list[list[float]]] = {True: [], False: []}
     for pair in range(PAIRS + 1):
         said = {}

@@ -23,10 +23,13 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from dfa_instruct.evidence import LANDMARKS_OF, MAX_REGIONS, PopulationEvidence, interocular, measure, region_masks
+from dfa_instruct.artifacts import MAX_REGIONS
+from dfa_instruct.evidence import measure
 from dfa_instruct.faces import FaceDetector, align, legible
+from dfa_instruct.population import PopulationEvidence
+from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
-from dfa_instruct.sample import draw_sample
+from dfa_instruct.regions import LANDMARKS_OF, interocular, region_masks
 from dfa_instruct.sources.media import find_images, read_image
 from dfa_instruct.techniques import TECHNIQUES
 from dfa_instruct.techniques.synthesize import Eigenfaces

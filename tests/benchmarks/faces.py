@@ -19,13 +19,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dfa_instruct.build.pipeline import run_step
+from dfa_instruct.build.recipe import Recipe
+from dfa_instruct.build.steps.alignment import AlignFaces
+from dfa_instruct.build.steps.listing import ListItems
+from dfa_instruct.build.work import WorkFolder
 from dfa_instruct.faces import FaceDetector, legible
-from dfa_instruct.pipeline import run_step
-from dfa_instruct.recipe import Recipe
 from dfa_instruct.sources.media import find_images, read_image
-from dfa_instruct.steps.alignment import AlignFaces
-from dfa_instruct.steps.listing import ListItems
-from dfa_instruct.steps.work import WorkFolder
 
 
 def vary(photos: Path, folder: Path, count: int) -> None:
@@ -80,7 +80,7 @@ def memory(photos: Path, counts: list[int], size: int) -> None:
             )
             program = (
                 "import resource, sys\nfrom pathlib import Path\n"
-                "from dfa_instruct.pipeline import build\nfrom dfa_instruct.recipe import read_recipe\n"
+                "from dfa_instruct.build.pipeline import build\nfrom dfa_instruct.build.recipe import read_recipe\n"
                 f"build(read_recipe(Path({str(recipe)!r}), Path({scratch!r}) / 'dfa-instruct'), workers=1)\n"
                 "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
             )

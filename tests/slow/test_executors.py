@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dfa_instruct.pipeline import build
-from dfa_instruct.recipe import Recipe
+from dfa_instruct.build.pipeline import build
+from dfa_instruct.build.recipe import Recipe
 
 COMMANDS = {
     "sbatch": """#!/bin/bash

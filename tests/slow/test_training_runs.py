@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl import SFTConfig, SFTTrainer
 
-from modeling_dfa_gpt.modeling import DfaGpt
+from modeling_dfa_gpt.dfa_gpt import DfaGpt
+from modeling_dfa_gpt.resume import last_checkpoint
 from modeling_dfa_gpt.sft import train
-from modeling_dfa_gpt.trainer import last_checkpoint
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]

@@ -1,0 +1,101 @@
+"""The tasks of DFA-Bench in one table: what each asks, how an answer is read, which figures are made of the answers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import PIL.Image
+from lighteval.models.model_output import ModelResponse
+from lighteval.tasks.requests import Doc
+
+from dfa_instruct.bench.metrics import Prediction, classified, described, detected, rouge_l
+from dfa_instruct.bench.parsing import parse_category, parse_yes_no
+from dfa_instruct.vocabulary import Ability, BenchTask
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of DFA-Bench."""
+
+    ability: Ability
+    """Whose standardised question it puts."""
+    tokens: int
+    """An answer has at most so many: room for a general model that wraps its verdict in a sentence or two."""
+    column: str
+    """Of a prediction, where stands what the answer was read as."""
+    read: Callable[[Doc, str], Any]
+    """Read an answer to a document."""
+    figures: Callable[[Sequence[Prediction]], dict[str, float]]
+    """Make the figures of the predictions."""
+    results: tuple[str, ...]
+    """The figures that stand in `tasks` of the results: the paper's, the share of answers that could not be read, and
+    ROUGE-L of the forged faces alone. The others stand in `details`."""
+
+
+TASKS: Final[dict[str, Task]] = {
+    BenchTask.DF_D: Task(
+        ability="df_d",
+        tokens=32,
+        column="predicted",
+        read=lambda doc, answer: parse_yes_no(answer),
+        figures=detected,
+        results=("acc", "err", "acer", "invalid"),
+    ),
+    BenchTask.DF_C: Task(
+        ability="df_c",
+        tokens=64,
+        column="predicted",
+        read=lambda doc, answer: parse_category(answer, doc.choices),
+        figures=classified,
+        results=("acc", "invalid"),
+    ),
+    BenchTask.AD: Task(
+        ability="ad",
+        tokens=256,
+        column="rouge_l",
+        read=lambda doc, answer: rouge_l(doc.get_golds()[0], answer),
+        figures=described,
+        results=("rouge_l", "rouge_l_forged"),
+    ),
+}
+
+
+def document(line: dict[str, Any], name: str) -> Doc:
+    """Make a task's document of one test row. An image that is not decoded yet stays so until a model looks at it."""
+    task = TASKS[name]
+    question = next(question for question in line["bench"] if question["ability"] == task.ability)
+    image = line["image"]
+    if isinstance(image, dict):
+        image = PIL.Image.open(io.BytesIO(image["bytes"]))
+    choices = question["options"] or [question["answer"]]
+    return Doc(
+        query=question["question"],
+        choices=choices,
+        gold_index=choices.index(question["answer"]),
+        images=[image],
+        specific={key: line[key] for key in ("face_id", "label", "category", "technique")},
+        task_name=name,
+        generation_size=task.tokens,
+    )
+
+
+def prediction(doc: Doc, response: ModelResponse, name: str) -> Prediction:
+    """Read the response to a task's document.
+
+    Returns:
+        `task`, `face_id`, `label`, `category`, `technique`, `question`, `reference`, `answer`, and the task's column.
+    """
+    task = TASKS[name]
+    # lighteval's vision backend gives a string where its pipeline awaits a list of them
+    answer = response.text if isinstance(response.text, str) else response.final_text[0]
+    return {
+        "task": name,
+        **(doc.specific or {}),
+        "question": doc.query,
+        "reference": doc.get_golds()[0],
+        "answer": answer,
+        task.column: task.read(doc, answer),
+    }

@@ -1,0 +1,1 @@
+"""Building the dataset folder that a recipe describes: `pipeline.build`, and what it is made of."""

@@ -1,0 +1,115 @@
+"""The builder behind `load_dataset("dfa-instruct")`: the folder's rows, seen through one of the configs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+from datasets import Features
+from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCard
+from yaml import YAMLError
+
+from dfa_instruct.dataset import DATASET_NAME, DIRECTORY_ENV
+from dfa_instruct.dataset.features import CONVERSATIONS, CONVERSATIONS_FEATURES, QA_FEATURES
+from dfa_instruct.instruct import is_dialogue
+from dfa_instruct.vocabulary import ABILITIES
+
+
+def messages(qa: Iterable[dict[str, str]], dialogue: bool = False) -> list[dict[str, Any]]:
+    """Turn questions and answers into the messages of one conversation, all of one branch where it is a `dialogue`."""
+    roles = {"question": "user", "answer": "assistant"}
+    return [
+        {"role": role, "content": pair[key], "branch": 0 if dialogue else number}
+        for number, pair in enumerate(qa)
+        for key, role in roles.items()
+    ]
+
+
+class DfaInstruct(Parquet):
+    """The builder behind `load_dataset("dfa-instruct")`: the Parquet files, seen through one of the configs."""
+
+    BUILDER_CONFIG_CLASS = ParquetConfig
+    BUILDER_CONFIGS = [  # noqa: RUF012 (the name that `datasets` looks for)
+        ParquetConfig(name="default"),
+        *(ParquetConfig(name=name, columns=["image", "face_id", "qa"]) for name in (*CONVERSATIONS, "qa", *ABILITIES)),
+    ]
+    DEFAULT_CONFIG_NAME = "default"
+
+    def _view_features(self) -> Features | None:
+        if self.config.name == "default":
+            return None
+        return CONVERSATIONS_FEATURES if self.config.name in CONVERSATIONS else QA_FEATURES
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(features=self._view_features() or super()._info().features)
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        generators = super()._split_generators(dl_manager)
+        self.info.features = self._view_features() or self.info.features  # Parquet narrowed it to the file's columns
+        return generators
+
+    def _cast_table(self, pa_table: pa.Table) -> pa.Table:
+        if self.config.name == "default":
+            return super()._cast_table(pa_table)
+        rows = self._view(pa_table.to_pylist())
+        return pa.Table.from_pylist(list(rows), schema=self.info.features.arrow_schema)
+
+    def _view(self, faces: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for face in faces:
+            common = {"images": [face["image"]], "face_id": face["face_id"]}
+            if abilities := CONVERSATIONS.get(self.config.name):
+                asked = (pair for pair in face["qa"] if pair["ability"] in abilities)
+                yield {**common, "messages": messages(asked, dialogue=is_dialogue(face["face_id"]))}
+            else:
+                for pair in face["qa"]:
+                    if self.config.name in ("qa", pair["ability"]):
+                        yield {**common, "messages": messages([pair]), **pair}
+
+
+class _ModuleFactory(datasets.load.PackagedDatasetModuleFactory):
+    """Finds the folder when `data_dir` is not given; `datasets` itself would search the working directory.
+
+    Of the folder, the files that its card names are read: a download may have left those of an earlier build there.
+    """
+
+    data_dir: str | None
+    data_files: str | list[Any] | dict[str, Any] | None
+    default_folder: Callable[[], Path]
+
+    def get_module(self) -> Any:
+        if self.name == DATASET_NAME and self.data_files is None:
+            folder = Path(self.data_dir or os.environ.get(DIRECTORY_ENV) or self.default_folder())
+            if not any((folder / "data").glob("*.parquet")):
+                raise FileNotFoundError(
+                    f"{folder}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)"
+                )
+            self.data_dir = str(folder)
+            if (readme := folder / "README.md").is_file():
+                try:
+                    configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(readme).data)
+                except YAMLError as error:
+                    raise ValueError(f"{folder}: the header of its README.md is no YAML: {error}") from error
+                self.data_files = configs.get("default", {}).get("data_files")
+        return super().get_module()
+
+
+def register(default_folder: Callable[[], Path]) -> None:
+    """Make `load_dataset("dfa-instruct")` known to `datasets`.
+
+    `datasets` 4 removed loading scripts; a packaged builder is what is left of them, and its registry is a dictionary.
+    The factory stands in for its base, which would look for the files of any other name as it did before.
+
+    Args:
+        default_folder: gives the dataset folder that is meant where neither `data_dir` nor the environment names one.
+    """
+    _ModuleFactory.default_folder = staticmethod(default_folder)
+    code_hash = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    datasets.packaged_modules._PACKAGED_DATASETS_MODULES[DATASET_NAME] = (__name__, code_hash)
+    datasets.load.PackagedDatasetModuleFactory = _ModuleFactory

@@ -1,0 +1,38 @@
+"""The columns of the dataset, as `datasets` knows them, and a row laid out in them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from datasets import Features, Image, List, Value
+
+from dfa_instruct.records import FaceRecord, InstructRow, QuestionAnswer
+from dfa_instruct.schema import arrow_schema, to_columns
+from dfa_instruct.vocabulary import Ability
+
+_MESSAGES = List({"role": Value("string"), "content": Value("string"), "branch": Value("int32")})
+
+FEATURES = Features.from_arrow_schema(
+    pa.schema([*arrow_schema(FaceRecord), *(field for field in arrow_schema(InstructRow) if field.name != "face")])
+)
+"""The columns of the Parquet files: those of the face, then what is said and asked of it. `parameters` is JSON;
+`landmarks` has shape (81, 2), in pixels."""
+FEATURES["image"] = Image()
+
+CONVERSATIONS_FEATURES = Features({"images": List(Image()), "messages": _MESSAGES, "face_id": Value("string")})
+CONVERSATIONS: dict[str, tuple[Ability, ...]] = {
+    "conversations": ("df_d", "df_c", "ad", "fc"),
+    "conversations_d": ("df_d",),
+    "conversations_d_c": ("df_d", "df_c"),
+    "conversations_d_c_ad": ("df_d", "df_c", "ad"),
+}
+"""Config → the abilities whose questions its conversations hold."""
+QA_FEATURES = Features({**CONVERSATIONS_FEATURES, **Features.from_arrow_schema(arrow_schema(QuestionAnswer))})
+
+
+def row_columns(row: InstructRow) -> dict[str, Any]:
+    """Lay a row out as the columns of `FEATURES`, the image encoded as PNG."""
+    image = {"bytes": row.face.to_png(), "path": f"{row.face.face_id}.png"}
+    asked = {name: value for name, value in to_columns(row).items() if name != "face"}
+    return {**to_columns(row.face), "image": image, **asked}

@@ -1,0 +1,48 @@
+"""What a dataset holds, counted over a stream of its rows."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+COLUMNS: Final = ("label", "category", "technique", "pairing", "source", "identities", "split", "qa")
+"""The columns that are counted; the images are none of them."""
+
+_OPTION: Final = re.compile(r"^[A-E]\. .*$", re.MULTILINE)
+_WORD: Final = re.compile(r"[a-z]{2,}(?:['’-][a-z]+)*")
+
+
+class Statistics:
+    """Counts over a stream of rows: images by split and category, by technique, questions by ability, identities.
+
+    `pairings` counts forgeries by technique and by how their bona fide was found.
+    """
+
+    def __init__(self) -> None:
+        self.images: Counter[tuple[str, str]] = Counter()
+        self.techniques: Counter[tuple[str, str]] = Counter()
+        self.pairings: Counter[tuple[str, str]] = Counter()
+        self.questions: Counter[str] = Counter()
+        self.words: Counter[str] = Counter()
+        self.sources: set[str] = set()
+        self.identities: dict[str, set[str]] = {}
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count one row, given by the columns of `dfa_instruct.dataset.features.FEATURES` (`COLUMNS` are enough)."""
+        self.images[row["split"], row["category"]] += 1
+        if row["technique"]:
+            self.techniques[row["category"], row["technique"]] += 1
+            if pairing := row["pairing"]:
+                self.pairings[row["technique"], pairing] += 1
+        self.questions.update(pair["ability"] for pair in row["qa"])
+        for pair in row["qa"]:  # the options of DF-C are the same in every row
+            asked = _OPTION.sub("", pair["question"])
+            self.words.update(_WORD.findall(f"{asked}\n{pair['answer']}".lower()))
+        self.sources.add(row["source"])
+        self.identities.setdefault(row["split"], set()).update(row["identities"])
+
+    def images_of(self, split: str | None = None, category: str | None = None) -> int:
+        """Count the images of a split, of a category, or of both."""
+        return sum(n for (s, c), n in self.images.items() if split in (None, s) and category in (None, c))

@@ -1,0 +1,145 @@
+"""Writing the dataset folder from a stream of tables: Parquet files that are named by their content, and the card."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.dataset.features import FEATURES
+from dfa_instruct.dataset.statistics import Statistics
+from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS, Split
+
+ROWS_PER_GROUP = 100
+BYTES_PER_FILE = 500_000_000
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise FileExistsError where `folder` holds anything but a dataset folder of ours."""
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; expected a folder that can be made")
+    foreign = sorted(p.name for p in folder.iterdir() if p.name not in ("data", "README.md")) if folder.is_dir() else []
+    if foreign or (folder.is_dir() and any(folder.iterdir()) and not (folder / "data").is_dir()):
+        held = ", ".join(foreign[:3]) or "README.md"
+        raise FileExistsError(f"{folder} holds something else ({held}); name an empty or a new folder")
+
+
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder beside another one; it is gone afterwards, or where its process is killed, with the next one."""
+    path = folder.with_name(f".{folder.name}.scratch")
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
+    """Write the dataset folder from a stream of tables with the columns of `FEATURES`; return what it holds.
+
+    Memory does not grow with the rows. The folder appears whole or not at all: it is written beside its place and
+    moved there at the end; a dataset folder that stands there is replaced.
+
+    Raises:
+        FileExistsError: the folder holds something else.
+    """
+    refuse_foreign(folder)
+    statistics = Statistics()
+    with scratch_folder(folder) as scratch:
+        made = scratch / DATASET_NAME
+        data = made / "data"
+        data.mkdir(parents=True)
+        with ExitStack() as stack:
+            writers = {split: stack.enter_context(_SplitFiles(data, split)) for split in SPLITS}
+            for table in tables:
+                for row in table.drop_columns(["image", "landmarks"]).to_pylist():
+                    statistics.add(row)
+                for split, writer in writers.items():
+                    writer.add(table.filter(pc.field("split") == split))
+        (made / "README.md").write_text(card(statistics, writers), encoding="utf-8")
+        if folder.exists():
+            folder.rename(scratch / "before")
+        made.rename(folder)
+    return statistics
+
+
+class _SplitFiles:
+    """The Parquet files of one split, each of about `BYTES_PER_FILE` at most; numbered and named when all are there.
+
+    Counted are its rows, their bytes in memory, and at the end its files' bytes and their fingerprint.
+    """
+
+    def __init__(self, data: Path, split: str) -> None:
+        self.data, self.split = data, split
+        self.files: list[Path] = []
+        self.writer: pq.ParquetWriter | None = None
+        self.rows = self.bytes = self.bytes_in_file = self.bytes_on_disk = 0
+        self.fingerprint = ""
+        self.waiting = FEATURES.arrow_schema.empty_table()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, table: pa.Table) -> None:
+        """Take rows; whole groups of `ROWS_PER_GROUP` are written."""
+        self.waiting = pa.concat_tables([self.waiting, table])
+        while len(self.waiting) >= ROWS_PER_GROUP:
+            self._write(self.waiting.slice(0, ROWS_PER_GROUP))
+            self.waiting = self.waiting.slice(ROWS_PER_GROUP)
+
+    def _write(self, group: pa.Table) -> None:
+        group = group.combine_chunks()
+        if self.writer is None or self.bytes_in_file + group.nbytes > BYTES_PER_FILE:
+            self._close()
+            self.files.append(self.data / f"{self.split}-{len(self.files):05d}")
+            self.writer = pq.ParquetWriter(self.files[-1], FEATURES.arrow_schema, use_content_defined_chunking=True)
+            self.bytes_in_file = 0
+        self.writer.write_table(group)
+        self.rows += len(group)
+        self.bytes += group.nbytes
+        self.bytes_in_file += group.nbytes
+
+    def _close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and len(self.waiting):
+            self._write(self.waiting)
+        self._close()
+        content = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as file:
+                content.update(hashlib.file_digest(file, "sha256").digest())
+            self.bytes_on_disk += path.stat().st_size
+        self.fingerprint = content.hexdigest()[:16]
+        for path in self.files:
+            path.rename(path.with_name(f"{path.name}-of-{len(self.files):05d}-{self.fingerprint}.parquet"))
+
+
+def card(statistics: Statistics, files_of: Mapping[Split, _SplitFiles]) -> str:
+    """Render the dataset card from what the folder holds: counts of its rows, and the files of each split."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = files("dfa_instruct.dataset_card").joinpath("dataset_card.md.jinja").read_text(encoding="utf-8")
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(template).render(
+        statistics=statistics,
+        files={split: of_split for split, of_split in files_of.items() if of_split.rows},
+        splits=SPLITS,
+        categories=CATEGORIES,
+        abilities=ABILITIES,
+    )

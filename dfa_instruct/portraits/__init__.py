@@ -1,0 +1,1 @@
+"""Drawn portraits: faces with their landmarks, of no real person."""

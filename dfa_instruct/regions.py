@@ -1,0 +1,80 @@
+"""The nine regions of a face, and what lies outside of it, as masks of an aligned square."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dfa_instruct.records import Landmarks
+from dfa_instruct.vocabulary import REGIONS, Region
+
+LANDMARKS_OF: Final[dict[Region, list[int]]] = {
+    "forehead": list(range(68, 81)),
+    "hairline": list(range(68, 81)),
+    "eyebrows": list(range(17, 27)),
+    "eyes": list(range(36, 48)),
+    "nose": list(range(27, 36)),
+    "cheeks": [1, 2, 3, 4, 12, 13, 14, 15],
+    "mouth": list(range(48, 68)),
+    "chin": [6, 7, 8, 9, 10],
+    "jawline": list(range(2, 15)),
+}
+
+
+def interocular(landmarks: Landmarks) -> float:
+    """Distance of the eyes' centres in pixels."""
+    return float(np.linalg.norm(landmarks[36:42].mean(0) - landmarks[42:48].mean(0)))
+
+
+def region_masks(landmarks: Landmarks, size: int) -> dict[Region, NDArray[np.bool_]]:
+    """Paint the nine regions of `REGIONS`; they do not overlap.
+
+    Args:
+        landmarks: of the aligned face, shape (81, 2), in pixels.
+        size: side of the aligned square in pixels.
+
+    Returns:
+        For each region a mask of shape (size, size); empty where the region lies outside the picture.
+    """
+    eye = interocular(landmarks)
+    down = landmarks[48:60].mean(0) - landmarks[36:48].mean(0)
+    down *= eye / max(float(np.linalg.norm(down)), 1e-6)
+    labels = np.zeros((size, size), np.uint8)
+    colour = {region: index for index, region in enumerate(REGIONS, start=1)}
+
+    def fill(region: Region, points: Landmarks, margin: float = 0.0) -> None:
+        hull = cv2.convexHull(np.rint(points).astype(np.int32))
+        cv2.fillConvexPoly(labels, hull, colour[region])
+        if margin:
+            cv2.polylines(labels, [hull], True, colour[region], max(1, round(2 * margin * eye)))
+
+    def band(region: Region, points: Landmarks, width: float) -> None:
+        cv2.polylines(labels, [np.rint(points).astype(np.int32)], False, colour[region], max(1, round(width * eye)))
+
+    # Small features come last and cut their place out of what lies around them.
+    fill("cheeks", landmarks[[1, 2, 3, 4, 5, 48, 31, 39, 36]])
+    fill("cheeks", landmarks[[15, 14, 13, 12, 11, 54, 35, 42, 45]])
+    fill("forehead", landmarks[[0, 16, *range(17, 27), *range(68, 81)]])
+    fill("chin", landmarks[[5, 6, 7, 8, 9, 10, 11, 48, 54]])
+    band("hairline", landmarks[68:81] - 0.18 * down, 0.36)
+    band("jawline", landmarks[1:16], 0.24)
+    fill("nose", landmarks[27:36], 0.06)
+    band("eyebrows", landmarks[17:22] + 0.04 * down, 0.22)
+    band("eyebrows", landmarks[22:27] + 0.04 * down, 0.22)
+    fill("eyes", landmarks[36:42], 0.11)
+    fill("eyes", landmarks[42:48], 0.11)
+    fill("mouth", landmarks[48:60], 0.07)
+    return {region: labels == index for region, index in colour.items()}
+
+
+def outside(landmarks: Landmarks, size: int) -> NDArray[np.bool_]:
+    """Mask what lies outside of the face, shape (size, size); the whole square where hardly anything does."""
+    face = np.zeros((size, size), np.uint8)
+    hull = cv2.convexHull(np.rint(landmarks).astype(np.int32))
+    cv2.fillConvexPoly(face, hull, 1)
+    cv2.polylines(face, [hull], True, 1, max(1, round(0.9 * interocular(landmarks))))
+    rest = face == 0
+    return rest if rest.mean() >= 0.05 else np.ones_like(rest)

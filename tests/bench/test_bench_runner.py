@@ -1,0 +1,308 @@
+"""DFA-Bench run for real, on models that look at the images and on a tiny LLaVA with random weights."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+from datasets import Dataset
+from lighteval.logging.info_loggers import MetricsLogger
+from lighteval.models.model_output import ModelResponse
+from lighteval.tasks.lighteval_task import LightevalTask
+from lighteval.tasks.requests import Doc
+from typer.testing import CliRunner
+
+from dfa_instruct.bench.baselines import baselines, images_swapped
+from dfa_instruct.bench.metrics import classification, detection, rouge_l
+from dfa_instruct.bench.questions import TASKS
+from dfa_instruct.bench.runner import load_model, load_rows, run_bench, write_results
+from dfa_instruct.bench.tasks import TASKS_TABLE
+from dfa_instruct.cli import app
+from dfa_instruct.dataset.features import FEATURES
+from dfa_instruct.vocabulary import CATEGORIES, Category
+
+COLOURS: dict[Category, tuple[int, int, int]] = {
+    "bona_fide": (200, 30, 30),
+    "face_swapping": (30, 200, 30),
+    "face_reenactment": (30, 30, 200),
+    "face_editing": (200, 200, 30),
+    "entire_face_synthesis": (30, 200, 200),
+}
+"""Each category's images have one colour, so that a model can tell them apart by looking."""
+
+TRAIN: dict[Category, int] = {"bona_fide": 3, "face_swapping": 2, "face_editing": 1, "face_reenactment": 1}
+TEST: dict[Category, int] = {"bona_fide": 5, **dict.fromkeys([c for c in CATEGORIES if c != "bona_fide"], 2)}
+
+
+def description(category: Category) -> str:
+    return "No artifact is visible." if category == "bona_fide" else f"1. Eyes: they tell of {CATEGORIES[category]}."
+
+
+def row(category: Category, split: str, number: int) -> dict[str, Any]:
+    png = io.BytesIO()
+    PIL.Image.new("RGB", (32, 32), COLOURS[category]).save(png, format="PNG")
+    forged = category != "bona_fide"
+    options = [CATEGORIES[c] for c in np.random.default_rng(number).permutation(list(CATEGORIES))]
+    listed = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=True))
+    asked = [
+        ("df_d", "Is this face forged?", "Yes" if forged else "No", ["Yes", "No"]),
+        ("df_c", f"Which category?\n{listed}", CATEGORIES[category], options),
+        ("ad", "Describe the artifacts.", description(category), []),
+    ]
+    keys = ("ability", "question", "answer", "options")
+    known = {
+        "image": {"bytes": png.getvalue(), "path": None},
+        "face_id": f"{split}-{number}",
+        "label": "forged" if forged else "bona_fide",
+        "category": category,
+        "split": split,
+        "qa": [{"ability": "ad", "question": "?", "answer": description(category), "template": "ad.1"}],
+        "bench": [dict(zip(keys, question, strict=True)) for question in asked] if split == "test" else [],
+    }
+    return {column: known.get(column) for column in FEATURES}
+
+
+def write(folder: Path, splits: dict[str, list[dict[str, Any]]]) -> Path:
+    (folder / "data").mkdir(parents=True)
+    for split, rows in splits.items():
+        Dataset.from_list(rows, features=FEATURES).to_parquet(str(folder / f"data/{split}-00000-of-00001.parquet"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    splits = {"train": TRAIN, "test": TEST}
+    rows = {
+        split: [row(c, split, i) for i, c in enumerate(c for c, n in counts.items() for _ in range(n))]
+        for split, counts in splits.items()
+    }
+    return write(tmp_path_factory.mktemp("data") / "dfa-instruct", rows)
+
+
+class Spoken:
+    """A model that looks at the image's colour and says something about the category it belongs to."""
+
+    def __init__(self, say: Callable[[Doc, Category | None], str | list[str]]) -> None:
+        self.say = say
+
+    def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
+        seen = [next((c for c in CATEGORIES if COLOURS[c] == d.images[0].getpixel((0, 0))), None) for d in docs]
+        return [ModelResponse(text=self.say(doc, category)) for doc, category in zip(docs, seen, strict=True)]
+
+
+def truth(doc: Doc, category: Category | None) -> list[str]:
+    if category is None:
+        return ["I see nothing."]
+    if doc.task_name.startswith("dfa_bench_dfd"):
+        return ["No" if category == "bona_fide" else "Yes, it is forged."]
+    if doc.task_name.startswith("dfa_bench_dfc"):
+        return ["The answer is " + "ABCDE"[doc.choices.index(CATEGORIES[category])]]
+    return [description(category)]
+
+
+def test_a_model_that_sees_is_right_and_its_baselines_are_not(data: Path) -> None:
+    results = run_bench(Spoken(truth), data)
+    assert results["tasks"] == {
+        "dfa_bench_dfd": {"acc": 100, "err": 0, "acer": 0, "invalid": 0},
+        "dfa_bench_dfc": {"acc": 100, "invalid": 0},
+        "dfa_bench_ad": {"rouge_l": 100, "rouge_l_forged": 100},
+    }
+    assert results["counts"] == {"images": 13, "questions": 39, "forged": 8, **TEST}
+    beside = baselines(Spoken(truth), data)
+    # Most of the train split is forged, its most frequent category is bona fide.
+    assert beside["majority"]["dfa_bench_dfd"] == {"acc": 61.54, "err": 38.46, "acer": 50, "invalid": 0}
+    assert beside["majority"]["dfa_bench_dfc"] == {"acc": 38.46, "invalid": 0}
+    assert beside["image_blind"]["dfa_bench_dfd"]["invalid"] == 100
+    assert beside["image_blind"]["dfa_bench_dfc"] == {"acc": 0, "invalid": 100}
+    # What it answers now is the truth about another image.
+    swapped = images_swapped(load_rows(data))
+    category = {r["image"]["bytes"]: r["category"] for r in load_rows(data)}
+    right = np.mean([category[r["image"]["bytes"]] == r["category"] for r in swapped])
+    assert beside["images_swapped"]["dfa_bench_dfc"] == {"acc": round(100 * right, 2), "invalid": 0}
+    assert beside["chance"]["dfa_bench_dfc"]["acc"] == pytest.approx(100 * (25 + 4 * 4) / 13**2, abs=0.01)
+    assert set(beside["images_swapped"]) == set(TASKS)
+
+
+def test_swapping_deals_every_image_to_another_row(data: Path) -> None:
+    rows = [{**r, "image": r["face_id"]} for r in load_rows(data)]
+    swapped = [r["image"] for r in images_swapped(rows)]
+    assert sorted(swapped) == sorted(r["face_id"] for r in rows)
+    assert all(image != r["face_id"] for image, r in zip(swapped, rows, strict=True))
+    assert swapped == [r["image"] for r in images_swapped(rows)]
+
+
+MUMBLED = ["Yes", "No", "It is a deepfake.", "Perhaps.", "C", "face swapping", "bona fide", "", "It is face editing."]
+
+
+def mumble(doc: Doc, category: Category | None) -> list[str]:
+    return [MUMBLED[int(doc.specific["face_id"].split("-")[1]) % len(MUMBLED)]]  # type: ignore[index]
+
+
+def test_the_figures_are_those_of_the_predictions(data: Path) -> None:
+    results = run_bench(Spoken(mumble), data)
+    of = {task: [p for p in results["predictions"] if p["task"] == task] for task in TASKS}
+    dfd, dfc, ad = of.values()
+    expected = detection([p["label"] for p in dfd], [p["predicted"] for p in dfd])
+    assert results["tasks"]["dfa_bench_dfd"] == {k: round(expected[k], 2) for k in ("acc", "err", "acer", "invalid")}
+    assert results["details"]["dfa_bench_dfd"]["apcer"] == round(expected["apcer"], 2)
+    expected = classification([p["category"] for p in dfc], [p["predicted"] for p in dfc])
+    assert results["tasks"]["dfa_bench_dfc"] == {k: round(expected[k], 2) for k in ("acc", "invalid")}
+    assert 0 < expected["acc"] < 100
+    scores = [rouge_l(p["reference"], p["answer"]) for p in ad]
+    assert results["tasks"]["dfa_bench_ad"]["rouge_l"] == pytest.approx(np.mean(scores), abs=0.01)
+    scores = [rouge_l(p["reference"], p["answer"]) for p in ad if p["label"] == "forged"]
+    assert results["tasks"]["dfa_bench_ad"]["rouge_l_forged"] == pytest.approx(np.mean(scores), abs=0.01)
+    assert [p["face_id"] for p in dfd] == [f"test-{i}" for i in range(13)]
+    assert [p["predicted"] for p in dfd[:4]] == ["forged", "bona_fide", "forged", None]
+    assert results["details"]["dfa_bench_ad"] == {} and "scores" not in results
+
+
+@pytest.mark.parametrize("as_string", [False, True])  # lighteval's vision backend gives a string instead of a list
+def test_lighteval_makes_the_same_figures_of_the_same_answers(data: Path, as_string: bool) -> None:
+    ours = run_bench(Spoken(mumble), data)
+    tasks = {config.full_name: LightevalTask(config) for config in TASKS_TABLE}
+    logger = MetricsLogger()
+    for name, task in tasks.items():
+        for line in load_rows(data):
+            doc = task.config.prompt_function(line, task.name)
+            said = mumble(doc, None)
+            response = ModelResponse(text=said[0] if as_string else said)  # type: ignore[arg-type]
+            for metric in task.metrics:
+                logger.log(name, metric.compute_sample(doc=doc, model_response=response))
+    logger.aggregate(tasks)
+    for name, task in tasks.items():
+        theirs = {key: round(value, 2) for key, value in logger.metric_aggregated[name].items()}
+        assert theirs == {**ours["tasks"][task.name], **ours["details"][task.name]}
+
+
+def test_what_is_written(data: Path, tmp_path: Path) -> None:
+    results = run_bench(Spoken(truth), data, tasks=["dfa_bench_dfc"], limit=4)
+    write_results(results, tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predictions.jsonl", "results.json"]
+    assert json.loads((tmp_path / "out/results.json").read_text())["tasks"] == results["tasks"]
+    lines = (tmp_path / "out/predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == results["predictions"]
+    assert len(lines) == results["counts"]["images"] == 4
+
+
+def test_a_rate_over_no_rows_is_null(tmp_path: Path) -> None:
+    only = write(tmp_path / "dfa-instruct", {"test": [row("bona_fide", "test", 0)]})
+    assert run_bench(Spoken(truth), only)["tasks"]["dfa_bench_dfd"]["acer"] is None
+
+
+def tiny_base(folder: Path, seed: int) -> Path:
+    """Write a LLaVA of random weights: 32-pixel images, four image tokens."""
+    import torch
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    from modeling_dfa_gpt.processing import make_processor, train_tokenizer
+
+    texts = ["Is this face forged? Which category? Describe the artifacts.", *map(description, CATEGORIES)]
+    tokenizer = train_tokenizer(texts, 400)
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**size, image_size=32, patch_size=16),
+        text_config=LlamaConfig(**size, vocab_size=len(tokenizer), eos_token_id=2, pad_token_id=0),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=4,
+    )
+    torch.manual_seed(seed)
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    make_processor(tokenizer, 32, 16).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_base(tmp_path_factory.mktemp("model") / "base", seed=0)
+
+
+def answers(model: Path, data: Path, batch_size: int | None = None) -> list[str]:
+    results = run_bench(model, data, tasks=["dfa_bench_dfd"], limit=3, batch_size=batch_size)
+    return [prediction["answer"] for prediction in results["predictions"]]
+
+
+def test_answers_do_not_depend_on_the_batch(base: Path, data: Path) -> None:
+    together = answers(base, data)
+    assert any(together)
+    assert answers(base, data, batch_size=1) == together
+
+
+def test_new_weights_in_an_old_folder_give_new_answers(data: Path, tmp_path: Path) -> None:
+    before = answers(tiny_base(tmp_path / "model", seed=1), data)
+    assert answers(tiny_base(tmp_path / "model", seed=2), data) != before
+
+
+def test_adapter_and_merged_folder_answer_alike(base: Path, data: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    lora = LoraConfig(
+        r=4,
+        target_modules=r"model\.language_model\..*\.(q|k|v|o|gate|up|down)_proj",
+        modules_to_save=["multi_modal_projector"],
+        init_lora_weights=False,  # random, so that the adapter changes what is said
+    )
+    model = get_peft_model(AutoModelForImageTextToText.from_pretrained(base), lora)
+    model.save_pretrained(tmp_path / "adapter")
+    model.merge_and_unload().save_pretrained(tmp_path / "merged")
+    for folder in ("adapter", "merged"):
+        AutoProcessor.from_pretrained(base).save_pretrained(tmp_path / folder)
+    adapted = answers(tmp_path / "adapter", data)
+    assert adapted == answers(tmp_path / "merged", data)
+    assert adapted != answers(base, data)
+
+
+def test_the_same_question_about_the_same_image_is_put_once(base: Path, data: Path) -> None:
+    model = load_model(base)
+    put: list[int] = []
+    answer = model._answer  # type: ignore[attr-defined]
+    model._answer = lambda asked, size: (put.append(len(asked)), answer(asked, size))[1]  # type: ignore[attr-defined]
+    grey = PIL.Image.new("RGB", (32, 32))
+    said = model.greedy_until([Doc("Why?", [], 0, images=[grey], generation_size=4) for _ in range(3)])
+    assert put == [1]
+    assert len({response.text[0] for response in said}) == 1
+
+
+def test_tasks_leave_room_for_sentences_and_have_plain_names() -> None:
+    assert [config.name for config in TASKS_TABLE] == list(TASKS)
+    assert all(":" not in config.name and config.generation_size >= 16 for config in TASKS_TABLE)
+
+
+@pytest.mark.parametrize("name", ["{tmp}/nothing", "{tmp}", "no/such/model", "runs/adaptor"])
+def test_a_missing_model_is_one_line(name: str, data: Path, tmp_path: Path) -> None:
+    name = name.format(tmp=tmp_path)
+    with pytest.raises(FileNotFoundError) as error:
+        run_bench(name, data)
+    assert name in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_data_without_test_rows_or_questions(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        run_bench(Spoken(truth), tmp_path / "nothing")
+    with pytest.raises(ValueError, match="no test split"):
+        run_bench(Spoken(truth), write(tmp_path / "a", {"train": [row("bona_fide", "train", 0)]}))
+    with pytest.raises(ValueError, match="face test-7 has no bench question for ad, df_c, df_d"):
+        run_bench(Spoken(truth), write(tmp_path / "b", {"test": [{**row("bona_fide", "test", 7), "bench": []}]}))
+    with pytest.raises(ValueError, match="unknown task dfd"):
+        run_bench(Spoken(truth), tmp_path / "b", tasks=["dfd"])
+
+
+def test_the_command_asks_the_tasks_that_it_is_given(base: Path, data: Path) -> None:
+    command = ["bench", str(base), "--data", str(data), "--limit", "2", "--baselines"]
+    done = CliRunner().invoke(app, [*command, "--json", "--task", "dfa_bench_dfd", "--task", "dfa_bench_dfc"])
+    assert done.exit_code == 0
+    shown = json.loads(done.stdout[done.stdout.index("{") :])
+    assert set(shown["tasks"]) == set(shown["baselines"]["image_blind"]) == {"dfa_bench_dfd", "dfa_bench_dfc"}
+    done = CliRunner().invoke(app, [*command, "--task", "dfa_bench_dfd"])
+    assert done.exit_code == 0 and "DF-D ACC" in done.stdout and "{" not in done.stdout
+    done = CliRunner().invoke(app, [*command, "--task", "dfd"])
+    assert done.exit_code == 2
+    assert "'--task': Value error, 'dfd' is not one of" in done.stderr

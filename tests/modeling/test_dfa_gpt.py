@@ -1,0 +1,266 @@
+"""Using a trained adapter: three ways of loading, merging, conversations, analysis, and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from dfa_instruct.bench.parsing import described_label, label_of, parse_yes_no
+from dfa_instruct.portraits.drawing import draw_sample
+from modeling_dfa_gpt.calibration import Calibration
+from modeling_dfa_gpt.dfa_gpt import (
+    CLASSIFICATION_QUESTION,
+    DESCRIPTION_QUESTION,
+    DETECTION_QUESTION,
+    DfaGpt,
+    merge,
+)
+from modeling_dfa_gpt.picture import open_face, re_encoded
+
+
+@pytest.fixture(scope="module")
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("face") / "portrait.png"
+    Image.fromarray(next(draw_sample(1, 1)).image).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def merged(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("merged") / "model"
+    merge(adapter, folder)
+    return folder
+
+
+def logits(model: torch.nn.Module, folder: Path, portrait: Path) -> torch.Tensor:
+    processor = AutoProcessor.from_pretrained(folder)
+    content = [{"type": "image", "image": Image.open(portrait)}, {"type": "text", "text": "Is this face forged?"}]
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": content}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"add_special_tokens": False},
+    )
+    with torch.inference_mode():
+        return model.eval()(**inputs).logits
+
+
+def test_three_ways_of_loading_agree_and_so_does_the_merged(
+    adapter: Path, base: Path, merged: Path, portrait: Path
+) -> None:
+    by_peft = logits(
+        PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(base), adapter), adapter, portrait
+    )
+    by_auto = logits(AutoModelForImageTextToText.from_pretrained(adapter), adapter, portrait)
+    by_ours = logits(DfaGpt.from_pretrained(adapter).model, adapter, portrait)
+    untrained = logits(AutoModelForImageTextToText.from_pretrained(base), base, portrait)
+    assert torch.equal(by_peft, by_auto) and torch.equal(by_peft, by_ours)
+    plain = logits(AutoModelForImageTextToText.from_pretrained(merged), merged, portrait)
+    assert (plain - by_peft).abs().max() < 1e-4
+    assert (untrained - by_peft).abs().max() > 1e-2
+    assert not (merged / "adapter_config.json").exists()
+
+
+def test_weights_that_were_cut_short_are_named(adapter: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(adapter, cut)
+    weights = (adapter / "adapter_model.safetensors").read_bytes()
+    (cut / "adapter_model.safetensors").write_bytes(weights[:1000])
+    for load in (DfaGpt.from_pretrained, lambda folder: merge(folder, tmp_path / "merged")):
+        with pytest.raises(OSError, match=f"{cut}: "):
+            load(cut)
+
+
+def test_a_merge_that_cannot_be_written_leaves_nothing(adapter: Path, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    try:
+        with pytest.raises(OSError, match=f"{tmp_path / 'merged'}: "):
+            merge(adapter, tmp_path / "merged")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_yes_and_no_are_told_apart_where_they_part(adapter: Path) -> None:
+    model = DfaGpt.from_pretrained(adapter)
+    _, yes, no = model._yes_and_no()
+    decode = model.processor.tokenizer.decode
+    assert decode(yes).strip() == "Yes" and decode(no).strip() == "No"
+
+
+def test_a_model_that_says_yes_for_no_turns_its_verdict_round(base: Path, portrait: Path) -> None:
+    model = DfaGpt.from_pretrained(base)
+    faces = [open_face(portrait).image, Image.new("RGB", (128, 128), "green")]
+    before = model.forged_logits(faces)
+    assert model.forged_logits(faces[1:]) == pytest.approx(before[1:], abs=1e-4)
+    _, yes, no = model._yes_and_no()
+    head = model.model.lm_head
+    head.weight = torch.nn.Parameter(head.weight.detach().clone())  # no longer the embeddings' own
+    with torch.no_grad():
+        head.weight[[yes, no]] = head.weight[[no, yes]].clone()
+    assert min(map(abs, before)) > 1e-3
+    assert model.forged_logits(faces) == pytest.approx([-logit for logit in before], abs=1e-4)
+
+
+def test_an_inclination_to_yes_is_no_verdict(base: Path, portrait: Path) -> None:
+    model = DfaGpt.from_pretrained(base)
+    before = model.forged_logits([open_face(portrait).image])
+    head = model.model.lm_head
+    with torch.no_grad():
+        _, yes, _ = model._yes_and_no()
+        bias = torch.zeros(len(head.weight))
+        bias[yes] = 5.0
+    head.register_forward_hook(lambda module, given, logits: logits + bias)
+    assert model.forged_logits([open_face(portrait).image]) == pytest.approx(before, abs=1e-3)
+
+
+def test_an_analysis_is_one_conversation_that_stands_on_the_verdict(adapter: Path, portrait: Path) -> None:
+    for bias, label, word in ((20.0, "forged", "Yes"), (-20.0, "bona_fide", "No")):
+        model = DfaGpt.from_pretrained(adapter)
+        model.calibration = Calibration(scale=0.0, bias=bias, images=100)
+        analysis = model.analyze(portrait)
+        assert analysis.label == label and analysis.verdict.startswith(word) and analysis.calibrated
+        assert (analysis.probability >= 0.5) == (label == "forged")
+        assert not analysis.uncertain  # the bias alone decides
+        talk = model.chat(portrait)
+        talk.ask(DETECTION_QUESTION, begin=word)
+        assert talk.ask(CLASSIFICATION_QUESTION) == analysis.classification
+        assert talk.ask(DESCRIPTION_QUESTION) == analysis.description
+        told = {"verdict": parse_yes_no(analysis.verdict), "description": described_label(analysis.description)}
+        told["classification"] = label_of(analysis.category)
+        assert set(analysis.disagreements) == {part for part, said in told.items() if said not in (None, label)}
+
+
+def test_a_face_that_a_jpeg_turns_round_is_uncertain(adapter: Path, portrait: Path) -> None:
+    model = DfaGpt.from_pretrained(adapter)
+    face = open_face(portrait).image
+    logits = model.forged_logits([face, *re_encoded(face)])
+    assert len(set(logits)) == 3
+    between = (logits[0] + logits[1]) / 2
+    model.calibration = Calibration(scale=1e4, bias=-1e4 * between, images=100)
+    assert model.analyze(portrait).uncertain
+
+
+def test_an_aligned_face_is_left_as_it_is(portrait: Path) -> None:
+    assert np.array_equal(np.asarray(open_face(portrait).image), np.asarray(Image.open(portrait)))
+
+
+def test_a_photograph_is_aligned_at_the_side_that_the_model_sees(adapter: Path, photos: Path) -> None:
+    photograph = sorted(photos.glob("*.jpg"))[0]
+    assert open_face(photograph).image.size == (256, 256)
+    model = DfaGpt.from_pretrained(adapter)
+    seen = model.model.config.vision_config.image_size
+    assert model.chat(photograph).image.size == (seen, seen)
+
+
+def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, input=text)
+
+
+def test_the_commands(adapter: Path, portrait: Path) -> None:
+    talked = run("chat", str(adapter), str(portrait), text="Has this face been forged?\nWhat gives it away?\n\n")
+    assert talked.returncode == 0 and talked.stdout.count("DFA-GPT:") == 2
+    analyzed = run("analyze", str(adapter), str(portrait), "--json")
+    assert analyzed.returncode == 0
+    assert set(json.loads(analyzed.stdout)) >= {"image", "label", "probability", "disagreements", "description"}
+
+
+def test_one_bad_picture_does_not_stop_the_others(adapter: Path, portrait: Path, tmp_path: Path) -> None:
+    absent = tmp_path / "absent.png"
+    done = run("analyze", str(adapter), str(portrait), str(absent), str(portrait), "--json")
+    assert done.returncode == 2
+    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [str(portrait)] * 2
+    assert f"error: {absent}: no such file" in done.stderr.splitlines()
+
+
+def test_a_picture_is_looked_at_before_the_weights_are_loaded(portrait: Path, tmp_path: Path) -> None:
+    done = run("chat", str(tmp_path / "absent"), str(tmp_path / "none.png"))
+    assert done.returncode == 2 and "none.png: no such file" in done.stderr
+
+
+def broken(adapter: Path, folder: Path, **files: str | None) -> Path:
+    """Copy an adapter, with some of its files written anew, or left out where that is None."""
+    shutil.copytree(adapter, folder)
+    for name, content in files.items():
+        path = folder / name.replace("__", ".")
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_text(content)
+    return folder
+
+
+MISTAKES = {
+    "model": (["analyze", "{tmp}/absent", "{face}"], "absent: no such model"),
+    "image": (["analyze", "{adapter}", "{tmp}/none.png"], "none.png"),
+    "text": (["chat", "{adapter}", "{tmp}/notes.txt"], "notes.txt: does not decode as an image"),
+    "output": (["merge", "{adapter}", "--output", "{tmp}"], "holds something already"),
+    "folder": (["analyze", "{adapter}", "{tmp}"], ": a folder; expected a picture"),
+    "url": (["chat", "{adapter}", "https://example.org/a.jpg"], "a URL; expected a file on this machine"),
+    "pickle": (["analyze", "{tmp}/pickle", "{face}"], "a pickle (.bin, .pt) is not loaded"),
+    "moved": (["analyze", "{tmp}/moved", "{face}"], "moved: its base model /gone/base is not there"),
+    "template": (["chat", "{tmp}/template", "{face}"], "chat template cannot be used"),
+    "blind": (["chat", "{tmp}/blind", "{face}"], "it does not show the picture once"),
+    "escape": (["analyze", "{adapter}", "{tmp}/\x1b[31mred.png"], "\\x1b[31mred.png: no such file"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_mistakes_are_one_line_and_a_failure(case: str, adapter: Path, portrait: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    broken(adapter, tmp_path / "pickle", adapter_model__safetensors=None, adapter_model__bin="pickled")
+    config = json.loads((adapter / "adapter_config.json").read_text()) | {"base_model_name_or_path": "/gone/base"}
+    broken(adapter, tmp_path / "moved", adapter_config__json=json.dumps(config))
+    broken(adapter, tmp_path / "template", chat_template__jinja="{{ messages[0].nothing.more }}")
+    broken(adapter, tmp_path / "blind", chat_template__jinja="{{ messages[0]['role'] }}")
+    arguments, expected = MISTAKES[case]
+    places = {"{tmp}": tmp_path, "{adapter}": adapter, "{face}": portrait}
+    given = [re.sub(r"{\w+}", lambda found: str(places[found[0]]), argument) for argument in arguments]
+    done = run(*given, text="Is it forged?\n")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr and "\x1b" not in done.stderr
+    assert expected in [line for line in done.stderr.splitlines() if line.startswith("error:")][-1]
+
+
+def test_a_question_that_is_no_text_is_one_line(adapter: Path, portrait: Path) -> None:
+    command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()", "chat", adapter, portrait]
+    done = subprocess.run(command, capture_output=True, input=b"\xff\xfe?\n", env={**os.environ, "PYTHONUTF8": "1"})
+    assert done.returncode == 2
+    assert b"error: standard input: expected UTF-8 text" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_no_face_or_several_get_no_verdict_unless_forced(adapter: Path, photos: Path, tmp_path: Path) -> None:
+    first, second = (Image.open(path).convert("RGB") for path in sorted(photos.glob("*.jpg"))[2:4])
+    first.resize((300, 300)).save(tmp_path / "one.png")
+    both = Image.new("RGB", (600, 300))
+    both.paste(first.resize((300, 300)))
+    both.paste(second.resize((300, 300)), (300, 0))
+    both.save(tmp_path / "two.png")
+    Image.new("RGB", (200, 200), "green").save(tmp_path / "none.png")
+    given = [str(tmp_path / f"{name}.png") for name in ("one", "two", "none")]
+    done = run("analyze", str(adapter), *given, "--json")
+    assert done.returncode == 3
+    one, two, none = map(json.loads, done.stdout.splitlines())
+    assert (one["faces"], one["aligned"]) == (1, True) and one["label"] in ("forged", "bona_fide")
+    assert (two["faces"], two["aligned"], two["label"], two["probability"]) == (2, False, None, None)
+    assert (none["faces"], none["label"]) == (0, None)
+    assert "no verdict: no faces found" in run("analyze", str(adapter), given[2]).stdout
+    done = run("analyze", str(adapter), *given[1:], "--json", "--force")
+    assert done.returncode == 0
+    assert all(json.loads(line)["label"] in ("forged", "bona_fide") for line in done.stdout.splitlines())

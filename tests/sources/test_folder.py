@@ -1,0 +1,194 @@
+"""One's own pictures: which faces come out, and what is said of the rest."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import load_dataset
+from layouts import write_files, write_video
+from PIL import Image
+
+from dfa_instruct.build.pipeline import build
+from dfa_instruct.build.recipe import Recipe
+from dfa_instruct.faces import TEMPLATE, anchors
+from dfa_instruct.sources import open_source
+from dfa_instruct.sources.media import BadPictureError, find_images, read_image
+
+
+def build_folder(root: Path, output: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Build a folder's faces alone; return their rows, and why each other picture was dropped."""
+    source = {"kind": "folder", "root": str(root)}
+    folder = output / "dfa-instruct"
+    recipe = Recipe([source], size=128, several_faces="fail", least_aligned=0, near_duplicates=-1, output=str(folder))
+    build(recipe, workers=1)
+    rows = [row for split in load_dataset("dfa-instruct", data_dir=str(folder)).values() for row in split]
+    dropped = folder.with_name("dfa-instruct.dropped.csv")
+    if not dropped.exists():
+        return rows, {}
+    with dropped.open(encoding="utf-8", newline="") as file:
+        return rows, {row["what"].removeprefix("folder/"): row["reason"] for row in csv.DictReader(file)}
+
+
+def test_bad_pictures_among_good_ones_are_named_and_skipped(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "Mein Ordner ü"
+    folder.mkdir()
+    good = sorted(photos.glob("*.jpg"))[4:18]
+    for photo in good:
+        shutil.copy(photo, folder)
+    (folder / "corrupt.jpg").write_bytes(good[0].read_bytes()[:400])
+    (folder / "empty.png").write_bytes(b"")
+    Image.new("RGB", (1, 1)).save(folder / "dot.png")
+    Image.new("RGB", (300, 300), "grey").save(folder / "wall.png")
+    two = np.concatenate([np.asarray(Image.open(p).convert("RGB").resize((256, 256))) for p in good[:2]], axis=1)
+    Image.fromarray(two).save(folder / "two.png")
+    (folder / "notes.txt").write_text("no picture")
+    rows, reasons = build_folder(folder, tmp_path / "out")
+    assert sorted(row["source_path"] for row in rows) == [photo.name for photo in good]
+    assert set(reasons) == {"corrupt.jpg", "empty.png", "dot.png", "wall.png", "two.png"}
+    assert reasons["dot.png"].startswith("1×1 pixels") and reasons["wall.png"] == "no face found"
+    assert reasons["corrupt.jpg"] == reasons["empty.png"] == "does not decode as an image"
+    assert "faces found" in reasons["two.png"]
+
+
+def test_faces_come_out_aligned(photos: Path, tmp_path: Path) -> None:
+    rows, dropped = build_folder(photos, tmp_path)
+    assert len(rows) + len(dropped) == len(find_images(photos)) and len(dropped) < 3
+    off = [np.abs(anchors(np.array(row["landmarks"])) / 128 - TEMPLATE).mean() for row in rows]
+    assert np.median(off) < 0.02
+    assert {row["image"].size for row in rows} == {(128, 128)}
+    assert len({tuple(row["identities"]) for row in rows}) == len(rows)
+
+
+def test_a_decompression_bomb_is_refused(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.png"
+    Image.new("1", (40_000, 10_000)).save(bomb)
+    with pytest.raises(BadPictureError, match="decompression bomb"):
+        read_image(bomb)
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no image in it"):
+        find_images(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        find_images(tmp_path / "none")
+
+
+def test_a_subfolder_is_an_identity(tmp_path: Path) -> None:
+    root = tmp_path / "Mein Ordner ü"
+    write_files(root, ["ada b/1 a.jpg", "ada b/2.jpg", "ada b.jpg", "zoë.jpg"])
+    for category, technique in (("bona_fide", None), ("entire_face_synthesis", root.name)):
+        source = open_source("folder", root=root, category=category)
+        items = {item.source_path: item for item in source.items()}
+        assert {item.technique for item in items.values()} == {technique}
+        ada = (f"{root.name}/ada b",)
+        assert items["ada b/1 a.jpg"].identities == items["ada b/2.jpg"].identities == ada
+        assert items["zoë.jpg"].identities == (f"{root.name}/zoë",)
+        assert source.report[technique or "bona_fide"].resolved == 4
+
+
+@pytest.fixture
+def media(tmp_path: Path) -> Path:
+    """Pictures and videos of one's own, with a CSV that says what they are."""
+    root = tmp_path / "own media"
+    forged = ["anna swapped.png", "anna lips.png", "ben swapped.png", "gan.png"]
+    write_files(root, [*forged, "anna.png", "ben/1.png", "unlisted.png", "zu\u0308rich.png"])
+    write_video(root / "clip.mp4", 20)
+    write_video(root / "clip forged.mp4", 20)
+    write_files(tmp_path, ["elsewhere.png"])
+    (root / "out.png").symlink_to(tmp_path / "elsewhere.png")
+    return root
+
+
+TABLE = """file,label,category,technique,identity,pair
+anna.png,real,,,anna,
+anna swapped.png,fake,,SimSwap,anna; ben,anna.png
+anna lips.png,fake,face_editing,,,anna.png
+ben/1.png,real,,,,
+ben swapped.png,fake,,SimSwap,carla,ben/1.png
+gan.png,fake,entire_face_synthesis,my own gan,,
+zürich.png,real,,,,
+clip.mp4,real,,,carla,
+clip forged.mp4,fake,face_editing,,carla,clip.mp4
+gone.png,real,,,,
+out.png,real,,,,
+"""
+LABELS = {"real": "bona_fide", "fake": "forged"}
+
+
+def test_a_csv_says_what_the_files_are(media: Path) -> None:
+    (media / "labels.csv").write_text(TABLE, encoding="utf-8")
+    source = open_source("folder", root=media, csv=str(media / "labels.csv"), labels=LABELS, name="mine", frames=2)
+    items = list(source.items())
+    told = {(i.source_path, i.frame): (i.category, i.technique, i.identities, i.pair) for i in items}
+    bona_fide, fe = "bona_fide", "face_editing"
+    assert told == {
+        ("anna.png", None): (bona_fide, None, ("mine/anna",), None),
+        ("anna swapped.png", None): ("face_swapping", "simswap", ("mine/anna", "mine/ben"), "mine/anna.png"),
+        ("anna lips.png", None): (fe, "mine", ("mine/anna",), "mine/anna.png"),
+        ("ben/1.png", None): (bona_fide, None, ("mine/ben",), None),
+        ("ben swapped.png", None): ("face_swapping", "simswap", ("mine/ben", "mine/carla"), "mine/ben/1.png"),
+        ("gan.png", None): ("entire_face_synthesis", "my own gan", ("mine/gan",), None),
+        ("zu\u0308rich.png", None): (bona_fide, None, ("mine/zürich",), None),
+        ("clip.mp4", 5): (bona_fide, None, ("mine/carla",), None),
+        ("clip.mp4", 15): (bona_fide, None, ("mine/carla",), None),
+        ("clip forged.mp4", 5): (fe, "mine", ("mine/carla",), "mine/clip.mp4#5"),
+        ("clip forged.mp4", 15): (fe, "mine", ("mine/carla",), "mine/clip.mp4#15"),
+    }
+    assert all(item.path.is_file() for item in items)
+    assert {item.pair for item in items} - {None} <= {item.key for item in items}
+    report = source.report["bona_fide"]
+    assert dict(report.dropped) == {"listed, not on disk": 1, "a link that leads out of the folder": 1}
+    assert report.notes[-1].startswith("1 files are not in")
+    assert (source.report["mine"].found, source.report["mine"].paired) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("anna.png,genuine,,,,", r"labels.csv, row 2: unknown label 'genuine'; known: real \(bona_fide\), fake"),
+        ("anna.png,,face_swaping,,,", "row 2: unknown category 'face_swaping'; did you mean 'face_swapping'"),
+        ("anna.png,fake,,simswpa,,", "row 2: unknown technique 'simswpa': .* did you mean 'simswap'"),
+        ("anna.png,fake,face_editing,simswap,,", "row 2: simswap is face_swapping, not face_editing"),
+        ("anna.png,fake,,,,", "row 2: forged, but neither its category nor a known technique"),
+        ("anna.png,real,,simswap,,", "row 2: label 'real' means bona_fide, but its category is face_swapping"),
+        ("../elsewhere.png,real,,,,", "row 2: '../elsewhere.png' is no file below"),
+        ("anna.png,fake,face_editing,,,ben.png", "has the pair 'ben.png', which is no bona fide file"),
+        ("anna.png,real,,,,anna.png", "row 2: a bona fide file has no pair"),
+    ],
+)
+def test_a_csv_that_is_wrong_is_refused(media: Path, row: str, message: str) -> None:
+    path = media / "labels.csv"
+    path.write_text(f"file,label,category,technique,identity,pair\n{row}\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        open_source("folder", root=media, csv=path, labels=LABELS)
+
+
+def test_labels_may_be_numbers_as_yaml_reads_them(media: Path) -> None:
+    (media / "labels.csv").write_text("file,label,category\nanna.png,0,\ngan.png,1,entire_face_synthesis\n")
+    labels = {0: "bona_fide", 1: "forged"}
+    source = open_source("folder", root=media, csv=media / "labels.csv", labels=labels)
+    assert [item.category for item in source.items()] == ["bona_fide", "entire_face_synthesis"]
+
+
+def test_a_csv_in_another_encoding_is_named(media: Path) -> None:
+    (media / "labels.csv").write_text("file\nzürich.png\n", encoding="latin-1")
+    with pytest.raises(ValueError, match=r"labels.csv: no UTF-8"):
+        open_source("folder", root=media, csv=media / "labels.csv")
+
+
+def test_a_csv_with_other_columns_is_refused(media: Path) -> None:
+    (media / "labels.csv").write_text("file,lable\nanna.png,real\n")
+    with pytest.raises(ValueError, match="unknown column 'lable'; did you mean 'label'"):
+        open_source("folder", root=media, csv=media / "labels.csv")
+    with pytest.raises(FileNotFoundError, match="expected a CSV with the columns file"):
+        open_source("folder", root=media, csv=media / "none.csv")
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no image and no video"):
+        list(open_source("folder", root=tmp_path).items())

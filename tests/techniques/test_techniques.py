@@ -1,0 +1,357 @@
+"""What each technique does to a face, and what it leaves alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfa_instruct.faces import LANDMARKER_ENV, FaceDetector, align
+from dfa_instruct.landmarks import MIRRORED
+from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.records import FaceRecord, Forgery
+from dfa_instruct.techniques import DEFAULT_TECHNIQUES, FITTABLE, TECHNIQUES, Technique
+from dfa_instruct.techniques.edit import IRIS_COLOURS, FaceEditing
+from dfa_instruct.techniques.reenact import Expression
+from dfa_instruct.techniques.synthesize import MOST_OF_ONE, Eigenfaces, Vae
+from dfa_instruct.techniques.warp import border, piecewise_affine, yaw
+from dfa_instruct.vocabulary import FORGERY_CATEGORIES
+
+SIDE = 128
+PHOTOS = Path(os.environ.get("DFA_TEST_PHOTOS", ""))
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[FaceRecord]:
+    return list(draw_sample(identities=8, pictures=2, size=SIDE, seed=3))
+
+
+@pytest.fixture(scope="module")
+def eigenfaces(faces: list[FaceRecord]) -> Eigenfaces:
+    return Eigenfaces.fit(faces)
+
+
+def forge(technique: str | Technique, target: FaceRecord, other: FaceRecord, seed: int = 0) -> Forgery:
+    technique = TECHNIQUES[technique] if isinstance(technique, str) else technique
+    return technique.forge(target, other, np.random.default_rng(seed))
+
+
+def changed(face: FaceRecord, forgery: Forgery) -> np.ndarray:
+    """Greatest difference over the channels, (side, side)."""
+    return np.abs(forgery.image.astype(int) - face.image).max(-1)
+
+
+def inside(points: np.ndarray, grow: float = 1.0) -> np.ndarray:
+    """True in the points' convex hull, enlarged about its middle."""
+    middle = (points.min(0) + points.max(0)) / 2
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillConvexPoly(mask, np.rint(cv2.convexHull(middle + grow * (points - middle))).astype(np.int32), 1)
+    return mask > 0
+
+
+def near(points: np.ndarray) -> np.ndarray:
+    """True in the points' convex hull and an eighth of the side around it."""
+    width = 2 * (SIDE // 8) + 1
+    return cv2.dilate(inside(points).astype(np.uint8), np.ones((width, width), np.uint8)) > 0
+
+
+def around(eye: np.ndarray) -> np.ndarray:
+    """True within a little more than an eye's width of its middle."""
+    y, x = np.mgrid[:SIDE, :SIDE]
+    return np.hypot(x - eye[:, 0].mean(), y - eye[:, 1].mean()) < 1.1 * np.ptp(eye[:, 0])
+
+
+def expressive_pair(faces: list[FaceRecord]) -> tuple[FaceRecord, FaceRecord]:
+    """The face with the most closed mouth and the one with the most open mouth."""
+    ordered = sorted(faces, key=lambda face: Expression.of(face.landmarks).mouth_opening)
+    return ordered[0], ordered[-1]
+
+
+def fitting_pair(name: str, faces: list[FaceRecord]) -> tuple[FaceRecord, FaceRecord]:
+    """Target and donor or driver that the technique has something to do for."""
+    if name == "head_turn":
+        ordered = sorted(faces, key=lambda face: yaw(face.landmarks))
+        return ordered[3], ordered[-1]
+    return expressive_pair(faces)
+
+
+def turned_aside(face: FaceRecord) -> FaceRecord:
+    """The same face with landmarks as a profile has them: the far side hides behind the nose."""
+    points = face.landmarks.copy()
+    points[9:17, 0] = np.minimum(points[9:17, 0], points[30, 0])
+    return dataclasses.replace(face, landmarks=points)
+
+
+def test_every_category_of_forgery_has_its_techniques() -> None:
+    known = {**TECHNIQUES, **FITTABLE}
+    categories = [technique.category for technique in known.values()]
+    assert set(categories) == set(FORGERY_CATEGORIES)
+    assert all(categories.count(category) >= 3 for category in FORGERY_CATEGORIES[:3])
+    assert all(technique.name == name for name, technique in known.items())
+    assert set(DEFAULT_TECHNIQUES) < set(known)
+    assert {known[name].category for name in DEFAULT_TECHNIQUES} == set(FORGERY_CATEGORIES)
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_forgery_is_visible_well_formed_and_repeatable(name: str, faces: list[FaceRecord]) -> None:
+    target, other = fitting_pair(name, faces)
+    before = target.image.copy(), target.landmarks.copy()
+    forgery, again, differently = (forge(name, target, other, seed) for seed in (1, 1, 2))
+    assert forgery.image.dtype == np.uint8 and forgery.image.shape == target.image.shape
+    assert forgery.landmarks.shape == (81, 2) and forgery.landmarks.dtype == np.float32
+    assert json.loads(json.dumps(forgery.parameters)) == forgery.parameters != {}
+    assert forgery.image.tobytes() == again.image.tobytes() and forgery.parameters == again.parameters
+    assert forgery.image.tobytes() != differently.image.tobytes()
+    assert (changed(target, forgery) > 12).sum() >= 20
+    assert (target.image == before[0]).all() and (target.landmarks == before[1]).all()
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_only_the_face_changes(name: str, faces: list[FaceRecord]) -> None:
+    target, other = fitting_pair(name, faces)
+    forgery = forge(name, target, other)
+    points = target.landmarks
+    eyes = around(points[36:42]) | around(points[42:48])
+    region = {
+        "delaunay_swap": inside(points, 1.02),
+        "feathered_swap": inside(points, 1.02),
+        "colour_transferred_swap": inside(points, 1.15),
+        "triangulated_reenactment": inside(points, 1.5),
+        "thin_plate_reenactment": inside(points, 1.6),
+        "mouth_reenactment": inside(points, 1.5),
+        "head_turn": inside(points, 1.6),
+        "lips": inside(points[48:68], 3.0),
+        "skin": inside(points, 1.02),
+        "eyes": eyes,
+        "hair_tone": ~inside(points[27:68], 0.9),
+        "age_lines": inside(points, 1.02),
+        "eye_shape": near(points[36:48]),
+        "lip_shape": near(points[48:68]),
+    }[name]
+    difference = changed(target, forgery)
+    assert difference[~region].max() <= 2 or (name == "thin_plate_reenactment" and difference[~region].mean() < 2)
+    assert difference[region].mean() > 4 * max(difference[~region].mean(), 0.05)
+
+
+@pytest.mark.parametrize("name", ["delaunay_swap", "feathered_swap", "colour_transferred_swap"])
+def test_a_face_swapped_with_itself_stays(name: str, faces: list[FaceRecord]) -> None:
+    assert changed(faces[0], forge(name, faces[0], faces[0])).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["delaunay_swap", "feathered_swap", "colour_transferred_swap"])
+def test_a_swap_brings_the_donors_face_onto_the_targets_landmarks(name: str, faces: list[FaceRecord]) -> None:
+    target, donor = faces[0], faces[2]
+    forgery = forge(name, target, donor)
+    still = border(SIDE)
+    laid_over = piecewise_affine(
+        donor.image, np.concatenate([donor.landmarks, still]), np.concatenate([target.landmarks, still])
+    )
+    core = inside(target.landmarks[17:68], 0.9)
+
+    def likeness(image: np.ndarray) -> float:
+        return float(np.corrcoef(image[core].mean(-1), forgery.image[core].mean(-1))[0, 1])
+
+    assert likeness(laid_over) > likeness(target.image) + 0.1
+    assert np.array_equal(forgery.landmarks, target.landmarks)
+
+
+def test_a_donor_who_looks_the_other_way_is_mirrored(faces: list[FaceRecord]) -> None:
+    target, donor = sorted(faces, key=lambda face: yaw(face.landmarks))[-2:]
+    assert yaw(target.landmarks) > 0.05
+    points = donor.landmarks[MIRRORED].copy()
+    points[:, 0] = SIDE - 1 - points[:, 0]
+    assert yaw(points) == pytest.approx(-yaw(donor.landmarks), abs=1e-4)
+    mirrored = dataclasses.replace(donor, image=donor.image[:, ::-1], landmarks=points)
+    once, twice = forge("delaunay_swap", target, donor), forge("delaunay_swap", target, mirrored)
+    assert np.abs(once.image.astype(int) - twice.image).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["triangulated_reenactment", "thin_plate_reenactment", "mouth_reenactment"])
+def test_reenactment_takes_over_the_drivers_mouth(name: str, faces: list[FaceRecord]) -> None:
+    target, driver = expressive_pair(faces)
+    forgery = forge(name, target, driver)
+    was, wanted, now = (Expression.of(p).mouth_opening for p in (target.landmarks, driver.landmarks, forgery.landmarks))
+    assert abs(now - wanted) < 0.7 * abs(was - wanted)
+    mouth = inside(forgery.landmarks[60:68], 0.7)
+    if name == "mouth_reenactment":  # the driver's teeth
+        assert changed(target, forgery)[mouth].mean() > 12
+    else:
+        assert forgery.image[mouth].mean() < 0.7 * target.image[mouth].mean()
+
+
+@pytest.mark.parametrize("name", ["triangulated_reenactment", "thin_plate_reenactment", "mouth_reenactment"])
+def test_reenactment_refuses_a_driver_with_the_same_expression(name: str, faces: list[FaceRecord]) -> None:
+    with pytest.raises(ValueError, match="nearly the target's expression"):
+        forge(name, faces[0], faces[0])
+
+
+def test_irises_take_the_colour_that_is_named(faces: list[FaceRecord]) -> None:
+    hues: dict[str, np.ndarray] = {}
+    for seed in range(16):
+        forgery = forge("eyes", faces[0], faces[0], seed)
+        weight = changed(faces[0], forgery) * inside(faces[0].landmarks[36:42])
+        hues[forgery.parameters["colour"]] = np.average(forgery.image, axis=(0, 1), weights=weight)
+    assert set(hues) == set(IRIS_COLOURS)
+    assert np.argmax(hues["blue"] - hues["amber"]) == 2
+    assert np.argmax(hues["green"] - hues["violet"]) == 1
+    assert np.argmax(hues["amber"] - hues["blue"]) == 0
+
+
+def test_skin_is_smoothed_and_the_eyes_are_left_alone(faces: list[FaceRecord]) -> None:
+    face = faces[0]
+    forgery = forge("skin", face, face)
+    cheeks = inside(face.landmarks[[2, 31, 5]], 0.6)
+    grain = [cv2.Laplacian(image.mean(-1), cv2.CV_64F)[cheeks].std() for image in (face.image, forgery.image)]
+    assert grain[1] < 0.7 * grain[0]
+    difference = changed(face, forgery)
+    eyes = inside(face.landmarks[36:42], 0.6) | inside(face.landmarks[42:48], 0.6)
+    assert difference[eyes].mean() < 0.5 * difference[cheeks].mean()
+
+
+def test_fuller_lips_have_fuller_landmarks(faces: list[FaceRecord]) -> None:
+    forgery = forge("lips", faces[0], faces[0])
+    heights = [np.ptp(points[48:60, 1]) for points in (faces[0].landmarks, forgery.landmarks)]
+    assert heights[1] == pytest.approx(forgery.parameters["fullness"] * heights[0], rel=0.05)
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_profiles_and_missing_landmarks_are_refused(name: str, faces: list[FaceRecord]) -> None:
+    with pytest.raises(ValueError, match="turned too far aside"):
+        forge(name, turned_aside(faces[0]), faces[2])
+    with pytest.raises(ValueError, match="landmarks"):
+        forge(name, dataclasses.replace(faces[0], landmarks=None), faces[2])
+
+
+def test_triangles_that_fold_over_are_refused(faces: list[FaceRecord]) -> None:
+    points = faces[0].landmarks.copy()
+    points[27:36, 0] += 60
+    with pytest.raises(ValueError, match="fold over"):
+        piecewise_affine(faces[0].image, points, faces[0].landmarks)
+
+
+def test_a_warp_onto_the_same_points_changes_nothing(faces: list[FaceRecord]) -> None:
+    points = np.concatenate([faces[0].landmarks, border(SIDE)])
+    assert np.array_equal(piecewise_affine(faces[0].image, points, points), faces[0].image)
+
+
+def test_a_warp_has_no_seams() -> None:
+    y, x = np.mgrid[:SIDE, :SIDE]
+    ramp = np.stack([x, y, (x + y) / 2], -1).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    inner = np.stack(np.meshgrid(np.arange(16, 128, 16), np.arange(16, 128, 16)), -1).reshape(-1, 2).astype(np.float32)
+    source, moved = (np.concatenate([p, border(SIDE, 8)]) for p in (inner, inner + rng.uniform(-3, 3, inner.shape)))
+    warped = piecewise_affine(ramp, source, moved.astype(np.float32)).astype(int)
+    steps = np.abs(np.diff(warped, axis=0)).max(), np.abs(np.diff(warped, axis=1)).max()
+    assert max(steps) <= 3  # a continuous warp of a ramp has no jump
+
+
+def test_eigenfaces_look_like_the_faces_they_learned_from(faces: list[FaceRecord], eigenfaces: Eigenfaces) -> None:
+    rng = np.random.default_rng(0)
+    samples = [eigenfaces.forge(None, None, rng) for _ in range(6)]
+    mean = np.mean([face.image for face in faces], axis=0)
+
+    def distance(image: np.ndarray) -> float:
+        return float(np.sqrt(((image - mean) ** 2).mean()))
+
+    assert np.mean([distance(s.image) for s in samples]) < 0.8 * distance(rng.integers(0, 256, mean.shape))
+    for sample in samples:
+        assert sample.image.shape == (SIDE, SIDE, 3) and sample.image.dtype == np.uint8
+        assert sample.landmarks.shape == (81, 2) and ((sample.landmarks > 0) & (sample.landmarks < SIDE)).all()
+        assert np.corrcoef(sample.image.ravel(), mean.ravel())[0, 1] > 0.1  # noise has 0.00
+        assert all(np.abs(sample.image.astype(int) - face.image).mean() > 5 for face in faces)  # nobody's face
+    assert len({sample.image.tobytes() for sample in samples}) == len(samples)
+    assert abs(samples[0].image.astype(int) - samples[1].image).mean() > 5
+
+
+def test_eigenfaces_repeat_with_the_seed(faces: list[FaceRecord], eigenfaces: Eigenfaces) -> None:
+    again = Eigenfaces.fit(faces)
+    once, twice = (model.forge(None, None, np.random.default_rng(4)) for model in (eigenfaces, again))
+    assert once.image.tobytes() == twice.image.tobytes() and np.array_equal(once.landmarks, twice.landmarks)
+
+
+def test_eigenfaces_leave_profiles_out_and_need_faces(faces: list[FaceRecord], eigenfaces: Eigenfaces) -> None:
+    with_profile = Eigenfaces.fit([turned_aside(faces[0]), *faces])
+    assert np.array_equal(with_profile.mean_shape, eigenfaces.mean_shape)
+    with pytest.raises(ValueError, match="3 were given"):
+        Eigenfaces.fit(faces[:3])
+
+
+def test_a_vae_draws_likely_faces_that_are_nobodys(faces: list[FaceRecord], eigenfaces: Eigenfaces) -> None:
+    vae = Vae.fit(faces, steps=150, seed=5)
+    samples = [vae.forge(None, None, np.random.default_rng(seed)) for seed in range(8)]
+    assert len({sample.image.tobytes() for sample in samples}) == len(samples)
+    mean = np.mean([face.image for face in faces], axis=0)
+    for sample in samples:
+        assert sample.image.shape == (SIDE, SIDE, 3) and sample.image.dtype == np.uint8
+        assert sample.landmarks.shape == (81, 2) and sample.landmarks.dtype == np.float32
+        assert json.loads(json.dumps(sample.parameters)) == sample.parameters
+        assert np.corrcoef(sample.image.ravel(), mean.ravel())[0, 1] > 0.3
+        for face in faces:  # what sets a training face apart is not found again
+            own = face.image - mean
+            assert 1 - ((sample.image - mean - own) ** 2).sum() / (own**2).sum() < MOST_OF_ONE + 0.15
+
+
+def test_a_vae_repeats_with_the_seed_and_leaves_torchs_chance_alone(faces: list[FaceRecord]) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    once, twice, other = (
+        Vae.fit(iter(faces), steps=20, seed=seed).forge(None, None, np.random.default_rng(4)) for seed in (1, 1, 2)
+    )
+    assert torch.rand(1) == expected
+    assert once.image.tobytes() == twice.image.tobytes() != other.image.tobytes()
+    with pytest.raises(ValueError, match="3 were given"):
+        Vae.fit(faces[:3])
+
+
+@pytest.mark.skipif(
+    not PHOTOS.is_dir() or not os.environ.get("DFA_TEST_PHOTOS") or not os.environ.get(LANDMARKER_ENV),
+    reason=f"needs photographs in DFA_TEST_PHOTOS and the model in {LANDMARKER_ENV}",
+)
+def test_photographs() -> None:
+    photos = []
+    with FaceDetector() as detector:
+        for path in sorted(PHOTOS.glob("*.jpg"))[:24]:
+            picture = np.array(Image.open(path).convert("RGB"))
+            if len(found := detector.detect(picture)) == 1:
+                image, points = align(picture, found[0], SIDE)
+                photos.append(
+                    FaceRecord(
+                        image=image,
+                        label="bona_fide",
+                        category="bona_fide",
+                        identities=(path.stem,),
+                        source="photos",
+                        source_path=path.name,
+                        source_sha256="",
+                        landmarks=points,
+                    )
+                )
+    for name, technique in TECHNIQUES.items():
+        forgeries, reasons = 0, set()
+        for target, other in zip(photos, photos[1:] + photos[:1], strict=True):
+            try:
+                forgery = forge(technique, target, other)
+            except ValueError as error:
+                reasons.add(str(error))
+                continue
+            forgeries += 1
+            difference = changed(target, forgery)
+            assert (difference > 12).sum() >= 10, (name, target.source_path)
+            assert difference[:2].mean() <= 1 or name == "hair_tone", "the upper border moved"
+        assert forgeries >= (0.15 if name == "hair_tone" else 0.4) * len(photos), (name, reasons)
+        assert "the face is turned too far aside" in reasons
+
+
+def test_an_edit_that_nobody_would_see_is_refused(faces: list[FaceRecord]) -> None:
+    nothing = FaceEditing("nothing", lambda image, points, rng: Forgery(image.copy(), points, {}))
+    with pytest.raises(ValueError, match="hardly be seen"):
+        nothing.forge(faces[0], None, np.random.default_rng(0))
