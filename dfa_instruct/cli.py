@@ -148,9 +148,10 @@ def annotate(
             batch=batch,
             dry_run=dry_run,
         )
-        if stopped := run(folder, settings):
-            print(f"not all was asked: {stopped}; the same command goes on from there")
-            raise typer.Exit(130 if stopped == "interrupted" else 1)
+        stopped = run(folder, settings)
+    if stopped:
+        print(f"not all was asked: {stopped}; the same command goes on from there")
+        raise typer.Exit(130 if stopped == "interrupted" else 1)
 
 
 @app.command()
