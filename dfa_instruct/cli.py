@@ -180,6 +180,27 @@ def instruct(
         Console().print(table(reinstruct(folder, output or folder, annotator, seed)))
 
 
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A dataset folder, or a JSON file of FakeClue or DD-VQA.")],
+    output: Annotated[Path, typer.Argument(help="The new file: a JSON list for LLaVA, JSON lines for TRL.")],
+    coming: Annotated[
+        Literal["dfa-instruct", "fakeclue", "dd-vqa"], typer.Option("--from", help="The form of the source.")
+    ] = "dfa-instruct",
+    going: Annotated[Literal["llava", "trl"], typer.Option("--to", help="The form of the output.")] = "llava",
+    images: Annotated[Path | None, typer.Option(help="The folder of FakeClue's or DD-VQA's pictures.")] = None,
+    forged_label: Annotated[
+        int | None, typer.Option(min=0, max=1, help="The label that FakeClue's file gives a forged picture.")
+    ] = None,
+) -> None:
+    """Write conversations in another format: LLaVA's or TRL's, of a dataset folder, FakeClue or DD-VQA."""
+    with one_line_errors(OSError, ValueError):
+        from dfa_instruct.dataset.convert import convert as run
+
+        for what, count in sorted(run(source, output, coming, going, images, forged_label).items()):
+            print(f"{what}: {count}")
+
+
 _WHERE = typer.Argument(metavar="DIR", help="A dataset folder, or the id of a dataset repository on the Hub.")
 
 

@@ -101,6 +101,10 @@ class Asking:
         self.stopped = self.stopped or why
         self.server.closing.set()
 
+    def likely(self, request: Request) -> float:
+        """Return what a request is likely to cost, in dollars; 0 where no price is known."""
+        return self.price.of(*self.estimate.tokens(request)) if self.price else 0.0
+
     async def _work(self, requests: Iterator[Request]) -> None:
         while not self.stopped and (request := next(requests, None)) is not None:
             try:
@@ -113,7 +117,7 @@ class Asking:
         """Ask one request until its answer is understood, or it is marked, or there is none."""
         outcome = self.store.outcome(request.key) or Outcome("asking")
         while True:
-            likely = self.price.of(*self.estimate.tokens(request)) if self.price else 0.0
+            likely = self.likely(request)
             if not self.purse.reserve(likely):
                 self.stopped = self.stopped or "the budget is spent"
                 return
@@ -133,7 +137,7 @@ class Asking:
                 self.paid += dollars
             self._in_a_row = 0
             if outcome.status != "asking":
-                self._show()
+                self.show()
                 return
 
     def _unanswered(self, request: Request, outcome: Outcome, error: UnansweredError) -> None:
@@ -143,12 +147,13 @@ class Asking:
             self.store.put(request, replace(outcome, status="marked", reason=f"refused: {error}"))
         elif not outcome.attempts:  # what was answered before, and complained of, stays as it is
             self.store.put(request, replace(outcome, status="failed", reason=str(error)))
-        self._show()
+        self.show()
         self._in_a_row += 1
         if self._in_a_row >= UNANSWERED_IN_A_ROW:
             raise UnavailableError(f"{self._in_a_row} requests in a row got no answer, the last one: {error}")
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """Count one request as done, and say what was spent and is to come."""
         self.bar.update()
         if self.price is not None and self.bar.n:
             to_come = self.paid / self.bar.n * (self.bar.total - self.bar.n)

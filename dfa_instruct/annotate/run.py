@@ -22,6 +22,7 @@ from rich.table import Table
 from tqdm import tqdm
 
 from dfa_instruct.annotate.asking import Asking, is_missing
+from dfa_instruct.annotate.batch import Batches
 from dfa_instruct.annotate.faces import Faces
 from dfa_instruct.annotate.grounding import ground
 from dfa_instruct.annotate.prices import Estimate, Price, Purse, price
@@ -83,7 +84,8 @@ def annotate(folder: Path, settings: Settings) -> str:
         if server is None:
             return ""
         missing = sum(count for count, _, _ in planned.values())
-        stopped = _ask(faces, store, server, settings, cost, estimate, missing) if missing else ""
+        waiting = settings.batch and store.open_batches()
+        stopped = _ask(faces, store, server, settings, cost, estimate, missing) if missing or waiting else ""
         _ground(faces, store)
         _print_outcome(store, settings)
     return stopped
@@ -176,7 +178,13 @@ def _ask(
     with tqdm(total=missing, desc=f"ask {settings.model}", unit="request") as bar:
         purse = Purse(settings.budget, store.spent())
         asking = Asking(store, server, pictures, cost, estimate, purse, bar)
-        asyncio.run(asking.ask(to_ask, settings.concurrency))
+        try:
+            if settings.batch:
+                asyncio.run(Batches(asking).ask(lambda: _requests(faces, store, settings)))
+            else:
+                asyncio.run(asking.ask(to_ask, settings.concurrency))
+        except KeyboardInterrupt:
+            return "interrupted"
     return asking.stopped
 
 

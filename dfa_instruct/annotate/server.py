@@ -7,7 +7,7 @@ import json
 import os
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -116,14 +116,14 @@ class Server:
             begun = time.monotonic()
             try:
                 raw = await self.client.chat.completions.with_raw_response.create(**sent)
-                answer = read_reply(json.loads(raw.text()), time.monotonic() - begun)
+                answer = read_reply(json.loads(raw.content), time.monotonic() - begun)
             except openai.APIStatusError as error:
                 reason = self.said(error)
+                if error.code in POLICY:
+                    raise RejectedError(f"rejected: {reason}") from error
                 if error.status_code in (400, 422):
                     if not self._leave_out(sent, reason):
-                        raise (RejectedError if error.code in POLICY else UnansweredError)(
-                            f"rejected: {reason}"
-                        ) from error
+                        raise UnansweredError(f"rejected: {reason}") from error
                     tries, wait = tries - 1, 0.0
                 elif error.status_code in (401, 403):
                     raise UnavailableError(
@@ -142,7 +142,7 @@ class Server:
                 reason = f"an answer that is none: {self.clean(str(error))}"
             else:
                 self.structured |= "response_format" in sent
-                return Reply(self.clean(answer.text), self.clean(answer.refusal), *_numbers(answer))
+                return self.cleaned(answer)
             await self._pause(wait if tries < TRIES else 0)
         raise UnansweredError(f"{reason} ({TRIES} times)")
 
@@ -173,13 +173,13 @@ class Server:
         said = self.clean(str(body.get("message") or error.response.reason_phrase))
         return f"{error.status_code} {' '.join(said.split())[:REASON_LENGTH]}"
 
+    def cleaned(self, reply: Reply) -> Reply:
+        """Return a reply without the key."""
+        return replace(reply, text=self.clean(reply.text), refusal=self.clean(reply.refusal))
+
     def clean(self, text: str) -> str:
         """Return a text without the key, should a server say it."""
         return text.replace(self.key, "[key]") if self.key else text
-
-
-def _numbers(answer: Reply) -> tuple[int, int, float]:
-    return answer.tokens_in, answer.tokens_out, answer.seconds
 
 
 def retry_after(header: str | None) -> float | None:

@@ -13,7 +13,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -265,6 +265,28 @@ class Store(AbstractContextManager["Store"]):
             f"SELECT total(grounding) / max(count(grounding), 1), count(grounding) {described.format('')}", (model,)
         ).fetchone()
         return counts, float(score), int(descriptions)
+
+    def begin_batch(self, name: str, held: list[tuple[Request, Outcome]]) -> None:
+        """Write a batch and what it holds, before anything is sent."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        self.connection.execute("INSERT INTO batches (name) VALUES (?)", (name,))
+        for request, outcome in held:
+            self.put(request, replace(outcome, status="sent", batch=name))
+        self.connection.execute("COMMIT")
+
+    def open_batches(self) -> list[str]:
+        """Name the batches whose answers are not here yet."""
+        return [name for (name,) in self.connection.execute("SELECT name FROM batches WHERE done = 0 ORDER BY name")]
+
+    def batch(self, name: str) -> tuple[str | None, str | None]:
+        """Return the ids that the server has given a batch's file, and the batch."""
+        row = self.connection.execute("SELECT file_id, batch_id FROM batches WHERE name = ?", (name,)).fetchone()
+        return row[0], row[1]
+
+    def set_batch(self, name: str, **known: str | int) -> None:
+        """Write what has become known of a batch: `file_id`, `batch_id`, `done`."""
+        for column, value in known.items():
+            self.connection.execute(f"UPDATE batches SET {column} = ? WHERE name = ?", (value, name))
 
     def requests(self, batch: str) -> Iterator[Request]:
         """Yield the requests that a batch holds."""

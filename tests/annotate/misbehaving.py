@@ -60,6 +60,10 @@ class Misbehaviour:
     retry_after: str = "0.2"
     structured: bool = True
     log: str = ""
+    polls: int = 1
+    """How often a batch is said to be in progress before it ends."""
+    silent_start: bool = False
+    """A batch is started, and nobody is told."""
 
 
 class State:
@@ -156,7 +160,8 @@ def app(state: State) -> Starlette:
         if step == "silence":
             await asyncio.sleep(SILENCE)
         if step == "reset":
-            reset(request)
+            request.scope["extensions"]["transport"].abort()
+            return Response()
         if step == "no_completion":
             return JSONResponse({"hello": "world"})
         if step == "half":
@@ -165,13 +170,61 @@ def app(state: State) -> Starlette:
         state.note("answered", digest)
         return JSONResponse(said(step, ability_of(body)))
 
-    return Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])])
+    async def upload(request: Request) -> Response:
+        body = await request.body()
+        boundary = b"--" + request.headers["content-type"].partition("boundary=")[2].strip('"').encode()
+        (part,) = [part for part in body.split(boundary) if b"filename=" in part]
+        name = f"file-{len(state.files)}"
+        state.files[name] = part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+        facts = {"object": "file", "bytes": len(body), "created_at": 0, "filename": "x", "purpose": "batch"}
+        return JSONResponse({"id": name, "status": "processed", **facts})
 
+    async def start(request: Request) -> Response:
+        batch = {"id": f"batch-{len(state.batches)}", "object": "batch", "created_at": 0, "status": "in_progress"}
+        state.batches[batch["id"]] = {**await request.json(), **batch, "polls": state.behaviour.polls}
+        if state.behaviour.silent_start:
+            await asyncio.sleep(SILENCE)
+        return JSONResponse(state.batches[batch["id"]])
 
-def reset(request: Request) -> None:
-    """Drop the connection with no answer at all."""
-    transport = request.scope["extensions"]["transport"]
-    transport.abort()
+    async def listed(request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [*state.batches.values()], "has_more": False})
+
+    async def poll(request: Request) -> Response:
+        batch = state.batches[request.path_params["batch"]]
+        batch["polls"] -= 1
+        if batch["polls"] < 0 and batch["status"] == "in_progress":
+            lines = [finish(json.loads(line)) for line in state.files[batch["input_file_id"]].splitlines()]
+            batch["output_file_id"] = f"file-{len(state.files)}"
+            state.files[batch["output_file_id"]] = "".join(f"{json.dumps(line)}\n" for line in lines if line).encode()
+            batch["status"] = "completed"
+        return JSONResponse(batch)
+
+    def finish(line: dict[str, Any]) -> dict[str, Any] | None:
+        digest = digest_of(line["body"])
+        state.asked[digest] += 1
+        state.bodies[digest] = line["body"]
+        step = state.step(digest)
+        if step == "lost":
+            return None
+        state.answered[digest] += 1
+        if step == "500":
+            return {"custom_id": line["custom_id"], "response": {"status_code": 500, "body": {}}, "error": None}
+        body = said(step, ability_of(line["body"]))
+        return {"custom_id": line["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
+
+    async def content(request: Request) -> Response:
+        return Response(state.files[request.path_params["file"]], media_type="application/octet-stream")
+
+    return Starlette(
+        routes=[
+            Route("/v1/chat/completions", complete, methods=["POST"]),
+            Route("/v1/files", upload, methods=["POST"]),
+            Route("/v1/files/{file}/content", content),
+            Route("/v1/batches", start, methods=["POST"]),
+            Route("/v1/batches", listed),
+            Route("/v1/batches/{batch}", poll),
+        ]
+    )
 
 
 class Protocol(H11Protocol):
