@@ -17,7 +17,8 @@ _WORD: Final = re.compile(r"[a-z]{2,}(?:['’-][a-z]+)*")
 class Statistics:
     """Counts over a stream of rows: images by split and category, by technique, questions by ability, identities.
 
-    `pairings` counts forgeries by technique and by how their bona fide was found.
+    `pairings` counts forgeries by technique and by how their bona fide was found, `writers` the faces whose description
+    and whose conversation somebody wrote.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class Statistics:
         self.pairings: Counter[tuple[str, str]] = Counter()
         self.questions: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
+        self.writers: Counter[tuple[str, str]] = Counter()
         self.sources: set[str] = set()
         self.identities: dict[str, set[str]] = {}
 
@@ -40,6 +42,9 @@ class Statistics:
         for pair in row["qa"]:  # the options of DF-C are the same in every row
             asked = _OPTION.sub("", pair["question"])
             self.words.update(_WORD.findall(f"{asked}\n{pair['answer']}".lower()))
+        for text in ("ad_by", "fc_by"):
+            if by := row.get(text):
+                self.writers[text.removesuffix("_by"), by] += 1
         self.sources.add(row["source"])
         self.identities.setdefault(row["split"], set()).update(row["identities"])
 

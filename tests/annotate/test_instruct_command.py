@@ -59,6 +59,7 @@ def test_rows_say_who_wrote_and_the_promises_hold(annotated: Path, tmp_path: Pat
     done = run("instruct", annotated, "--output", output)
     assert done.exit_code == 0, done.output
     assert run("verify", output).exit_code == 0
+    assert "| free conversation | tiny, fc 1 |" in (output / "README.md").read_text()
     found = rows(output)
     by = Counter((row["label"], row["ad_by"].partition(",")[0]) for row in found)
     assert by["bona_fide", "tiny"] == 0 and by["forged", "tiny"] > 10
