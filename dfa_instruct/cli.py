@@ -201,6 +201,11 @@ def convert(
             print(f"{what}: {count}")
 
 
+def _picture_path(where: str, kind: str) -> Path:
+    """Name the picture drawn of a dataset: in the working directory, after the dataset."""
+    return Path(f"{Path(where).resolve().name if Path(where).exists() else Path(where).name}-{kind}.png")
+
+
 _WHERE = typer.Argument(metavar="DIR", help="A dataset folder, or the id of a dataset repository on the Hub.")
 
 
@@ -213,13 +218,12 @@ def stats(
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
-        from dfa_instruct.dataset.reading import picture_path
         from dfa_instruct.inspect.statistics import count, draw, table
 
         statistics = count(where)
         figure = draw(statistics)
         Console().print(table(statistics))
-        path = output or picture_path(where, "statistics")
+        path = output or _picture_path(where, "statistics")
         figure.savefig(path, dpi=110, metadata={"Software": None})
         print(path)
 
@@ -234,12 +238,51 @@ def show(
 ) -> None:
     """Draw a contact sheet: forgeries beside their bona fide, what differs, and the evidence drawn on."""
     with one_line_errors(OSError, ValueError):
-        from dfa_instruct.dataset.reading import picture_path
         from dfa_instruct.inspect.show import contact_sheet
 
-        path = output or picture_path(where, "sheet")
+        path = output or _picture_path(where, "sheet")
         contact_sheet(where, split, technique, examples).save(path)
         print(path)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder.")],
+    repo: Annotated[str, typer.Argument(help="The dataset repository: USER/NAME. It is made where it is missing.")],
+    private: Annotated[bool, typer.Option("--private", help="Only you and your organisation may see it.")] = False,
+    revision: Annotated[str | None, typer.Option(help="A branch; else main. It is made where it is missing.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the files, their sizes and the card; send nothing.")
+    ] = False,
+    without_images: Annotated[
+        bool,
+        typer.Option("--without-images", help="Questions and answers, with the hashes that join them to pictures."),
+    ] = False,
+    may_redistribute: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="State that you have the right to pass the pictures of this source on; may be given again. Without it "
+            "only drawn faces go.",
+        ),
+    ] = None,
+) -> None:
+    """Push a dataset folder to the Hub, in one commit; the token is taken from HF_TOKEN.
+
+    A push that broke off is run again: files that have arrived whole are not sent a second time.
+    """
+    with one_line_errors(OSError, ValueError):
+        from dfa_instruct.push import push as run
+
+        run(
+            folder,
+            repo,
+            private=private,
+            revision=revision,
+            dry_run=dry_run,
+            images=not without_images,
+            permitted=may_redistribute or (),
+        )
 
 
 @app.command()
@@ -254,7 +297,7 @@ def verify(
         from rich.console import Console
 
         from dfa_instruct.build.recipe import read_recipe
-        from dfa_instruct.inspect.verify import report
+        from dfa_instruct.inspect.promises import report
         from dfa_instruct.inspect.verify import verify as check
 
         findings = check(where, read_recipe(recipe) if recipe else None)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
+
+MOST_LISTED = 50
+"""Known words that a message lists; TRL alone has some 250 keys."""
 
 
 def printable(text: str) -> str:
@@ -13,10 +16,15 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogateescape").decode() for c in text)
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """Name the known word that is nearest to a wrong one, as the end of an error message."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f" (known: {', '.join(known)})"
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Name the known word that is nearest to a wrong one, or all where none is, as the end of an error message."""
+    names = sorted(known)
+    close = get_close_matches(word, names, n=1, cutoff=0.5) or [
+        name for name in names if get_close_matches(word.casefold(), [name.casefold()], cutoff=0.5)
+    ]
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f" (known: {', '.join(names)})" if len(names) <= MOST_LISTED else ""
 
 
 @contextmanager

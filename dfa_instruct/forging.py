@@ -118,11 +118,11 @@ def forge(
         except ValueError as error:
             refusal = error
             continue
-        return forged_face(technique, forgery, target, other, number, split, seed)
+        return _recorded(technique, forgery, target, other, number, split, seed)
     raise refusal
 
 
-def forged_face(
+def _recorded(
     technique: Technique,
     forgery: Forgery,
     target: FaceRecord | None,

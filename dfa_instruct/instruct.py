@@ -20,9 +20,15 @@ import numpy as np
 import yaml
 
 from dfa_instruct.records import Annotation, Artifact, BenchQuestion, FaceRecord, InstructRow, QuestionAnswer
-from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, FORGERY_CATEGORIES, REGIONS, Category
-
-FC_QUESTIONS: Final = 4
+from dfa_instruct.vocabulary import (
+    ARTIFACTS,
+    CATEGORIES,
+    EXPLANATIONS,
+    FC_QUESTIONS,
+    FORGERY_CATEGORIES,
+    REGIONS,
+    Category,
+)
 
 SITUATIONS: Final[dict[str, frozenset[str]]] = {
     "bona_fide": frozenset({"category", "explanation"}),
@@ -108,7 +114,7 @@ def load_libraries(folder: Traversable) -> Libraries:
 @cache
 def libraries() -> Libraries:
     """Return the package's own template libraries, read once."""
-    return load_libraries(files("dfa_instruct") / "templates")
+    return load_libraries(files("dfa_instruct.templates"))
 
 
 def _read(folder: Traversable, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What joins from outside: an installed package names its annotators, metrics and so on by entry points."""
+"""What other packages add: sources, techniques, annotators and metrics, by entry points."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from dfa_instruct.errors import nearest
 
 
-def plug_in(group: str, what: str, name: str, ours: Iterable[str]) -> Any:
+def plug_in(group: str, what: str, name: str, ours: Iterable[str], hint: str = "") -> Any:
     """Load what an entry point of this group names.
 
     Args:
@@ -18,13 +18,14 @@ def plug_in(group: str, what: str, name: str, ours: Iterable[str]) -> Any:
         what: is looked for, in a word, for the message.
         name: of the entry point.
         ours: the names that are known without a plug-in, for the message.
+        hint: the end of the message about an unknown name.
 
     Raises:
         ValueError: one line: nobody knows the name (the nearest is said), or its plug-in does not load.
     """
     found = entry_points(group=group)
     if name not in found.names:
-        raise ValueError(f"unknown {what} {name!r}{nearest(name, [*ours, *sorted(found.names)])}")
+        raise ValueError(f"unknown {what} {name!r}{nearest(name, [*ours, *found.names])}{hint}")
     entry = found[name]
     try:
         return entry.load()

@@ -121,11 +121,7 @@ def assign_splits(
 
     component = _components(members, len(names))
     of_set = component[members[:, 0]]
-    first, last = np.full(component.max() + 1, len(SPLITS)), np.full(component.max() + 1, -1)
-    np.minimum.at(first, component[side >= 0], side[side >= 0])
-    np.maximum.at(last, component[side >= 0], side[side >= 0])
-    place = np.where(first == last, last, -1)
-    torn = first < last  # it has identities of different splits
+    place, torn = _decided(component, side)
     gathered = csr_array(coo_array((np.ones(len(sets)), (of_set, np.arange(len(sets)))))) @ counts
     weight = gathered[:, [0]].toarray()[:, 0]
     heavy = torn | ((place < 0) & (weight > HEAVY * weights.sum()))
@@ -136,26 +132,27 @@ def assign_splits(
         return {name: SPLITS[s] for name, s in zip(names, whole, strict=True)}
 
     searched = heavy[of_set]
-    search = _Cut(
-        members[searched],
-        weights[searched],
-        shares=wanted,
-        base=np.bincount(place[place >= 0], weight[place >= 0], len(SPLITS)).astype(np.float64),
-        filler=weight[(place < 0) & ~heavy].sum(),
-        total=weights.sum(),
-    )
+    base = np.bincount(place[place >= 0], weight[place >= 0], len(SPLITS)).astype(np.float64)
+    filler = weight[(place < 0) & ~heavy].sum()
+    search = _Cut(members[searched], weights[searched], wanted, base, filler, total=weights.sum())
     free = np.flatnonzero(heavy[component] & (side < 0))
     movable = np.where((heavy & ~torn)[component], component, -1)
     cut = search.best(np.where(side >= 0, side, whole), free, movable, rng)
 
     sides = cut[members]
-    filled = np.zeros((len(SPLITS), counts.shape[1]))
-    for s in range(len(SPLITS)):
-        filled[s] = counts[searched & (sides == s).all(axis=1)].sum(axis=0)
+    filled = np.stack([counts[searched & (sides == s).all(axis=1)].sum(axis=0) for s in range(len(SPLITS))])
     gathered = gathered.multiply((~heavy)[:, None]).tocsr()
     packed = _pack(gathered, place, filled, wanted, rng)
     result = np.where(heavy[component], cut, packed[component])
     return {name: SPLITS[s] for name, s in zip(names, result, strict=True)}
+
+
+def _decided(component: NDArray[np.int64], side: Sides) -> tuple[Sides, NDArray[np.bool_]]:
+    """Say of each component where it lies, -1 if that is open, and whether it has identities of two splits."""
+    first, last = np.full(component.max() + 1, len(SPLITS)), np.full(component.max() + 1, -1)
+    np.minimum.at(first, component[side >= 0], side[side >= 0])
+    np.maximum.at(last, component[side >= 0], side[side >= 0])
+    return np.where(first == last, last, -1), first < last
 
 
 def _components(members: NDArray[np.int64], count: int) -> NDArray[np.int64]:

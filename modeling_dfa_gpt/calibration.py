@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 CALIBRATION_FILE = "calibration.json"
 BATCH = 16
+DRAWS = 1000
 LEAST_IMAGES = 20
 """Of the validation split; with fewer, or one label only, nothing can be calibrated."""
 
@@ -42,7 +43,7 @@ class Calibration:
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, self.scale * logit + self.bias))))
 
     def warning(self) -> str:
-        """Say, where it is so, that the verdict was no better than chance on people whom the model had not seen."""
+        """Say that the verdict was no better than chance on people whom the model had not seen; empty where it was."""
         if not self.tested or self.tested["low"] > 50:
             return ""
         return (
@@ -92,7 +93,7 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
 
     from dfa_instruct.bench.runner import load_rows
 
-    labels, of_faces, _ = forged_logits(model, load_rows(data, split="validation"))
+    labels, of_faces, _ = verdict_logits(model, load_rows(data, split="validation"))
     logits = of_faces[:, 0]
     fitted = Calibration()
     if len(labels) >= LEAST_IMAGES and 0 < labels.sum() < len(labels):
@@ -106,7 +107,7 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
             np.concatenate([sure / seen, (1 - sure) / seen]) * len(labels),
         )
         fitted = Calibration(round(float(line.coef_[0, 0]), 4), round(float(line.intercept_[0]), 4), len(labels))
-    labels, logits, people = forged_logits(model, load_rows(data, limit), again=True)
+    labels, logits, people = verdict_logits(model, load_rows(data, limit), again=True)
     verdicts = np.array([[fitted.probability(logit) >= 0.5 for logit in of_face] for of_face in logits])
     tested = balanced_accuracy(labels, verdicts[:, 0], people)
     if tested:
@@ -116,7 +117,7 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
     return replace(fitted, tested=tested)
 
 
-def forged_logits(
+def verdict_logits(
     model: Any, rows: list[dict[str, Any]], again: bool = False
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.str_]]:
     """Return for each row whether it is forged, its logits, and whom it shows.
@@ -141,7 +142,7 @@ def forged_logits(
 
 
 def balanced_accuracy(
-    labels: NDArray[np.bool_], verdicts: NDArray[np.bool_], people: NDArray[np.str_], draws: int = 1000
+    labels: NDArray[np.bool_], verdicts: NDArray[np.bool_], people: NDArray[np.str_]
 ) -> dict[str, float] | None:
     """Return the balanced accuracy with its 95 % interval, people drawn with replacement; none for a single label."""
     import numpy as np
@@ -157,7 +158,7 @@ def balanced_accuracy(
 
     if not labels.any() or labels.all():
         return None
-    drawn = np.random.default_rng(0).integers(len(counts), size=(draws, len(counts)))
+    drawn = np.random.default_rng(0).integers(len(counts), size=(DRAWS, len(counts)))
     with np.errstate(invalid="ignore"):
         low, high = np.nanpercentile(balanced(counts[drawn].sum(1)), (2.5, 97.5))
     figures = {"balanced_acc": float(balanced(counts.sum(0))), "low": float(low), "high": float(high)}

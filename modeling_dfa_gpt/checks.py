@@ -41,7 +41,7 @@ def check_trainable(model: Any) -> None:
 
 
 def check_base(name: str, config: Any, processor: Any) -> None:
-    """Refuse a base that is no LLaVA, or whose image token the processor, the model and its embeddings do not share.
+    """Refuse a base that is not a LLaVA, or whose image token the processor, the model and its embeddings do not share.
 
     Args:
         name: the base's folder or Hub id, for the message.
@@ -134,7 +134,7 @@ def check_template(processor: Any) -> None:
         )
         if not text.startswith(prompt):
             raise RecipeError(
-                f"the chat template asks otherwise than it trains: …{prompt[-40:]!r} is not how {text!r} begins"
+                f"the chat template's prompt differs from its training: …{prompt[-40:]!r} is not how {text!r} begins"
             )
     if not text.startswith(bos) or text.count(processor.image_token) != 1 or "Is it?" not in text:
         raise RecipeError(f"the chat template lost {bos}, the image or a question: it gives {text!r}")

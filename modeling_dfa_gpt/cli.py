@@ -60,7 +60,7 @@ def chat(model: Model, image: Annotated[Path, typer.Argument(help="A picture of 
         while True:
             try:
                 question = input("\nyou: ").strip()
-                question.encode()  # Python may pass bytes that are no text on, as surrogates
+                question.encode()  # Python may pass bytes that are not text on, as surrogates
             except (EOFError, KeyboardInterrupt):
                 break
             except UnicodeError as error:
@@ -135,6 +135,45 @@ def merge(
 
 
 @app.command()
+def push(
+    adapter: Annotated[
+        Path, typer.Argument(help="An adapter's folder; or a whole model's that has a README.md, a base's for example.")
+    ],
+    repo: Annotated[str, typer.Argument(help="The model repository: USER/NAME. It is made where it is missing.")],
+    merged: Annotated[bool, typer.Option("--merged", help="Merge the adapter into its base, and push that.")] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Where the adapter's base stands on the Hub, if it was trained on a folder: USER/NAME."),
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="The results.json of DFA-Bench for the card; else that in the adapter's folder.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Only you and your organisation may see it.")] = False,
+    revision: Annotated[str | None, typer.Option(help="A branch; else main. It is made where it is missing.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the files, their sizes and the card; send nothing.")
+    ] = False,
+) -> None:
+    """Push an adapter to the Hub, or what it is merged into, in one commit; the token is taken from HF_TOKEN.
+
+    A push that broke off is run again: files that have arrived whole are not sent a second time.
+    """
+    with one_line_errors(OSError, ValueError):
+        from modeling_dfa_gpt.publish import push as run
+
+        run(
+            adapter,
+            repo,
+            merged=merged,
+            base=base,
+            results=results,
+            private=private,
+            revision=revision,
+            dry_run=dry_run,
+        )
+
+
+@app.command()
 def assemble(
     vision: Annotated[str, typer.Option(help="A CLIP or DINOv2 vision model: a folder or a Hub id.")],
     language: Annotated[str, typer.Option(help="A causal language model: a folder or a Hub id.")],
@@ -152,12 +191,40 @@ def assemble(
 
 
 @app.command()
+def teach(
+    data: Annotated[Path, typer.Option(help="A dataset folder; its train split is seen.")],
+    language: Annotated[str, typer.Option(help="A causal language model: a folder or a Hub id.")],
+    output: Annotated[Path, typer.Option(help="A new folder for the LLaVA.")],
+    patch: Annotated[int, typer.Option(min=1, help="Side of the vision tower's patches in pixels.")] = 14,
+    steps: Annotated[int, typer.Option(min=1, help="Batches of 16 pictures that the tower sees.")] = 10000,
+    more_steps: Annotated[int, typer.Option(min=1, help="Batches that the layers added to it see.")] = 2000,
+) -> None:
+    """Teach a new vision tower what was done to each patch of a face, and join it to a language model as a LLaVA."""
+    with one_line_errors(OSError, ValueError):
+        from modeling_dfa_gpt.base.teach import teach as run
+
+        run(data, language, output, patch=patch, steps=steps, more_steps=more_steps)
+
+
+@app.command()
+def probe(
+    base: Annotated[str, typer.Argument(help="A LLaVA: a folder or a Hub id.")],
+    data: Annotated[Path, typer.Option(help="A dataset folder.")],
+) -> None:
+    """Say how much of a forgery a LLaVA's vision tower shows, by a logistic regression on its patches."""
+    with one_line_errors(OSError, ValueError):
+        from modeling_dfa_gpt.base.probe import probe as run
+
+        run(base, data)
+
+
+@app.command()
 def pretrain(
     data: Annotated[Path, typer.Option(help="The dataset folder of recipes/dfa-gpt-tiny/dfa-instruct.yaml.")],
     output: Annotated[Path, typer.Option(help="A new folder for the base.")],
     seed: Annotated[int, typer.Option(min=0, help="Of the weights and the order.")] = 0,
 ) -> None:
-    """Make the tiny base anew that this package carries: its vision tower, its projector, its language model."""
+    """Make anew the tiny base that this package carries: its vision tower, its projector, its language model."""
     with one_line_errors(OSError, ValueError, subprocess.CalledProcessError):
         from modeling_dfa_gpt.base.tiny import pretrain as run
 

@@ -1,4 +1,4 @@
-"""A conversation about one face, of which every turn reads on where the last one ended."""
+"""A conversation about one face: each turn continues where the last one ended."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from jinja2 import TemplateError
 from PIL import Image
-
-if TYPE_CHECKING:
-    from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
 MAX_NEW_TOKENS = 256
 
@@ -21,16 +18,23 @@ class ContextError(ValueError):
     """A conversation is longer than its model reads."""
 
 
+class LoadedModel(Protocol):
+    """A Transformers model and its processor, as `DfaGpt` holds them."""
+
+    model: Any
+    processor: Any
+
+
 @dataclass
 class Conversation:
     """A conversation about one face; every turn is kept and stands before the next question.
 
-    The picture is encoded once, and the keys and values of what was read stay: a turn reads its question only. What a
-    turn has in common with the text before, token by token, is all that is taken from there, so that answers are those
-    of a model that reads everything anew (`keep=False`).
+    The picture is encoded once, and the keys and values of what was read stay: a turn reads its question only. They are
+    used as far as the turn's tokens equal those that were read, so that answers are those of a model that reads
+    everything anew (`keep=False`).
     """
 
-    model: DfaGpt
+    model: LoadedModel
     image: Image.Image
     keep: bool = True
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -66,7 +70,7 @@ class Conversation:
         self.messages += [asked, {"role": "assistant", "content": [{"type": "text", "text": answer.strip()}]}]
 
     def _encode(self, messages: list[dict[str, Any]], begin: str) -> list[int]:
-        """Return the token ids of a prompt, in which the picture has as many as the projector makes of it."""
+        """Return the token ids of a prompt, with an image token for each of the picture's features."""
         processor = self.model.processor
         if self._pixel_values is None:
             pixel_values = processor.image_processor([self.image], return_tensors="pt")["pixel_values"]

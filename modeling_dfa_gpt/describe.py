@@ -15,7 +15,7 @@ from typing import Any
 from modeling_dfa_gpt.checks import RecipeError, check_trainable, count_parameters
 from modeling_dfa_gpt.loading import is_model
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE, IMAGE_TOKEN, with_image
-from modeling_dfa_gpt.recipe import read_recipe
+from modeling_dfa_gpt.recipe import config_of, read_recipe
 from modeling_dfa_gpt.shared_prefix import split_branches
 
 IMAGES = 127_300
@@ -124,20 +124,10 @@ def measure(path: Path) -> Description:
     lora = sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name)
 
     count, counted_by = token_counter(base)
-    image_tokens = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
-    if config.image_seq_length:
-        image_tokens = config.image_seq_length
+    patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
+    image_tokens = config.image_seq_length or patches
     conversations = sample_messages(recipe)
-    whole = [conversation_tokens(messages, image_tokens, count) for messages in conversations]
-    branches = [
-        [conversation_tokens(turns, image_tokens, count) for turns in split_branches(messages)]
-        for messages in conversations
-    ]
-    rows = {
-        "shared prefix": [[row[0][0] + sum(turns for _, turns in row)] for row in branches],
-        "turns of a row": [[prefix + turns] for prefix, turns in whole],
-        "separate rows": [[prefix + turns for prefix, turns in row] for row in branches],
-    }
+    rows = sequence_lengths(conversations, image_tokens, count)
     shared = recipe.get("shared_prefix") is not False
     form = "shared prefix" if shared else "separate rows"
     checkpointing = bool(recipe.get("activation_checkpointing", recipe.get("gradient_checkpointing", True)))
@@ -148,7 +138,7 @@ def measure(path: Path) -> Description:
         lora=lora,
         counted_by=counted_by,
         questions=fmean(len(messages) / 2 for messages in conversations),
-        branches=fmean(len(row) for row in branches),
+        branches=fmean(len(lengths) for lengths in rows["separate rows"]),
         tokens={name: fmean(sum(lengths) for lengths in of_form) for name, of_form in rows.items()},
         batch=batch,
         memory=memory(recipe, config, parts, dtype.itemsize, batch, longest, checkpointing),
@@ -201,6 +191,7 @@ def sample_messages(recipe: dict[str, Any]) -> list[list[dict[str, Any]]]:
     with TemporaryDirectory() as scratch:
         for dataset in recipe.get("datasets", []):
             keys = {key: dataset.get(key) for key in ("path", "name", "data_dir", "data_files")}
+            keys["name"] = config_of(keys["path"], keys["name"], recipe.get("abilities"))
             if keys["path"] == DATASET_NAME and not keys["data_dir"] and not os.environ.get(DIRECTORY_ENV):
                 keys["data_dir"] = draw_few(Path(scratch))
             rows = load_dataset(**keys, split=dataset.get("split", "train"), streaming=True)
@@ -222,6 +213,20 @@ def draw_few(folder: Path) -> str:
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
             build(replace(recipe, sources=[{**recipe.sources[0], "identities": FEW, "pictures": 2}], size=64))
     return str(few)
+
+
+def sequence_lengths(
+    conversations: list[list[dict[str, Any]]], image_tokens: int, count: Callable[[str], float]
+) -> dict[str, list[list[float]]]:
+    """Count the tokens of each sequence that a conversation is trained as: form → conversation → its sequences."""
+    forms: dict[str, list[list[float]]] = {"shared prefix": [], "turns of a row": [], "separate rows": []}
+    for messages in conversations:
+        prefix, turns = conversation_tokens(messages, image_tokens, count)
+        branches = [conversation_tokens(branch, image_tokens, count)[1] for branch in split_branches(messages)]
+        forms["shared prefix"].append([prefix + sum(branches)])
+        forms["turns of a row"].append([prefix + turns])
+        forms["separate rows"].append([prefix + branch for branch in branches])
+    return forms
 
 
 def conversation_tokens(

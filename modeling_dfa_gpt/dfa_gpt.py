@@ -1,9 +1,8 @@
-"""Using DFA-GPT: ask about a face, talk on, analyse, merge."""
+"""Using DFA-GPT: converse about a face, analyse it, merge an adapter."""
 
 from __future__ import annotations
 
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +12,7 @@ from PIL import Image
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 from modeling_dfa_gpt.calibration import Calibration, read_calibration
 from modeling_dfa_gpt.conversation import Conversation
-from modeling_dfa_gpt.loading import check_loadable, naming
+from modeling_dfa_gpt.loading import check_loadable, naming, new_folder
 from modeling_dfa_gpt.picture import ALIGNED_SIDE, open_face, re_encoded
 
 DETECTION_QUESTION = "Is this face forged?"
@@ -93,7 +92,7 @@ class DfaGpt:
             return cls(model, processor, read_calibration(name))
 
     def chat(self, image: str | Path | Image.Image) -> Conversation:
-        """Begin a conversation about one face; a picture in which it is not alone is looked at whole."""
+        """Begin a conversation about one face; a picture that shows none, or several, is looked at whole."""
         face = open_face(image, self.face_side)
         if face.notice:
             print(face.notice, file=sys.stderr)
@@ -169,7 +168,7 @@ class DfaGpt:
         return [float(logit) for logit in difference.mean(-1)]
 
     def _yes_and_no(self) -> tuple[list[int], int, int]:
-        """Return how both answers begin (with a token for the space, in some vocabularies), then where they part."""
+        """Return the tokens that Yes and No have in common (a space, in some vocabularies), then those that differ."""
         prompt, yes, no = (self.processor.tokenizer.encode(f"ASSISTANT:{a}") for a in ("", " Yes", " No"))
         alike = next(i for i, (a, b) in enumerate(zip(yes, no, strict=False)) if a != b)
         return yes[len(prompt) : alike], yes[alike], no[alike]
@@ -188,17 +187,14 @@ def merge(adapter: Path, output: Path) -> None:
 
     if not (adapter / "adapter_config.json").is_file():
         raise FileNotFoundError(f"{adapter}: no adapter there (expected a folder with adapter_config.json)")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(f"{output} holds something already; name an empty or a new folder")
     check_loadable(adapter)
     base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
-    with naming(adapter):
-        model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
-        merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with naming(output), tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
-        made = Path(scratch) / "merged"
-        merged.save_pretrained(made)
-        AutoProcessor.from_pretrained(adapter).save_pretrained(made)
-        read_calibration(adapter).write(made)
-        made.rename(output)  # whole, or not at all
+    with new_folder(output) as made:
+        with naming(adapter):
+            model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
+            merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
+            processor = AutoProcessor.from_pretrained(adapter)
+        with naming(output):
+            merged.save_pretrained(made)
+            processor.save_pretrained(made)
+            read_calibration(adapter).write(made)

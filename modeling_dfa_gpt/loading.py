@@ -1,8 +1,9 @@
-"""Models from strangers: what is loaded, what is refused, and an error that names the model."""
+"""Models on disk: what is loaded and what is refused, errors that name the model, folders written whole."""
 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def naming(name: str | Path) -> Iterator[None]:
-    """Say in an error, as OSError or ValueError, which model could not be read or written."""
+    """Name the model in an error of reading or writing it, which is raised as OSError or ValueError."""
     from safetensors import SafetensorError
 
     try:
@@ -19,6 +20,22 @@ def naming(name: str | Path) -> Iterator[None]:
         raise OSError(f"{name}: {error}") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{name}: a JSON file of it cannot be read: {error}") from error
+
+
+@contextmanager
+def new_folder(output: Path) -> Iterator[Path]:
+    """Give a folder to write that appears at `output` when all of it is there, or not at all.
+
+    Raises:
+        FileExistsError: the output holds something.
+    """
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"{output} holds something already; name an empty or a new folder")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
+        made = Path(scratch) / "made"
+        yield made
+        made.rename(output)
 
 
 def is_model(name: str | Path) -> bool:
@@ -30,7 +47,7 @@ def is_model(name: str | Path) -> bool:
 
 
 def check_loadable(name: str | Path) -> None:
-    """Refuse what is no model, what has its weights as a pickle, and an adapter whose base is not there.
+    """Refuse what is not a model, what has its weights as a pickle, and an adapter whose base is not there.
 
     A pickle runs whatever code its author put in. Of a Hub id only the name is looked at here.
 

@@ -37,7 +37,7 @@ def open_picture(path: str | Path) -> Image.Image:
     """Open a picture as Pillow's, in RGB.
 
     Raises:
-        BadPictureError: it is no picture, or too small to show a face; the message names it.
+        BadPictureError: it is not a picture, or too small to show a face; the message names it.
     """
     from dfa_instruct.sources.media import BadPictureError, read_image
 
@@ -59,7 +59,7 @@ def open_face(image: str | Path | Image.Image, side: int = ALIGNED_SIDE) -> Open
     colour as LLaVA does; `notice` says so.
 
     Raises:
-        BadPictureError: it is no picture, or too small to show a face.
+        BadPictureError: it is not a picture, or too small to show a face.
     """
     from dfa_instruct.faces import TEMPLATE, FaceDetector, LandmarkerUnavailableError, align, anchors
 
@@ -85,7 +85,7 @@ def open_face(image: str | Path | Image.Image, side: int = ALIGNED_SIDE) -> Open
 
 
 def re_encoded(face: Image.Image) -> list[Image.Image]:
-    """Return a face as a JPEG of quality 95 shows it, and shifted by half a pixel: to the eye, the same picture."""
+    """Return a face saved as a JPEG of quality 95, and shifted by half a pixel: to the eye, the same picture."""
     import cv2
 
     buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What stands between a conversation and token ids: the chat template, and the tiny model's own tokenizer."""
+"""From a conversation to token ids: the chat template, and the tiny model's own tokenizer."""
 
 from __future__ import annotations
 

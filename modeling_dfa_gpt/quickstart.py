@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dfa_instruct.dataset import DATASET_NAME
+from modeling_dfa_gpt.base import TINY_BASE
+from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
 
 PARTS = frozenset(
     {DATASET_NAME, "views", "base", "adapter", "results.json", "predictions.jsonl", "conversations.jsonl"}
@@ -17,8 +19,23 @@ PARTS = frozenset(
 )
 """What an output folder of the quickstart may hold."""
 VIEWED = 800
-"""Photographs are few: so many views are made of all of them together, where they are fewer."""
+"""Where there are fewer photographs than this, so many views are made of all of them together."""
 BENCH_IMAGES = 240
+
+
+class Steps:
+    """Announces each step, runs it, and keeps how many `seconds` it took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def run(self, name: str, work: Callable[[], Any]) -> Any:
+        """Run one step and return its result."""
+        print(f"\n{name}", flush=True)
+        start = time.perf_counter()
+        result = work()
+        self.seconds[name] = round(time.perf_counter() - start, 1)
+        return result
 
 
 def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> None:
@@ -36,23 +53,14 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
         subprocess.CalledProcessError: a training failed.
     """
     refuse_foreign(output)
-    seconds: dict[str, float] = {}
-
-    def timed(step: str, run: Callable[[], Any]) -> Any:
-        print(f"\n{step}", flush=True)
-        start = time.perf_counter()
-        result = run()
-        seconds[step] = round(time.perf_counter() - start, 1)
-        return result
-
+    steps = Steps()
     data, base, adapter = output / DATASET_NAME, output / "base", output / "adapter"
-    construction = timed("Build DFA-Instruct", lambda: build_dataset(bona_fide, synthesized, output, seed))
+    construction = steps.run("Build DFA-Instruct", lambda: build_dataset(bona_fide, synthesized, output, seed))
 
-    from modeling_dfa_gpt.base.tiny import copy_tiny_base
     from modeling_dfa_gpt.launch import launch_training
 
-    copy_tiny_base(base)
-    timed("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed))
+    shutil.copytree(TINY_BASE, base, dirs_exist_ok=True)
+    steps.run("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed))
 
     from dfa_instruct.bench.baselines import baselines
     from dfa_instruct.bench.conversation import run_conversation
@@ -63,33 +71,43 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     from modeling_dfa_gpt.report import print_summary, write_report
 
     loaded = DfaGpt.from_pretrained(adapter)
-    calibration = timed("Calibrate the verdict", lambda: calibrate(loaded, data, limit=BENCH_IMAGES))
+    calibration = steps.run("Calibrate the verdict", lambda: calibrate(loaded, data, limit=BENCH_IMAGES))
     calibration.write(adapter)
     model = VisionLanguageModel(adapter)
-    bench = timed("Run DFA-Bench", lambda: run_bench(model, data, limit=BENCH_IMAGES))
-    beside = timed("Run its baselines", lambda: baselines(model, data, limit=BENCH_IMAGES, seed=seed))
-    talk, talks = timed("Talk about the faces", lambda: run_conversation(model, data, limit=BENCH_IMAGES, seed=seed))
+    bench = steps.run("Run DFA-Bench", lambda: run_bench(model, data, limit=BENCH_IMAGES))
+    beside = steps.run("Run its baselines", lambda: baselines(model, data, limit=BENCH_IMAGES, seed=seed))
+    talk, talks = steps.run(
+        "Talk about the faces", lambda: run_conversation(model, data, limit=BENCH_IMAGES, seed=seed)
+    )
 
-    statistics = construction.statistics
     results = {
         "tasks": bench["tasks"],
         "details": bench["details"],
+        "scores": bench["scores"],
         "baselines": beside,
         "conversation": talk,
         "calibration": asdict(calibration),
-        "counts": {
-            "images": {s: statistics.images_of(split=s) for s in statistics.identities},
-            "identities": {s: len(names) for s, names in statistics.identities.items()},
-            "questions": dict(statistics.questions),
-            "techniques": {technique: n for (_, technique), n in sorted(statistics.techniques.items())},
-            "dropped": dict(construction.dropped),
-            "bench": bench["counts"],
-        },
-        "seconds": {**seconds, "all": round(sum(seconds.values()), 1)},
+        "counts": {**count(construction), "bench": bench["counts"]},
+        "seconds": {**steps.seconds, "all": round(sum(steps.seconds.values()), 1)},
     }
     write_results({**results, "predictions": bench["predictions"], "talks": talks}, output)
+    carried = Base("the tiny base of this package", licence={"license": "apache-2.0"})
+    model_card(adapter, carried, results).save(adapter / "README.md")
+    shutil.copy(output / RESULTS_FILE, adapter)  # what a card on the Hub says goes with it
     write_report(output, results, bench["predictions"])
     print_summary(output, results, calibration.warning())
+
+
+def count(construction: Any) -> dict[str, Any]:
+    """Count what was built: images, people and questions, forgeries by technique, and what was dropped."""
+    statistics = construction.statistics
+    return {
+        "images": {s: statistics.images_of(split=s) for s in statistics.identities},
+        "identities": {s: len(names) for s, names in statistics.identities.items()},
+        "questions": dict(statistics.questions),
+        "techniques": {technique: n for (_, technique), n in sorted(statistics.techniques.items())},
+        "dropped": dict(construction.dropped),
+    }
 
 
 def refuse_foreign(output: Path) -> None:
@@ -109,7 +127,7 @@ def build_dataset(bona_fide: Path | None, synthesized: Path | None, output: Path
     from dfa_instruct.build.pipeline import build
     from dfa_instruct.build.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
     from dfa_instruct.faces import landmarker_path
-    from dfa_instruct.sources.media import find_images
+    from dfa_instruct.sources.files import find_images
     from dfa_instruct.sources.views import write_views
 
     recipe = replace(sample_recipe(output / DATASET_NAME, seed=seed), several_faces="fail", least_aligned=0.0)

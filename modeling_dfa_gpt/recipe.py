@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.dataset.features import CONVERSATIONS
 from dfa_instruct.errors import nearest
+from dfa_instruct.vocabulary import ABILITIES
 from dfa_instruct.yaml_file import read_mapping
 from modeling_dfa_gpt.checks import RecipeError
 from modeling_dfa_gpt.loading import is_model
@@ -23,6 +26,13 @@ from modeling_dfa_gpt.loading import is_model
 class DfaArguments:
     """What a recipe may say beyond TRL's own keys."""
 
+    abilities: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Learn the questions of these abilities only, of dfa-instruct's conversations: df_d; df_d df_c; "
+            "df_d df_c ad; df_d df_c ad fc (Table II of the paper)."
+        },
+    )
     shared_prefix: bool | None = field(
         default=None,
         metadata={
@@ -44,6 +54,29 @@ class DfaArguments:
     )
 
 
+def config_of(path: str, name: str | None, abilities: Any) -> str | None:
+    """Return the config of a dataset that holds the questions of some abilities; `name` where none are chosen.
+
+    Raises:
+        RecipeError: an ability is unknown, or no config holds just these, or it is another dataset.
+    """
+    if abilities is None:
+        return name
+    known = ", ".join(ABILITIES)
+    if not isinstance(abilities, list):
+        raise RecipeError(f"abilities: expected a list of {known}, not {abilities!r}")
+    for ability in abilities:
+        if ability not in ABILITIES:
+            raise RecipeError(f"abilities: unknown ability {ability!r}{nearest(str(ability), list(ABILITIES))}")
+    if path != DATASET_NAME or name not in CONVERSATIONS:
+        raise RecipeError(f"abilities: expected the dataset {DATASET_NAME}, conversations, not {path}, {name}")
+    config = next((config for config, held in CONVERSATIONS.items() if set(held) == set(abilities)), None)
+    if config is None:
+        held = "; ".join(" ".join(held) for held in CONVERSATIONS.values())
+        raise RecipeError(f"abilities: expected one of: {held}; not: {' '.join(abilities)}")
+    return config
+
+
 def recipe_parser() -> Any:
     """Make TRL's parser for all that a recipe may say; it raises RecipeError where argparse would exit."""
     from trl import DatasetMixtureConfig, ModelConfig, SFTConfig, TrlParser
@@ -57,11 +90,11 @@ def recipe_parser() -> Any:
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Read a YAML recipe and refuse keys that nothing knows, naming the nearest one that is known.
+    """Read a YAML recipe and refuse an unknown key, naming the nearest one that is known.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no mapping of keys to values, or a RecipeError where a key is unknown.
+        ValueError: it is not a mapping of keys to values, or a RecipeError where a key is unknown.
     """
     from trl.scripts.utils import DatasetConfig
 
@@ -132,6 +165,9 @@ def parse_recipe(arguments: list[str]) -> Recipe:
         raise RecipeError(f"{path}: model_name_or_path is missing: expected a LLaVA's folder or Hub id")
     if not data.datasets:
         raise RecipeError(f"{path}: datasets is missing: expected a list of {{path, name, split}}")
+    data.datasets = [
+        replace(dataset, name=config_of(dataset.path, dataset.name, dfa.abilities)) for dataset in data.datasets
+    ]
     check_values(data, training, model)
     parsed = {f.name: getattr(part, f.name) for part in (data, training, model, dfa) for f in fields(part)}
     settings = {key: parsed[key] for key in sorted({*recipe, *given} - {"config", "env", "datasets"})}
@@ -170,7 +206,7 @@ def check_values(data: Any, training: Any, model: Any) -> None:
         try:
             re.compile(pattern)
         except re.error as error:
-            raise RecipeError(f"lora_target_modules: {pattern} is no regular expression: {error}") from error
+            raise RecipeError(f"lora_target_modules: {pattern} is not a regular expression: {error}") from error
     if training.load_best_model_at_end and training.metric_for_best_model not in ("loss", "eval_loss"):
         raise RecipeError(f"metric_for_best_model: expected eval_loss, not {training.metric_for_best_model}")
     for reporter in training.report_to:

@@ -12,7 +12,6 @@ from dfa_instruct.bench.report import conversation_table, metrics_table
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.inspect.show import contact_sheet
 from dfa_instruct.vocabulary import CATEGORIES, BenchTask
-from modeling_dfa_gpt.publish import model_card
 
 CONVERSATION = (
     "Has this face been forged?",
@@ -23,7 +22,7 @@ CONVERSATION = (
 
 
 def write_report(output: Path, results: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
-    """Write `report.md` and its pictures (`images/`) from a quickstart's folder."""
+    """Write `report.md` and its pictures (`images/`) into a quickstart's folder."""
     from datasets import load_dataset
 
     images = output / "images"
@@ -51,9 +50,6 @@ def write_report(output: Path, results: dict[str, Any], predictions: list[dict[s
         f"    dfa-gpt chat {output / 'adapter'} {images / 'conversation_1.png'}\n\n"
         f"    dfa-gpt analyze {output / 'adapter'} {images / 'conversation_1.png'}",
     ]
-    (output / "adapter" / "README.md").write_text(
-        model_card("the tiny base of this package", results), encoding="utf-8"
-    )
     (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 

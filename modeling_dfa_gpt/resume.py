@@ -1,10 +1,11 @@
-"""What a run leaves so that it can go on: `run.json`, which says what made it, and its checkpoints."""
+"""What a run is resumed from: `run.json`, which says what made it, and its checkpoints."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +18,9 @@ from modeling_dfa_gpt.recipe import Recipe
 
 RUN_FILE = "run.json"
 CHANGEABLE = ("dataloader_", "dataset_num_proc", "disable_tqdm", "include_num", "logging_", "output_dir", "report_to")
-"""What a run's settings may differ in, by how the key begins, when it goes on: it changes nothing that is learnt."""
+"""How the keys begin that may change when a run is resumed: they change nothing that is learnt."""
+STATES = ("optimizer", "scheduler", "scaler", "rng_state", "trainer_state", "training_args", "latest", "zero_to_fp32")
+"""How the names of those files of a checkpoint begin that only serve to resume."""
 
 
 def describe_run(recipe: Recipe, rows: Any, model: Any) -> dict[str, Any]:
@@ -44,7 +47,7 @@ def describe_run(recipe: Recipe, rows: Any, model: Any) -> dict[str, Any]:
 
 
 def source_commit() -> str | None:
-    """Return the commit that this file is of, `-dirty` where it was changed since; none outside of its repository."""
+    """Return the commit of this file, `-dirty` where it was changed since; None outside of its repository."""
     here = Path(__file__)
     git = ["git", "-C", str(here.parent)]
     try:
@@ -87,11 +90,19 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def end_of_training(checkpoint: Path, best: bool) -> Path | None:
-    """Return the last checkpoint of a training, or its best, where `checkpoint` is of its last step; else none.
+    """Return the checkpoint of the model where a training is at its end: `checkpoint`, or the `best`; else None.
 
-    Trainer, told to go on from there, would make one step more.
+    Trainer, resumed at the last step, would make one step more.
     """
     state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
     if state["global_step"] < state["max_steps"]:
         return None
     return Path(state["best_model_checkpoint"]) if best and state["best_model_checkpoint"] else checkpoint
+
+
+def publish_checkpoint(checkpoint: Path, last: Path, folder: Path) -> None:
+    """Copy the model and the processor of a checkpoint, the best perhaps, and the last one's history, to a folder."""
+    for file in checkpoint.iterdir():
+        if file.is_file() and not file.name.startswith((*STATES, "README")):
+            shutil.copyfile(file, folder / file.name)
+    shutil.copyfile(last / "trainer_state.json", folder / "trainer_state.json")

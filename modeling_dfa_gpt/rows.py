@@ -21,7 +21,7 @@ from modeling_dfa_gpt.shared_prefix import IGNORED, SharedPrefixCollator
 
 GREY = PillowImage.new("RGB", (64, 64), (128, 128, 128))
 UNDECODABLE = (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError)
-"""What Pillow raises on a file that is no picture, is cut off or damaged, or is a decompression bomb."""
+"""What Pillow raises on a file that is not a picture, is cut off or damaged, or is a decompression bomb."""
 
 
 def load_rows(data: Any, split: str | None = None) -> Any:

@@ -24,6 +24,8 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
+from modeling_dfa_gpt.calibration import CALIBRATION_FILE
+from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
 from modeling_dfa_gpt.checks import (
     PROJECTOR,
     ROWS_READ_BACK,
@@ -38,9 +40,15 @@ from modeling_dfa_gpt.checks import (
 )
 from modeling_dfa_gpt.loading import naming
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE
-from modeling_dfa_gpt.publish import model_card, publish_checkpoint
 from modeling_dfa_gpt.recipe import Recipe, parse_recipe
-from modeling_dfa_gpt.resume import RUN_FILE, describe_run, end_of_training, last_checkpoint, refuse_other_run
+from modeling_dfa_gpt.resume import (
+    RUN_FILE,
+    describe_run,
+    end_of_training,
+    last_checkpoint,
+    publish_checkpoint,
+    refuse_other_run,
+)
 from modeling_dfa_gpt.rows import GREY, DecodingCollator, load_rows, row_lengths
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 from modeling_dfa_gpt.trainer import DfaTrainer
@@ -82,6 +90,7 @@ def train(arguments: list[str]) -> None:
     best = training.recipe.training.load_best_model_at_end
     finished = end_of_training(checkpoint, best) if checkpoint else None
     if finished is None:
+        forget_figures(training)
         training.trainer.train(resume_from_checkpoint=os.fspath(checkpoint) if checkpoint else None)
     save(training, checkpoint, finished)
 
@@ -167,19 +176,20 @@ def check(training: Training) -> None:
         RecipeError: see `modeling_dfa_gpt.checks`.
     """
     recipe, trainer, processor = training.recipe, training.trainer, training.processor
+    model: Any = trainer.model
     for rows in (training.rows, training.validation):
         check_rows(rows, processor)
     if recipe.model.use_peft:
-        check_trainable(trainer.model)
+        check_trainable(model)
     sample = [{**row, "images": [GREY] * len(row["images"])} for row in islice(training.rows, ROWS_READ_BACK)]
-    tokens = check_batch(training.collator(sample), sample, processor, trainer.model.config)
+    tokens = check_batch(training.collator(sample), sample, processor, model.config)
     order_by_length(training, tokens.image // tokens.rows)
     if trainer.accelerator.is_main_process:
         rate, projector_rate = recipe.training.learning_rate, recipe.dfa.projector_learning_rate
         rates = {"vision tower": rate, "language model": rate, "projector": rate}
         if projector_rate is not None:
             rates["projector"] = projector_rate
-        print_startup(trainer.model, rates, tokens)
+        print_startup(model, rates, tokens)
 
 
 def order_by_length(training: Training, image_tokens: int) -> None:
@@ -222,6 +232,13 @@ def resume(training: Training) -> Path | None:
     return checkpoint
 
 
+def forget_figures(training: Training) -> None:
+    """Remove what was measured of the weights that stood in the folder before."""
+    if training.trainer.accelerator.is_main_process:
+        for measured in (RESULTS_FILE, CALIBRATION_FILE):
+            (training.folder / measured).unlink(missing_ok=True)
+
+
 def save(training: Training, checkpoint: Path | None, finished: Path | None) -> None:
     """Save the model with its card and its history; a run that was killed after its last step, from its checkpoint.
 
@@ -240,8 +257,7 @@ def save(training: Training, checkpoint: Path | None, finished: Path | None) -> 
     if not trainer.accelerator.is_main_process:
         return
     if training.recipe.model.use_peft:  # PEFT's card says nothing
-        card = model_card(f"`{training.recipe.model.model_name_or_path}`")
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        model_card(folder, Base(f"`{training.recipe.model.model_name_or_path}`")).save(folder / "README.md")
     if checkpoint and finished:
         publish_checkpoint(finished, checkpoint, folder)
     else:

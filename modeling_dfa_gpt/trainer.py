@@ -32,20 +32,14 @@ class DfaTrainer(SFTTrainer):
     A checkpoint that cannot be written leaves the ones before it as they are. No pickle lies beside a model that it
     saves; a checkpoint's own optimizer and random states are torch files, for this machine only.
 
-    Args:
+    Attributes:
         projector_learning_rate: none: the projector has the same as the rest.
-        lengths: tokens of each row of the train dataset.
+        lengths: tokens of each row of the train dataset; none: rows are in random order.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        projector_learning_rate: float | None = None,
-        lengths: list[int] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *args: Any, projector_learning_rate: float | None = None, **kwargs: Any) -> None:
         self.projector_learning_rate = projector_learning_rate
-        self.lengths = lengths
+        self.lengths: list[int] | None = None
         super().__init__(*args, **kwargs)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,15 @@ def dataset_folder(small_recipe: Recipe, tmp_path_factory: pytest.TempPathFactor
     return folder
 
 
+@pytest.fixture
+def copied_package(tmp_path: Path) -> Path:
+    """A folder with a copy of the package, for tests that edit its code and run it there."""
+    root, copy = Path(__file__).parents[1], tmp_path / "copy"
+    for package, place in (("dfa_instruct", "dfa_instruct"), ("dataset_card", "dfa_instruct/dataset_card")):
+        shutil.copytree(root / package, copy / place, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
 @pytest.fixture(scope="session")
 def small_recipe() -> Recipe:
     """The recipe of a dataset of a few drawn portraits."""
@@ -43,6 +53,17 @@ def synthesized() -> Path:
     return _given("DFA_TEST_SYNTHESIZED")
 
 
+@pytest.fixture(scope="session")
+def landmarker() -> Path:
+    """MediaPipe's model, which finds the faces of photographs, and of drawn portraits from 256 pixels on."""
+    from dfa_instruct.faces import LandmarkerUnavailableError, landmarker_path
+
+    try:
+        return landmarker_path()
+    except LandmarkerUnavailableError as error:
+        pytest.skip(str(error))
+
+
 def _given(variable: str) -> Path:
     folder = os.environ.get(variable)
     if not folder or not os.environ.get("DFA_FACE_LANDMARKER"):
@@ -53,10 +74,10 @@ def _given(variable: str) -> Path:
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tiny base that the package carries."""
-    from modeling_dfa_gpt.base.tiny import copy_tiny_base
+    from modeling_dfa_gpt.base import TINY_BASE
 
     folder = tmp_path_factory.mktemp("model") / "base"
-    copy_tiny_base(folder)
+    shutil.copytree(TINY_BASE, folder)
     return folder
 
 

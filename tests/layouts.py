@@ -10,6 +10,9 @@ import av
 import numpy as np
 from PIL import Image
 
+from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.records import Pixels
+
 FF = "faceforensics/original_sequences/youtube/c23/frames"
 CELEB = "celebdf/Celeb-real/frames"
 YOUTUBE = "celebdf/YouTube-real/frames"
@@ -116,6 +119,11 @@ BONA_FIDE_FILES = (
     f"{CELEB}/id1_0000/007.png",
     f"{YOUTUBE}/00043/458.png",
 )
+
+
+def portraits(count: int, size: int = 256) -> list[Pixels]:
+    """Draw that many people, one picture each, shape (size, size, 3), RGB."""
+    return [face.image for face in draw_sample(identities=count, pictures=1, size=size, seed=7)]
 
 
 def write_files(root: Path, files: Sequence[str]) -> None:

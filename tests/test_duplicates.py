@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from dfa_instruct.duplicates import NEAR, near_duplicates, perceptual_hash
+from dfa_instruct.duplicates import NEAR, near_duplicates, perceptual_hash, same_pixels
 from dfa_instruct.portraits.drawing import draw_sample
 
 
@@ -44,3 +44,8 @@ def test_thousands_that_are_alike_take_no_more_memory() -> None:
     inside, pairs = near_duplicates(hashes, [n % 3 for n in range(8000)])
     assert len(pairs) == 8000 - inside == sum(n % 3 > 0 for n in range(8000))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+
+
+def test_of_faces_with_the_same_pixels_a_bona_fide_one_stays() -> None:
+    assert same_pixels(["a", "b", "a", "c", "a"], [False, True, True, True, False]) == [0, 4]
+    assert same_pixels([], []) == []

@@ -16,7 +16,7 @@ from dfa_instruct.population import PopulationEvidence
 from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord, Pixels
 from dfa_instruct.regions import region_masks
-from dfa_instruct.techniques import TECHNIQUES
+from dfa_instruct.techniques.registry import TECHNIQUES
 from dfa_instruct.vocabulary import ARTIFACTS, REGIONS, Region
 
 

@@ -6,9 +6,8 @@ import json
 import re
 from typing import Any, Final
 
-from dfa_instruct.instruct import FC_QUESTIONS
 from dfa_instruct.records import Finding
-from dfa_instruct.vocabulary import ARTIFACTS, REGIONS, Ability, ArtifactKind, Region
+from dfa_instruct.vocabulary import ARTIFACTS, FC_QUESTIONS, REGIONS, Ability, ArtifactKind, Region
 
 MOST_WORDS: Final = 60
 """In one sentence about a region, or one question."""

@@ -7,21 +7,16 @@ never dropped. A rate over no rows is NaN.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Sequence
 from statistics import fmean
-from typing import Any, Final
+from typing import Any
 
 from rouge_score.rouge_scorer import RougeScorer
 
-from dfa_instruct.plugins import plug_in
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Category, Label
 
 Prediction = dict[str, Any]
 """One question with its answer, see `dfa_instruct.bench.questions.prediction`."""
-Metric = Callable[[Sequence[Prediction]], dict[str, float]]
-"""What makes figures of the predictions of all tasks; NaN: no row can tell."""
-ENTRY_POINTS: Final = "dfa_instruct.metrics"
 
 _ROUGE = RougeScorer(["rougeL"], use_stemmer=False)
 
@@ -94,12 +89,3 @@ def described(predictions: Sequence[Prediction]) -> dict[str, float]:
         "rouge_l": fmean(p["rouge_l"] for p in predictions),
         "rouge_l_forged": fmean(forged) if forged else float("nan"),
     }
-
-
-def plug_in_metrics() -> dict[str, Metric]:
-    """Load the metrics of installed plug-ins (entry-point group `dfa_instruct.metrics`) by their names.
-
-    Raises:
-        ValueError: one does not load.
-    """
-    return {n: plug_in(ENTRY_POINTS, "metric", n, ()) for n in sorted(entry_points(group=ENTRY_POINTS).names)}

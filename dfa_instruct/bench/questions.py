@@ -56,7 +56,7 @@ TASKS: Final[dict[str, Task]] = {
         ability="ad",
         tokens=256,
         column="rouge_l",
-        read=lambda doc, answer: rouge_l(doc.get_golds()[0], answer),
+        read=lambda doc, answer: round(rouge_l(doc.get_golds()[0], answer), 2),
         figures=described,
         results=("rouge_l", "rouge_l_forged"),
     ),
@@ -76,7 +76,7 @@ def document(line: dict[str, Any], name: str) -> Doc:
         choices=choices,
         gold_index=choices.index(question["answer"]),
         images=[image],
-        specific={key: line[key] for key in ("face_id", "label", "category", "technique")},
+        specific={key: line[key] for key in ("face_id", "identities", "label", "category", "technique")},
         task_name=name,
         generation_size=task.tokens,
     )
@@ -86,11 +86,14 @@ def prediction(doc: Doc, response: ModelResponse, name: str) -> Prediction:
     """Read the response to a task's document.
 
     Returns:
-        `task`, `face_id`, `label`, `category`, `technique`, `question`, `reference`, `answer`, and the task's column.
+        `task`, `face_id`, `identities`, `label`, `category`, `technique`, `question`, `reference`, `answer`;
+        `predicted`, a label or a category, None where the answer could not be read, or, for AD, `rouge_l`; and
+        `first_token` where the model tells: of each choice the log probability that the answer begins with it.
     """
     task = TASKS[name]
     # lighteval's vision backend gives a string where its pipeline awaits a list of them
     answer = response.text if isinstance(response.text, str) else response.final_text[0]
+    first = [round(value, 4) for value in response.logprobs]
     return {
         "task": name,
         **(doc.specific or {}),
@@ -98,4 +101,5 @@ def prediction(doc: Doc, response: ModelResponse, name: str) -> Prediction:
         "reference": doc.get_golds()[0],
         "answer": answer,
         task.column: task.read(doc, answer),
+        **({"first_token": dict(zip(doc.choices, first, strict=True))} if first else {}),
     }

@@ -14,8 +14,8 @@ from datasets import Image, load_dataset
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
-from dfa_instruct.bench.metrics import plug_in_metrics
 from dfa_instruct.bench.questions import TASKS, document, prediction
+from dfa_instruct.bench.scores import all_metrics
 from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Split
@@ -51,9 +51,7 @@ def run_bench(
 
     Returns:
         `tasks` (task → figures in percent, None where no row can tell), `details` (more of the same), `counts`,
-        `scores` (the figures of each metric that a plug-in brings, where there are any), and `predictions`: one
-        dictionary a question with `task`, `face_id`, `label`, `category`, `technique`, `question`, `reference`,
-        `answer`, and `predicted` (a label or a category, None when invalid) or, for AD, `rouge_l`.
+        `scores` (see `dfa_instruct.bench.scores`), and `predictions` (see `dfa_instruct.bench.questions.prediction`).
 
     Raises:
         FileNotFoundError: the model or the dataset is not there.
@@ -61,12 +59,11 @@ def run_bench(
     """
     if unknown := sorted(set(tasks) - set(TASKS)):
         raise ValueError(f"unknown task {unknown[0]}: expected one of {', '.join(TASKS)}")
-    metrics = plug_in_metrics()
+    metrics = all_metrics()
     rows = load_rows(data, limit)
     results = evaluate(load_model(model, batch_size), rows, tasks)
-    if metrics:
-        results["scores"] = {name: _rounded(metric(results["predictions"])) for name, metric in metrics.items()}
-    return results
+    scores = {name: metric(results["predictions"]) for name, metric in metrics.items()}
+    return results | {"scores": {name: _rounded(figures) for name, figures in scores.items() if figures}}
 
 
 def write_results(results: dict[str, Any], output: Path) -> None:
@@ -137,7 +134,7 @@ def evaluate(model: Answering, rows: Rows, tasks: Sequence[str] = tuple(TASKS)) 
             "forged": sum(row["label"] == "forged" for row in rows),
             **{category: categories[category] for category in ("bona_fide", *FORGERY_CATEGORIES)},
         },
-        "predictions": [{**p, "rouge_l": round(p["rouge_l"], 2)} if "rouge_l" in p else p for p in predictions],
+        "predictions": predictions,
     }
 
 

@@ -7,7 +7,9 @@ name whatever its weights, and switches gradients off for the whole process.
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,9 @@ class VisionLanguageModel:
     def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
         """Answer every document; one question about one image object is put once.
 
+        A response's `logprobs` are, for each of its document's choices, how likely the answer's first token is that
+        word; there are none where a choice is more than a token, as a category is.
+
         An image is let go when it is answered, for a test split's decoded images would fill the memory.
         """
         alike: dict[tuple[Any, ...], list[int]] = {}
@@ -86,6 +91,7 @@ class VisionLanguageModel:
             alike.setdefault((doc.generation_size, doc.query, *map(id, doc.images or [])), []).append(i)
         order = sorted(alike.values(), key=lambda same: (docs[same[0]].generation_size, len(docs[same[0]].query)))
         texts: dict[int, str] = {}
+        begins: dict[int, list[float]] = {}
         with tqdm(total=len(docs), desc="DFA-Bench", unit=" answers") as progress:
             while order:
                 size = docs[order[-1][0]].generation_size
@@ -93,13 +99,27 @@ class VisionLanguageModel:
                 del order[-len(batch) :]
                 first = [docs[same[0]] for same in batch]
                 asked = [[_asked(doc.query, doc.images or [])] for doc in first]
-                for same, text in zip(batch, self._answer(asked, size), strict=True):
+                for same, text, first in zip(batch, *self._answer(asked, size), strict=True):
                     texts.update(dict.fromkeys(same, text))
+                    begins.update({i: self._log_probabilities(docs[i].choices, first) for i in same})
                 answered = [i for same in batch for i in same]
                 for i in answered:
                     docs[i].images = None
                 progress.update(len(answered))
-        return [ModelResponse(input=doc.query, text=[texts[i]]) for i, doc in enumerate(docs)]
+        return [ModelResponse(input=d.query, text=[texts[i]], logprobs=begins[i]) for i, d in enumerate(docs)]
+
+    @cached_property
+    def _tokens_of(self) -> dict[str, list[int]]:
+        """Word, in small letters → the tokens that are it, with a space before it or none."""
+        tokens: dict[str, list[int]] = defaultdict(list)
+        for token, number in self.processor.tokenizer.get_vocab().items():
+            tokens[token.strip(" ▁Ġ").casefold()].append(number)
+        return dict(tokens)
+
+    def _log_probabilities(self, words: Sequence[str], first: Any) -> list[float]:
+        """Return the log probability of each word as a first token; none at all where one is no token."""
+        tokens = [self._tokens_of.get(word.casefold(), []) for word in words]
+        return [float(first[of_word].logsumexp(0)) for of_word in tokens] if all(tokens) else []
 
     def converse(self, images: Sequence[Any], questions: Sequence[list[str]], max_new_tokens: int) -> list[list[str]]:
         """Talk about every image: put its questions one after the other, each after the answers to those before.
@@ -115,7 +135,7 @@ class VisionLanguageModel:
                 part = range(start, min(start + self.batch_size, len(images)))
                 messages = [[_asked(questions[i][0], [_decoded(images[i])])] for i in part]
                 for turn in range(len(questions[start])):
-                    said = self._answer(messages, max_new_tokens)
+                    said, _ = self._answer(messages, max_new_tokens)
                     for i, talk, text in zip(part, messages, said, strict=True):
                         answers[i].append(text)
                         talk.append({"role": "assistant", "content": [{"type": "text", "text": text}]})
@@ -124,8 +144,16 @@ class VisionLanguageModel:
                     progress.update(len(part))
         return answers
 
-    def _answer(self, conversations: list[list[dict[str, Any]]], max_new_tokens: int | None) -> list[str]:
+    def _answer(self, conversations: list[list[dict[str, Any]]], max_new_tokens: int | None) -> tuple[list[str], Any]:
+        """Return the answers, and the log probabilities of their first tokens, shape (answers, vocabulary)."""
         import torch
+
+        first: list[torch.Tensor] = []
+
+        def keep_first(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+            if not first:
+                first.append(logits.float().log_softmax(-1).cpu())
+            return logits
 
         inputs = self.processor.apply_chat_template(
             conversations,
@@ -136,6 +164,8 @@ class VisionLanguageModel:
             processor_kwargs={"padding": True},
         ).to(self.model.device, dtype=self.model.dtype)
         with torch.inference_mode():
-            output = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+            output = self.model.generate(
+                **inputs, max_new_tokens=max_new_tokens, do_sample=False, logits_processor=[keep_first]
+            )
         answers = output[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in self.processor.batch_decode(answers, skip_special_tokens=True)]
+        return [text.strip() for text in self.processor.batch_decode(answers, skip_special_tokens=True)], first[0]

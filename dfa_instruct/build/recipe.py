@@ -13,7 +13,8 @@ from dfa_instruct.duplicates import NEAR
 from dfa_instruct.errors import nearest
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
 from dfa_instruct.splits import SHARES
-from dfa_instruct.techniques import DEFAULT_TECHNIQUES, Fittable, Technique, find_technique
+from dfa_instruct.techniques import Fittable, Technique
+from dfa_instruct.techniques.registry import DEFAULT_TECHNIQUES, find_technique
 from dfa_instruct.vocabulary import Split
 from dfa_instruct.yaml_file import read_mapping
 
@@ -74,7 +75,7 @@ class Recipe:
     techniques: list[str | dict[str, Any]] = Field(
         default_factory=lambda: list[str | dict[str, Any]](DEFAULT_TECHNIQUES)
     )
-    """Names, or `name` with `category` and settings, see `dfa_instruct.techniques.find_technique`."""
+    """Names, or `name` with `category` and settings, see `dfa_instruct.techniques.registry.find_technique`."""
     forgeries_per_face: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Forged images of our own for each bona fide one, shared equally by the categories of `techniques`."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import datasets
 from filelock import FileLock
 
+from dfa_instruct.build.fingerprint import STEPS, digest_of, modules_run_by
 from dfa_instruct.build.orphans import end_with_this_process
 from dfa_instruct.dataset import DATASET_NAME
 
@@ -26,14 +26,12 @@ build(sample_recipe(Path(sys.argv[1])))
 def sample_directory() -> Path:
     """Return the dataset folder of the embedded sample, building it into the cache when it is not there.
 
-    The cache knows it by a digest of this package's files: another version draws and asks otherwise.
+    The cache knows it by a digest of the modules that draw, forge, ask and write: other ones would write other bytes.
     """
-    package = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for file in sorted([*package.rglob("*.py"), *package.rglob("*.yaml")]):
-        digest.update(file.read_bytes())
+    writers = (*STEPS.values(), "dfa_instruct.dataset.writer")
+    digest = digest_of(sorted({name for module in writers for name in modules_run_by(module)}))
     cache = Path(datasets.config.HF_DATASETS_CACHE).expanduser()
-    folder = cache / f"dfa-instruct-sample-{digest.hexdigest()[:16]}" / DATASET_NAME
+    folder = cache / f"dfa-instruct-sample-{digest[:16]}" / DATASET_NAME
     if not (folder / "README.md").is_file():
         print("building the drawn sample, once; it takes a minute or two", file=sys.stderr, flush=True)
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
 import numpy as np
@@ -19,18 +19,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datatrove.pipeline.base import PipelineStep
 from datatrove.utils.logging import logger
-from pydantic import TypeAdapter
 from threadpoolctl import threadpool_limits
 
-from dfa_instruct.build.recipe import Recipe
-from dfa_instruct.dataset.writer import ROWS_PER_GROUP
 from dfa_instruct.duplicates import perceptual_hash
 from dfa_instruct.records import FaceRecord
 from dfa_instruct.schema import arrow_schema, from_columns, to_columns
 from dfa_instruct.vocabulary import Split
 
+if TYPE_CHECKING:
+    from dfa_instruct.build.recipe import Recipe
+
 logger.disable("datatrove")  # its report on every task would drown the progress bars; errors come as exceptions
 BONA_FIDE = "bona_fide"
+ROWS_AT_ONCE = 100
+"""Rows of a shard that are written, and read, together."""
 REASONS = 4
 """Why something was dropped: so many reasons are printed of each technique."""
 FIRST = 5
@@ -54,9 +56,9 @@ class WorkFolder:
         folder.mkdir(parents=True, exist_ok=True)
         return folder / name
 
-    def recipe(self) -> Recipe:
-        """Read the recipe that is being built here."""
-        return TypeAdapter(Recipe).validate_json((self.root / "recipe.json").read_bytes())
+    def logs(self, step: str) -> Path:
+        """Name the folder in which datatrove marks the tasks of a step that are complete."""
+        return self.root / "logs" / step
 
     def shard(self, step: str, rank: int) -> Path:
         """Name the file with what a task of a step made."""
@@ -101,13 +103,13 @@ def _quick_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
 
 @contextmanager
 def shard_writer(path: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Write a Parquet file row by row, `ROWS_PER_GROUP` rows at a time."""
+    """Write a Parquet file row by row, `ROWS_AT_ONCE` rows at a time."""
     rows: list[dict[str, Any]] = []
     with whole(path) as partial, _quick_writer(partial, schema) as file:
 
         def write(row: dict[str, Any]) -> None:
             rows.append(row)
-            if len(rows) == ROWS_PER_GROUP:
+            if len(rows) == ROWS_AT_ONCE:
                 flush()
 
         def flush() -> None:
@@ -136,6 +138,8 @@ class Step(PipelineStep):
     recipe: Recipe
     work: WorkFolder
 
+    folder: ClassVar[str]
+    """What it makes stands here, in the work folder."""
     type = "dfa-instruct"
 
     def __post_init__(self) -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import datasets
 import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Features
+from datasets.builder import Key
 from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
@@ -54,6 +56,20 @@ class DfaInstruct(Parquet):
         generators = super()._split_generators(dl_manager)
         self.info.features = self._view_features() or self.info.features  # Parquet narrowed it to the file's columns
         return generators
+
+    def _generate_tables(self, files: Iterable[Any], row_groups_list: Iterable[Any]) -> Iterator[tuple[Key, pa.Table]]:
+        """Read row group after row group in this very thread.
+
+        Arrow's dataset scanner, which `datasets` uses, reads ahead in threads of its own; where a script leaves a
+        stream before its end, they wait for the interpreter that waits for them, and the script never ends.
+        """
+        asked = self.config.filters
+        kept = pq.filters_to_expression(asked) if isinstance(asked, list) else asked
+        for number, (file, groups) in enumerate(zip(files, row_groups_list, strict=True)):
+            with open(file, "rb") as opened, pq.ParquetFile(opened) as parquet:  # noqa: PTH123 (may be a URL)
+                for group in range(parquet.num_row_groups) if groups is None else groups:
+                    table = parquet.read_row_group(group, columns=self.config.columns, use_threads=False)
+                    yield Key(number, group), self._cast_table(table if kept is None else table.filter(kept))
 
     def _cast_table(self, pa_table: pa.Table) -> pa.Table:
         if self.config.name == "default":
@@ -110,6 +126,7 @@ def register(default_folder: Callable[[], Path]) -> None:
         default_folder: gives the dataset folder that is meant where neither `data_dir` nor the environment names one.
     """
     _ModuleFactory.default_folder = staticmethod(default_folder)
-    code_hash = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    code_hash = hashlib.sha256(code).hexdigest()
     datasets.packaged_modules._PACKAGED_DATASETS_MODULES[DATASET_NAME] = (__name__, code_hash)
     datasets.load.PackagedDatasetModuleFactory = _ModuleFactory

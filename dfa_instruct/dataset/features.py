@@ -13,12 +13,12 @@ from dfa_instruct.vocabulary import Ability
 
 _MESSAGES = List({"role": Value("string"), "content": Value("string"), "branch": Value("int32")})
 
-FEATURES = Features.from_arrow_schema(
-    pa.schema([*arrow_schema(FaceRecord), *(field for field in arrow_schema(InstructRow) if field.name != "face")])
+_SCHEMA = pa.schema(
+    [*arrow_schema(FaceRecord), *(field for field in arrow_schema(InstructRow) if field.name != "face")]
 )
+FEATURES = Features({**Features.from_arrow_schema(_SCHEMA), "image": Image()})
 """The columns of the Parquet files: those of the face, then what is said and asked of it. `parameters` is JSON;
 `landmarks` has shape (81, 2), in pixels."""
-FEATURES["image"] = Image()
 
 CONVERSATIONS_FEATURES = Features({"images": List(Image()), "messages": _MESSAGES, "face_id": Value("string")})
 CONVERSATIONS: dict[str, tuple[Ability, ...]] = {
@@ -34,5 +34,5 @@ QA_FEATURES = Features({**CONVERSATIONS_FEATURES, **Features.from_arrow_schema(a
 def row_columns(row: InstructRow) -> dict[str, Any]:
     """Lay a row out as the columns of `FEATURES`, the image encoded as PNG."""
     image = {"bytes": row.face.to_png(), "path": f"{row.face.face_id}.png"}
-    asked = {name: value for name, value in to_columns(row).items() if name != "face"}
-    return {**to_columns(row.face), "image": image, **asked}
+    columns = to_columns(row)
+    return {**columns.pop("face"), "image": image, **columns}

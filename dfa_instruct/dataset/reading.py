@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 from datasets import IterableDataset, load_dataset
 from yaml import YAMLError
 
@@ -35,6 +37,26 @@ def open_splits(where: str, columns: Sequence[str] | None = None) -> dict[str, I
     return {str(name): rows for name, rows in splits.items()}
 
 
-def picture_path(where: str, kind: str) -> Path:
-    """Name the picture drawn of a dataset: in the working directory, after the dataset."""
-    return Path(f"{Path(where).resolve().name if Path(where).exists() else Path(where).name}-{kind}.png")
+def rows_of(where: str, split: str, rows: Any, title: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a split, with a progress bar.
+
+    Raises:
+        ValueError: a file cannot be read; the message names it.
+    """
+    from tqdm import tqdm
+
+    try:
+        yield from tqdm(rows, f"{title} {split}", unit="image")
+    except (OSError, ValueError) as error:
+        file = _unreadable(Path(where)) or f"a file of the split {split}"
+        raise ValueError(f"{where}: {file} cannot be read: {error}") from error
+
+
+def _unreadable(folder: Path) -> str | None:
+    """Name the first Parquet file of a folder that cannot be read; Arrow's error may not."""
+    for path in sorted(folder.glob("data/*.parquet")):
+        try:
+            pq.read_table(path, columns=["face_id"])
+        except (OSError, ValueError):
+            return path.name
+    return None

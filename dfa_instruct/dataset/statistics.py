@@ -17,8 +17,8 @@ _WORD: Final = re.compile(r"[a-z]{2,}(?:['’-][a-z]+)*")
 class Statistics:
     """Counts over a stream of rows: images by split and category, by technique, questions by ability, identities.
 
-    `pairings` counts forgeries by technique and by how their bona fide was found, `writers` the faces whose description
-    and whose conversation somebody wrote.
+    `pairings` counts forgeries by technique and by how their bona fide was found; `sources` counts images by category,
+    technique (empty where there is none) and source; `writers` counts images by ability and by who wrote its text.
     """
 
     def __init__(self) -> None:
@@ -27,8 +27,8 @@ class Statistics:
         self.pairings: Counter[tuple[str, str]] = Counter()
         self.questions: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
+        self.sources: Counter[tuple[str, str, str]] = Counter()
         self.writers: Counter[tuple[str, str]] = Counter()
-        self.sources: set[str] = set()
         self.identities: dict[str, set[str]] = {}
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -42,10 +42,8 @@ class Statistics:
         for pair in row["qa"]:  # the options of DF-C are the same in every row
             asked = _OPTION.sub("", pair["question"])
             self.words.update(_WORD.findall(f"{asked}\n{pair['answer']}".lower()))
-        for text in ("ad_by", "fc_by"):
-            if by := row.get(text):
-                self.writers[text.removesuffix("_by"), by] += 1
-        self.sources.add(row["source"])
+        self.sources[row["category"], row["technique"] or "", row["source"]] += 1
+        self.writers.update((ability, row[f"{ability}_by"]) for ability in ("ad", "fc") if row.get(f"{ability}_by"))
         self.identities.setdefault(row["split"], set()).update(row["identities"])
 
     def images_of(self, split: str | None = None, category: str | None = None) -> int:

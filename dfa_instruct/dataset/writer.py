@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import Self
 
@@ -15,9 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.dataset.card import SplitFiles, dataset_card
 from dfa_instruct.dataset.features import FEATURES
 from dfa_instruct.dataset.statistics import Statistics
-from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS, Split
+from dfa_instruct.vocabulary import SPLITS
 
 ROWS_PER_GROUP = 100
 BYTES_PER_FILE = 500_000_000
@@ -67,7 +67,12 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
                     statistics.add(row)
                 for split, writer in writers.items():
                     writer.add(table.filter(pc.field("split") == split))
-        (made / "README.md").write_text(card(statistics, writers), encoding="utf-8")
+        parts: dict[str, SplitFiles] = {
+            split: SplitFiles(f"data/{split}-*-{of.fingerprint}.parquet", of.rows, of.bytes, of.bytes_on_disk)
+            for split, of in writers.items()
+            if of.rows
+        }
+        dataset_card(statistics, parts).save(made / "README.md")
         if folder.exists():
             folder.rename(scratch / "before")
         made.rename(folder)
@@ -126,20 +131,3 @@ class _SplitFiles:
         self.fingerprint = content.hexdigest()[:16]
         for path in self.files:
             path.rename(path.with_name(f"{path.name}-of-{len(self.files):05d}-{self.fingerprint}.parquet"))
-
-
-def card(statistics: Statistics, files_of: Mapping[Split, _SplitFiles]) -> str:
-    """Render the dataset card from what the folder holds: counts of its rows, and the files of each split."""
-    from jinja2 import Environment, StrictUndefined
-
-    template = files("dfa_instruct.dataset_card").joinpath("dataset_card.md.jinja").read_text(encoding="utf-8")
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    return environment.from_string(template).render(
-        statistics=statistics,
-        files={split: of_split for split, of_split in files_of.items() if of_split.rows},
-        splits=SPLITS,
-        categories=CATEGORIES,
-        abilities=ABILITIES,
-    )

@@ -3,20 +3,18 @@
 A source reads no pixel. It yields one `SourceItem` a picture (or a frame of a video); the engine decodes, detects and
 aligns them later, in parallel.
 
-A recipe names its sources by kind and `open_sources` makes them: `folder` (one's own media), `faceforensics`,
-`celebdf`, `df40`, `sample` (drawn portraits). What a kind can be told stands in its settings, `FolderSettings` and so
-on, in the module that is called as the kind.
+A recipe names its sources by kind, and `dfa_instruct.sources.registry` makes them: `folder` (one's own media),
+`faceforensics`, `celebdf`, `df40`, `sample` (drawn portraits), and those of plug-ins. What a kind can be told stands in
+its class's `Settings`, in the module that is called as the kind.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
-from importlib import import_module
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import ClassVar, Final, Protocol, runtime_checkable
 
 from dfa_instruct.vocabulary import Category
 
@@ -114,7 +112,10 @@ class TechniqueReport:
 
 
 class Source(Protocol):
-    """A layout on disk. `report` is filled while `items` runs."""
+    """A layout on disk, made from its `Settings`. `report` is filled while `items` runs."""
+
+    Settings: ClassVar[type]
+    """A dataclass: what a recipe may say of the source, beside its kind."""
 
     name: str
     """The `source` of its items: unique in a build."""
@@ -140,76 +141,13 @@ class BonaFideVideos(Protocol):
         ...
 
 
+@runtime_checkable
+class SeeksBonaFide(Protocol):
+    """A source whose forgeries have their bona fide frames in other sources of the recipe."""
+
+    bona_fide: Sequence[BonaFideVideos]
+    """Those sources; they are given when all are open."""
+
+
 UNKNOWN: Final = "unknown"
 """The technique that a report counts files under when their path names none."""
-
-KINDS: Final[dict[str, str]] = {
-    "folder": "FolderSource",
-    "faceforensics": "FaceForensicsSource",
-    "celebdf": "CelebDFSource",
-    "df40": "DF40Source",
-    "sample": "SampleSource",
-}
-"""Kind → its class, in the module of the same name; its settings are the class's first argument."""
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Say which known word was meant, and which there are: the end of a message about an unknown word."""
-    known = sorted(known)
-    close = get_close_matches(word, known, n=1, cutoff=0.5) or [
-        k for k in known if get_close_matches(word.casefold(), [k.casefold()], cutoff=0.5)
-    ]
-    meant = f"did you mean {close[0]!r}? " if close else ""
-    return f"{meant}known: {', '.join(known)}"
-
-
-def open_source(kind: str, /, bona_fide: Sequence[Source] = (), **settings: Any) -> Source:
-    """Make a source from what a recipe says of it.
-
-    Args:
-        kind: one of `KINDS`.
-        bona_fide: the sources in which `df40` looks for the bona fide frames of its forgeries.
-        settings: the fields of the kind's settings; strings where they are paths will do.
-
-    Raises:
-        ValueError: the kind, a setting or its value is not known.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    if kind not in KINDS:
-        raise ValueError(f"unknown source {kind!r}; {suggestion(str(kind), KINDS)}")
-    module = import_module(f"dfa_instruct.sources.{kind}")
-    source_class = getattr(module, KINDS[kind])
-    settings_class = getattr(module, KINDS[kind].removesuffix("Source") + "Settings")
-    names = [f.name for f in fields(settings_class)]
-    for name in settings:
-        if name not in names:
-            raise ValueError(f"source {kind}: unknown setting {name!r}; {suggestion(name, names)}")
-    try:
-        typed = TypeAdapter(settings_class).validate_python(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"source {kind}: {where + ': ' if where else ''}{first['msg']}") from error
-    return source_class(typed, bona_fide) if kind == "df40" else source_class(typed)
-
-
-def open_sources(entries: Iterable[Mapping[str, Any]]) -> list[Source]:
-    """Make all sources of a recipe, in its order: each entry has a `kind` and the kind's settings.
-
-    DF40 finds its bona fide frames in the FaceForensics++ and Celeb-DF sources that stand beside it.
-
-    Raises:
-        ValueError: see `open_source`; an entry has no kind, or two sources have the same name.
-    """
-    opened: dict[int, Source] = {}
-    for number, entry in sorted(enumerate(entries), key=lambda numbered: numbered[1].get("kind") == "df40"):
-        settings = dict(entry)
-        if "kind" not in settings:
-            raise ValueError(f"source {number + 1} has no kind; known: {', '.join(sorted(KINDS))}")
-        bona_fide = [source for source in opened.values() if isinstance(source, BonaFideVideos)]
-        opened[number] = open_source(settings.pop("kind"), bona_fide, **settings)
-    names = Counter(source.name for source in opened.values())
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise ValueError(f"two sources are called {twice[0]!r}; give each a `name` of its own")
-    return [opened[number] for number in sorted(opened)]

@@ -53,6 +53,7 @@ class CelebDFSettings(ClipSettings):
 class CelebDFSource:
     """Celeb-DF on disk. Its identities are `celeb/id0` and `youtube/00043`; bona fide videos `celeb/id0_0000`, …"""
 
+    Settings = CelebDFSettings
     name = "celebdf"
 
     def __init__(self, settings: CelebDFSettings) -> None:

@@ -14,11 +14,12 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from dfa_instruct.sources import UNKNOWN, BonaFideVideos, Frames, Source, SourceItem, TechniqueReport, suggestion
+from dfa_instruct.errors import nearest
+from dfa_instruct.sources import UNKNOWN, BonaFideVideos, Frames, SourceItem, TechniqueReport
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique, require
 from dfa_instruct.sources.clips import ClipSettings, clip_items, frame_number, with_pair
 from dfa_instruct.sources.deepfakebench import listed_files
-from dfa_instruct.sources.media import is_picture, is_video, walk
+from dfa_instruct.sources.files import is_picture, is_video, walk
 from dfa_instruct.vocabulary import Category
 
 TECHNIQUES: Final = DATASET_TECHNIQUES["df40"]
@@ -78,7 +79,7 @@ class DF40Settings(ClipSettings):
         ClipSettings.__post_init__(self)
         for name in self.techniques or ():
             if find_technique("df40", name) is None:
-                raise ValueError(f"unknown technique {name!r}; {suggestion(name, TECHNIQUES)}")
+                raise ValueError(f"unknown technique {name!r}{nearest(name, TECHNIQUES)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +169,13 @@ def meaning_of(technique: str, canonical_path: str) -> Meaning | None:
 class DF40Source:
     """DF40 on disk. Its identities are those of FaceForensics++ (`ff/…`) and Celeb-DF (`celeb/…`, `youtube/…`)."""
 
+    Settings = DF40Settings
     name = "df40"
 
-    def __init__(self, settings: DF40Settings, bona_fide: Sequence[Source] = ()) -> None:
+    def __init__(self, settings: DF40Settings) -> None:
         self.settings = settings
         self.root = settings.root.expanduser()
-        self.bona_fide = [source for source in bona_fide if isinstance(source, BonaFideVideos)]
+        self.bona_fide: Sequence[BonaFideVideos] = ()
         self.report: dict[str, TechniqueReport] = {}
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root}: no such folder")

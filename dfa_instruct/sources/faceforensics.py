@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from dfa_instruct.sources import UNKNOWN, Frames, SourceItem, TechniqueReport, suggestion
+from dfa_instruct.errors import nearest
+from dfa_instruct.sources import UNKNOWN, Frames, SourceItem, TechniqueReport
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique, require
 from dfa_instruct.sources.clips import ClipSettings, child, clip_items, clips_in, not_read, read_clip
 
@@ -39,12 +40,13 @@ class FaceForensicsSettings(ClipSettings):
         ClipSettings.__post_init__(self)
         for name in self.techniques or ():
             if find_technique("faceforensics", name) is None:
-                raise ValueError(f"unknown technique {name!r}; {suggestion(name, TECHNIQUES)}")
+                raise ValueError(f"unknown technique {name!r}{nearest(name, TECHNIQUES)}")
 
 
 class FaceForensicsSource:
     """FaceForensics++ on disk. Its identities are `ff/000` to `ff/999`, its bona fide videos likewise."""
 
+    Settings = FaceForensicsSettings
     name = "faceforensics"
 
     def __init__(self, settings: FaceForensicsSettings) -> None:

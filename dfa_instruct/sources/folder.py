@@ -18,10 +18,12 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from dfa_instruct.sources import SourceItem, TechniqueReport, suggestion
+from dfa_instruct.errors import nearest
+from dfa_instruct.sources import SourceItem, TechniqueReport
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
 from dfa_instruct.sources.clips import ClipSettings, Word, clip_items, read_clip
-from dfa_instruct.sources.media import is_picture, is_video, walk
+from dfa_instruct.sources.files import is_picture, is_video, walk
+from dfa_instruct.sources.licences import LICENCES
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 
 COLUMNS: Final = ("file", "label", "category", "technique", "identity", "pair")
@@ -43,6 +45,11 @@ class FolderSettings(ClipSettings):
     labels: dict[Word, Label] = field(default_factory=dict)
     name: str | None = None
 
+    def __post_init__(self) -> None:
+        ClipSettings.__post_init__(self)
+        if self.name in LICENCES:
+            raise ValueError(f"name: {self.name!r} is that of other pictures, under other terms; choose another one")
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:
@@ -56,6 +63,8 @@ class _Row:
 
 class FolderSource:
     """One's own pictures and videos below a folder."""
+
+    Settings = FolderSettings
 
     def __init__(self, settings: FolderSettings) -> None:
         self.settings = settings
@@ -152,7 +161,7 @@ class FolderSource:
                 raise ValueError(f"{path}: no column 'file'; expected {', '.join(COLUMNS)}")
             for column in columns:
                 if column not in COLUMNS:
-                    raise ValueError(f"{path}: unknown column {column!r}; {suggestion(column, COLUMNS)}")
+                    raise ValueError(f"{path}: unknown column {column!r}{nearest(column, COLUMNS)}")
             for cells in reader:
                 where = f"{path}, row {reader.line_num}"
                 cells = {key: _nfc(value or "").strip() for key, value in cells.items() if key}
@@ -197,11 +206,11 @@ class FolderSource:
         label = labels.get(word)
         stated, technique = cells.get("category", ""), cells.get("technique", "")
         if stated and stated not in CATEGORIES:
-            raise ValueError(f"{where}: unknown category {stated!r}; {suggestion(stated, CATEGORIES)}")
+            raise ValueError(f"{where}: unknown category {stated!r}{nearest(stated, CATEGORIES)}")
         belongs = _CATEGORIES.get(spelling(technique) or "")
         if technique and not belongs and not stated:
             raise ValueError(
-                f"{where}: unknown technique {technique!r}: give its category, or {suggestion(technique, _CATEGORIES)}"
+                f"{where}: unknown technique {technique!r}: give its category{nearest(technique, _CATEGORIES)}"
             )
         if stated and belongs and stated != belongs:
             raise ValueError(f"{where}: {technique} is {belongs}, not {stated}")

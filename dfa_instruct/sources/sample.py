@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -33,6 +33,7 @@ class SampleSettings:
 class SampleSource:
     """The portraits as items; `draw_item` draws them."""
 
+    Settings: ClassVar[type] = SampleSettings
     settings: SampleSettings
     name: str = SAMPLE
     report: dict[str, TechniqueReport] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from dfa_instruct.techniques.warp import border, piecewise_affine, usable
 from dfa_instruct.vocabulary import Category
 
 if TYPE_CHECKING:
+    import torch
     from sklearn.decomposition import PCA
 
 FEWEST_FACES = 8
@@ -194,21 +195,7 @@ class Vae:
                 share * torch.tensor(np.sqrt(pca.explained_variance_ / pca.explained_variance_[0]), dtype=torch.float32)
                 for share, pca in ((0.5, basis.shapes), (1.0, basis.pictures))
             ]
-            weight, width = torch.cat(weights), 256
-            encoder = nn.Sequential(nn.Linear(x.shape[1], width), nn.SiLU(), nn.Linear(width, 2 * latent))
-            decoder = nn.Sequential(
-                nn.Linear(latent, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, x.shape[1])
-            )
-            optimizer = torch.optim.AdamW([*encoder.parameters(), *decoder.parameters()], 2e-3)
-            for _ in range(steps):
-                batch = x[torch.randint(len(x), (64,))]
-                mean, log_variance = encoder(batch + 0.1 * torch.randn_like(batch)).chunk(2, 1)
-                drawn = decoder(mean + torch.randn_like(mean) * (log_variance / 2).exp())
-                divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1).mean()
-                loss = ((drawn - batch) ** 2 * weight).sum(1).mean() + DIVERGENCE_WEIGHT * divergence
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+            decoder = _train_decoder(x, torch.cat(weights), latent, steps)
         torch.set_num_threads(threads)
         linear = [layer for layer in decoder if isinstance(layer, nn.Linear)]
         layers = [(i.weight.detach().numpy().T.copy(), i.bias.detach().numpy().copy()) for i in linear]
@@ -229,6 +216,29 @@ class Vae:
                 image, shape = self.faces.paint(shape_code, picture_code)
                 return Forgery(image, shape, {"latent": latent, "components": int(picture_code.size)})
         raise ValueError("every face drawn comes too near to one of the training faces")
+
+
+def _train_decoder(x: torch.Tensor, weight: torch.Tensor, latent: int, steps: int) -> torch.nn.Sequential:
+    """Train an autoencoder of coefficients, shape (n, coefficients); `weight` says how much an error of each counts."""
+    import torch
+    from torch import nn
+
+    width = 256
+    encoder = nn.Sequential(nn.Linear(x.shape[1], width), nn.SiLU(), nn.Linear(width, 2 * latent))
+    decoder = nn.Sequential(
+        nn.Linear(latent, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, x.shape[1])
+    )
+    optimizer = torch.optim.AdamW([*encoder.parameters(), *decoder.parameters()], 2e-3)
+    for _ in range(steps):
+        batch = x[torch.randint(len(x), (64,))]
+        mean, log_variance = encoder(batch + 0.1 * torch.randn_like(batch)).chunk(2, 1)
+        drawn = decoder(mean + torch.randn_like(mean) * (log_variance / 2).exp())
+        divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1).mean()
+        loss = ((drawn - batch) ** 2 * weight).sum(1).mean() + DIVERGENCE_WEIGHT * divergence
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return decoder
 
 
 def _deviations(faces: Eigenfaces) -> NDArray[np.float32]:

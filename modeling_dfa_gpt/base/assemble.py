@@ -5,6 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
+
+from modeling_dfa_gpt.loading import new_folder
 from modeling_dfa_gpt.processing import IMAGE_TOKEN, make_processor
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -24,7 +35,8 @@ def assemble(
 ) -> None:
     """Write a LLaVA whose vision tower and language model are pretrained and whose projector is random.
 
-    The language model's tokenizer gets an image token and the chat template of DFA-GPT.
+    The language model's tokenizer gets an image token and the chat template of DFA-GPT. The folder is written whole, or
+    not at all.
 
     Args:
         vision: a CLIP or DINOv2 vision model, a folder or Hub id.
@@ -40,18 +52,14 @@ def assemble(
         OSError: a model is not there.
         ValueError: the models cannot be joined.
     """
-    import torch
-    from transformers import (
-        AutoConfig,
-        AutoModel,
-        AutoModelForCausalLM,
-        AutoTokenizer,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-    )
+    with new_folder(output) as made:
+        model, processor = join(vision, language, image_size, feature_layer, seed)
+        model.save_pretrained(made)
+        processor.save_pretrained(made)
 
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(f"{output} holds something already; name an empty or a new folder")
+
+def join(vision: str, language: str, image_size: int | None, feature_layer: int, seed: int) -> tuple[Any, Any]:
+    """Return the LLaVA of two pretrained models and its processor; see `assemble`."""
     vision_config = AutoConfig.from_pretrained(vision)
     vision_config = getattr(vision_config, "vision_config", vision_config)
     side = check_image_size(vision, vision_config, image_size)
@@ -60,9 +68,7 @@ def assemble(
     tokenizer = prepare_tokenizer(AutoTokenizer.from_pretrained(language))
     text = AutoModelForCausalLM.from_pretrained(language, dtype=torch.float32)
     text.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    text.config.bos_token_id = tokenizer.bos_token_id
-    text.config.eos_token_id = tokenizer.eos_token_id
-    text.config.pad_token_id = tokenizer.pad_token_id
+    set_special_tokens(text.config, tokenizer)
     tower = AutoModel.from_pretrained(vision, dtype=torch.float32)
     tower = getattr(tower, "vision_model", tower)
 
@@ -79,22 +85,19 @@ def assemble(
     model.model.vision_tower.load_state_dict(tower.state_dict())
     model.model.language_model.load_state_dict(text.model.state_dict())
     model.lm_head.load_state_dict(text.lm_head.state_dict())
-    model.generation_config.bos_token_id = tokenizer.bos_token_id
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    set_special_tokens(model.generation_config, tokenizer)
 
     processor = make_processor(tokenizer, side, vision_config.patch_size)
     if vision_config.model_type == "dinov2":
         processor.image_processor.image_mean, processor.image_processor.image_std = map(list, IMAGENET)
-    model.save_pretrained(output)
-    processor.save_pretrained(output)
+    return model, processor
 
 
 def check_image_size(name: str, config: Any, image_size: int | None) -> int:
     """Return the side that pictures are brought to for this vision tower.
 
     Raises:
-        ValueError: the tower is no CLIP or DINOv2, or takes no pictures of that size.
+        ValueError: the tower is not CLIP or DINOv2, or does not take pictures of that size.
     """
     if config.model_type not in ("clip_vision_model", "dinov2"):
         raise ValueError(f"--vision: {name} is a {config.model_type}; expected a CLIP or DINOv2 vision model")
@@ -102,8 +105,15 @@ def check_image_size(name: str, config: Any, image_size: int | None) -> int:
     if config.model_type == "clip_vision_model" and side != config.image_size:
         raise ValueError(f"--image-size: {name} takes pictures of {config.image_size} pixels only")
     if side % config.patch_size:
-        raise ValueError(f"--image-size: {side} is no multiple of the patch size, {config.patch_size}")
+        raise ValueError(f"--image-size: {side} is not a multiple of the patch size, {config.patch_size}")
     return side
+
+
+def set_special_tokens(config: Any, tokenizer: Any) -> None:
+    """Tell a configuration how sequences begin, end and are padded."""
+    config.bos_token_id = tokenizer.bos_token_id
+    config.eos_token_id = tokenizer.eos_token_id
+    config.pad_token_id = tokenizer.pad_token_id
 
 
 def prepare_tokenizer(tokenizer: Any) -> Any:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from modeling_dfa_gpt.card import base_card
 from modeling_dfa_gpt.processing import SYSTEM_PROMPT, make_processor, train_tokenizer
-from modeling_dfa_gpt.publish import base_card
 
 IMAGE_SIZE = 128
 PATCH_SIZE = 16
@@ -125,10 +125,3 @@ def pretrain(data: Path, output: Path, seed: int = 0) -> None:
     (made / "README.md").write_text(base_card(run), encoding="utf-8")
     made.rename(output)
     shutil.rmtree(work)
-
-
-def copy_tiny_base(output: Path) -> None:
-    """Copy the base that the package carries to a folder."""
-    from modeling_dfa_gpt.base import TINY_BASE
-
-    shutil.copytree(TINY_BASE, output, dirs_exist_ok=True)

@@ -43,9 +43,7 @@ class Faces(torch.utils.data.Dataset[dict[str, Any]]):
         self.names = sorted(set(techniques))
         self.techniques = [self.names.index(technique) for technique in techniques]
         self.pictures = [torch.from_numpy(np.array(picture.convert("RGB"))) for picture in split["image"]]
-        self.mean, self.std = (
-            torch.tensor(values).view(3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std)
-        )
+        self.mean, self.std = mean_and_deviation(image_processor)
         regions, kinds = list(REGIONS), list(ARTIFACTS)
         self.artifacts = torch.zeros(len(split), len(regions), len(kinds))
         self.strongest = [len(regions)] * len(split)
@@ -74,6 +72,13 @@ class Faces(torch.utils.data.Dataset[dict[str, Any]]):
             "artifacts": self.artifacts[index].flatten(),
             "strongest": self.strongest[index],
         }
+
+
+def mean_and_deviation(image_processor: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what an image processor normalises the channels by, each of shape (3, 1, 1)."""
+    values = (image_processor.image_mean, image_processor.image_std)
+    mean, deviation = (torch.tensor(channels).view(3, 1, 1) for channels in values)
+    return mean, deviation
 
 
 def resampled(pixels: torch.Tensor) -> torch.Tensor:
@@ -136,11 +141,8 @@ def new_tower(config: Any, faces: Faces, seed: int) -> Any:
 
     torch.manual_seed(seed)
     tower = CLIPVisionModel(config)
-    embedding: Any = tower.get_submodule("embeddings.patch_embedding")
     some = torch.stack([faces.pixels(index) for index in range(min(512, len(faces)))])
-    with torch.no_grad():
-        cosines = broad_and_fine(config.hidden_size, config.patch_size, seed)
-        embedding.weight.copy_(whitened_cosines(embedding, some, cosines))
+    whiten_patch_embedding(tower, some, broad_and_fine(config.hidden_size, config.patch_size, seed))
     return tower
 
 
@@ -153,26 +155,36 @@ def teach_tower(tower: Any, faces: Faces, steps: int, seed: int) -> None:
         steps: batches of 16 faces.
         seed: of the order.
     """
+    fit(
+        FaceReader(tower, len(faces.names)),
+        faces,
+        max_steps=steps,
+        learning_rate=1e-3,
+        lr_scheduler_type="linear",
+        warmup_steps=0.08,
+        seed=seed,
+        label_names=["technique", "artifacts", "strongest"],
+    )
+
+
+def fit(module: torch.nn.Module, items: torch.utils.data.Dataset[dict[str, Any]], **arguments: Any) -> None:
+    """Train a module that returns its loss, in place, on 16 items a step; `arguments` are `TrainingArguments`' own."""
     from transformers import Trainer, TrainingArguments
 
+    gpu = torch.cuda.is_available()
     with tempfile.TemporaryDirectory() as scratch:
-        arguments = TrainingArguments(
+        settings = TrainingArguments(
             output_dir=scratch,
-            max_steps=steps,
             per_device_train_batch_size=16,
-            learning_rate=1e-3,
-            lr_scheduler_type="linear",
-            warmup_steps=0.08,
             weight_decay=0.05,
-            use_cpu=not torch.cuda.is_available(),
-            dataloader_pin_memory=torch.cuda.is_available(),
+            use_cpu=not gpu,
+            dataloader_pin_memory=gpu,
             save_strategy="no",
             logging_steps=100,
             report_to="none",
-            seed=seed,
-            label_names=["technique", "artifacts", "strongest"],
+            **arguments,
         )
-        Trainer(FaceReader(tower, len(faces.names)), arguments, train_dataset=faces).train()
+        Trainer(module, settings, train_dataset=items).train()
 
 
 def broad_and_fine(channels: int, side: int, seed: int) -> list[Cosine]:
@@ -184,23 +196,21 @@ def broad_and_fine(channels: int, side: int, seed: int) -> list[Cosine]:
     return chosen + [(axis, f) for axis in ("red to green", "yellow to blue") for f in frequencies[:in_colour]]
 
 
-def whitened_cosines(embedding: Any, pixels: Any, cosines: list[Cosine]) -> Any:
-    """Weights for a patch embedding that make fine grain as loud as broad light and shade.
+def whiten_patch_embedding(tower: Any, pixels: torch.Tensor, cosines: list[Cosine]) -> None:
+    """Set a tower's patch embedding to cosines, so that fine grain is as loud as broad light and shade.
 
     In photographs the low frequencies outweigh the high ones by far, and traces of a forgery are in the high ones: a
     vision tower that starts from noise hears none of them for many thousand images. Here every channel starts as one
     cosine of the patch, scaled so that its response over `pixels` has unit variance.
 
     Args:
-        embedding: the convolution, weights of shape (channels, 3, side, side).
+        tower: a `CLIPVisionModel`, changed in place.
         pixels: preprocessed images, shape (count, 3, height, width).
         cosines: one for each channel.
-
-    Returns:
-        Weights of the embedding's shape.
     """
     from scipy.fft import idctn
 
+    embedding = tower.get_submodule("embeddings.patch_embedding")
     _, _, side, _ = embedding.weight.shape
 
     def cosine(axis: Axis, frequency: tuple[int, ...]) -> NDArray[np.float64]:
@@ -210,4 +220,5 @@ def whitened_cosines(embedding: Any, pixels: Any, cosines: list[Cosine]) -> Any:
 
     weights = torch.tensor(np.stack([cosine(*chosen) for chosen in cosines]), dtype=embedding.weight.dtype)
     responses = torch.nn.functional.conv2d(pixels, weights, stride=side)
-    return weights / responses.std((0, 2, 3))[:, None, None, None].clamp(min=1e-6)
+    with torch.no_grad():
+        embedding.weight.copy_(weights / responses.std((0, 2, 3))[:, None, None, None].clamp(min=1e-6))

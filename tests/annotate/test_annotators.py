@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from dfa_instruct.annotate import annotator
+from dfa_instruct.annotate.registry import annotator
 from dfa_instruct.instruct import questions_and_answers
 from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import Annotation, FaceRecord, Finding
@@ -12,7 +14,7 @@ from dfa_instruct.records import Annotation, FaceRecord, Finding
 
 def forged(identities: int) -> list[FaceRecord]:
     faces = draw_sample(identities=identities, pictures=1, size=64, seed=0)
-    return [FaceRecord(face.image, "forged", "face_swapping", face.identities, "test", "", "") for face in faces]
+    return [replace(face, label="forged", category="face_swapping") for face in faces]
 
 
 def test_a_recipe_names_its_annotator() -> None:

@@ -19,13 +19,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfa_instruct.build.pipeline import run_step
+from dfa_instruct.build.executors import run_step
 from dfa_instruct.build.recipe import Recipe
 from dfa_instruct.build.steps.alignment import AlignFaces
 from dfa_instruct.build.steps.listing import ListItems
 from dfa_instruct.build.work import WorkFolder
 from dfa_instruct.faces import FaceDetector, legible
-from dfa_instruct.sources.media import find_images, read_image
+from dfa_instruct.sources.files import find_images
+from dfa_instruct.sources.media import read_image
 
 
 def vary(photos: Path, folder: Path, count: int) -> None:

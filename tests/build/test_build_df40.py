@@ -11,18 +11,18 @@ import cv2
 import numpy as np
 import pytest
 from datasets import load_dataset
-from layouts import BONA_FIDE_FILES, DF40_FILES, FF, write_files
+from layouts import BONA_FIDE_FILES, DF40_FILES, FF, portraits, write_files
 from typer.testing import CliRunner, Result
 
 from dfa_instruct.cli import app
-from dfa_instruct.sources.media import find_images, is_picture, read_image
+from dfa_instruct.sources.files import is_picture
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "dfa-instruct" / "df40.yaml"
 
 
-def write_pictures(root: Path, files: list[str], photos: Path) -> None:
-    """Write photographs, each another one or shown from another place."""
-    shown = [cv2.resize(read_image(path)[..., ::-1], (96, 96)) for path in find_images(photos)[:16]]
+def write_pictures(root: Path, files: list[str]) -> None:
+    """Write portraits, each another one or shown from another place."""
+    shown = [picture[..., ::-1] for picture in portraits(16, 96)]
     for number, file in enumerate(files):
         if is_picture(file):
             (root / file).parent.mkdir(parents=True, exist_ok=True)
@@ -51,9 +51,10 @@ def unaccounted(root: Path, known: set[str]) -> Iterator[str]:
             yield own
 
 
-def test_the_shipped_recipe_builds_from_every_layout_with_strays_and_links(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("landmarker")
+def test_the_shipped_recipe_builds_from_every_layout_with_strays_and_links(tmp_path: Path) -> None:
     data, outside = tmp_path / "data", tmp_path / "elsewhere"
-    write_pictures(data, [*BONA_FIDE_FILES, *(f"{FF}/{n:03d}/{10 * n:03d}.png" for n in range(100, 116))], photos)
+    write_pictures(data, [*BONA_FIDE_FILES, *(f"{FF}/{n:03d}/{10 * n:03d}.png" for n in range(100, 116))])
     root = data / "df40"
     more = [
         *(f"DF40/faceswap/ff/frames/{clip}/{n:03d}.png" for clip in ("993_989", "989_993") for n in range(20)),
@@ -64,7 +65,7 @@ def test_the_shipped_recipe_builds_from_every_layout_with_strays_and_links(photo
         "DF40/samples/of/everything/1.png",
         "talk/slides/1.png",
     ]
-    write_pictures(root, [*(file.path for file in DF40_FILES), *more], photos)
+    write_pictures(root, [*(file.path for file in DF40_FILES), *more])
     write_files(outside, ["ff/frames/993_989/131.png"])
     links = {
         "DF40/hyperreenact": outside,
@@ -122,12 +123,12 @@ LOST = [f"DF40/simswap/best of/{n:03d}.png" for n in range(30)]
 
 
 @pytest.fixture
-def misread(photos: Path, tmp_path: Path) -> tuple[Path, Path]:
+def misread(tmp_path: Path) -> tuple[Path, Path]:
     """A technique of which more is not understood than is; and the recipe that fails on it."""
     data, recipe = tmp_path / "data", tmp_path / "recipe.yaml"
-    write_pictures(data, [f"{FF}/{n:03d}/000.png" for n in range(16)], photos)
-    write_pictures(data / "df40", [f"DF40/simswap/ff/frames/{n:03d}_{n ^ 1:03d}/000.png" for n in range(16)], photos)
-    write_pictures(data / "df40", LOST, photos)
+    write_pictures(data, [f"{FF}/{n:03d}/000.png" for n in range(16)])
+    write_pictures(data / "df40", [f"DF40/simswap/ff/frames/{n:03d}_{n ^ 1:03d}/000.png" for n in range(16)])
+    write_pictures(data / "df40", LOST)
     recipe.write_text(SMALL.format(data=data, least=0.9))
     done = run(recipe, tmp_path / "dfa-instruct")
     assert done.exit_code == 2 and done.stderr.count("error:") == 1

@@ -13,21 +13,21 @@ import cv2
 import numpy as np
 import pytest
 from datasets import Dataset, load_dataset
-from layouts import write_video
+from layouts import portraits, write_video
 
 from dfa_instruct.build.pipeline import build
 from dfa_instruct.build.recipe import Recipe
-from dfa_instruct.sources.media import find_images, read_image
+from dfa_instruct.vocabulary import Split
 
 VIDEOS = 8
 
 
 @pytest.fixture(scope="module")
-def tree(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """FaceForensics++ in small: photographs for videos of two frames, the lower half dark and blurred in the forged."""
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """FaceForensics++ in small: portraits for videos of two frames, the lower half dark and blurred in the forged."""
     root = tmp_path_factory.mktemp("data") / "FaceForensics++"
-    for number, path in enumerate(find_images(photos)[:VIDEOS]):
-        picture = read_image(path)[..., ::-1]
+    for number, portrait in enumerate(portraits(VIDEOS)):
+        picture = portrait[..., ::-1]
         partner = number ^ 1
         for frame in range(2):
             shown = np.roll(picture, 3 * frame, axis=1)
@@ -48,9 +48,8 @@ def tree(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def recipe(tree: Path) -> Recipe:
     source = {"kind": "faceforensics", "root": str(tree), "frames": None}
-    return Recipe(
-        sources=[source], size=96, near_duplicates=-1, shares={"train": 0.5, "validation": 0.25, "test": 0.25}
-    )
+    shares: dict[Split, float] = {"train": 0.5, "validation": 0.25, "test": 0.25}
+    return Recipe(sources=[source], size=96, near_duplicates=-1, detect_cropped=False, shares=shares)
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +64,11 @@ def rows_of(folder: Path) -> list[dict]:
     return [row for split in splits.values() for row in split]
 
 
-def test_a_forgery_is_aligned_with_its_bona_fide(built: Path) -> None:
-    rows = rows_of(built)
+@pytest.mark.usefixtures("landmarker")
+def test_a_forgery_is_aligned_with_its_bona_fide(recipe: Recipe, tmp_path: Path) -> None:
+    folder = tmp_path / "dfa-instruct"
+    build(replace(recipe, detect_cropped=True, output=str(folder)), workers=1)
+    rows = rows_of(folder)
     by_id = {row["face_id"]: row for row in rows}
     forged = [row for row in rows if row["label"] == "forged"]
     assert len(forged) == len(rows) - len(forged) == 2 * VIDEOS
@@ -97,14 +99,16 @@ def test_what_is_dropped_is_named(built: Path) -> None:
     assert dropped[0]["what"].endswith("000/009.png#9")
 
 
+@pytest.mark.usefixtures("landmarker")
 def test_files_that_are_no_picture_of_a_source_are_named_too(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     faces = tmp_path / "faces [ü]"
     faces.mkdir()
-    for path in find_images(photos)[:16]:
-        (faces / path.name).write_bytes(path.read_bytes())
-    (faces / "out.jpg").symlink_to(find_images(photos)[20])
+    for number, portrait in enumerate(portraits(16)):
+        cv2.imwrite(str(faces / f"{number}.png"), portrait[..., ::-1])
+    (tmp_path / "elsewhere.jpg").write_bytes(b"")
+    (faces / "out.jpg").symlink_to(tmp_path / "elsewhere.jpg")
     (faces / "none.mp4").write_bytes(b"")
     write_video(faces / "clip.mp4", 48)
     whole = (faces / "clip.mp4").read_bytes()
@@ -142,7 +146,7 @@ def test_techniques_with_few_images_are_left_out_and_too_bad_ones_fail(recipe: R
 
 def test_an_executor_that_is_not_there_is_named(small_recipe: Recipe, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("dfa_instruct.build.pipeline.find_spec", lambda name: None)
+    monkeypatch.setattr("dfa_instruct.build.executors.find_spec", lambda name: None)
     recipe = replace(small_recipe, output=str(tmp_path / "out"), slurm={"time": "1:00:00", "partition": "cpu"})
     for executor, lacking in (("slurm", "no sbatch here"), ("ray", "needs Ray")):
         with pytest.raises(ValueError, match=f"--executor {executor}: {lacking}"):
@@ -150,12 +154,12 @@ def test_an_executor_that_is_not_there_is_named(small_recipe: Recipe, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_near_duplicates_and_copies_do_not_cross_splits(photos: Path, tmp_path: Path) -> None:
-    pictures = find_images(photos)[:16]
-    for n, path in enumerate(pictures):
+@pytest.mark.usefixtures("landmarker")
+def test_near_duplicates_and_copies_do_not_cross_splits(tmp_path: Path) -> None:
+    for n, portrait in enumerate(portraits(16, 320)):
+        picture = portrait[..., ::-1]
         (tmp_path / "faces" / f"person {n}").mkdir(parents=True)
-        (tmp_path / "faces" / f"person {n}" / "ä 1.jpg").write_bytes(path.read_bytes())
-        picture = read_image(path)[..., ::-1]
+        cv2.imwrite(str(tmp_path / "faces" / f"person {n}" / "ä 1.jpg"), picture)
         (tmp_path / "faces" / f"other {n}").mkdir()
         again = cv2.resize(picture, None, fx=0.9, fy=0.9, interpolation=cv2.INTER_AREA)
         cv2.imwrite(str(tmp_path / "faces" / f"other {n}" / "again.jpg"), again)
@@ -171,8 +175,9 @@ def test_near_duplicates_and_copies_do_not_cross_splits(photos: Path, tmp_path: 
     assert Counter(split.values())["test"] >= 4
 
 
-def test_with_several_faces(photos: Path, tmp_path: Path) -> None:
-    pictures = [cv2.resize(read_image(p)[..., ::-1], (400, 400)) for p in find_images(photos)[:26]]
+@pytest.mark.usefixtures("landmarker")
+def test_with_several_faces(tmp_path: Path) -> None:
+    pictures = [portrait[..., ::-1] for portrait in portraits(26, 400)]
     (tmp_path / "faces").mkdir()
     for n in range(0, 26, 2):
         smaller = cv2.copyMakeBorder(cv2.resize(pictures[n + 1], (320, 320)), 0, 80, 0, 80, cv2.BORDER_REFLECT)

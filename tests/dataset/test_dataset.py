@@ -233,3 +233,28 @@ def test_a_failure_leaves_nothing_half_written(tmp_path: Path) -> None:
 
 def test_importing_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", "import dfa_instruct, sys; assert 'torch' not in sys.modules"], check=True)
+
+
+def test_a_script_that_leaves_a_stream_in_the_middle_ends(dataset_folder: Path) -> None:
+    """With Arrow's own scanner two of three such scripts never ended."""
+    script = """
+import sys, dfa_instruct
+from datasets import load_dataset
+rows = load_dataset("dfa-instruct", "conversations", data_dir=sys.argv[1], split="train", streaming=True)
+for number, row in enumerate(rows):
+    if number == 3:
+        break
+"""
+    started = [subprocess.Popen([sys.executable, "-c", script, str(dataset_folder)]) for _ in range(3)]
+    try:
+        assert [process.wait(timeout=120) for process in started] == [0, 0, 0]
+    finally:
+        for process in started:
+            process.kill()
+
+
+def test_rows_are_filtered_as_of_any_parquet(dataset_folder: Path) -> None:
+    where = {"data_dir": str(dataset_folder), "split": "train"}
+    faces = load_dataset("dfa-instruct", **where, filters=[("label", "==", "bona_fide")])
+    everything = load_dataset("dfa-instruct", **where)
+    assert 0 < len(faces) == sum(label == "bona_fide" for label in everything["label"]) < len(everything)

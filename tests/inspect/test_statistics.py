@@ -57,3 +57,11 @@ def test_what_is_no_dataset_is_named(tmp_path: Path) -> None:
     assert str(tmp_path) in done.stderr and "expected data/<split>-*.parquet" in done.stderr
     with pytest.raises(ValueError, match="no rows"):
         draw(Statistics())
+
+
+def test_sources_are_counted_by_category_and_technique(dataset_folder: Path) -> None:
+    statistics = count(str(dataset_folder))
+    assert sum(statistics.sources.values()) == statistics.images_of()
+    assert {source for *_, source in statistics.sources} == {"sample", "eigenface"}
+    for (category, technique), images in statistics.techniques.items():
+        assert sum(n for (c, t, _), n in statistics.sources.items() if (c, t) == (category, technique)) == images

@@ -20,7 +20,8 @@ from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.cli import app
 from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.evidence import measure
-from dfa_instruct.inspect.verify import NAMED, PROMISES, verify
+from dfa_instruct.inspect.promises import NAMED, PROMISES
+from dfa_instruct.inspect.verify import verify
 from dfa_instruct.instruct import bench_questions, questions_and_answers
 from dfa_instruct.records import Artifact, FaceRecord, InstructRow, face_id_of
 from dfa_instruct.vocabulary import SPLITS
@@ -125,6 +126,14 @@ def pair_of_a_stranger(rows: Rows) -> None:
         for r in rows["train"]
         if r["label"] == "bona_fide" and not set(r["identities"]) & set(row["identities"])
     )
+
+
+def pairing_of_no_meaning(rows: Rows) -> None:
+    first(rows, category="face_editing")["pairing"] = "guessed"
+
+
+def pair_without_pairing(rows: Rows) -> None:
+    first(rows, category="face_editing")["pairing"] = None
 
 
 def pair_of_another_picture(rows: Rows) -> None:
@@ -371,6 +380,17 @@ def test_questions_may_come_in_any_order_and_case(
     assert broken(rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")) == set()
 
 
+def test_a_pair_without_landmarks_is_not_judged_by_the_face_that_was_swapped(
+    dataset_folder: Path, rows_of: Callable[[], Rows], tmp_path: Path
+) -> None:
+    """Of a cropped face nobody knows where it ends, and a swap may change most of the square."""
+    rows = rows_of()
+    forgery = first(rows, category="face_swapping")
+    first(rows, face_id=forgery["pair_id"])["landmarks"] = forgery["landmarks"] = None
+    encode(forgery, np.ascontiguousarray(decoded(forgery)[::-1]))
+    assert broken(rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")) == set()
+
+
 def test_a_dataset_that_was_built_keeps_every_promise(dataset_folder: Path) -> None:
     done = CliRunner().invoke(app, ["verify", str(dataset_folder)])
     assert done.exit_code == 0, done.output
@@ -411,6 +431,8 @@ def test_a_dataset_that_was_built_keeps_every_promise(dataset_folder: Path) -> N
         (landmarks_of_the_whole_picture, "landmarks"),
         (pair_of_another_frame, "pairs"),
         (pair_of_a_stranger, "pairs"),
+        (pairing_of_no_meaning, "pairs"),
+        (pair_without_pairing, "pairs"),
         (pair_of_another_picture, "pixels"),
         (donor_in_another_split, "donors"),
         (donor_without_identity, "donors"),

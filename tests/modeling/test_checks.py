@@ -206,6 +206,10 @@ def recipe_with(folder: Path, base: Path, **changes: Any) -> list[str]:
         ({"datasets": ["dfa-instruct"]}, "datasets: expected a list of"),
         ({"datasets": []}, "datasets is missing"),
         ({"datasets": [{"name": "df_d"}]}, "datasets: path is missing"),
+        ({"abilities": ["df_d", "df_x"]}, "abilities: unknown ability 'df_x'; did you mean 'df_"),
+        ({"abilities": ["df_d", "fc"]}, "abilities: expected one of: .*; df_d; df_d df_c; .*; not: df_d fc"),
+        ({"abilities": "df_d"}, "abilities: expected a list of df_d, df_c, ad, fc, not 'df_d'"),
+        ({"abilities": ["df_d"], "datasets": [{"path": "parquet"}]}, "abilities: expected the dataset dfa-instruct"),
         ({"datasets": [{"path": "dfa-instruct", "fraction": 2}]}, "fraction: expected a number above 0 and up to 1"),
         ({"datasets": [{"path": "dfa-instruct", "fraction": "half"}]}, "fraction: expected a number .* not 'half'"),
         ({"datasets": [{"path": "dfa-instruct", "name": "conversations", "split": "trian"}]}, "datasets: .*trian"),
@@ -215,7 +219,7 @@ def recipe_with(folder: Path, base: Path, **changes: Any) -> list[str]:
         ({"max_length": -5}, "max_length: expected 1 or more, not -5"),
         ({"learning_rate": -0.1}, "learning_rate: expected 0 or more, not -0.1"),
         ({"dtype": "float31"}, "dtype: expected auto, float32"),
-        ({"lora_target_modules": ["(q_proj"]}, "lora_target_modules: .* is no regular expression"),
+        ({"lora_target_modules": ["(q_proj"]}, "lora_target_modules: .* is not a regular expression"),
         (
             {
                 "eval_strategy": "steps",

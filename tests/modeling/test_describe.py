@@ -106,16 +106,11 @@ def test_the_paper_s_recipe_holds_llava_s_values_and_says_whose_they_are() -> No
             assert any(f"# {who}" in line for who in ("paper", "LLaVA", "ours")), line
 
 
-@pytest.mark.parametrize("family", ["dfa-gpt-7b", "dfa-gpt-small"])
-def test_ablations_differ_by_their_data_only(family: str) -> None:
-    whole = yaml.safe_load((RECIPES / family / "sft.yaml").read_text())
-    names = {"d": "conversations_d", "d_c": "conversations_d_c", "d_c_ad": "conversations_d_c_ad"}
-    for name in ("d", "d_c", "d_c_ad", "d_c_ad_fc"):
-        ablation = yaml.safe_load((RECIPES / family / "ablations" / f"{name}.yaml").read_text())
-        assert ablation.pop("output_dir") != whole["output_dir"]
-        [data] = ablation.pop("datasets")
-        assert data == {"path": "dfa-instruct", "name": names.get(name, "conversations"), "split": "train"}
-        assert ablation == {key: value for key, value in whole.items() if key not in ("output_dir", "datasets")}
+def test_fewer_abilities_are_fewer_questions(base: Path, tmp_path: Path) -> None:
+    recipe = yaml.safe_load((RECIPES / "dfa-gpt-tiny" / "sft.yaml").read_text())
+    written = tmp_path / "recipe.yaml"
+    written.write_text(yaml.safe_dump({**recipe, "model_name_or_path": str(base), "abilities": ["df_d", "df_c"]}))
+    assert measure(written).questions == 2
 
 
 def test_accelerate_reads_its_configs() -> None:

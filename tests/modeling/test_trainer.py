@@ -153,9 +153,14 @@ def test_the_best_by_validation_loss_is_kept(
     steps = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
     best = {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss", "save_total_limit": 1}
     data = [{"path": "dfa-instruct", "name": "conversations_d"}]
+    stale = [tmp_path / "run" / name for name in ("results.json", "calibration.json")]  # of other weights
+    (tmp_path / "run").mkdir()
+    for file in stale:
+        file.write_text("{}")
     folder = run(
         tmp_path, base, data, validation_split="validation", learning_rate=0.5, warmup_steps=0, **steps, **best
     )
+    assert not any(file.exists() for file in stale)
     losses = history(folder, "eval_loss")
     assert len(losses) == 3
     kept = folder / f"checkpoint-{losses.index(min(losses)) + 1}"
@@ -226,10 +231,11 @@ def test_a_run_that_is_at_its_end_is_left_there(
     folder = run(tmp_path, base, data, **saving)
     adapter = folder / "adapter_model.safetensors"
     trained = adapter.read_bytes()
-    (folder / "README.md").write_text("measured since")
+    for name in ("README.md", "results.json"):
+        (folder / name).write_text("measured since")
     run(tmp_path, base, data, **saving)
     assert adapter.read_bytes() == trained and not (folder / "checkpoint-4").exists()
-    assert (folder / "README.md").read_text() == "measured since"
+    assert (folder / "README.md").read_text() == (folder / "results.json").read_text() == "measured since"
     for name in ("adapter_model.safetensors", "trainer_state.json", "README.md"):  # as if killed at the last checkpoint
         (folder / name).unlink()
     run(tmp_path, base, data, **saving)

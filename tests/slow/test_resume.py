@@ -111,7 +111,7 @@ def test_killed_at_random_moments_and_resumed(recipe: Path, temporary: Path, tmp
 def test_what_is_done_is_not_done_again(recipe: Path, temporary: Path, tmp_path: Path) -> None:
     output = tmp_path / "out" / "dfa-instruct"
     done: dict[str, float] = {}
-    for step, tasks in (("AlignFaces", 3), ("MakeRows", 3)):
+    for step, tasks in (("faces", 3), ("rows", 3)):
         process = start_build(recipe, output, TMPDIR=str(temporary))
         completions = output.with_name("dfa-instruct.build") / "logs" / step / "completions"
         while len(list(completions.glob("*"))) < tasks:
@@ -127,7 +127,7 @@ def test_what_is_done_is_not_done_again(recipe: Path, temporary: Path, tmp_path:
 def test_the_sample_ends_with_whoever_asked_for_it(temporary: Path, tmp_path: Path) -> None:
     environment = {"TMPDIR": str(temporary), "HF_DATASETS_CACHE": str(tmp_path / "cache"), "DFA_INSTRUCT_DIR": ""}
     process = start(SAMPLE, **environment)
-    while not list(tmp_path.glob("cache/**/logs/AlignFaces/completions/*")):
+    while not list(tmp_path.glob("cache/**/logs/faces/completions/*")):
         assert process.poll() is None, "it ended before it was killed"
         time.sleep(0.01)
     kill(process, temporary)
@@ -151,7 +151,7 @@ def test_a_killed_worker_is_said(recipe: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", *map(str, command), "--workers", "2"], stderr=subprocess.PIPE, text=True
     )
-    while not list(tmp_path.glob("dfa-instruct.build/logs/AlignFaces/completions/*")):
+    while not list(tmp_path.glob("dfa-instruct.build/logs/faces/completions/*")):
         assert process.poll() is None, "it ended before a worker was killed"
         time.sleep(0.01)
     worker = next(p for p in psutil.Process(process.pid).children() if "spawn_main" in " ".join(p.cmdline()))

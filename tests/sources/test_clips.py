@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from layouts import write_files, write_video
 
-from dfa_instruct.sources import BonaFideVideos, Source, SourceItem, open_source, open_sources
+from dfa_instruct.sources import BonaFideVideos, Source, SourceItem
+from dfa_instruct.sources.registry import open_source, open_sources
 
 YOUTUBE = "original_sequences/youtube/c23"
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from layouts import BONA_FIDE_FILES, DF40_FILES, FF, File, write_files, write_video
 
-from dfa_instruct.sources import Source, SourceItem, open_sources
+from dfa_instruct.sources import Source, SourceItem
 from dfa_instruct.sources.df40 import MISSED, NOBODY, RULES, canonical, meaning_of
+from dfa_instruct.sources.registry import open_sources
 
 
 @pytest.fixture(scope="module")

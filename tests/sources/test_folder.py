@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from datasets import load_dataset
-from layouts import write_files, write_video
+from layouts import portraits, write_files, write_video
 from PIL import Image
 
 from dfa_instruct.build.pipeline import build
 from dfa_instruct.build.recipe import Recipe
 from dfa_instruct.faces import TEMPLATE, anchors
-from dfa_instruct.sources import open_source
-from dfa_instruct.sources.media import BadPictureError, find_images, read_image
+from dfa_instruct.sources.files import find_images
+from dfa_instruct.sources.media import BadPictureError, read_image
+from dfa_instruct.sources.registry import open_source
 
 
 def build_folder(root: Path, output: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:
@@ -34,12 +34,13 @@ def build_folder(root: Path, output: Path) -> tuple[list[dict[str, Any]], dict[s
         return rows, {row["what"].removeprefix("folder/"): row["reason"] for row in csv.DictReader(file)}
 
 
-def test_bad_pictures_among_good_ones_are_named_and_skipped(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("landmarker")
+def test_bad_pictures_among_good_ones_are_named_and_skipped(tmp_path: Path) -> None:
     folder = tmp_path / "Mein Ordner ü"
     folder.mkdir()
-    good = sorted(photos.glob("*.jpg"))[4:18]
-    for photo in good:
-        shutil.copy(photo, folder)
+    good = [folder / f"{number:02d}.jpg" for number in range(14)]
+    for path, portrait in zip(good, portraits(14), strict=True):
+        Image.fromarray(portrait).save(path)
     (folder / "corrupt.jpg").write_bytes(good[0].read_bytes()[:400])
     (folder / "empty.png").write_bytes(b"")
     Image.new("RGB", (1, 1)).save(folder / "dot.png")
@@ -192,3 +193,9 @@ def test_a_csv_with_other_columns_is_refused(media: Path) -> None:
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no image and no video"):
         list(open_source("folder", root=tmp_path).items())
+
+
+@pytest.mark.parametrize("name", ["sample", "df40"])
+def test_a_folder_does_not_go_by_the_name_of_other_pictures(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=f"source folder: .*{name}.*choose another"):
+        open_source("folder", root=tmp_path, name=name)

@@ -13,16 +13,15 @@ from layouts import number_in, write_video
 from PIL import Image
 
 from dfa_instruct.sources import SourceItem
+from dfa_instruct.sources.files import find_images, walk
 from dfa_instruct.sources.media import (
     BadPictureError,
     FrameChoice,
     Video,
-    find_images,
     read_frames,
     read_image,
     read_item,
     read_items,
-    walk,
 )
 
 

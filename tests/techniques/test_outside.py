@@ -14,7 +14,8 @@ import pytest
 from dfa_instruct.faces import LANDMARKER_ENV
 from dfa_instruct.portraits.drawing import draw_person
 from dfa_instruct.records import FaceRecord
-from dfa_instruct.techniques import DEFAULT_TECHNIQUES, FITTABLE, TECHNIQUES, Fittable, find_technique
+from dfa_instruct.techniques import Fittable
+from dfa_instruct.techniques.registry import DEFAULT_TECHNIQUES, FITTABLE, TECHNIQUES, find_technique
 
 SIDE = 128
 needs_landmarker = pytest.mark.skipif(
@@ -45,7 +46,7 @@ def test_the_default_techniques_are_known() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("fethered_swap", {}, "unknown technique 'fethered_swap': did you mean 'feathered_swap'"),
+        ("fethered_swap", {}, "unknown technique 'fethered_swap'; did you mean 'feathered_swap'"),
         ("lips", {"colour": "red"}, "lips takes no settings; colour was given"),
         ("lips", {"category": "face_swapping"}, "is of the category face_editing, not face_swapping"),
         ("onnx:gone.onnx", {}, "its file does not tell its category; state one of face_swapping"),

@@ -16,9 +16,10 @@ from dfa_instruct.faces import LANDMARKER_ENV, FaceDetector, align
 from dfa_instruct.landmarks import MIRRORED
 from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord, Forgery
-from dfa_instruct.techniques import DEFAULT_TECHNIQUES, FITTABLE, TECHNIQUES, Technique
+from dfa_instruct.techniques import Technique
 from dfa_instruct.techniques.edit import IRIS_COLOURS, FaceEditing
 from dfa_instruct.techniques.reenact import Expression
+from dfa_instruct.techniques.registry import DEFAULT_TECHNIQUES, FITTABLE, TECHNIQUES
 from dfa_instruct.techniques.synthesize import MOST_OF_ONE, Eigenfaces, Vae
 from dfa_instruct.techniques.warp import border, piecewise_affine, yaw
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES

@@ -70,6 +70,8 @@ class _Head:
 class AlignFaces(Step):
     """Decode, detect and align the pictures of a shard."""
 
+    folder = "faces"
+
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Write the faces, and what gave none."""
         items = [

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from dfa_instruct.build.work import BONA_FIDE, DROPPED_SCHEMA, Step, digest, missed, shard_writer, whole
 from dfa_instruct.schema import arrow_schema, from_columns, to_columns
-from dfa_instruct.sources import SourceItem, open_sources
+from dfa_instruct.sources import SourceItem
+from dfa_instruct.sources.registry import open_sources
 
 CHUNK = 4096
 SHARD_IMAGES = (16, 256)
@@ -44,6 +45,8 @@ class ListItems(Step):
     A bona fide picture and all forgeries of it come into one shard, and the frames of a video after one another. Where
     a forgery may be of several frames, all of the video comes into one shard.
     """
+
+    folder = "list"
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Write the shards, and `report.json`: how many images each has, and what was found of each technique."""

@@ -80,6 +80,8 @@ class _Faces:
 class Plan(Step):
     """Decide on every face: its split, or why it is dropped; and what is forged of it. One task."""
 
+    folder = "plan"
+
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Write for each shard what rows to make, and the pool of donors."""
         recipe, work = self.recipe, self.work

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
-from dfa_instruct.annotate import Annotator, annotator
+from dfa_instruct.annotate import Annotator
+from dfa_instruct.annotate.registry import annotator
 from dfa_instruct.build.pool import Pool
-from dfa_instruct.build.recipe import techniques_of
-from dfa_instruct.build.work import DROPPED_SCHEMA, Step, WorkFolder, face_of, one_thread, shard_writer
+from dfa_instruct.build.recipe import Recipe, techniques_of
+from dfa_instruct.build.work import DROPPED_SCHEMA, ROWS_AT_ONCE, Step, WorkFolder, face_of, one_thread, shard_writer
 from dfa_instruct.dataset.features import FEATURES, row_columns
-from dfa_instruct.dataset.writer import ROWS_PER_GROUP
 from dfa_instruct.evidence import evidence_of
 from dfa_instruct.forging import forge
 from dfa_instruct.instruct import instruct
@@ -40,7 +41,7 @@ class _Shared:
 @lru_cache(maxsize=1)
 def _shared(work: WorkFolder, made: int) -> _Shared:
     """Fit it, once a process; `made`, when the pool was drawn, tells one build from the next in the same place."""
-    recipe = work.recipe()
+    recipe = TypeAdapter(Recipe).validate_json((work.root / "recipe.json").read_bytes())
     pool = Pool(work, recipe.size)
     train = list(pool.of["train"])
     mixed = [train[i] for i in np.random.default_rng(recipe.seed).permutation(len(train))]
@@ -53,6 +54,8 @@ def _shared(work: WorkFolder, made: int) -> _Shared:
 
 class MakeRows(Step):
     """Forge, measure, annotate and ask: the rows of a shard."""
+
+    folder = "rows"
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Write the rows, and the forgeries that could not be made."""
@@ -107,7 +110,7 @@ def finished_rows(work: WorkFolder, shards: int) -> Iterator[pa.Table]:
     begin = 0
     for path in paths:
         with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(ROWS_PER_GROUP):
+            for batch in file.iter_batches(ROWS_AT_ONCE):
                 table = pa.Table.from_batches([batch])
                 yield table.filter(pa.array(first[begin : begin + len(table)]))
                 begin += len(table)

@@ -108,7 +108,7 @@ def test_what_cannot_be_joined_is_said(clip: Path, dinov2: Path, language: Path,
         assemble(str(other), str(language), tmp_path / "base")
     with pytest.raises(ValueError, match="takes pictures of 56 pixels only"):
         assemble(str(clip), str(language), tmp_path / "base", image_size=112)
-    with pytest.raises(ValueError, match="100 is no multiple of the patch size, 14"):
+    with pytest.raises(ValueError, match="100 is not a multiple of the patch size, 14"):
         assemble(str(dinov2), str(language), tmp_path / "base", image_size=100)
     with pytest.raises(FileExistsError, match="holds something already"):
         assemble(str(dinov2), str(language), other)

@@ -1,14 +1,12 @@
-"""The scripts beside the small model's recipe: a base whose tower knows each patch."""
+"""A vision tower that is taught each patch, and what a frozen one shows."""
 
 from __future__ import annotations
 
-import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from click.testing import Result
 from datasets import load_dataset
 from transformers import (
     AutoConfig,
@@ -18,16 +16,17 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
 )
+from typer.testing import CliRunner
 
+from modeling_dfa_gpt.base.teach import LAYERS, MORE_LAYERS, Patches
 from modeling_dfa_gpt.checks import check_base
+from modeling_dfa_gpt.cli import app
 from modeling_dfa_gpt.processing import train_tokenizer
 
-RECIPE = Path(__file__).parents[3] / "recipes" / "dfa-gpt-small"
 
-
-@pytest.fixture
-def language(tmp_path: Path) -> Path:
-    folder = tmp_path / "language"
+@pytest.fixture(scope="module")
+def language(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("language")
     tokenizer = train_tokenizer(["bona fide face editing lips skin eyes face swapping"], 300)
     tokenizer.save_pretrained(folder)
     size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -35,11 +34,27 @@ def language(tmp_path: Path) -> Path:
     return folder
 
 
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def taught(data: Path, language: Path, output: Path, more_steps: int = 1) -> Path:
+    size = ["--patch", 16, "--steps", 1, "--more-steps", more_steps]
+    done = run("teach", "--data", data, "--language", language, "--output", output, *size)
+    assert done.exit_code == 0, done.output
+    return output
+
+
+@pytest.fixture(scope="module")
+def small(dataset_folder: Path, language: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return taught(dataset_folder, language, tmp_path_factory.mktemp("small") / "base")
+
+
 def test_a_patch_is_named_after_what_was_done_to_it(dataset_folder: Path) -> None:
-    patches = runpy.run_path(str(RECIPE / "teach.py"))["Patches"](dataset_folder, 16, CLIPImageProcessor())
-    rows = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="train").remove_columns("image")
+    rows = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="train")
+    patches = Patches(rows, 16, CLIPImageProcessor())
     seen = set()
-    for row, (_, changed, label) in zip(rows, patches.items, strict=True):
+    for row, (_, changed, label) in zip(rows.remove_columns("image"), patches.items, strict=True):
         labels = patches.patch_labels(changed, label)
         if row["label"] == "bona_fide":
             assert not labels.any()
@@ -57,40 +72,40 @@ def test_a_patch_is_named_after_what_was_done_to_it(dataset_folder: Path) -> Non
 
 
 def test_what_is_taught_is_a_llava_whose_language_model_is_as_it_was(
-    dataset_folder: Path, language: Path, tmp_path: Path
+    small: Path, dataset_folder: Path, language: Path, tmp_path: Path
 ) -> None:
-    base = tmp_path / "base"
-    size = ["--width", "32", "--layers", "1", "--patch", "16", "--steps", "2"]
-    command = [sys.executable, RECIPE / "teach.py", dataset_folder, language]
-    subprocess.run([*command, base, *size, "--more-steps", "2"], check=True)
-    subprocess.run([*command, tmp_path / "longer", *size, "--more-steps", "4"], check=True)
-    check_base(str(base), AutoConfig.from_pretrained(base), AutoProcessor.from_pretrained(base))
-    before = LlamaForCausalLM.from_pretrained(language).model.layers.state_dict()
-    model = AutoModelForImageTextToText.from_pretrained(base).model
-    assert len(model.vision_tower.get_submodule("encoder.layers")) == 3
-    longer = AutoModelForImageTextToText.from_pretrained(tmp_path / "longer").model.vision_tower.state_dict()
+    check_base(str(small), AutoConfig.from_pretrained(small), AutoProcessor.from_pretrained(small))
+    model = AutoModelForImageTextToText.from_pretrained(small).model
+    layers = [f"layers.{number}." for number in range(LAYERS, LAYERS + MORE_LAYERS)]
+    assert len(model.vision_tower.get_submodule("encoder.layers")) == LAYERS + MORE_LAYERS
+    other = taught(dataset_folder, language, tmp_path / "longer", more_steps=2)
+    longer = AutoModelForImageTextToText.from_pretrained(other).model.vision_tower.state_dict()
     for name, weight in model.vision_tower.state_dict().items():
-        added = "layers.1." in name or "layers.2." in name  # the rest stays as it is in the second part
+        added = any(layer in name for layer in layers)  # the rest stays as it is in the second part
         assert torch.equal(weight, longer[name]) != added, name
     joined = model.language_model.layers.state_dict()
-    for name, weight in before.items():
+    for name, weight in LlamaForCausalLM.from_pretrained(language).model.layers.state_dict().items():
         torch.testing.assert_close(joined[name], weight, rtol=0, atol=0)
-    again = subprocess.run([*command, base, *size], capture_output=True, text=True)
-    assert again.returncode != 0
-    assert f"{base} is there already; name a new folder" in again.stderr
+    assert not list(small.parent.glob(".*"))
 
 
-def test_a_frozen_tower_is_measured_by_category_and_by_person(
-    dataset_folder: Path, language: Path, tmp_path: Path
-) -> None:
-    base = tmp_path / "base"
-    size = ["--width", "32", "--layers", "1", "--patch", "16", "--steps", "1", "--more-steps", "1"]
-    subprocess.run([sys.executable, RECIPE / "teach.py", dataset_folder, language, base, *size], check=True)
-    command = [sys.executable, RECIPE / "frozen_tower.py", base, dataset_folder]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+def test_what_cannot_be_taught_is_one_line(dataset_folder: Path, language: Path, small: Path, tmp_path: Path) -> None:
+    for output, patch, message in (
+        (small, 16, f"{small} holds something already; name an empty or a new folder"),
+        (tmp_path / "odd", 14, "--patch: the pictures' side, 128 pixels, is not a multiple of 14"),
+        (tmp_path / "few", 8, "--patch: 8 pixels are too few for a tower of width 128"),
+    ):
+        done = run("teach", "--data", dataset_folder, "--language", language, "--output", output, "--patch", patch)
+        assert done.exit_code == 2 and f"error: {message}" in done.stderr.splitlines()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frozen_tower_is_measured_by_category_and_by_person(dataset_folder: Path, small: Path) -> None:
+    shown = run("probe", small, "--data", dataset_folder).stdout
     test = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="test")
     bona_fide = test.filter(lambda label: label == "bona_fide", input_columns="label")
     people = {identities[0] for identities in bona_fide["identities"]}
     most = max(bona_fide.num_rows, test.num_rows - bona_fide.num_rows) / test.num_rows
     assert f"majority {most:.1%}, on {test.num_rows} images" in shown
     assert f"bona fide by person, {len(people)} people: " in shown
+    assert all(f"{category}: " in shown for category in set(test["category"]))

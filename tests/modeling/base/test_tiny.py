@@ -11,7 +11,7 @@ from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from dfa_instruct.build.recipe import SAMPLE_IDENTITIES, read_recipe, sample_recipe
-from dfa_instruct.sources import open_sources
+from dfa_instruct.sources.registry import open_sources
 from modeling_dfa_gpt.base import TINY_BASE
 from modeling_dfa_gpt.base.tiny import make_tiny_base
 from modeling_dfa_gpt.checks import check_base, check_template

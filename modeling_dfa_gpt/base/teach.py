@@ -1,7 +1,5 @@
 """Teach a vision tower and a projector what was done to a picture, and join them to a language model.
 
-    python recipes/dfa-gpt-small/teach.py DATASET HuggingFaceTB/SmolLM2-135M-Instruct BASE
-
 One label a picture teaches a small tower whose faces it has seen; one label a patch teaches it the traces. A forged
 image of our own differs from its bona fide one, its `pair_id`, where it was forged; a synthesised face is forged all
 over. So tower and projector are first trained together to bring each patch near the language model's own embedding of
@@ -19,23 +17,23 @@ from typing import Any
 
 import numpy as np
 import torch
-import typer
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     CLIPImageProcessor,
     CLIPVisionConfig,
     CLIPVisionModel,
-    Trainer,
-    TrainingArguments,
 )
 
-import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
-from dfa_instruct.errors import one_line_errors
+from dfa_instruct.dataset import DATASET_NAME
 from modeling_dfa_gpt.base.assemble import assemble
-from modeling_dfa_gpt.base.tower import Axis, Cosine, whitened_cosines
+from modeling_dfa_gpt.base.tower import Axis, Cosine, fit, mean_and_deviation, whiten_patch_embedding
+from modeling_dfa_gpt.loading import new_folder
 
+WIDTH = 128
+LAYERS = 4
+MORE_LAYERS = 2
 CHANGED = 4
 """A pixel is changed where a channel differs by more than so many of 255 from the bona fide face."""
 COVERED = 0.1
@@ -48,29 +46,67 @@ SHARPNESS = 10
 """Of the softmax over distances to the names, in units of their mean squared distance to each other."""
 
 
-def fine(channels: int, patch: int) -> list[Cosine]:
-    """Choose cosines for the patch embedding at random, none of the lowest: broad light and shade tell faces apart."""
-    rng = np.random.default_rng(0)
-    frequencies = [f for f in np.ndindex(patch, patch) if sum(f) >= LOWEST]
-    shares: list[tuple[Axis, int]] = [("lightness", 6), ("red to green", 1), ("yellow to blue", 1)]
-    if 6 * channels // 8 > len(frequencies):
-        raise ValueError(f"--width {channels}: at most {8 * len(frequencies) // 6} for patches of {patch} pixels")
-    return [
-        (axis, frequencies[i])
-        for axis, eighths in shares
-        for i in rng.choice(len(frequencies), eighths * channels // 8, replace=False)
-    ]
+def teach(data: Path, language: str, output: Path, *, patch: int, steps: int, more_steps: int) -> None:
+    """Write a LLaVA of a new vision tower for a dataset's pictures and a pretrained language model.
+
+    Args:
+        data: the dataset folder.
+        language: a causal language model with its tokenizer, a folder or Hub id.
+        output: a new folder for the LLaVA, written whole or not at all.
+        patch: side of the patches in pixels; a picture makes (side // patch)² image tokens.
+        steps: batches of 16 pictures for the tower and the projector.
+        more_steps: likewise for the layers that are added, and the projector.
+
+    Raises:
+        FileExistsError: the output folder holds something.
+        ValueError: the pictures cannot be cut into such patches.
+    """
+    with new_folder(output) as made:
+        rows = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
+        side = rows[0]["image"].width
+        if side % patch:
+            raise ValueError(f"--patch: the pictures' side, {side} pixels, is not a multiple of {patch}")
+        patches = Patches(rows, patch, CLIPImageProcessor())
+        model, processor = join_new_tower(patches, language)
+        name_patches(model, patches, processor.tokenizer, steps, 1.5e-3)
+        model = with_more_layers(model)
+        patches.whole = True
+        name_patches(model, patches, processor.tokenizer, more_steps, 1e-3)
+        model.save_pretrained(made)
+        processor.save_pretrained(made)
+
+
+def join_new_tower(patches: Patches, language: str) -> tuple[Any, Any]:
+    """Return a LLaVA of an untaught tower for these pictures and a pretrained language model, and its processor."""
+    with tempfile.TemporaryDirectory() as scratch:
+        tower, joined = Path(scratch) / "tower", Path(scratch) / "joined"
+        new_tower(patches).save_pretrained(tower)
+        assemble(str(tower), language, joined, feature_layer=-1)
+        return AutoModelForImageTextToText.from_pretrained(joined), AutoProcessor.from_pretrained(joined)
+
+
+def with_more_layers(model: Any) -> Any:
+    """Return a LLaVA whose tower has `MORE_LAYERS` on top, untaught; the layers below ask for no gradient any more."""
+    with tempfile.TemporaryDirectory() as scratch:
+        model.save_pretrained(scratch)
+        config = model.config
+        config.vision_config.num_hidden_layers += MORE_LAYERS
+        torch.manual_seed(0)
+        model = AutoModelForImageTextToText.from_pretrained(scratch, config=config)
+    tower = model.model.vision_tower
+    tower.requires_grad_(False)
+    tower.get_submodule("encoder.layers")[LAYERS:].requires_grad_(True)
+    return model
 
 
 class Patches(torch.utils.data.Dataset[dict[str, Any]]):
-    """The train split's pictures, mirrored, shifted and lit at random, with what was done to each patch.
+    """The pictures of a split, mirrored, shifted and lit at random, with what was done to each patch.
 
     An item has `pixel_values` of shape (3, side, side), and `labels` of shape (patches,): indices of `names`, of which
     the first is bona fide. With `whole` set, every patch has its picture's label.
     """
 
-    def __init__(self, dataset: Path, patch: int, image_processor: Any) -> None:
-        rows = load_dataset("dfa-instruct", data_dir=str(dataset), split="train")
+    def __init__(self, rows: Dataset, patch: int, image_processor: Any) -> None:
         kinds = zip(rows["category"], rows["technique"], strict=True)
         done = [
             f"{category} {technique}".replace("_", " ") if technique else "bona fide" for category, technique in kinds
@@ -78,9 +114,7 @@ class Patches(torch.utils.data.Dataset[dict[str, Any]]):
         self.names = ["bona fide", *sorted({*done} - {"bona fide"})]
         self.patch = patch
         self.whole = False
-        self.mean, self.std = (
-            torch.tensor(values).view(3, 1, 1) for values in (image_processor.image_mean, image_processor.image_std)
-        )
+        self.mean, self.std = mean_and_deviation(image_processor)
         pictures = {
             face: torch.tensor(np.array(picture.convert("RGB"))).permute(2, 0, 1)
             for face, picture in zip(rows["face_id"], rows["image"], strict=True)
@@ -129,6 +163,9 @@ class PatchNamer(torch.nn.Module):
     `words` are the language model's embeddings of the names, the mean over their tokens, shape (names, width).
     """
 
+    words: torch.Tensor
+    weights: torch.Tensor
+
     def __init__(self, model: Any, words: torch.Tensor, weights: torch.Tensor) -> None:
         super().__init__()
         self.tower, self.projector = model.model.vision_tower, model.model.multi_modal_projector
@@ -143,84 +180,48 @@ class PatchNamer(torch.nn.Module):
         return {"loss": torch.nn.functional.cross_entropy(scores, labels.flatten(), self.weights)}
 
 
-def fit(model: Any, patches: Patches, tokenizer: Any, steps: int, learning_rate: float, scratch: str) -> None:
+def name_patches(model: Any, patches: Patches, tokenizer: Any, steps: int, learning_rate: float) -> None:
     """Train a LLaVA's tower and projector in place, those of their weights that ask for a gradient."""
     embed = model.get_input_embeddings()
     with torch.no_grad():
         names = [tokenizer(name, return_tensors="pt")["input_ids"][0] for name in patches.names]
         words = torch.stack([embed(name).mean(0) for name in names])
-    arguments = TrainingArguments(
-        output_dir=scratch,
+    fit(
+        PatchNamer(model, words, patches.weights()),
+        patches,
         max_steps=steps,
-        per_device_train_batch_size=16,
         learning_rate=learning_rate,
         lr_scheduler_type="cosine",
         warmup_steps=100,
-        weight_decay=0.05,
-        logging_steps=100,
-        save_strategy="no",
-        report_to="none",
-        use_cpu=not torch.cuda.is_available(),
     )
-    Trainer(PatchNamer(model, words, patches.weights()), arguments, train_dataset=patches).train()
 
 
-def new_tower(patches: Patches, width: int, layers: int) -> CLIPVisionModel:
+def new_tower(patches: Patches) -> CLIPVisionModel:
     """Make a CLIP vision tower for these pictures, untrained but for its patch embedding."""
     config = CLIPVisionConfig(
-        hidden_size=width,
-        intermediate_size=3 * width,
-        num_hidden_layers=layers,
-        num_attention_heads=width // 32,
+        hidden_size=WIDTH,
+        intermediate_size=3 * WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=WIDTH // 32,
         image_size=patches.items[0][0].shape[-1],
         patch_size=patches.patch,
     )
     torch.manual_seed(0)
     tower = CLIPVisionModel(config)
-    embedding = tower.get_submodule("embeddings.patch_embedding")
     some = torch.stack([patches[i]["pixel_values"] for i in range(min(256, len(patches)))])
-    with torch.no_grad():
-        embedding.weight.copy_(whitened_cosines(embedding, some, fine(width, patches.patch)))
+    whiten_patch_embedding(tower, some, fine_cosines(WIDTH, patches.patch))
     return tower
 
 
-def main(
-    dataset: Path,
-    language: str,
-    base: Path,
-    width: int = 128,
-    layers: int = 4,
-    more_layers: int = 2,
-    patch: int = 14,
-    steps: int = 10000,
-    more_steps: int = 2000,
-) -> None:
-    """Write a LLaVA of a new vision tower for DATASET's pictures and the language model LANGUAGE to BASE."""
-    with one_line_errors(OSError, ValueError):
-        if base.exists():
-            raise FileExistsError(f"{base} is there already; name a new folder")
-        patches = Patches(dataset, patch, CLIPImageProcessor())
-        with tempfile.TemporaryDirectory() as scratch:
-            joined = Path(scratch) / "joined"
-            new_tower(patches, width, layers).save_pretrained(scratch)
-            assemble(scratch, language, joined, feature_layer=-1)
-            processor = AutoProcessor.from_pretrained(joined)
-            model = AutoModelForImageTextToText.from_pretrained(joined)
-            fit(model, patches, processor.tokenizer, steps, 1.5e-3, scratch)
-            model.save_pretrained(joined)
-
-            patches.whole = True
-            config = model.config
-            config.vision_config.num_hidden_layers += more_layers
-            torch.manual_seed(0)
-            model = AutoModelForImageTextToText.from_pretrained(joined, config=config)
-            tower = model.model.vision_tower
-            tower.requires_grad_(False)
-            tower.get_submodule("encoder.layers")[layers:].requires_grad_(True)
-            fit(model, patches, processor.tokenizer, more_steps, 1e-3, scratch)
-        model.save_pretrained(base)
-        processor.save_pretrained(base)
-
-
-if __name__ == "__main__":
-    typer.run(main)
+def fine_cosines(channels: int, patch: int) -> list[Cosine]:
+    """Choose cosines for the patch embedding at random, none of the lowest: broad light and shade tell faces apart."""
+    rng = np.random.default_rng(0)
+    frequencies = [f for f in np.ndindex(patch, patch) if sum(f) >= LOWEST]
+    shares: list[tuple[Axis, int]] = [("lightness", 6), ("red to green", 1), ("yellow to blue", 1)]
+    if 6 * channels // 8 > len(frequencies):
+        raise ValueError(f"--patch: {patch} pixels are too few for a tower of width {channels}")
+    return [
+        (axis, frequencies[i])
+        for axis, eighths in shares
+        for i in rng.choice(len(frequencies), eighths * channels // 8, replace=False)
+    ]

@@ -78,7 +78,7 @@ def talking(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_official_splits(root)
 
 
-@pytest.mark.usefixtures("photos")  # where no landmarker is at hand, nothing is found in a drawing
+@pytest.mark.usefixtures("landmarker")
 def test_pairs_are_of_one_frame_and_say_what_was_forged(talking: Path, tmp_path: Path) -> None:
     forged, rows = built(talking, tmp_path)
     pairs = [(row, rows[row["pair_id"]]) for row in forged]
@@ -92,7 +92,7 @@ def test_pairs_are_of_one_frame_and_say_what_was_forged(talking: Path, tmp_path:
     assert len(rows) == (32 + 32 + 32) * PEOPLE - 24
 
 
-@pytest.mark.usefixtures("photos")
+@pytest.mark.usefixtures("landmarker")
 def test_pairs_by_content_have_no_geometry_and_false_ones_are_refused(tmp_path: Path) -> None:
     root = tmp_path / "talking"
     numbers = range(0, 40, 10)

@@ -1,0 +1,106 @@
+"""The dataset card: what a dataset folder holds, under which terms, how it was made, and where it errs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final
+
+from dfa_instruct.sources.licences import licence_of, not_redistributable
+from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS
+
+if TYPE_CHECKING:
+    from huggingface_hub import DatasetCard, DatasetCardData
+
+    from dfa_instruct.dataset.statistics import Statistics
+
+SIZES: Final[dict[str, int]] = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6}
+"""The Hub's words for a number of rows → what it is below; then comes `1M<n<10M`."""
+FIGURE: Final = "statistics.png"
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """The Parquet files of one split: the pattern of their names, rows, bytes in memory and on the disk."""
+
+    path: str
+    rows: int
+    bytes: int
+    bytes_on_disk: int
+
+
+def dataset_card(
+    statistics: Statistics,
+    splits: Mapping[str, SplitFiles],
+    *,
+    repo: str | None = None,
+    images: bool = True,
+    figure: bool = False,
+) -> DatasetCard:
+    """Make the card from what the rows are.
+
+    Args:
+        statistics: counts of all rows.
+        splits: the files of each split that has any.
+        repo: the Hub repository that it is for; none: a folder.
+        images: the pictures are in the rows.
+        figure: `FIGURE` stands beside the card.
+    """
+    from huggingface_hub import DatasetCard
+    from jinja2 import Environment, StrictUndefined
+
+    sources = {source for _, _, source in statistics.sources}
+    free = not not_redistributable(sources)
+    data = _header(statistics, splits, free, repo)
+    template = files("dfa_instruct.dataset_card").joinpath("dataset_card.md.jinja").read_text(encoding="utf-8")
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    body = environment.from_string(template).render(
+        statistics=statistics,
+        splits=SPLITS,
+        categories=CATEGORIES,
+        abilities=ABILITIES,
+        licences={source: licence_of(source) for source in sorted(sources)},
+        free=free,
+        repo=repo,
+        images=images,
+        figure=FIGURE if figure else None,
+    )
+    return DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+
+
+def _header(statistics: Statistics, splits: Mapping[str, SplitFiles], free: bool, repo: str | None) -> DatasetCardData:
+    """Say what the dataset is, where its files are, under which terms; `free`: no source has its own."""
+    from huggingface_hub import DatasetCardData
+
+    rows = statistics.images_of()
+    data = DatasetCardData(
+        pretty_name="DFA-Instruct",
+        license="apache-2.0" if free else "other",
+        language=["en"],
+        task_categories=["visual-question-answering", "image-classification"],
+        size_categories=[next((size for size, below in SIZES.items() if rows < below), "1M<n<10M")],
+        annotations_creators=["machine-generated"],
+        tags=["deepfake-detection", "face-forgery", "instruction-tuning"],
+        configs=[
+            {
+                "config_name": "default",
+                "data_files": [{"split": split, "path": of_split.path} for split, of_split in splits.items()],
+            }
+        ],
+        dataset_info={
+            "splits": [
+                {"name": split, "num_bytes": of_split.bytes, "num_examples": of_split.rows}
+                for split, of_split in splits.items()
+            ],
+            "download_size": sum(of_split.bytes_on_disk for of_split in splits.values()),
+            "dataset_size": sum(of_split.bytes for of_split in splits.values()),
+        },
+    )
+    if not free:
+        data["license_name"] = "terms-of-its-sources"
+        if repo:
+            data["license_link"] = f"https://huggingface.co/datasets/{repo}#sources-and-licences"
+    return data

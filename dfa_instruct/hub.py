@@ -1,0 +1,144 @@
+"""Pushing to the Hub by `huggingface_hub`: all files in one commit, and errors as one line that says what to do."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Literal
+
+RepoKind = Literal["dataset", "model"]
+TOKEN_ENV: Final = "HF_TOKEN"
+CARD: Final = "README.md"
+
+_AGAIN: Final = "push again: files that have arrived whole are not sent a second time"
+_REASONS: Final[dict[int, str]] = {
+    401: f"the Hub does not know the token in {TOKEN_ENV}; make one that may write "
+    "(https://huggingface.co/settings/tokens) and set it",
+    403: f"the Hub forbids it ({{said}}); the token in {TOKEN_ENV} needs the permission to write there, and its "
+    "account must be, or belong to, {namespace}",
+    404: "there is no such repository or branch, or the token may not see it",
+    409: f"something else changed it at the same time; {_AGAIN}",
+    412: f"something else changed it at the same time; {_AGAIN}",
+    429: f"the Hub takes no more requests for now; wait some minutes, then {_AGAIN}",
+}
+
+
+def check_repo(repo: str) -> None:
+    """Raise ValueError where `repo` is no full name of a repository."""
+    from huggingface_hub.utils import validate_repo_id
+
+    if repo.count("/") != 1:
+        raise ValueError(f"{repo}: expected USER/NAME or ORGANISATION/NAME")
+    validate_repo_id(repo)
+
+
+def token_for_pushing() -> str:
+    """Return the token of the environment; one that lies in a file is not taken.
+
+    Raises:
+        ValueError: there is none.
+    """
+    token = os.environ.get(TOKEN_ENV)
+    if not token:
+        raise ValueError(
+            f"{TOKEN_ENV} is not set; expected a token that may write, see https://huggingface.co/settings/tokens"
+        )
+    return token
+
+
+def push(
+    repo: str,
+    kind: RepoKind,
+    files: Mapping[str, Path | bytes],
+    ours: re.Pattern[str],
+    *,
+    private: bool = False,
+    revision: str | None = None,
+) -> str:
+    """Push files in one commit, and make the repository and the branch where they are missing.
+
+    Large files are sent first, and those that the Hub has are not sent again; then all stand there at once, or nothing
+    has changed. What else stands in the repository is left alone.
+
+    Args:
+        repo: USER/NAME.
+        kind: what the repository is of.
+        files: path in the repository → a file on the disk, or its content.
+        ours: the names that an earlier push may have written; those that are in this one no more are deleted by it.
+        private: others may not see it.
+        revision: a branch; else main.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        ValueError: there is no token, or the Hub does not accept the card.
+        OSError: the Hub refuses it, or the connection breaks.
+    """
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+
+    api = HfApi(token=token_for_pushing(), library_name="dfa-instruct")
+    with saying_what_to_do(repo):
+        api.create_repo(repo, repo_type=kind, private=private or None, exist_ok=True)
+        if revision:
+            api.create_branch(repo, branch=revision, repo_type=kind, exist_ok=True)
+        about = api.dataset_info if kind == "dataset" else api.model_info
+        before = about(repo, revision=revision)
+        if private and not before.private:
+            raise PermissionError("is public already; make it private in its settings, or name another one")
+        left = {file.rfilename for file in before.siblings or ()} - set(files)
+        commit = api.create_commit(
+            repo,
+            [
+                *(CommitOperationDelete(name) for name in sorted(left) if ours.fullmatch(name)),
+                *(CommitOperationAdd(name, content) for name, content in files.items()),
+            ],
+            commit_message="Push by dfa-instruct" if kind == "dataset" else "Push by dfa-gpt",
+            repo_type=kind,
+            revision=revision,
+            parent_commit=before.sha,
+        )
+    return str(commit.commit_url)
+
+
+@contextmanager
+def saying_what_to_do(repo: str) -> Iterator[None]:
+    """Turn an error of the Hub, or of the way to it, into an OSError that names the repository and says what to do."""
+    import httpx
+    from huggingface_hub.utils import HfHubHTTPError
+
+    try:
+        yield
+    except (OSError, RuntimeError, httpx.HTTPError) as error:
+        chain = [error]
+        while cause := chain[-1].__cause__:
+            chain.append(cause)  # type: ignore[arg-type]
+        reason = f"{error}"
+        if refused := next((e for e in chain if isinstance(e, HfHubHTTPError)), None):
+            status = refused.response.status_code
+            said = refused.server_message or str(refused)
+            reason = f"the Hub answered {status}: {said}" + (f"; {_AGAIN}" if status >= 500 else "")
+            if status in _REASONS:
+                reason = _REASONS[status].format(said=said, namespace=repo.partition("/")[0])
+        elif broken := next((e for e in chain if isinstance(e, httpx.TransportError)), None):
+            reason = f"the connection to the Hub broke ({broken}); {_AGAIN}"
+        raise OSError(f"{repo}: {reason}") from error
+
+
+def show(files: Mapping[str, Path | bytes]) -> None:
+    """Print what a push would send: names, sizes, and the card."""
+    from rich.console import Console
+    from rich.table import Table
+
+    sizes = {name: len(file) if isinstance(file, bytes) else file.stat().st_size for name, file in files.items()}
+    table = Table(show_footer=True)
+    table.add_column("file", footer=f"{len(sizes)} files")
+    table.add_column("bytes", justify="right", footer=f"{sum(sizes.values()):,}")
+    for name, size in sizes.items():
+        table.add_row(name, f"{size:,}")
+    Console().print(table)
+    card = files[CARD]
+    print(card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8"))

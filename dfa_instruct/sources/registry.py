@@ -1,0 +1,77 @@
+"""The sources by the kinds that a recipe names them by; another package adds its own by an entry point."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+from dfa_instruct.errors import nearest
+from dfa_instruct.plugins import plug_in
+from dfa_instruct.sources import BonaFideVideos, SeeksBonaFide, Source
+from dfa_instruct.sources.celebdf import CelebDFSource
+from dfa_instruct.sources.df40 import DF40Source
+from dfa_instruct.sources.faceforensics import FaceForensicsSource
+from dfa_instruct.sources.folder import FolderSource
+from dfa_instruct.sources.sample import SampleSource
+
+ENTRY_POINTS: Final = "dfa_instruct.sources"
+SOURCES: Final[dict[str, Any]] = {
+    "folder": FolderSource,
+    "faceforensics": FaceForensicsSource,
+    "celebdf": CelebDFSource,
+    "df40": DF40Source,
+    "sample": SampleSource,
+}
+"""Kind → its class."""
+
+
+def open_source(kind: str, /, **settings: Any) -> Source:
+    """Make a source from what a recipe says of it.
+
+    Args:
+        kind: one of `SOURCES`, or the name of a plug-in.
+        settings: the fields of the kind's `Settings`; strings where they are paths will do.
+
+    Raises:
+        ValueError: the kind, a setting or its value is not known.
+        FileNotFoundError: what a setting names is not there.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    source_class = SOURCES.get(kind) or plug_in(ENTRY_POINTS, "source", str(kind), SOURCES)
+    names = [field.name for field in fields(source_class.Settings)]
+    for name in settings:
+        if name not in names:
+            raise ValueError(f"source {kind}: unknown setting {name!r}{nearest(name, names)}")
+    try:
+        typed = TypeAdapter(source_class.Settings).validate_python(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"source {kind}: {where + ': ' if where else ''}{first['msg']}") from error
+    return source_class(typed)
+
+
+def open_sources(entries: Iterable[Mapping[str, Any]]) -> list[Source]:
+    """Make all sources of a recipe, in its order: each entry has a `kind` and the kind's settings.
+
+    DF40 finds its bona fide frames in the FaceForensics++ and Celeb-DF sources that stand beside it.
+
+    Raises:
+        ValueError: see `open_source`; an entry has no kind, or two sources have the same name.
+    """
+    opened: list[Source] = []
+    for number, entry in enumerate(entries, 1):
+        settings = dict(entry)
+        if "kind" not in settings:
+            raise ValueError(f"source {number} has no kind; known: {', '.join(sorted(SOURCES))}")
+        opened.append(open_source(settings.pop("kind"), **settings))
+    for source in opened:
+        if isinstance(source, SeeksBonaFide):
+            source.bona_fide = [other for other in opened if isinstance(other, BonaFideVideos)]
+    names = Counter(source.name for source in opened)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ValueError(f"two sources are called {twice[0]!r}; give each a `name` of its own")
+    return opened

@@ -1,0 +1,48 @@
+"""Programs in processes of their own that know the Hub double, as a stranger's machine knows the Hub."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub_double import Hub
+from hub_store import TOKEN
+
+
+@dataclass(frozen=True)
+class Client:
+    """Runs Python in a fresh home, with the unmodified `huggingface_hub`; the token never comes out of it."""
+
+    hub: Hub
+    home: Path
+
+    def command(self, arguments: tuple[Any, ...], token: str | None) -> dict[str, Any]:
+        """The arguments of `subprocess` for a command of Python."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "DFA_INSTRUCT"))}
+        client = {"HF_ENDPOINT": self.hub.endpoint, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(self.home / "hf")}
+        environment = {**kept, **client, **({"HF_TOKEN": token} if token else {}), "HOME": str(self.home)}
+        self.home.mkdir(exist_ok=True)
+        return {"args": [sys.executable, *map(str, arguments)], "env": environment, "cwd": self.home}
+
+    def run(self, *arguments: Any, token: str | None = TOKEN) -> subprocess.CompletedProcess[str]:
+        """Run a command of Python to its end."""
+        done = subprocess.run(**self.command(arguments, token), capture_output=True, text=True)
+        assert TOKEN not in done.stdout + done.stderr
+        return done
+
+    def output(self, *arguments: Any, token: str | None = TOKEN) -> str:
+        """Run a command that succeeds; return what it prints."""
+        done = self.run(*arguments, token=token)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def refusal(self, *arguments: Any, token: str | None = TOKEN) -> str:
+        """Run a command that ends on an error in one line; return that."""
+        done = self.run(*arguments, token=token)
+        *_, line = done.stderr.splitlines()
+        assert done.returncode == 2 and line.startswith("error: ") and "Traceback" not in done.stderr, done.stderr
+        return line

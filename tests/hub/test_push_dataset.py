@@ -1,0 +1,256 @@
+"""`dfa-instruct push`: what stands on the Hub afterwards, what is refused, and a push that was cut in the middle."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from card_schema import problems
+from datasets import load_dataset
+from hub_client import Client
+from hub_double import Hub
+from hub_store import READ_TOKEN, TOKEN, Commit
+from typer.testing import CliRunner
+
+from dfa_instruct.cli import app
+from dfa_instruct.dataset.writer import write_tables
+from dfa_instruct.sources.licences import LICENCES
+from dfa_instruct.techniques import FITTABLE
+
+PUSH = (Path(sys.executable).parent / "dfa-instruct", "push")
+REPO = "analyst/dfa-instruct"
+LOADED = f"""
+import sys
+from datasets import Image, load_dataset
+there, here = (load_dataset(name) for name in ("{REPO}", sys.argv[1]))
+assert "dfa_instruct" not in sys.modules and list(there) == list(here)
+for split in here:
+    rows, expected = (side[split].cast_column("image", Image(decode=False)).to_list() for side in (there, here))
+    assert rows == expected and len(rows) > 1, split
+print(sum(there.num_rows.values()))
+"""
+ONE_FILE = f"""
+import re, sys
+from dfa_instruct.errors import one_line_errors
+from dfa_instruct.hub import push
+with one_line_errors(OSError, ValueError):
+    card = b"---\\nlicense: mit\\nlibrary_name: peft\\npipeline_tag: image-text-to-text\\ntags: [a]\\n---\\n"
+    print(push("{REPO}", "model", {{"README.md": card, "a.png": b"a"}}, re.compile(".*png"), private=len(sys.argv) > 1))
+"""
+
+
+@pytest.fixture(scope="session")
+def df40_folder(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset folder, as if some of its faces were DF40's and some a user's own."""
+    table = pa.concat_tables(pq.read_table(path) for path in sorted(dataset_folder.glob("data/*.parquet")))
+    sources = [("df40", "mine", source)[min(i, 2)] for i, source in enumerate(table["source"].to_pylist())]
+    at = table.column_names.index("source")
+    folder = tmp_path_factory.mktemp("df40") / "dfa-instruct"
+    write_tables([table.set_column(at, "source", pa.array(sources)).cast(table.schema)], folder)
+    return folder
+
+
+def content(commit: Commit) -> dict[str, bytes]:
+    return {path: blob.content for path, blob in commit.files.items() if path != ".gitattributes"}
+
+
+def test_what_was_pushed_loads_as_it_was(dataset_folder: Path, hub: Hub, client: Client) -> None:
+    address = client.output(*PUSH, dataset_folder, REPO)
+    commit, initial = hub.repository("dataset", "dfa-instruct").log()
+    assert address.strip().endswith(commit.oid) and initial.parent is None
+    rows = load_dataset(str(dataset_folder)).num_rows
+    assert client.output("-c", LOADED, dataset_folder, token=None).split()[-1] == str(sum(rows.values()))
+    files = content(commit)
+    assert TOKEN.encode() not in b"".join(files.values())
+    card = files["README.md"].decode()
+    assert problems(card, "dataset") == []
+    assert f'load_dataset("{REPO}")' in card and str(dataset_folder) not in card
+    assert files["statistics.png"].startswith(b"\x89PNG") and "statistics.png" in card
+    assert re.search(r"license: apache-2.0\n", card) and "Nobody real is in these pictures" in card
+
+
+def test_a_push_that_was_cut_is_taken_up_again(dataset_folder: Path, hub: Hub, client: Client) -> None:
+    train = next(dataset_folder.glob("data/train-*"))
+    cut = hub.cut(f"PUT /lfs/{hashlib.sha256(train.read_bytes()).hexdigest()}", times=100)
+    push = subprocess.Popen(**client.command((*PUSH, dataset_folder, REPO), TOKEN), stderr=subprocess.DEVNULL)
+    assert cut.wait(120)
+    while len(hub.uploads) < 3:  # validation, test and the figure
+        assert push.poll() is None
+        time.sleep(0.05)
+    push.kill()
+    push.wait()
+    repository = hub.repository("dataset", "dfa-instruct")
+    assert len(repository.log()) == 1  # nobody sees a half
+    hub.faults.clear()
+    client.output(*PUSH, dataset_folder, REPO)
+    assert len(hub.uploads) == len(set(hub.uploads)) == 4
+    files = content(repository.log()[0])
+    for path in dataset_folder.glob("data/*"):
+        assert files.pop(f"data/{path.name}") == path.read_bytes()
+    assert set(files) == {"README.md", "statistics.png"}
+    client.output(*PUSH, dataset_folder, REPO)
+    assert len(repository.log()) == 2 and len(hub.uploads) == 4  # nothing had changed
+
+
+def test_an_earlier_build_is_replaced_and_what_is_not_ours_stays(
+    dataset_folder: Path, df40_folder: Path, hub: Hub, client: Client
+) -> None:
+    client.output(*PUSH, dataset_folder, REPO)
+    repository = hub.repository("dataset", "dfa-instruct")
+    theirs = {"LICENSE": "mit", "data/train-notes.parquet": "theirs"}
+    add = (
+        "from huggingface_hub import HfApi; import sys; HfApi().upload_file(repo_id=sys.argv[1], repo_type='dataset', "
+    )
+    for name, text in theirs.items():
+        client.output("-c", f"{add} path_in_repo={name!r}, path_or_fileobj={text.encode()!r})", REPO)
+    client.output(*PUSH, df40_folder, REPO, "--may-redistribute", "df40", "--may-redistribute", "mine")
+    files = content(repository.log()[0])
+    assert set(files) == {
+        "README.md",
+        "statistics.png",
+        *theirs,
+        *(f"data/{p.name}" for p in df40_folder.glob("data/*")),
+    }
+    card = files["README.md"].decode()
+    assert problems(card, "dataset") == [] and "license: other\n" in card
+    assert "| df40 | DF40: CC BY-NC 4.0" in card and "Real people may be in these pictures" in card
+
+
+def test_pictures_that_may_not_be_passed_on_are_refused(df40_folder: Path, hub: Hub, client: Client) -> None:
+    line = client.refusal(*PUSH, df40_folder, REPO)
+    assert "the pictures of df40 are not pushed" in line and "--without-images" in line
+    assert "--may-redistribute df40 --may-redistribute mine states that you have the right" in line
+    assert "pictures of mine" in client.refusal(*PUSH, df40_folder, REPO, "--may-redistribute", "df40", "--dry-run")
+    assert "no row is of it" in client.refusal(*PUSH, df40_folder, REPO, "--may-redistribute", "celebdf")
+    assert not hub.requests
+
+
+def test_questions_go_without_pictures_and_join_them_again(df40_folder: Path, hub: Hub, client: Client) -> None:
+    client.output(*PUSH, df40_folder, REPO, "--without-images")
+    files = content(hub.repository("dataset", "dfa-instruct").log()[0])
+    assert not any(b"IHDR" in file for name, file in files.items() if name.endswith(".parquet"))
+    card = files["README.md"].decode()
+    assert problems(card, "dataset") == [] and "license: other\n" in card
+    snippet = re.search(r"```python\n(.*?)```", card, re.DOTALL)
+    assert snippet
+    program = f"""{snippet[1].replace("your/build", str(df40_folder))}
+assert len(joined) == len(faces) > 1 and joined[0]["image"].size == (128, 128)
+row = next(iter(questions.values()))
+assert set(faces.column_names) - set(row) == {{"image", "landmarks"}}
+assert all(joined[i]["qa"] == faces[i]["qa"] for i in range(len(faces)))
+"""
+    client.output("-c", program)
+
+
+def test_every_technique_that_learns_from_the_faces_has_its_terms() -> None:
+    assert set(FITTABLE) <= set(LICENCES)
+
+
+def test_a_dry_run_shows_all_and_asks_nobody(dataset_folder: Path, hub: Hub, client: Client) -> None:
+    shown = client.output(*PUSH, dataset_folder, REPO, "--dry-run", token=None)
+    for path in dataset_folder.glob("data/*"):
+        assert re.search(rf"{path.name} +│ +{path.stat().st_size:,} ", shown)
+    assert "## Sources and licences" in shown
+    assert not hub.requests
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        (None, "HF_TOKEN is not set; expected a token that may write"),
+        ("hf_of_nobody", "the Hub does not know the token in HF_TOKEN; make one that may write"),
+        (READ_TOKEN, "forbids it (This token has no write permission); the token in HF_TOKEN needs the permission"),
+    ],
+)
+def test_who_may_not_push_is_told_what_to_do(client: Client, hub: Hub, token: str | None, told: str) -> None:
+    line = client.refusal("-c", ONE_FILE, token=token)
+    assert told in line and (token is None or token not in line)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "told"),
+    [
+        ("/preupload/", 403, "its account must be, or belong to, analyst"),
+        ("/commit/", 409, "something else changed it at the same time; push again"),
+        ("/commit/", 412, "something else changed it at the same time; push again"),
+        ("/repos/create", 429, "wait some minutes, then push again"),
+        ("/commit/", 500, "the Hub answered 500: made to order: 500; push again"),
+        ("/commit/", 418, "the Hub answered 418: made to order"),
+    ],
+)
+def test_an_error_of_the_hub_is_one_line(client: Client, hub: Hub, request_: str, status: int, told: str) -> None:
+    hub.fail(request_, status)
+    line = client.refusal("-c", ONE_FILE)
+    assert line.startswith(f"error: {REPO}: ") and told in line
+
+
+def test_a_card_that_the_hub_does_not_accept_is_one_line(client: Client, hub: Hub) -> None:
+    line = client.refusal("-c", ONE_FILE.replace("license: mit", "license: to-be-decided"))
+    assert "Invalid metadata in README.md. - $.license: 'to-be-decided' is not one of" in line
+    assert len(hub.repository("model", "dfa-instruct").log()) == 1
+
+
+def test_the_card_of_a_build_is_accepted(dataset_folder: Path, df40_folder: Path) -> None:
+    for folder, licence in ((dataset_folder, "apache-2.0"), (df40_folder, "other")):
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        assert problems(card, "dataset") == [] and f"license: {licence}\n" in card
+
+
+def test_a_connection_that_breaks_is_one_line(client: Client, hub: Hub) -> None:
+    hub.cut("/commit/", times=100)
+    assert "the connection to the Hub broke" in client.refusal("-c", ONE_FILE)
+
+
+def test_the_token_is_in_no_output_of_a_client_that_tells_all(client: Client, hub: Hub) -> None:
+    telling = "import os; os.environ.update(HF_DEBUG='1', HF_HUB_VERBOSITY='debug')"
+    hub.fail("/commit/", 403, times=1)
+    for told in ("forbids it", "/commit/"):
+        assert told in client.run("-c", telling + ONE_FILE).stderr  # `run` looks for the token
+    assert len(hub.repository("model", "dfa-instruct").log()) == 2
+
+
+def test_private_is_never_public(client: Client, hub: Hub) -> None:
+    client.output("-c", ONE_FILE, "private")
+    assert hub.repository("model", "dfa-instruct").private
+    hub.repository("model", "dfa-instruct").private = False
+    assert "is public already" in client.refusal("-c", ONE_FILE, "private")
+
+
+def test_a_branch_is_made_and_the_main_one_left(dataset_folder: Path, hub: Hub, client: Client) -> None:
+    client.output(*PUSH, dataset_folder, REPO, "--revision", "second")
+    repository = hub.repository("dataset", "dfa-instruct")
+    assert len(repository.log("second")) == 2 and len(repository.log()) == 1
+
+
+@pytest.mark.parametrize(
+    ("repo", "told"), [("dfa-instruct", "expected USER/NAME"), ("a/b/c", "expected USER/NAME"), ("a/ b", "Repo id")]
+)
+def test_a_name_that_is_none_is_refused(dataset_folder: Path, repo: str, told: str) -> None:
+    done = CliRunner().invoke(app, ["push", str(dataset_folder), repo])
+    assert done.exit_code == 2 and told in done.stderr
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["push", str(tmp_path), REPO])
+    assert done.exit_code == 2 and f"{tmp_path}: no dataset folder of dfa-instruct" in done.stderr
+
+
+def test_a_folder_whose_files_are_gone_is_refused(dataset_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dfa-instruct"
+    (folder / "data").mkdir(parents=True)
+    card = (dataset_folder / "README.md").read_text(encoding="utf-8")
+    for written, told in (
+        (card, "is not there, which its README.md names"),
+        ("---\nconfigs: [\n---\n", "the header of its README.md is no YAML"),
+        ("---\nlicense: mit\n---\n", "its header names no files"),
+    ):
+        (folder / "README.md").write_text(written, encoding="utf-8")
+        done = CliRunner().invoke(app, ["push", str(folder), REPO])
+        assert done.exit_code == 2 and told in done.stderr

@@ -1,0 +1,57 @@
+"""A package of somebody else adds a source and a technique, and a recipe uses them; no file of ours knows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+from PIL import Image
+
+from dfa_instruct.build.pipeline import build
+from dfa_instruct.build.recipe import read_recipe
+from dfa_instruct.portraits.drawing import draw_sample
+
+RECIPE = """
+sources:
+  - {{kind: sample, identities: 8, pictures: 1}}
+  - {{kind: scans, root: {root}}}
+techniques: [{{name: stranger_negative, white: 250}}]
+forgeries_per_face: 0.25
+size: 64
+detect_cropped: false
+near_duplicates: -1
+"""
+
+
+@pytest.fixture(autouse=True)
+def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package lies on the path with its metadata, as an installed one does."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+
+
+def test_a_recipe_uses_a_strangers_source_and_technique(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    for number, face in enumerate(draw_sample(identities=8, pictures=2, size=96, seed=9)):
+        Image.fromarray(face.image).save(tmp_path / "scans" / f"person{number // 2}-{number % 2}.png")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(root=tmp_path / "scans"))
+    build(read_recipe(recipe, tmp_path / "dfa-instruct"), workers=1)
+    rows = [row for split in load_dataset(str(tmp_path / "dfa-instruct")).values() for row in split]
+    scanned = [row for row in rows if row["source"] == "scans"]
+    assert len(scanned) == 16 and {row["image"].size for row in scanned} == {(64, 64)}
+    assert {row["identities"][0] for row in scanned} == {f"scans/person{n}" for n in range(8)}
+    forged = [row for row in rows if row["technique"] == "stranger_negative"]
+    assert len(forged) == 6 and all('"white": 250' in row["parameters"] and row["artifacts"] for row in forged)
+
+
+def test_its_names_and_settings_are_known_to_messages(tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    for source, said in (
+        ("{kind: scan, root: .}", "unknown source 'scan'; did you mean 'scans'?"),
+        ("{kind: scans, rot: .}", "source scans: unknown setting 'rot'; did you mean 'root'?"),
+    ):
+        recipe.write_text(f"sources: [{source}]")
+        with pytest.raises(ValueError) as caught:
+            build(read_recipe(recipe, tmp_path / "dfa-instruct"))
+        assert said in str(caught.value)
