@@ -35,6 +35,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/faces.py
 	$(BIN)/python tests/benchmarks/evidence.py
 	$(BIN)/python tests/benchmarks/conversation.py
+	$(BIN)/python tests/benchmarks/annotate.py
 
 figures: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/quickstart.py

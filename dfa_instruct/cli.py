@@ -102,6 +102,105 @@ def views(
         write_views(photographs, output, count, seed)
 
 
+@app.command()
+def annotate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder that was built.")],
+    ability: Annotated[Literal["ad", "fc"], typer.Option(help="Artifact descriptions, or free conversations.")],
+    model: Annotated[str, typer.Option(help="The model, as its server names it.")],
+    base_url: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible server; else OpenAI's. The key is in OPENAI_API_KEY.")
+    ] = None,
+    compared: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of forgeries shown beside their bona fide.")
+    ] = 0.5,
+    ungrounded: Annotated[
+        Literal["keep", "drop", "review"],
+        typer.Option(help="What conversations are told of claims that the pixels contradict; see `instruct`."),
+    ] = "drop",
+    batch: Annotated[bool, typer.Option("--batch", help="By the provider's batches: cheaper, within a day.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing and what it costs.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 16,
+    limit: Annotated[int | None, typer.Option(min=1, help="The first so many faces only.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="Stop where all answers about this dataset would cost more dollars.")
+    ] = None,
+    prices: Annotated[
+        Path | None, typer.Option(help="Dollars a million tokens, a file of the form of annotate/prices.yaml.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a request counts as lost.")] = 120.0,
+) -> None:
+    """Have a language model write what is missing, once; answers are kept in <dataset>.annotations.sqlite."""
+    with one_line_errors(OSError, ValueError, RuntimeError):
+        from dfa_instruct.annotate.run import Settings
+        from dfa_instruct.annotate.run import annotate as run
+
+        settings = Settings(
+            ability=ability,
+            model=model,
+            base_url=base_url,
+            compared=compared,
+            ungrounded=ungrounded,
+            concurrency=concurrency,
+            limit=limit,
+            budget=budget,
+            prices=prices,
+            timeout=timeout,
+            batch=batch,
+            dry_run=dry_run,
+        )
+        stopped = run(folder, settings)
+    if stopped:
+        print(f"not all was asked: {stopped}; the same command goes on from there")
+        raise typer.Exit(130 if stopped == "interrupted" else 1)
+
+
+@app.command()
+def instruct(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder that was built.")],
+    output: Annotated[Path | None, typer.Option(help="A new dataset folder; else DIR is written anew.")] = None,
+    store: Annotated[Path | None, typer.Option(help="Who wrote what; else <dataset>.annotations.sqlite.")] = None,
+    ungrounded: Annotated[
+        Literal["keep", "drop", "review"],
+        typer.Option(help="Claims that the pixels contradict stay, or go, or leave the measured words standing."),
+    ] = "drop",
+    seed: Annotated[int, typer.Option(min=0, help="The build's, to draw the same questions.")] = 0,
+) -> None:
+    """Write the questions and answers anew from what language models wrote; nothing is detected or forged again."""
+    with one_line_errors(OSError, ValueError):
+        from rich.console import Console
+
+        from dfa_instruct.annotate.measured import Measured
+        from dfa_instruct.annotate.store import store_path
+        from dfa_instruct.annotate.stored import Stored
+        from dfa_instruct.build.reinstruct import reinstruct
+        from dfa_instruct.inspect.statistics import table
+
+        path = store or store_path(folder)
+        annotator = Stored(path, ungrounded) if store or path.exists() else Measured()
+        Console().print(table(reinstruct(folder, output or folder, annotator, seed)))
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A dataset folder, or a JSON file of FakeClue or DD-VQA.")],
+    output: Annotated[Path, typer.Argument(help="The new file: a JSON list for LLaVA, JSON lines for TRL.")],
+    coming: Annotated[
+        Literal["dfa-instruct", "fakeclue", "dd-vqa"], typer.Option("--from", help="The form of the source.")
+    ] = "dfa-instruct",
+    going: Annotated[Literal["llava", "trl"], typer.Option("--to", help="The form of the output.")] = "llava",
+    images: Annotated[Path | None, typer.Option(help="The folder of FakeClue's or DD-VQA's pictures.")] = None,
+    forged_label: Annotated[
+        int | None, typer.Option(min=0, max=1, help="The label that FakeClue's file gives a forged picture.")
+    ] = None,
+) -> None:
+    """Write conversations in another format: LLaVA's or TRL's, of a dataset folder, FakeClue or DD-VQA."""
+    with one_line_errors(OSError, ValueError):
+        from dfa_instruct.dataset.convert import convert as run
+
+        for what, count in sorted(run(source, output, coming, going, images, forged_label).items()):
+            print(f"{what}: {count}")
+
+
 def _picture_path(where: str, kind: str) -> Path:
     """Name the picture drawn of a dataset: in the working directory, after the dataset."""
     return Path(f"{Path(where).resolve().name if Path(where).exists() else Path(where).name}-{kind}.png")

@@ -94,11 +94,7 @@ def _movement(forgery: FaceRecord, bona_fide: FaceRecord, eye: float) -> dict[Re
 
 
 def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
-    """Compare a forgery with the bona fide face it was made from, both aligned to the same square.
-
-    What the whole picture shares (a shift in colour, the noise of another compression) is taken from what lies outside
-    the face, and counts as nothing. Of a pair that was found by its content nothing is said of geometry: the face may
-    have moved from one frame to the other.
+    """Name what differs most between a forgery and the bona fide face it was made from, see `strengths`.
 
     Returns:
         The artifacts of at most `MAX_REGIONS` regions, the strongest region first; none for an unchanged copy.
@@ -106,13 +102,30 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
     Raises:
         ValueError: the two differ in size, or neither has landmarks.
     """
-    landmarks = _landmarks_of_both(forgery, bona_fide)
-    if np.array_equal(forgery.image, bona_fide.image):
-        return []
+    return rank(strengths(forgery, bona_fide))
 
+
+def strengths(forgery: FaceRecord, bona_fide: FaceRecord) -> dict[Region, dict[ArtifactKind, float]]:
+    """Compare a forgery with the bona fide face it was made from, both aligned to the same square.
+
+    What the whole picture shares (a shift in colour, the noise of another compression) is taken from what lies outside
+    the face, and counts as nothing. Of a pair that was found by its content nothing is said of geometry: the face may
+    have moved from one frame to the other.
+
+    Returns:
+        Of each region that is in the picture, how strong each artifact is; of one that is as it was, nothing.
+
+    Raises:
+        ValueError: the two differ in size, or neither has landmarks.
+    """
+    landmarks = _landmarks_of_both(forgery, bona_fide)
     size = forgery.image.shape[0]
     eye = interocular(landmarks)
-    masks = region_masks(landmarks, size)
+    masks = {r: mask for r, mask in region_masks(landmarks, size).items() if mask.sum() >= 0.001 * size * size}
+    found: dict[Region, dict[ArtifactKind, float]] = {region: {} for region in masks}
+    if np.array_equal(forgery.image, bona_fide.image):
+        return found
+
     before, after = to_lab(bona_fide.image), to_lab(forgery.image)
     difference = after - before
 
@@ -135,9 +148,8 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
     still = max(geometry.values()) < PAIR_SCALE["geometry"][0]
 
     may_move = forgery.pairing != "content"
-    strengths: dict[Region, dict[ArtifactKind, float]] = {}
     for region, mask in masks.items():
-        if mask.sum() < 0.001 * size * size or rms(difference[mask]) < 1.0 + noise:
+        if rms(difference[mask]) < 1.0 + noise:
             continue
         values: dict[ArtifactKind, float] = {
             "colour": float(np.linalg.norm(difference[mask].mean(0))) - 0.5 * noise,
@@ -150,5 +162,5 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
         if still and seam.sum() > 0.3 * eye and inside.any():
             # A new texture has edges everywhere; a seam stands out from what it surrounds.
             values["boundary"] = float(np.median(step[seam]) - np.median(step[inside]))
-        strengths[region] = {kind: strength(value, PAIR_SCALE[kind]) for kind, value in values.items()}
-    return rank(strengths)
+        found[region] = {kind: strength(value, PAIR_SCALE[kind]) for kind, value in values.items()}
+    return found

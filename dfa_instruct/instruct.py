@@ -19,10 +19,16 @@ from typing import Any, Final
 import numpy as np
 import yaml
 
-from dfa_instruct.records import Annotation, BenchQuestion, FaceRecord, QuestionAnswer
-from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, FORGERY_CATEGORIES, REGIONS, Category
-
-FC_QUESTIONS: Final = 4
+from dfa_instruct.records import Annotation, Artifact, BenchQuestion, FaceRecord, InstructRow, QuestionAnswer
+from dfa_instruct.vocabulary import (
+    ARTIFACTS,
+    CATEGORIES,
+    EXPLANATIONS,
+    FC_QUESTIONS,
+    FORGERY_CATEGORIES,
+    REGIONS,
+    Category,
+)
 
 SITUATIONS: Final[dict[str, frozenset[str]]] = {
     "bona_fide": frozenset({"category", "explanation"}),
@@ -238,10 +244,19 @@ def situations(face: FaceRecord, annotation: Annotation, rng: np.random.Generato
     return found | {"term": {"term": CATEGORIES[term], "meaning": EXPLANATIONS[term]}, "any": {}}
 
 
+def instruct(face: FaceRecord, artifacts: list[Artifact], annotation: Annotation, seed: int) -> InstructRow:
+    """Ask all that is asked of a face: its row."""
+    qa = questions_and_answers(face, annotation, seed)
+    bench = bench_questions(face, annotation, seed) if face.split == "test" else []
+    written = annotation.ad_by, annotation.fc_by, annotation.grounding, list(annotation.findings)
+    return InstructRow(face, artifacts, qa, bench, *written)
+
+
 def questions_and_answers(face: FaceRecord, annotation: Annotation, seed: int) -> list[QuestionAnswer]:
     """Ask about one image: one question each of DF-D, DF-C and AD, then four different ones of free conversation.
 
-    One of the four at least is about a single region: it is what people ask next.
+    One of the four at least is about a single region: it is what people ask next. A conversation that the annotator
+    wrote stands in their place, its turns in their order.
 
     Those of a dialogue come in any order. The draw depends on `seed` and the face's id only.
     """
@@ -265,6 +280,11 @@ def questions_and_answers(face: FaceRecord, annotation: Annotation, seed: int) -
     ]
     dialogue = is_dialogue(face.face_id)
     order = rng.permutation(len(rows) + FC_QUESTIONS) if dialogue else np.arange(len(rows) + FC_QUESTIONS)
+    if annotation.conversation:
+        turns = enumerate(annotation.conversation, start=1)
+        rows += [QuestionAnswer("fc", *turn, f"{annotation.fc_by}.{number}") for number, turn in turns]
+        following = iter(range(3, len(rows)))
+        return [rows[i] if i < 3 else rows[next(following)] for i in order]
     first = int(order[0])
     known = situations(face, annotation, rng)
     fitting = [template for template in library.fc if template.when in known]

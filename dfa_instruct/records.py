@@ -6,7 +6,7 @@ import hashlib
 import io
 import zlib
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ Pixels = NDArray[np.uint8]
 Landmarks = NDArray[np.float32]
 """Facial landmarks in pixels (x, y), shape (81, 2): the 68 points of iBUG 300-W, then 13 along the top of the
 forehead from the subject's right temple to the left one. See `dfa_instruct.faces`."""
+
+MEASURED: Final = "measured"
+"""Who wrote a text that no language model wrote."""
 
 
 def face_id_of(image: Pixels) -> str:
@@ -105,7 +108,9 @@ class Annotation:
     """What is said of a face before any question is asked: the texts of DF-D, DF-C and AD.
 
     `findings` are what the AD text is made of, whoever wrote it: one a region, the strongest first, none for a bona
-    fide face. Free conversation takes its sentences from here, so that it cannot contradict the AD text.
+    fide face. Free conversation takes its sentences from here, so that it cannot contradict the AD text. `conversation`
+    are its questions and answers where the annotator wrote them itself, else they are drawn from templates. `ad_by` and
+    `fc_by` say who wrote, `grounding` how far the pixels bear out a text that was not measured (0 to 1).
 
     Raises:
         ValueError: a finding's sentence does not stand in the AD text, or two findings are of one region.
@@ -115,6 +120,10 @@ class Annotation:
     df_c: str
     ad: str
     findings: tuple[Finding, ...] = ()
+    conversation: tuple[tuple[str, str], ...] = ()
+    ad_by: str = MEASURED
+    fc_by: str = MEASURED
+    grounding: float | None = None
 
     def __post_init__(self) -> None:
         regions = [finding.region for finding in self.findings]
@@ -147,9 +156,16 @@ class BenchQuestion:
 
 @dataclass(slots=True)
 class InstructRow:
-    """One row of DFA-Instruct: a face with all that is known, asked and answered about it."""
+    """One row of DFA-Instruct: a face with all that is known, asked and answered about it.
+
+    `ad_by`, `fc_by`, `grounding` and `findings` are those of its `Annotation`.
+    """
 
     face: FaceRecord
     artifacts: list[Artifact]
     qa: list[QuestionAnswer]
     bench: list[BenchQuestion]
+    ad_by: str = MEASURED
+    fc_by: str = MEASURED
+    grounding: float | None = None
+    findings: list[Finding] = field(default_factory=list)

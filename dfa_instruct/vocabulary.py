@@ -35,6 +35,9 @@ ABILITIES: Final[dict[Ability, str]] = {
     "fc": "free conversation",
 }
 
+FC_QUESTIONS: Final = 4
+"""Questions of free conversation about an image (paper, section III)."""
+
 CATEGORIES: Final[dict[Category, str]] = {
     "bona_fide": "bona fide",
     "face_swapping": "face swapping",

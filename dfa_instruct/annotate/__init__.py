@@ -1,7 +1,8 @@
 """Writing what is said of a face before any question is asked: the DF-D, DF-C and AD annotations (paper, step 2).
 
-A recipe names the annotator: `measured`, or one of a plug-in (entry-point group `dfa_instruct.annotators`), which is a
-class or a function that takes the recipe's settings and returns an `Annotator`.
+A recipe names the annotator: `measured`; `stored`, what language models have written; or one of a plug-in (entry-point
+group `dfa_instruct.annotators`), which is a class or a function that takes the recipe's settings and returns an
+`Annotator`.
 """
 
 from __future__ import annotations

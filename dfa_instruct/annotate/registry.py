@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from dfa_instruct.annotate import Annotator
 from dfa_instruct.annotate.measured import Measured
+from dfa_instruct.annotate.stored import Stored
 from dfa_instruct.plugins import called, plug_in
 
 ENTRY_POINTS: Final = "dfa_instruct.annotators"
-ANNOTATORS: Final[dict[str, Callable[..., Annotator]]] = {"measured": Measured}
+ANNOTATORS: Final[dict[str, Callable[..., Annotator]]] = {"measured": Measured, "stored": Stored}
 """Name → what makes ours from its settings."""
 
 

@@ -18,7 +18,7 @@ class Statistics:
     """Counts over a stream of rows: images by split and category, by technique, questions by ability, identities.
 
     `pairings` counts forgeries by technique and by how their bona fide was found; `sources` counts images by category,
-    technique (empty where there is none) and source.
+    technique (empty where there is none) and source; `writers` counts images by ability and by who wrote its text.
     """
 
     def __init__(self) -> None:
@@ -28,6 +28,7 @@ class Statistics:
         self.questions: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
         self.sources: Counter[tuple[str, str, str]] = Counter()
+        self.writers: Counter[tuple[str, str]] = Counter()
         self.identities: dict[str, set[str]] = {}
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -42,6 +43,7 @@ class Statistics:
             asked = _OPTION.sub("", pair["question"])
             self.words.update(_WORD.findall(f"{asked}\n{pair['answer']}".lower()))
         self.sources[row["category"], row["technique"] or "", row["source"]] += 1
+        self.writers.update((ability, row[f"{ability}_by"]) for ability in ("ad", "fc") if row.get(f"{ability}_by"))
         self.identities.setdefault(row["split"], set()).update(row["identities"])
 
     def images_of(self, split: str | None = None, category: str | None = None) -> int:

@@ -11,9 +11,10 @@ import numpy as np
 
 from dfa_instruct.annotate import Annotator
 from dfa_instruct.inspect.promises import Findings
-from dfa_instruct.instruct import FC_QUESTIONS, libraries, situations
-from dfa_instruct.records import Annotation, Artifact, FaceRecord
-from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, REGIONS
+from dfa_instruct.inspect.writers import written
+from dfa_instruct.instruct import libraries, situations
+from dfa_instruct.records import MEASURED, Annotation, Artifact, FaceRecord
+from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, FC_QUESTIONS, REGIONS
 
 ASKED: Final = Counter({ability: FC_QUESTIONS if ability == "fc" else 1 for ability in ABILITIES})
 _OPTION: Final = re.compile(r"^[A-E]\. (.*)$", re.MULTILINE)
@@ -32,7 +33,8 @@ def check_answers(
 ) -> None:
     """Check the answers of a row against what its face and its artifacts give again."""
     artifacts = [Artifact(**artifact) for artifact in row["artifacts"]]
-    annotation = described_by.annotate(face, artifacts)
+    annotation, wrong = written(row, described_by.annotate(face, artifacts))
+    findings.check("writers", not wrong, f"{name}: {wrong}")
     _check_instructions(findings, name, row, face, annotation)
     _check_bench(findings, name, split, row, annotation)
 
@@ -53,6 +55,8 @@ def _check_instructions(
             kept = answer == annotation.df_c
         elif ability == "ad":
             kept = answer == annotation.ad
+        elif ability == "fc" and row["fc_by"] != MEASURED:
+            continue
         else:
             template = templates.get(pair["template"] if ability == "df_d" else pair["template"].rpartition(".")[0])
             if template is None:

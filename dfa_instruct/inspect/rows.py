@@ -18,7 +18,7 @@ from dfa_instruct.records import FaceRecord, Pixels, face_id_of
 from dfa_instruct.schema import from_columns
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, PAIRINGS, REGIONS
 
-MAY_BE_NULL: Final = frozenset({"technique", "pair_id", "pairing", "video", "frame", "landmarks"})
+MAY_BE_NULL: Final = frozenset({"technique", "pair_id", "pairing", "video", "frame", "landmarks", "grounding"})
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 

@@ -20,10 +20,10 @@ from dfa_instruct.build.work import DROPPED_SCHEMA, ROWS_AT_ONCE, Step, WorkFold
 from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.evidence import evidence_of
 from dfa_instruct.forging import forge
-from dfa_instruct.instruct import bench_questions, questions_and_answers
+from dfa_instruct.instruct import instruct
 from dfa_instruct.pairs import parted, refused
 from dfa_instruct.population import PopulationEvidence
-from dfa_instruct.records import Artifact, FaceRecord, InstructRow
+from dfa_instruct.records import Artifact, FaceRecord
 from dfa_instruct.techniques import Fittable, Technique
 from dfa_instruct.vocabulary import Split
 
@@ -98,10 +98,7 @@ class MakeRows(Step):
 
     def row(self, face: FaceRecord, artifacts: list[Artifact], annotator: Annotator) -> dict[str, Any]:
         """Say and ask of a face what its evidence gives: the columns of its row."""
-        annotation = annotator.annotate(face, artifacts)
-        qa = questions_and_answers(face, annotation, self.recipe.seed)
-        bench = bench_questions(face, annotation, self.recipe.seed) if face.split == "test" else []
-        return row_columns(InstructRow(face, artifacts, qa, bench))
+        return row_columns(instruct(face, artifacts, annotator.annotate(face, artifacts), self.recipe.seed))
 
 
 def finished_rows(work: WorkFolder, shards: int) -> Iterator[pa.Table]:

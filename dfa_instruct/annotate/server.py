@@ -1,0 +1,195 @@
+"""One model behind an OpenAI-compatible address: sends a chat, and again what a moment may mend."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import time
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import openai
+from openai import AsyncOpenAI
+
+from dfa_instruct.annotate.prompts import schema
+from dfa_instruct.vocabulary import Ability
+
+KEY: Final = "OPENAI_API_KEY"
+TRIES: Final = 6
+FIRST_WAIT: Final = 0.5
+LONGEST_WAIT: Final = 60.0
+LONGEST_RETRY_AFTER: Final = 600.0
+"""Seconds."""
+REASON_LENGTH: Final = 200
+OPTIONAL: Final = ("response_format", "max_tokens", "temperature")
+"""What a server may not know, and is left out where it says so."""
+POLICY: Final = ("content_policy_violation", "content_filter")
+
+
+class UnavailableError(RuntimeError):
+    """Nothing can be asked as things are: a wrong key, an unknown model, a server that is not there."""
+
+
+class UnansweredError(RuntimeError):
+    """One request got no answer; the message says why."""
+
+
+class RejectedError(UnansweredError):
+    """One request will not be answered by this server, whoever asks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back; `refusal` is what the server's policy says in its place."""
+
+    text: str
+    refusal: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    seconds: float = 0.0
+
+
+def read_reply(body: Any, seconds: float = 0.0) -> Reply:
+    """Read the body of a chat completion.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        choice = body["choices"][0]
+        said, usage = choice["message"], body.get("usage") or {}
+        refusal = said.get("refusal") or ("by its filter" if choice.get("finish_reason") == "content_filter" else "")
+        text = said.get("content") or ""
+        if not isinstance(text, str) or not isinstance(refusal, str):
+            raise TypeError(text)
+        tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError("the server's answer is no chat completion") from error
+    return Reply(text, refusal, *tokens, seconds)
+
+
+class Server:
+    """Sends chats. All requests wait where one is told to (429), and learn what the server does not know from one."""
+
+    def __init__(self, model: str, base_url: str | None, timeout: float) -> None:
+        """Take the key from the environment; a server of one's own may need none.
+
+        Raises:
+            ValueError: there is no key, and no other server is named.
+        """
+        self.key = os.environ.get(KEY, "")
+        if not self.key and not base_url and not os.environ.get("OPENAI_BASE_URL"):
+            raise ValueError(f"{KEY} is not set; set it, or name a server that needs none by --base-url")
+        self.model = model
+        self.client = AsyncOpenAI(api_key=self.key or "none", base_url=base_url, timeout=timeout, max_retries=0)
+        self.closing = asyncio.Event()
+        self.not_before = 0.0
+        self.left_out: set[str] = set()
+        self.structured = False
+
+    def body(self, chat: list[dict[str, Any]], ability: Ability, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what is sent for a chat."""
+        form = {"name": ability, "strict": True, "schema": schema(ability)}
+        wanted = {**parameters, "response_format": {"type": "json_schema", "json_schema": form}}
+        sent = {name: value for name, value in wanted.items() if name not in self.left_out}
+        if "max_tokens" in self.left_out:
+            sent["max_completion_tokens"] = parameters["max_tokens"]
+        return {"model": self.model, "messages": chat, **sent}
+
+    async def reply(self, chat: list[dict[str, Any]], ability: Ability, parameters: dict[str, Any]) -> Reply:
+        """Send a chat until it is answered, `TRIES` times at most.
+
+        Raises:
+            UnansweredError: it was not, or `closing` was set meanwhile.
+            RejectedError: the server will never answer it.
+            UnavailableError: the server will answer nothing.
+        """
+        reason, tries = "", 0
+        while tries < TRIES:
+            await self._pause(self.not_before - time.monotonic())
+            sent = self.body(chat, ability, parameters)
+            wait = min(FIRST_WAIT * 2**tries, LONGEST_WAIT) * random.uniform(0.75, 1.25)
+            tries += 1
+            begun = time.monotonic()
+            try:
+                raw = await self.client.chat.completions.with_raw_response.create(**sent)
+                answer = read_reply(json.loads(raw.content), time.monotonic() - begun)
+            except openai.APIStatusError as error:
+                reason = self.said(error)
+                if error.code in POLICY:
+                    raise RejectedError(f"rejected: {reason}") from error
+                if error.status_code in (400, 422):
+                    if not self._leave_out(sent, reason):
+                        raise UnansweredError(f"rejected: {reason}") from error
+                    tries, wait = tries - 1, 0.0
+                elif error.status_code in (401, 403):
+                    raise UnavailableError(
+                        f"the server does not take the key in {KEY} ({error.status_code})"
+                    ) from error
+                elif error.status_code == 404 or error.code == "insufficient_quota":
+                    raise UnavailableError(f"model {self.model!r}: {reason}") from error
+                elif error.status_code == 429:
+                    wait = min(retry_after(error.response.headers.get("retry-after")) or wait, LONGEST_RETRY_AFTER)
+                    self.not_before = max(self.not_before, time.monotonic() + wait)
+            except openai.APITimeoutError:
+                reason = f"no answer within {self.client.timeout} s"
+            except openai.APIConnectionError as error:
+                reason = f"no connection: {self.clean(str(error.__cause__ or error))}"
+            except ValueError as error:
+                reason = f"an answer that is none: {self.clean(str(error))}"
+            else:
+                self.structured |= "response_format" in sent
+                return self.cleaned(answer)
+            await self._pause(wait if tries < TRIES else 0)
+        raise UnansweredError(f"{reason} ({TRIES} times)")
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not when all is to end."""
+        if seconds > 0 and not self.closing.is_set():
+            try:
+                await asyncio.wait_for(self.closing.wait(), seconds)
+            except TimeoutError:
+                return
+        if self.closing.is_set():
+            raise UnansweredError("interrupted")
+
+    def _leave_out(self, sent: dict[str, Any], reason: str) -> bool:
+        """Leave out from now on what the server complains of; False: it complains of nothing that can be left out.
+
+        Not every server names it: while no structured answer has come, that is what it may be.
+        """
+        named = {name for name in OPTIONAL if name in sent and name in reason}
+        if not named and "response_format" in sent and not self.structured:
+            named = {"response_format"}
+        self.left_out |= named
+        return bool(named)
+
+    def said(self, error: openai.APIStatusError) -> str:
+        """Return what a server says of an error, in a line."""
+        body = error.body if isinstance(error.body, dict) else {}
+        said = self.clean(str(body.get("message") or error.response.reason_phrase))
+        return f"{error.status_code} {' '.join(said.split())[:REASON_LENGTH]}"
+
+    def cleaned(self, reply: Reply) -> Reply:
+        """Return a reply without the key."""
+        return replace(reply, text=self.clean(reply.text), refusal=self.clean(reply.refusal))
+
+    def clean(self, text: str) -> str:
+        """Return a text without the key, should a server say it."""
+        return text.replace(self.key, "[key]") if self.key else text
+
+
+def retry_after(header: str | None) -> float | None:
+    """Read Retry-After: seconds, or a date; None: it is neither."""
+    if header is None:
+        return None
+    try:
+        return max(float(header), 0.0)
+    except ValueError:
+        try:
+            return max(parsedate_to_datetime(header).timestamp() - time.time(), 0.0)
+        except ValueError:
+            return None

@@ -1,0 +1,103 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from dfa_instruct.cli import app
+
+FAKECLUE = [
+    {"image": "deepfake/fake/a.jpg", "label": 0, "conversations": [
+        {"from": "human", "value": "<image>Does the image look real or fake?"},
+        {"from": "gpt", "value": "This is a fake image. The mouth is blurred."}]},
+    {"image": "deepfake/real/b.png", "label": 1, "conversations": [
+        {"from": "human", "value": "Does the image look real or fake?\n<image>"},
+        {"from": "gpt", "value": "This is a real image. The light is natural."}]},
+    {"image": "deepfake/real/missing.png", "label": 1, "conversations": [
+        {"from": "human", "value": "<image>Real or fake?"}, {"from": "gpt", "value": "This is a real image."}]},
+]  # fmt: skip
+DD_VQA = {
+    "0_114_102": {
+        "0": {"question": "Does the image look real/fake?", "answer": ["The image looks fake.", "It looks fake."]},
+        "1": {"question": "Does the person's nose look real/fake?", "answer": ["The nose looks fake."]},
+    },
+    "5_114": {"0": {"question": "Does the image look real/fake?", "answer": ["The image looks real."]}},
+}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    for name in ("deepfake/fake/a.jpg", "deepfake/real/b.png", "0_114_102.png", "5_114.png"):
+        path = tmp_path / "pictures" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+    return tmp_path / "pictures"
+
+
+def run(*words: object) -> Any:
+    return CliRunner().invoke(app, ["convert", *map(str, words)])
+
+
+def test_a_dataset_goes_out_to_llava_and_trl(tmp_path: Path, dataset_folder: Path) -> None:
+    assert run(dataset_folder, tmp_path / "llava.json").exit_code == 0
+    assert run(dataset_folder, tmp_path / "trl.jsonl", "--to", "trl").exit_code == 0
+    llava = json.loads((tmp_path / "llava.json").read_text())
+    trl = [json.loads(line) for line in (tmp_path / "trl.jsonl").read_text().splitlines()]
+    assert len(llava) == len(trl) > 50
+    for one, other in zip(llava, trl, strict=True):
+        said = [turn["value"].removeprefix("<image>\n") for turn in one["conversations"]]
+        assert said == [message["content"] for message in other["messages"]] and len(said) == 14
+        assert [turn["from"] for turn in one["conversations"]] == ["human", "gpt"] * 7
+        assert "".join(said).count("<image>") == 0 and one["conversations"][0]["value"].startswith("<image>\n")
+        with Image.open(tmp_path / one["image"]) as image:
+            assert image.size == (128, 128)
+        assert other["images"] == [one["image"]]
+    again = run(dataset_folder, tmp_path / "trl.jsonl")
+    assert again.exit_code == 2 and "is there already" in again.output
+
+
+def test_fakeclue_comes_in_with_its_polarity_stated(tmp_path: Path, pictures: Path) -> None:
+    source = tmp_path / "fakeclue.json"
+    source.write_text(json.dumps(FAKECLUE))
+    command = (source, tmp_path / "out.jsonl", "--from", "fakeclue", "--to", "trl", "--images", pictures)
+    assert "--forged-label: state" in run(*command).output
+    assert "say the contrary of its labels" in run(*command, "--forged-label", 1).output
+    done = run(*command, "--forged-label", 0)
+    assert done.exit_code == 0 and done.output.split("\n")[:3] == ["bona_fide: 1", "forged: 1", "no picture: 1"]
+    forged, bona_fide = (json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines())
+    assert (forged["label"], bona_fide["label"]) == ("forged", "bona_fide")
+    assert forged["messages"][0] == {"role": "user", "content": "Does the image look real or fake?"}
+    assert Path(bona_fide["images"][0]).is_file()
+
+
+def test_dd_vqa_comes_in_and_the_original_is_bona_fide(tmp_path: Path, pictures: Path) -> None:
+    source = tmp_path / "dd-vqa.json"
+    source.write_text(json.dumps(DD_VQA))
+    done = run(source, tmp_path / "out.jsonl", "--from", "dd-vqa", "--to", "trl", "--images", pictures)
+    assert done.exit_code == 0, done.output
+    forged, bona_fide = (json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines())
+    assert (forged["label"], bona_fide["label"]) == ("forged", "bona_fide")
+    assert [message["content"] for message in forged["messages"]][1::2] == [
+        "The image looks fake.",
+        "The nose looks fake.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "message"),
+    [
+        ("{", "dd-vqa", "no JSON"),
+        ("[]", "dd-vqa", "expected DD-VQA's mapping"),
+        ('{"5_1": {"0": {"question": "?"}}}', "dd-vqa", "5_1 has not DD-VQA's form"),
+        ('[{"image": "a.png"}]', "fakeclue", "entry 0 has not FakeClue's form"),
+    ],
+)
+def test_another_form_is_said_in_one_line(
+    content: str, form: str, message: str, tmp_path: Path, pictures: Path
+) -> None:
+    (tmp_path / "in.json").write_text(content)
+    words = ("--from", form, "--images", pictures, "--forged-label", 1)
+    done = run(tmp_path / "in.json", tmp_path / "out.json", *words)
+    assert done.exit_code == 2 and message in done.output and not (tmp_path / "out.json").exists()
