@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from dfa_instruct.cli import app
 from dfa_instruct.dataset.writer import write_tables
 from dfa_instruct.sources.licences import LICENCES
-from dfa_instruct.techniques import FITTABLE
+from dfa_instruct.techniques.registry import FITTABLE
 
 PUSH = (Path(sys.executable).parent / "dfa-instruct", "push")
 REPO = "analyst/dfa-instruct"
