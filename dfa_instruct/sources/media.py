@@ -163,7 +163,7 @@ def to_rgb(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"))
 
 
-def read_image(path: Path, formats: Sequence[str] | None = None) -> Pixels:
+def read_image(path: Path, formats: tuple[str, ...] | None = None) -> Pixels:
     """Decode an image as RGB, upright by its EXIF orientation, shape (height, width, 3).
 
     Args:
