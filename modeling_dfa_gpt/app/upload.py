@@ -30,16 +30,20 @@ class Upload:
     """A picture that was sent, and what is known of its file.
 
     Attributes:
-        sha256, size: of the file as it was sent; its size in bytes.
+        name, sha256, size: of the file as it was sent; its size in bytes.
         format: Pillow's name of it.
         exif: its tags as text, name and value.
+        width, height: in pixels, upright.
         picture: in RGB, upright.
     """
 
+    name: str
     sha256: str
     size: int
     format: str
     exif: tuple[tuple[str, str], ...]
+    width: int
+    height: int
     picture: Image.Image
 
 
@@ -68,7 +72,9 @@ def open_upload(path: Path) -> Upload:
     with Image.open(path, formats=FORMATS) as image:
         if _is_sequence(image):
             raise BadPictureError("The file holds several pictures or an animation; give a single picture.")
-        return Upload(hashlib.sha256(content).hexdigest(), size, str(image.format), exif_as_text(image), picture)
+        sha256 = hashlib.sha256(content).hexdigest()
+        exif = exif_as_text(image)
+        return Upload(printable(path.name), sha256, size, str(image.format), exif, *picture.size, picture)
 
 
 def _is_sequence(image: Image.Image) -> bool:
@@ -91,7 +97,7 @@ def exif_as_text(image: Image.Image) -> tuple[tuple[str, str], ...]:
             (ExifTags.TAGS, exif.get_ifd(ExifTags.IFD.Exif)),
             (ExifTags.GPSTAGS, exif.get_ifd(ExifTags.IFD.GPSInfo)),
         ]
-        tags = [
+        found = [
             (names.get(tag, f"tag {tag}"), _value(value)) for names, group in groups for tag, value in group.items()
         ]
     except (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error):
