@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -43,7 +43,7 @@ class Conversation:
         """Answer one question; see `stream`."""
         return "".join(self.stream(question, begin)).strip()
 
-    def stream(self, question: str, begin: str = "") -> Iterator[str]:
+    def stream(self, question: str, begin: str = "") -> Generator[str, None, None]:
         """Answer one question piece by piece, as it is generated; the turn is kept once the answer is whole.
 
         Closed before its end, it stops generating, and nothing of the turn is kept.

@@ -45,12 +45,13 @@ def case_html(case: Case, calibration: Calibration) -> tuple[str, str]:
     return verdict, face
 
 
-def context(case: Case, calibration: Calibration) -> dict[str, Any]:
-    """Lay out a case for the templates."""
+def context(case: Case, calibration: Calibration, printed: bool = False) -> dict[str, Any]:
+    """Lay out a case for the templates; where it is `printed`, nothing is folded away."""
     face = case.faces[case.chosen] if case.chosen is not None else None
     analysis = case.analysis
     in_band = analysis is not None and calibration.is_uncertain(analysis.probability or 0)
     return {
+        "printed": printed,
         "case": case,
         "analysis": analysis,
         "calibration": calibration,
@@ -105,6 +106,6 @@ def region_shapes(face: OpenedFace) -> dict[Region, list[str]]:
 
 def lit(face: Image.Image, attention: NDArray[np.float32]) -> Image.Image:
     """Show a face bright where the tower looked, by the root of the attention, and dark where it did not."""
-    light = Image.fromarray(np.uint8(255 * np.sqrt(attention))).resize(face.size, Image.Resampling.BICUBIC)
+    light = Image.fromarray((255 * np.sqrt(attention)).astype(np.uint8)).resize(face.size, Image.Resampling.BICUBIC)
     brightness = 0.15 + 0.85 * np.asarray(light, np.float32)[..., None] / 255
-    return Image.fromarray(np.uint8(np.asarray(face) * brightness))
+    return Image.fromarray((np.asarray(face) * brightness).astype(np.uint8))

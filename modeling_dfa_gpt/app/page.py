@@ -103,6 +103,7 @@ class Page:
         numbers = range(1, len(case.faces) + 1) if case else ()
         return [
             case,
+            None if refusal else gr.skip(),
             gr.HTML(faces_html(case) if case and several else "", visible=several),
             gr.Radio([(f"Face {number}", number) for number in numbers], visible=several,
                      value=None if case is None or case.chosen is None else case.chosen + 1),
@@ -206,14 +207,12 @@ def build(model: DfaGpt, name: str) -> gr.Blocks:
             suggested = [gr.Button(size="sm", visible=False) for _ in SUGGESTED]
         question = gr.Textbox(label="Your question", placeholder="Ask about the face", max_length=LONGEST_QUESTION)
         with gr.Row():
-            ask, halt, again, clear = (
-                gr.Button(label, variant=variant, min_width=110)
-                for label, variant in (("Ask", "primary"), ("Stop", "stop"), ("Ask again", "secondary"),
-                                       ("Clear", "secondary"))
-            )  # fmt: skip
+            ask = gr.Button("Ask", variant="primary", min_width=110)
+            halt = gr.Button("Stop", variant="stop", min_width=110)
+            again, clear = gr.Button("Ask again", min_width=110), gr.Button("Clear", min_width=110)
         html = gr.Textbox(visible="hidden")
 
-        outputs = [case, overview, choice, verdict, face, chat, *suggested]
+        outputs = [case, picture, overview, choice, verdict, face, chat, *suggested]
         # The file as it was sent: Gradio's own preprocessing would decode it before its size is looked at.
         picture.input(page.begin, picture, outputs, preprocess=False, trigger_mode="always_last", **queued)
         choice.input(page.choose, [case, choice], outputs, trigger_mode="always_last", **queued)

@@ -67,8 +67,11 @@ def open_upload(path: Path) -> Upload:
     try:
         picture = Image.fromarray(read_image(path, FORMATS))
     except BadPictureError as error:
-        hint = f"; it is damaged, cut short, or none of {', '.join(FORMATS)}" if "does not decode" in str(error) else ""
-        raise BadPictureError(f"The file cannot be used: {error}{hint}.") from error
+        if "does not decode" in str(error):
+            sentence = f"The file {error}: it is damaged, cut short, or none of {', '.join(FORMATS)}."
+        else:
+            sentence = f"The picture has {error}."
+        raise BadPictureError(sentence) from error
     with Image.open(path, formats=FORMATS) as image:
         if _is_sequence(image):
             raise BadPictureError("The file holds several pictures or an animation; give a single picture.")

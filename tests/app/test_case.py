@@ -201,6 +201,7 @@ def test_the_report_holds_what_a_case_file_needs(analyst: Analyst, adapter: Path
     for expected in (sha256, "grey.jpg", "A camera", "97 %", "97.6 to 100.0", "1.25 %", "not measured", "71 people"):
         assert expected in report, expected
     assert facts["SHA-256 of adapter_model.safetensors"] in report and "rows, SHA-256" in report
-    assert "Limits of the method" in report
+    assert "Limits of the method" in report and "<details open" in report
+    assert str(adapter.parent) not in report
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", report)
     assert "Nothing is known of how often" in report_html(case, Calibration(), {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,11 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from PIL import Image
 
 gradio_client = pytest.importorskip("gradio_client")
 
-from test_upload import encoded, hostile  # noqa: E402
+from test_upload import encoded, hostile, noise  # noqa: E402
 
 from modeling_dfa_gpt.app.page import build, launch  # noqa: E402
 from modeling_dfa_gpt.app.upload import LARGEST_FILE  # noqa: E402
@@ -83,23 +81,26 @@ def test_what_is_too_large_or_too_much_is_refused_before_it_is_read(address: str
         assert response.status_code == 413 and "at most 25 MB" in response.text
 
 
-def test_no_path_of_the_server_is_read_or_written(
-    client: gradio_client.Client, address: str, uploads: Path, tmp_path: Path
+def call(address: str, *data: object) -> str:
+    """Call `/analyze` without the client, which would first send the file that a path names."""
+    begun = httpx.post(f"{address}gradio_api/call/analyze", json={"data": data})
+    if begun.status_code != 200:
+        return f"{begun.status_code} {begun.text}"
+    return httpx.get(f"{address}gradio_api/call/analyze/{begun.json()['event_id']}", timeout=300).text
+
+
+def test_no_path_of_the_server_is_read_or_written_and_no_url_is_fetched(
+    address: str, uploads: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "secret.png").write_bytes(encoded(Image.new("RGB", (64, 64)), "PNG"))
+    (tmp_path / "secret.png").write_bytes(encoded(noise((64, 64)), "PNG"))
     for path in ("/etc/passwd", str(tmp_path / "secret.png"), f"{uploads}/../../etc/passwd"):
         assert httpx.get(f"{address}gradio_api/file={path}").status_code in (403, 404)
-        named = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        with pytest.raises(Exception) as refused:
-            client.predict(named, None, api_name="/analyze")
-        assert "root:" not in str(refused.value)
-    named = {"path": "https://example.org/face.png", "meta": {"_type": "gradio.FileData"}}
-    for component in (named, [named]):
-        with pytest.raises(Exception, match=r"A URL is not fetched|403"):
-            client.predict(component, None, api_name="/analyze")
-    sent = httpx.post(f"{address}gradio_api/upload", files={"files": ("../../../escaped.png", io.BytesIO(b"x"))})
-    if sent.status_code == 200:
-        assert Path(sent.json()[0]).is_relative_to(uploads)
+        answer = call(address, {"path": path, "meta": {"_type": "gradio.FileData"}}, None)
+        assert answer.startswith("event: error") and "sha256" not in answer and "root:" not in answer
+    url = {"path": "https://example.org/face.png", "meta": {"_type": "gradio.FileData"}}
+    assert call(address, url, None) == call(address, None, [url]) == "403 A URL is not fetched; send the picture."
+    sent = httpx.post(f"{address}gradio_api/upload", files={"files": ("../../../escaped.png", b"x")})
+    assert Path(sent.json()[0]).is_relative_to(uploads)
     assert not list(uploads.parent.glob("escaped*"))
 
 

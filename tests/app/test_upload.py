@@ -17,9 +17,8 @@ from dfa_instruct.sources.media import BadPictureError
 from modeling_dfa_gpt.app.upload import LARGEST_FILE, LONGEST_TAG, MOST_TAGS, open_upload
 
 
-def portrait(size: tuple[int, int] = (64, 48)) -> Image.Image:
-    noise = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
-    return Image.fromarray(noise)
+def noise(size: tuple[int, int] = (64, 48)) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8))
 
 
 def encoded(image: Image.Image, format: str, **options: object) -> bytes:
@@ -52,7 +51,7 @@ def frames(count: int, format: str) -> bytes:
 
 
 def hostile() -> dict[str, tuple[bytes, str]]:
-    jpeg = encoded(portrait((200, 200)), "JPEG")
+    jpeg = encoded(noise((200, 200)), "JPEG")
     svg = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     return {
         "bomb.png": (bomb(30_000, 30_000), "decompression bomb"),
@@ -66,7 +65,7 @@ def hostile() -> dict[str, tuple[bytes, str]]:
         "frames.webp": (frames(50, "WEBP"), "several pictures or an animation"),
         "pages.tif": (frames(2_000, "TIFF"), "several pictures or an animation"),
         "cut.jpg": (jpeg[: len(jpeg) // 2], "damaged, cut short"),
-        "cut.png": (encoded(portrait((200, 200)), "PNG")[:60_000], "damaged, cut short"),
+        "cut.png": (encoded(noise((200, 200)), "PNG")[:60_000], "damaged, cut short"),
         "header.jpg": (jpeg[:20], "The file "),
         "empty.jpg": (b"", "none of JPEG"),
         "page.jpg": (b"<html><script>alert(1)</script></html>", "none of JPEG"),
@@ -95,7 +94,7 @@ def test_every_hostile_file_gets_its_one_sentence_at_once(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
 def test_a_picture_is_pixels_and_a_fingerprint(tmp_path: Path, format: str) -> None:
-    (tmp_path / "face").write_bytes(encoded(portrait(), format))  # whatever it is called
+    (tmp_path / "face").write_bytes(encoded(noise(), format))  # whatever it is called
     upload = open_upload(tmp_path / "face")
     assert upload.format == format and upload.size == (tmp_path / "face").stat().st_size
     assert upload.picture.size == (64, 48) and upload.picture.mode == "RGB"
@@ -104,7 +103,7 @@ def test_a_picture_is_pixels_and_a_fingerprint(tmp_path: Path, format: str) -> N
 
 
 def test_a_telephone_s_jpeg_with_its_preview_is_one_picture(tmp_path: Path) -> None:
-    (tmp_path / "face.jpg").write_bytes(encoded(portrait((200, 100)), "MPO", save_all=True, append_images=[portrait()]))
+    (tmp_path / "face.jpg").write_bytes(encoded(noise((200, 100)), "MPO", save_all=True, append_images=[noise()]))
     assert open_upload(tmp_path / "face.jpg").picture.size == (200, 100)
 
 
@@ -114,7 +113,7 @@ def test_exif_turns_the_picture_and_is_kept_as_text_only(tmp_path: Path) -> None
     exif[0x0110] = "Camera <script>\x1b[31m" + "x" * 1000
     exif.get_ifd(0x8769)[0x927C] = b"\x00\x01" * 500  # the maker's note
     exif.get_ifd(0x8825)[2] = (48.0, 8.0, 12.5)
-    (tmp_path / "face.jpg").write_bytes(encoded(portrait(), "JPEG", exif=exif))
+    (tmp_path / "face.jpg").write_bytes(encoded(noise(), "JPEG", exif=exif))
     upload = open_upload(tmp_path / "face.jpg")
     assert upload.picture.size == (48, 64) and not upload.picture.getexif()
     tags = dict(upload.exif)
@@ -128,8 +127,8 @@ def test_exif_that_is_broken_or_endless_does_no_harm(tmp_path: Path) -> None:
     exif = Image.Exif()
     for tag in range(0xF000, 0xF100):
         exif[tag] = "x"
-    many = encoded(portrait(), "JPEG", exif=exif)
-    broken = encoded(portrait(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")
+    many = encoded(noise(), "JPEG", exif=exif)
+    broken = encoded(noise(), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")
     for content in (many, broken):
         (tmp_path / "face.jpg").write_bytes(content)
         assert len(open_upload(tmp_path / "face.jpg").exif) <= MOST_TAGS
