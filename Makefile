@@ -1,4 +1,5 @@
 # make quickstart   the whole chain once, in minutes on two CPU cores
+# make app          the quickstart's model in the browser
 # make test         the tests
 # make bench        speed and memory
 # make figures      the README's table: three quickstarts
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: quickstart test slow bench figures
+.PHONY: quickstart app test slow bench figures
 
 $(INSTALLED): setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +21,10 @@ $(INSTALLED): setup.cfg constraints.txt
 
 quickstart: $(INSTALLED)
 	$(BIN)/dfa-gpt quickstart
+
+app: $(INSTALLED)
+	test -d runs/quickstart/adapter || $(BIN)/dfa-gpt quickstart
+	$(BIN)/dfa-gpt app runs/quickstart/adapter
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .

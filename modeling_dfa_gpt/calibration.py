@@ -22,6 +22,8 @@ BATCH = 16
 DRAWS = 1000
 LEAST_IMAGES = 20
 """Of the validation split; with fewer, or one label only, nothing can be calibrated."""
+TOLERATED = 0.05
+"""The share of wrong verdicts on the validation split that are tolerated where a verdict is not called uncertain."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +32,26 @@ class Calibration:
 
     `images` of the validation split made it; 0: it was not calibrated. `tested` says what came of it on the test split:
     `images`, `people`, the balanced accuracy in percent, `low` and `high`, its 95 % interval over people;
+    `apcer` and `bpcer`: percent of the forged faces that were called bona fide, and the other way round;
     `turned_forged` and `turned_bona_fide`: percent of a label's faces of which a re-encoded picture turns the verdict.
+
+    `certain`: the probability from which on (and, for bona fide, below one less it) a verdict is not uncertain; among
+    the verdicts beyond, at most `TOLERATED` were wrong on the validation split. None: it was not measured.
     """
 
     scale: float = 1.0
     bias: float = 0.0
     images: int = 0
     tested: dict[str, float] | None = None
+    certain: float | None = None
 
     def probability(self, logit: float) -> float:
         """Return the probability of a forgery from the logit of `DfaGpt.forged_logits`."""
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, self.scale * logit + self.bias))))
+
+    def is_uncertain(self, probability: float) -> bool:
+        """Tell whether a probability lies where verdicts on the validation split were too often wrong."""
+        return self.certain is not None and 1 - self.certain < probability < self.certain
 
     def warning(self) -> str:
         """Say that the verdict was no better than chance on people whom the model had not seen; empty where it was."""
@@ -107,14 +118,30 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
             np.concatenate([sure / seen, (1 - sure) / seen]) * len(labels),
         )
         fitted = Calibration(round(float(line.coef_[0, 0]), 4), round(float(line.intercept_[0]), 4), len(labels))
+        probabilities = np.array([fitted.probability(logit) for logit in logits])
+        fitted = replace(fitted, certain=certain_from(labels, probabilities))
     labels, logits, people = verdict_logits(model, load_rows(data, limit), again=True)
     verdicts = np.array([[fitted.probability(logit) >= 0.5 for logit in of_face] for of_face in logits])
     tested = balanced_accuracy(labels, verdicts[:, 0], people)
     if tested:
+        tested["apcer"] = round(100 * float((~verdicts[labels, 0]).mean()), 2)
+        tested["bpcer"] = round(100 * float(verdicts[~labels, 0].mean()), 2)
         turned = (verdicts[:, 1:] != verdicts[:, :1]).any(1)
         for name, chosen in (("forged", labels), ("bona_fide", ~labels)):
             tested[f"turned_{name}"] = round(100 * float(turned[chosen].mean()), 2)
     return replace(fitted, tested=tested)
+
+
+def certain_from(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:
+    """Return the least `Calibration.certain` for faces of known labels; 1 where even the surest are too often wrong."""
+    import numpy as np
+
+    sureness = np.maximum(probabilities, 1 - probabilities)
+    order = np.argsort(-sureness, kind="stable")
+    wrong = ((probabilities >= 0.5) != labels)[order]
+    rate = np.cumsum(wrong) / np.arange(1, len(wrong) + 1)
+    good = np.flatnonzero(rate <= TOLERATED)
+    return round(float(sureness[order][good[-1]]), 4) if len(good) else 1.0
 
 
 def verdict_logits(

@@ -122,6 +122,26 @@ def in_words(analysis: Analysis) -> str:
     return "\n".join([*lines, analysis.classification, analysis.description])
 
 
+@app.command("app")
+def serve(
+    model: Model,
+    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else the first free one from 7860 on.")] = None,
+    auth: Annotated[str | None, typer.Option(help="USER:PASSWORD that is asked for.", envvar="DFA_GPT_AUTH")] = None,
+) -> None:
+    """Open a page in the browser: put in a picture, see the verdict and where it shows, talk about it."""
+    with one_line_errors(OSError, ValueError, ImportError):
+        user, colon, password = (auth or "").partition(":")
+        if auth and not (user and password):
+            raise ValueError(f"--auth: expected USER:PASSWORD, found {'an empty part' if colon else 'no colon'}")
+        try:
+            from modeling_dfa_gpt.app.page import serve as run
+        except ModuleNotFoundError as error:
+            raise ImportError(f"the app needs {error.name}: pip install 'dfa-instruct[app]'") from error
+
+        run(model, host, port, (user, password) if auth else None)
+
+
 @app.command()
 def merge(
     adapter: Annotated[Path, typer.Argument(help="An adapter's folder.")],

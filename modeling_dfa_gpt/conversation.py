@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import takewhile
+from threading import Event
 from typing import Any, Protocol
 
 from jinja2 import TemplateError
@@ -46,8 +47,10 @@ class Conversation:
         """Answer one question; see `stream`."""
         return "".join(self.stream(question, begin)).strip()
 
-    def stream(self, question: str, begin: str = "") -> Iterator[str]:
+    def stream(self, question: str, begin: str = "") -> Generator[str, None, None]:
         """Answer one question piece by piece, as it is generated; the turn is kept once the answer is whole.
+
+        Closed before its end, it stops generating, and nothing of the turn is kept.
 
         Args:
             question: what is asked.
@@ -69,6 +72,11 @@ class Conversation:
             yield piece
         self.messages += [asked, {"role": "assistant", "content": [{"type": "text", "text": answer.strip()}]}]
 
+    def forget(self, turns: int = 0) -> None:
+        """Let go of the keys and values that are kept, and of the last turns; what is asked next is read anew."""
+        self._read, self._cache = [], None
+        del self.messages[len(self.messages) - 2 * turns :]
+
     def _encode(self, messages: list[dict[str, Any]], begin: str) -> list[int]:
         """Return the token ids of a prompt, with an image token for each of the picture's features."""
         processor = self.model.processor
@@ -88,7 +96,7 @@ class Conversation:
     def _generate(self, messages: list[dict[str, Any]], begin: str) -> Iterator[str]:
         """Continue a conversation by one answer, greedily, piece by piece."""
         import torch
-        from transformers import DynamicCache, TextIteratorStreamer
+        from transformers import DynamicCache, StoppingCriteriaList, TextIteratorStreamer
 
         model, processor = self.model.model, self.model.processor
         prompt = self._encode(messages, begin)
@@ -104,6 +112,7 @@ class Conversation:
             cache.crop(alike - len(read))
         ids = torch.tensor([prompt], device=model.device)
         streamer = TextIteratorStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
+        closed = Event()
         arguments = {
             "input_ids": ids,
             "attention_mask": torch.ones_like(ids),
@@ -112,10 +121,14 @@ class Conversation:
             "streamer": streamer,
             "max_new_tokens": min(MAX_NEW_TOKENS, longest - len(prompt)),
             "do_sample": False,
+            "stopping_criteria": StoppingCriteriaList([lambda ids, _: torch.full((len(ids),), closed.is_set())]),
         }
         with ThreadPoolExecutor(1) as thread:
             generating = thread.submit(model.generate, **arguments)
             generating.add_done_callback(lambda _: streamer.end())  # an error must not leave us waiting
-            yield from streamer
+            try:
+                yield from streamer
+            finally:
+                closed.set()
             said = generating.result()[0].tolist()
         self._read, self._cache = said[: cache.get_seq_length()], cache

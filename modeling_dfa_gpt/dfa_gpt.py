@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 from modeling_dfa_gpt.calibration import Calibration, read_calibration
 from modeling_dfa_gpt.conversation import Conversation
 from modeling_dfa_gpt.loading import check_loadable, naming, new_folder
-from modeling_dfa_gpt.picture import ALIGNED_SIDE, open_face, re_encoded
+from modeling_dfa_gpt.picture import ALIGNED_SIDE, OpenedFace, open_face, re_encoded
 
 DETECTION_QUESTION = "Is this face forged?"
 DETECTION_QUESTIONS: dict[str, Label] = {
@@ -108,37 +109,41 @@ class DfaGpt:
 
         A picture with no face or with several gets no verdict, unless it is forced: it is then looked at whole.
         """
-        from dfa_instruct.bench.parsing import described_label, label_of, parse_category, parse_yes_no
-
         opened = open_face(image, self.face_side)
         if opened.faces not in (1, None) and not force:
             return Analysis(opened.faces, opened.aligned)
+        return list(self.examine(opened, Conversation(self, opened.image)))[-1]
+
+    def examine(self, opened: OpenedFace, conversation: Conversation) -> Iterator[Analysis]:
+        """Analyse a face as the first turns of a conversation about it; yield what is known, more after each turn."""
+        from dfa_instruct.bench.parsing import described_label, label_of, parse_category, parse_yes_no
+
         face = opened.image
         probability, *again = (self.calibration.probability(x) for x in self.forged_logits([face, *re_encoded(face)]))
         forged = probability >= 0.5
-        conversation = Conversation(self, face)
-        verdict = conversation.ask(DETECTION_QUESTION, begin="Yes" if forged else "No")
-        classification = conversation.ask(CLASSIFICATION_QUESTION)
-        description = conversation.ask(DESCRIPTION_QUESTION)
         label: Label = "forged" if forged else "bona_fide"
-        said = {
-            "verdict": parse_yes_no(verdict),
-            "classification": label_of(category := parse_category(classification, list(CATEGORIES.values()))),
-            "description": described_label(description),
-        }
-        return Analysis(
+        known = Analysis(
             faces=opened.faces,
             aligned=opened.aligned,
             label=label,
             probability=probability,
             calibrated=self.calibration.images > 0,
             uncertain=any((other >= 0.5) != forged for other in again),
-            category=category,
-            verdict=verdict,
-            classification=classification,
-            description=description,
-            disagreements=tuple(part for part, told in said.items() if told not in (None, label)),
         )
+        yield known
+        verdict = conversation.ask(DETECTION_QUESTION, begin="Yes" if forged else "No")
+        classification = conversation.ask(CLASSIFICATION_QUESTION)
+        category = parse_category(classification, list(CATEGORIES.values()))
+        known = replace(known, verdict=verdict, classification=classification, category=category)
+        yield known
+        description = conversation.ask(DESCRIPTION_QUESTION)
+        said = {
+            "verdict": parse_yes_no(verdict),
+            "classification": label_of(category),
+            "description": described_label(description),
+        }
+        disagreements = tuple(part for part, told in said.items() if told not in (None, label))
+        yield replace(known, description=description, disagreements=disagreements)
 
     def forged_logits(self, faces: list[Image.Image]) -> list[float]:
         """Return for each face the logit of a forgery: yes less no, averaged over `DETECTION_QUESTIONS`.

@@ -24,13 +24,15 @@ class OpenedFace:
     """A picture as a model looks at it.
 
     `faces`: how many were found in it; None: nobody looked. `aligned`: it is one face in its frame; where it is not,
-    `notice` says why.
+    `notice` says why. `landmarks` are of the face in `image`, `in_picture` the same ones in the picture, in pixels.
     """
 
     image: Image.Image
     faces: int | None
     aligned: bool
-    notice: str
+    notice: str = ""
+    landmarks: Landmarks | None = None
+    in_picture: Landmarks | None = None
 
 
 def open_picture(path: str | Path) -> Image.Image:
@@ -52,36 +54,53 @@ def open_picture(path: str | Path) -> Image.Image:
 
 
 def open_face(image: str | Path | Image.Image, side: int = ALIGNED_SIDE) -> OpenedFace:
-    """Open a picture and bring its face into the frame that the model was trained on, `side` pixels wide.
+    """Bring the one face of a picture into its frame; see `open_faces`.
 
-    One face: aligned as `dfa_instruct.faces.align` does, unless it is aligned already (another resampling would blur
-    what there is to see). No face, several, or no FaceLandmarker: the whole picture, padded to a square with its mean
-    colour as LLaVA does; `notice` says so.
+    No face, several, or no FaceLandmarker: the whole picture; `notice` says so.
 
     Raises:
         BadPictureError: it is not a picture, or too small to show a face.
     """
+    picture = image.convert("RGB") if isinstance(image, Image.Image) else open_picture(image)
+    found = open_faces(picture, side)
+    if len(found) == 1:
+        return found[0]
+    return _whole(picture, len(found), f"{len(found)} faces found; the whole picture is looked at")
+
+
+def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE) -> list[OpenedFace]:
+    """Bring every face of a picture, from left to right, into the frame that the model was trained on.
+
+    Each is aligned as `dfa_instruct.faces.align` does, `side` pixels wide, unless it is one face that is aligned
+    already (another resampling would blur what there is to see). Without a FaceLandmarker: the whole picture.
+    """
     from dfa_instruct.faces import TEMPLATE, FaceDetector, LandmarkerUnavailableError, align, anchors
 
-    picture = image.convert("RGB") if isinstance(image, Image.Image) else open_picture(image)
     pixels = np.asarray(picture)
     longest = max(picture.size)
-    found: list[Landmarks] | None
     try:
         with FaceDetector() as detector:
             enlargement = max(1, round(DETECTION_SIDE / longest))
             larger = picture.resize((picture.width * enlargement, picture.height * enlargement))
             found = [face / np.float32(enlargement) for face in detector.detect(np.asarray(larger))]
-            notice = "" if len(found) == 1 else f"{len(found)} faces found; the whole picture is looked at"
     except LandmarkerUnavailableError as error:
-        found, notice = None, f"the face was not aligned: {error}"
-    if found is not None and len(found) == 1:
+        return [_whole(picture, None, f"the face was not aligned: {error}")]
+    if len(found) == 1 and picture.width == picture.height:
         offsets = np.abs(anchors(found[0]) / longest - TEMPLATE)
-        aligned = picture.width == picture.height and offsets.max() < ALIGNED_WITHIN
-        return OpenedFace(picture if aligned else Image.fromarray(align(pixels, found[0], side)[0]), 1, True, "")
-    mean = tuple(int(c) for c in pixels.reshape(-1, 3).mean(0).round())
-    padded = ImageOps.pad(picture, (longest, longest), color=mean)
-    return OpenedFace(padded, None if found is None else len(found), False, notice)
+        if offsets.max() < ALIGNED_WITHIN:
+            return [OpenedFace(picture, 1, True, landmarks=found[0], in_picture=found[0])]
+    opened = []
+    for face in sorted(found, key=lambda landmarks: float(landmarks[:, 0].mean())):
+        square, landmarks = align(pixels, face, side)
+        opened.append(OpenedFace(Image.fromarray(square), len(found), True, landmarks=landmarks, in_picture=face))
+    return opened
+
+
+def _whole(picture: Image.Image, faces: int | None, notice: str) -> OpenedFace:
+    """Pad a picture to a square with its mean colour, as LLaVA does."""
+    longest = max(picture.size)
+    mean = tuple(int(c) for c in np.asarray(picture).reshape(-1, 3).mean(0).round())
+    return OpenedFace(ImageOps.pad(picture, (longest, longest), color=mean), faces, False, notice)
 
 
 def re_encoded(face: Image.Image) -> list[Image.Image]:

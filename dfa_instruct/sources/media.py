@@ -78,8 +78,12 @@ def to_rgb(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"))
 
 
-def read_image(path: Path) -> Pixels:
+def read_image(path: Path, formats: tuple[str, ...] | None = None) -> Pixels:
     """Decode an image as RGB, upright by its EXIF orientation, shape (height, width, 3).
+
+    Args:
+        path: the file.
+        formats: Pillow's names of those that are decoded; None: all.
 
     Raises:
         BadPictureError: it does not decode, or is too small or too large to hold a face.
@@ -89,7 +93,7 @@ def read_image(path: Path) -> Pixels:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below Pillow's
-            opened = Image.open(path)
+            opened = Image.open(path, formats=formats)
         with opened as image:
             _check_size(*image.size)
             return to_rgb(image)

@@ -10,7 +10,14 @@ import pytest
 from PIL import Image
 
 from dfa_instruct.portraits.drawing import draw_sample
-from modeling_dfa_gpt.calibration import CALIBRATION_FILE, Calibration, balanced_accuracy, calibrate, read_calibration
+from modeling_dfa_gpt.calibration import (
+    CALIBRATION_FILE,
+    Calibration,
+    balanced_accuracy,
+    calibrate,
+    certain_from,
+    read_calibration,
+)
 from modeling_dfa_gpt.dfa_gpt import DfaGpt, merge
 
 
@@ -30,7 +37,8 @@ def test_a_threshold_that_is_off_is_set_right(tmp_path: Path) -> None:
     found = calibrate(Knowing(), folder)
     assert found.images == 40 and found.scale > 0.1 and found.bias < -1
     assert found.tested is not None and found.tested["balanced_acc"] > 90 and found.tested["people"] == 40
-    assert found.warning() == ""
+    assert found.tested["apcer"] < 20 and found.tested["bpcer"] < 20
+    assert found.warning() == "" and found.certain is not None and 0.5 <= found.certain < 1
     assert found.probability(3.0) == pytest.approx(0.5, abs=0.25)
     assert 0 <= found.probability(-1e9) < found.probability(1e9) <= 1
 
@@ -132,3 +140,18 @@ def test_a_file_that_cannot_be_read_is_named(adapter: Path, tmp_path: Path) -> N
         (tmp_path / CALIBRATION_FILE).write_text(content)
         with pytest.raises(ValueError, match=f"{tmp_path}: {CALIBRATION_FILE} cannot be read"):
             read_calibration(tmp_path)
+
+
+def test_the_uncertain_band_ends_where_verdicts_are_right() -> None:
+    sureness = np.linspace(0.5, 0.99, 50)
+    labels = np.tile([True, False], 25)
+    probabilities = np.where(labels, sureness, 1 - sureness)
+    assert certain_from(labels, probabilities) == 0.5
+    wrong = sureness < 0.7
+    edge = certain_from(labels, np.where(wrong, 1 - probabilities, probabilities))
+    assert 0.67 <= edge <= 0.71
+    assert certain_from(~labels, probabilities) == 1.0
+    unsure = Calibration(certain=edge)
+    assert [unsure.is_uncertain(p) for p in (0.01, 0.4, 0.5, 0.6, 0.99)] == [False, True, True, True, False]
+    assert not Calibration().is_uncertain(0.5)
+    assert all(Calibration(certain=1.0).is_uncertain(p) for p in (0.01, 0.5, 0.99))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,35 @@ def test_a_turn_that_was_not_answered_is_not_kept(model: DfaGpt, face: Image.Ima
     next(conversation.stream("What is wrong with the eyes?"))
     assert conversation.messages == []
     assert conversation.ask("Has this face been forged?") == fresh
+
+
+def test_an_answer_that_is_closed_is_generated_no_further(model: DfaGpt, face: Image.Image) -> None:
+    steps: list[int] = []
+
+    def slow(*_: object) -> None:
+        steps.append(1)
+        time.sleep(0.02)
+
+    hook = model.model.lm_head.register_forward_hook(slow)
+    model.chat(face).ask("Describe the artifacts in this face.")
+    whole = len(steps)
+    steps.clear()
+    answering = model.chat(face).stream("Describe the artifacts in this face.")
+    next(answering)
+    answering.close()
+    hook.remove()
+    assert len(steps) < whole / 2
+
+
+def test_what_is_forgotten_is_read_again_and_changes_no_answer(model: DfaGpt, face: Image.Image) -> None:
+    conversation = model.chat(face)
+    conversation.ask("Has this face been forged?")
+    second = conversation.ask("And the eyes?")
+    conversation.forget(turns=1)
+    assert len(conversation.messages) == 2
+    assert conversation.ask("And the eyes?") == second
+    conversation.forget(turns=2)
+    assert conversation.messages == [] and conversation.ask("Has this face been forged?")
 
 
 def test_a_conversation_longer_than_the_context_is_refused_with_both_lengths(model: DfaGpt, face: Image.Image) -> None:

@@ -1,0 +1,111 @@
+"""A case as HTML: the verdict, the face with the named regions drawn on, what the tower looked at.
+
+All text goes through Jinja's escaping, and pictures stand in the page itself: nothing is fetched, nothing is stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
+
+from dfa_instruct.evidence import region_masks
+from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, REGIONS, Region
+from modeling_dfa_gpt.app.case import SHOWN_SIDE, Case
+from modeling_dfa_gpt.calibration import TOLERATED, Calibration
+from modeling_dfa_gpt.picture import OpenedFace
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+TEMPLATES.globals.update(categories=CATEGORIES, explanations=EXPLANATIONS, region_names=REGIONS)
+
+
+def style() -> str:
+    """Return the style sheet of what this module draws."""
+    return TEMPLATES.get_template("case.css.jinja").render()
+
+
+def case_html(case: Case, calibration: Calibration) -> tuple[str, str]:
+    """Draw what is known of a case: its notice or the verdict with the category; and the face with what is said."""
+    known = context(case, calibration)
+    verdict, face = (TEMPLATES.get_template(f"{part}.html.jinja").render(**known) for part in ("verdict", "face"))
+    return verdict, face
+
+
+def context(case: Case, calibration: Calibration, printed: bool = False) -> dict[str, Any]:
+    """Lay out a case for the templates; where it is `printed`, nothing is folded away."""
+    face = case.faces[case.chosen] if case.chosen is not None else None
+    analysis = case.analysis
+    in_band = analysis is not None and calibration.is_uncertain(analysis.probability or 0)
+    return {
+        "printed": printed,
+        "case": case,
+        "analysis": analysis,
+        "calibration": calibration,
+        "tolerated": TOLERATED,
+        "in_band": in_band,
+        "uncertain": in_band or (analysis is not None and analysis.uncertain),
+        "face": face,
+        "face_uri": data_uri(face.image) if face else "",
+        "shapes": region_shapes(face) if face else {},
+        "attention_uri": data_uri(lit(face.image, case.attention)) if face and case.attention is not None else "",
+    }
+
+
+def notice_html(sentence: str) -> str:
+    """Draw a sentence that says why there is no case; nothing for an empty one."""
+    return f'<div class="dfa"><p class="notice" role="alert">{escape(sentence)}</p></div>' if sentence else ""
+
+
+def faces_html(case: Case) -> str:
+    """Draw the picture with its faces numbered, from left to right."""
+    boxes = [
+        (*face.in_picture.min(0).tolist(), *np.ptp(face.in_picture, 0).tolist())
+        for face in case.faces
+        if face.in_picture is not None
+    ]
+    return TEMPLATES.get_template("faces.html.jinja").render(
+        picture_uri=data_uri(case.upload.picture), width=case.upload.width, height=case.upload.height, boxes=boxes
+    )
+
+
+def data_uri(image: Image.Image) -> str:
+    """Write a picture into an address of its own, reduced where it is large."""
+    image = image.copy()
+    image.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def region_shapes(face: OpenedFace) -> dict[Region, list[str]]:
+    """Return the outlines of each region as the points of SVG polygons, in pixels of the face."""
+    if face.landmarks is None:
+        return {}
+    masks = region_masks(face.landmarks, face.image.width)
+    shapes: dict[Region, list[str]] = {}
+    for region, mask in masks.items():
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        large = [outline for outline in outlines if cv2.contourArea(outline) > 0.0005 * mask.size]
+        shapes[region] = [" ".join(f"{x},{y}" for x, y in outline[:, 0].tolist()) for outline in large]
+    return shapes
+
+
+def lit(face: Image.Image, attention: NDArray[np.float32]) -> Image.Image:
+    """Show a face bright where the tower looked, by the root of the attention, and dark where it did not."""
+    light = Image.fromarray((255 * np.sqrt(attention)).astype(np.uint8)).resize(face.size, Image.Resampling.BICUBIC)
+    brightness = 0.15 + 0.85 * np.asarray(light, np.float32)[..., None] / 255
+    return Image.fromarray((np.asarray(face) * brightness).astype(np.uint8))

@@ -1,0 +1,23 @@
+"""A tiny trained model, loaded once, and a drawn portrait."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dfa_instruct.portraits.drawing import draw_sample
+from modeling_dfa_gpt.dfa_gpt import DfaGpt
+
+
+@pytest.fixture(scope="session")
+def model(adapter: Path) -> DfaGpt:
+    return DfaGpt.from_pretrained(adapter)
+
+
+@pytest.fixture(scope="session")
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("face") / "portrait.png"
+    Image.fromarray(next(draw_sample(1, 1)).image).save(path)
+    return path

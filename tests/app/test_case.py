@@ -1,0 +1,207 @@
+"""A case without a browser: faces, the analysis, the conversation, what is drawn, the report."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfa_instruct.faces import align
+from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS
+from modeling_dfa_gpt.app.case import Analyst, Case, Turn
+from modeling_dfa_gpt.app.drawing import case_html, faces_html, region_shapes
+from modeling_dfa_gpt.app.report import model_facts, report_html
+from modeling_dfa_gpt.calibration import Calibration
+from modeling_dfa_gpt.dfa_gpt import Analysis, DfaGpt
+
+
+@pytest.fixture
+def analyst(model: DfaGpt) -> Analyst:
+    return Analyst(model)
+
+
+@pytest.fixture(scope="module")
+def opened(model: DfaGpt, portrait: Path) -> Case:
+    """A case of which nothing is known yet."""
+    return Analyst(model).open(portrait)
+
+
+def analyzed(analyst: Analyst, portrait: Path) -> Case:
+    case = analyst.open(portrait)
+    assert case.chosen == 0
+    for _ in analyst.analyze(case):
+        pass
+    return case
+
+
+def told(case: Case, analysis: Analysis) -> Case:
+    """The same case, as if the model had said something else."""
+    return replace(case, analysis=analysis)
+
+
+FORGED = Analysis(
+    faces=1,
+    aligned=True,
+    label="forged",
+    probability=0.97,
+    calibrated=True,
+    category="face_swapping",
+    classification="Face swapping is used.",
+    description="1. **Eyes**: The shape of the eyes is distorted.\n2. **Mouth and Lips**: An edge is visible there.",
+)
+
+
+def test_the_verdict_comes_first_and_all_of_it_is_the_model_s_analysis(analyst: Analyst, portrait: Path) -> None:
+    case = analyst.open(portrait)
+    steps = [known.analysis for known in analyst.analyze(case)]
+    assert case.attention.shape == (8, 8) and case.attention.max() == 1 and case.attention.min() >= 0
+    assert steps[0] and steps[0].label and not steps[0].description
+    assert steps[-1] == analyst.model.analyze(portrait)
+    assert [turn.answer for turn in case.turns] == [
+        text.strip() for text in (steps[-1].verdict, steps[-1].classification, steps[-1].description)
+    ]
+    assert case.to_dict()["sha256"] == case.upload.sha256 and case.to_dict()["label"] == steps[-1].label
+
+
+def test_a_question_is_answered_from_its_first_token_and_the_picture_is_not_read_again(
+    analyst: Analyst, portrait: Path
+) -> None:
+    case = analyzed(analyst, portrait)
+    pictures: list[int] = []
+    hook = analyst.model.model.model.vision_tower.register_forward_hook(lambda *_: pictures.append(1))
+    grown = [turn.answer for turn in analyst.ask(case, "  And the\neyes? ")]
+    hook.remove()
+    assert len(grown) > 3 and all(later.startswith(earlier) for earlier, later in pairwise(grown))
+    assert pictures == []
+    assert case.turns[-1].question == "And the eyes?" and case.turns[-1].state == "whole"
+
+
+def test_stop_ask_again_clear(analyst: Analyst, portrait: Path) -> None:
+    case = analyzed(analyst, portrait)
+    before = len(case.conversation.messages)
+    for _ in analyst.ask(case, "What is wrong with the eyes?"):
+        case.stopping.set()
+    assert case.turns[-1].state == "stopped" and len(case.conversation.messages) == before
+    list(analyst.ask_again(case))
+    assert [turn.state for turn in case.turns] == ["whole"] * 4
+    whole = case.turns[-1].answer
+    list(analyst.ask_again(case))
+    assert [turn.answer for turn in case.turns[3:]] == [whole] and len(case.conversation.messages) == before + 2
+    analyst.clear(case)
+    assert case.turns == [] and case.conversation.messages == [] and case.analysis is not None
+    list(analyst.ask(case, "Has this face been forged?"))
+    assert case.turns[0].state == "whole"
+
+
+def test_a_conversation_that_is_too_long_says_so(analyst: Analyst, portrait: Path) -> None:
+    case = analyzed(analyst, portrait)
+    case.conversation.messages[0]["content"][1]["text"] = "and the eyes " * 1000
+    *_, turn = analyst.ask(case, "And the eyes?")
+    assert turn.state == "failed" and "longer than the model reads" in turn.answer
+
+
+def test_old_cases_let_go_of_what_they_read_and_still_answer(
+    analyst: Analyst, portrait: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modeling_dfa_gpt.app.case.CASES_IN_MEMORY", 1)
+    cases = [analyzed(analyst, portrait) for _ in range(2)]
+    assert [case.conversation._cache is not None for case in cases] == [False, True]
+    answers = []
+    for case in (cases[0], cases[-1]):
+        *_, turn = analyst.ask(case, "And the eyes?")
+        answers.append(turn.answer)
+    assert answers[0] == answers[1]
+
+
+def test_suggested_questions_fit_what_is_known(opened: Case) -> None:
+    forged = told(opened, FORGED).suggestions()
+    assert len(forged) == 4 and re.search("eyes|mouth", forged[0]) and forged == told(opened, FORGED).suggestions()
+    assert not any(re.search(r"[{}|]", question) for question in forged)
+    bona_fide = replace(FORGED, label="bona_fide", description="No artifact is visible.")
+    assert len(told(opened, bona_fide).suggestions()) == 4
+    assert told(opened, replace(FORGED, description="No single region stands out.")).suggestions()
+
+
+def test_regions_and_sentences_are_linked(analyst: Analyst, photos: Path) -> None:
+    case = analyst.open(sorted(photos.glob("*.jpg"))[0])
+    case.attention = np.eye(8, dtype=np.float32)
+    drawn = "".join(case_html(told(case, FORGED), Calibration(certain=0.8, images=100)))
+    assert drawn.count('<li data-region="eyes"') == 1 and drawn.count('<li data-region="mouth"') == 1
+    assert '<g class="shape " data-region="eyes"' in drawn and '<g class="shape silent" data-region="nose"' in drawn
+    assert len(region_shapes(case.face)["eyes"]) == 2
+    assert "Forged" in drawn and "97 %" in drawn and "from 20 % to 80 %" in drawn
+    assert EXPLANATIONS["face_swapping"] in drawn and CATEGORIES["face_swapping"] in drawn
+    assert "What the vision tower looked at" in drawn
+
+
+def test_doubt_is_told(opened: Case) -> None:
+    assert "Uncertain" not in case_html(told(opened, FORGED), Calibration(certain=0.9))[0]
+    assert "Uncertain, more likely forged" in case_html(told(opened, FORGED), Calibration(certain=0.99))[0]
+    assert "was not measured" in case_html(told(opened, FORGED), Calibration())[0]
+    turned, _ = case_html(told(opened, replace(FORGED, uncertain=True)), Calibration())
+    assert "Uncertain, more likely forged" in turned and "gets the other verdict" in turned
+    against, _ = case_html(told(opened, replace(FORGED, disagreements=("description",))), Calibration())
+    assert "contradicts this verdict in its description" in against
+    tested = {"images": 9, "people": 9, "balanced_acc": 50.0, "low": 40.0, "high": 60.0}
+    assert "not better than chance" in case_html(told(opened, FORGED), Calibration(tested=tested))[0]
+
+
+def test_model_text_is_escaped_wherever_it_is_shown(opened: Case) -> None:
+    evil = 'The eyes <img src=x onerror="alert(1)"> ![](http://example.org/x.png) <script>alert(1)</script>'
+    case = told(opened, replace(FORGED, description=evil, classification=evil, verdict=evil))
+    case.turns = [Turn(evil, evil, "whole")]
+    for shown in ("".join(case_html(case, Calibration())), report_html(case, Calibration(), {"model": evil})):
+        assert "<script>alert" not in shown and "<img src=x" not in shown
+        assert "&lt;img src=x" in shown
+
+
+def test_no_face_says_so_and_nothing_else(analyst: Analyst, photos: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (200, 200), "green").save(tmp_path / "none.png")
+    case = analyst.open(tmp_path / "none.png")
+    assert case.chosen is None and case.faces == [] and case.suggestions() == []
+    assert list(analyst.ask(case, "Is this face forged?")) == []
+    drawn = "".join(case_html(case, Calibration()))
+    assert "No face was found" in drawn and "Verdict" not in drawn and "<svg" not in drawn
+
+
+def test_of_several_faces_each_is_aligned_as_in_training(analyst: Analyst, photos: Path, tmp_path: Path) -> None:
+    first, second = (Image.open(path).convert("RGB").resize((300, 300)) for path in sorted(photos.glob("*.jpg"))[2:4])
+    both = Image.new("RGB", (600, 300))
+    both.paste(first)
+    both.paste(second, (300, 0))
+    both.save(tmp_path / "two.png")
+    case = analyst.open(tmp_path / "two.png")
+    assert len(case.faces) == 2 and case.chosen is None and "2 faces were found" in case.notice
+    assert faces_html(case).count("<text") == 2
+    centres = [face.in_picture[:, 0].mean() for face in case.faces]
+    assert centres[0] < 300 < centres[1]
+    case.chosen = 1
+    square, landmarks = align(np.asarray(both), case.face.in_picture, analyst.model.face_side)
+    assert np.array_equal(np.asarray(case.face.image), square) and np.array_equal(case.face.landmarks, landmarks)
+    for _ in analyst.analyze(case):
+        pass
+    assert case.analysis.label and case.to_dict()["face"] == 2
+
+
+def test_the_report_holds_what_a_case_file_needs(analyst: Analyst, adapter: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0110] = "A camera"
+    Image.new("RGB", (64, 64), "grey").save(tmp_path / "grey.jpg", exif=exif)
+    case = told(analyst.open(tmp_path / "grey.jpg"), FORGED)
+    tested = {"images": 240, "people": 71, "balanced_acc": 99.1, "low": 97.6, "high": 100.0, "apcer": 1.25}
+    calibration = Calibration(0.9, -0.4, 195, tested, 0.8)
+    facts = model_facts(str(adapter))
+    report = report_html(case, calibration, facts)
+    sha256 = case.upload.sha256
+    for expected in (sha256, "grey.jpg", "A camera", "97 %", "97.6 to 100.0", "1.25 %", "not measured", "71 people"):
+        assert expected in report, expected
+    assert facts["SHA-256 of adapter_model.safetensors"] in report and "rows, SHA-256" in report
+    assert "Limits of the method" in report and "<details open" in report
+    assert str(adapter.parent) not in report
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", report)
+    assert "Nothing is known of how often" in report_html(case, Calibration(), {})

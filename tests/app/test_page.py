@@ -1,0 +1,138 @@
+"""The page over HTTP, by the client that people use: answers, refusals, and nothing that is not theirs to see."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+gradio_client = pytest.importorskip("gradio_client")
+
+from test_upload import encoded, hostile, noise  # noqa: E402
+
+from modeling_dfa_gpt.app.page import build, launch  # noqa: E402
+from modeling_dfa_gpt.app.upload import LARGEST_FILE  # noqa: E402
+from modeling_dfa_gpt.dfa_gpt import DfaGpt  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("uploads")
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def address(model: DfaGpt, adapter: Path, uploads: Path) -> Iterator[str]:
+    blocks = build(model, str(adapter))
+    yield launch(blocks, "127.0.0.1", None, None)
+    blocks.close(verbose=False)
+
+
+@pytest.fixture
+def client(address: str) -> gradio_client.Client:
+    return gradio_client.Client(address, verbose=False)
+
+
+def test_a_program_analyzes_talks_and_takes_the_report(
+    client: gradio_client.Client, model: DfaGpt, portrait: Path
+) -> None:
+    known = client.predict(gradio_client.handle_file(portrait), None, api_name="/analyze")
+    expected = model.analyze(portrait)
+    assert known["label"] == expected.label and known["description"] == expected.description
+    assert known["probability"] == pytest.approx(expected.probability, abs=1e-4)
+    streamed = list(client.submit("And the eyes?", api_name="/chat"))
+    assert len(streamed) > 1 and streamed[-1].startswith(streamed[0]) and streamed[-1]
+    report = client.predict(api_name="/report")
+    assert known["sha256"] in report and "And the eyes?" in report
+
+
+def test_sessions_do_not_see_each_other(address: str, portrait: Path) -> None:
+    one, other = (gradio_client.Client(address, verbose=False) for _ in range(2))
+    one.predict(gradio_client.handle_file(portrait), None, api_name="/analyze")
+    for api_name, given in (("/chat", ["Is it forged?"]), ("/report", [])):
+        with pytest.raises(gradio_client.exceptions.AppError, match="Give a picture first"):
+            other.predict(*given, api_name=api_name)
+
+
+def test_no_hostile_file_is_taken_or_served_back(client: gradio_client.Client, address: str, tmp_path: Path) -> None:
+    for name, (content, expected) in hostile().items():
+        if len(content) > LARGEST_FILE:
+            continue
+        (tmp_path / name).write_bytes(content)
+        sent = httpx.post(f"{address}gradio_api/upload", files={"files": (name, content)})
+        with pytest.raises(gradio_client.exceptions.AppError) as refused:
+            client.predict(gradio_client.handle_file(tmp_path / name), None, api_name="/analyze")
+        assert expected in str(refused.value), name
+        assert httpx.get(f"{address}gradio_api/file={sent.json()[0]}").status_code in (403, 404), name
+
+
+def test_what_is_too_large_or_too_much_is_refused_before_it_is_read(address: str) -> None:
+    url = f"{address}gradio_api/upload"
+    large = httpx.post(url, files={"files": ("large.png", bytes(LARGEST_FILE + 200_000))})
+    many = httpx.post(url, files=[("files", (f"{i}.png", bytes(9_000_000))) for i in range(3)])
+    endless = httpx.post(url, content=iter([b"x" * 1000]), headers={"content-type": "multipart/form-data; boundary=x"})
+    for response in (large, many, endless):
+        assert response.status_code == 413 and "at most 25 MB" in response.text
+
+
+def call(address: str, *data: object) -> str:
+    """Call `/analyze` without the client, which would first send the file that a path names."""
+    begun = httpx.post(f"{address}gradio_api/call/analyze", json={"data": data})
+    if begun.status_code != 200:
+        return f"{begun.status_code} {begun.text}"
+    return httpx.get(f"{address}gradio_api/call/analyze/{begun.json()['event_id']}", timeout=300).text
+
+
+def test_no_path_of_the_server_is_read_or_written_and_no_url_is_fetched(
+    address: str, uploads: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "secret.png").write_bytes(encoded(noise((64, 64)), "PNG"))
+    for path in ("/etc/passwd", str(tmp_path / "secret.png"), f"{uploads}/../../etc/passwd"):
+        assert httpx.get(f"{address}gradio_api/file={path}").status_code in (403, 404)
+        answer = call(address, {"path": path, "meta": {"_type": "gradio.FileData"}}, None)
+        assert answer.startswith("event: error") and "sha256" not in answer and "root:" not in answer
+    url = {"path": "https://example.org/face.png", "meta": {"_type": "gradio.FileData"}}
+    assert call(address, url, None) == call(address, None, [url]) == "403 A URL is not fetched; send the picture."
+    sent = httpx.post(f"{address}gradio_api/upload", files={"files": ("../../../escaped.png", b"x")})
+    assert Path(sent.json()[0]).is_relative_to(uploads)
+    assert not list(uploads.parent.glob("escaped*"))
+
+
+def test_the_browser_is_told_to_fetch_from_here_only(address: str) -> None:
+    page = httpx.get(address)
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert page.headers["x-content-type-options"] == "nosniff"
+    assert "fonts.googleapis" not in page.text and "fonts.googleapis" not in httpx.get(f"{address}theme.css").text
+
+
+def test_a_name_and_a_password_are_asked_for(model: DfaGpt, adapter: Path, uploads: Path) -> None:
+    blocks = build(model, str(adapter))
+    address = launch(blocks, "127.0.0.1", None, ("ann", "sesame"))
+    try:
+        assert httpx.get(f"{address}config").status_code == 401
+        assert gradio_client.Client(address, auth=("ann", "sesame"), verbose=False)
+    finally:
+        blocks.close(verbose=False)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()", "app", *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("auth", ["sesame", "ann:", ":sesame"])
+def test_half_an_authentication_is_one_line_without_the_secret(tmp_path: Path, auth: str) -> None:
+    done = run(str(tmp_path / "absent"), "--auth", auth)
+    assert done.returncode == 2 and done.stderr.startswith("error: --auth: expected USER:PASSWORD")
+    assert "sesame" not in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    done = run(str(tmp_path / "absent"))
+    assert done.returncode == 2 and "no such model" in done.stderr and "Traceback" not in done.stderr
