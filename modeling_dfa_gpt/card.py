@@ -58,7 +58,7 @@ def model_card(
         pipeline_tag="image-text-to-text",
         tags=["deepfake-detection", "face-forgery", "llava", *([] if merged else ["lora"])],
         base_model=base.hub_id,
-        model_name=repo.partition("/")[2] if repo and results else None,
+        model_name=(repo.partition("/")[2] if repo else "DFA-GPT") if results else None,
         eval_results=eval_results(results) if results else None,
     )
     run, calibration = _read(folder / RUN_FILE), _read(folder / CALIBRATION_FILE)

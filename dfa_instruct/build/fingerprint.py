@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,7 +63,10 @@ def _names(tree: ast.AST) -> Iterator[str]:
             if len(modules) < len(below) and node.module != PACKAGE:
                 yield node.module
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from [node.value] if _NAME.fullmatch(node.value) else _IN_PROGRAM.findall(node.value)
+            if not _NAME.fullmatch(node.value):
+                yield from _IN_PROGRAM.findall(node.value)
+            elif find_spec(node.value):  # else it may be a group of entry points
+                yield node.value
         yield from _names(node)
 
 

@@ -56,7 +56,7 @@ def check_parameters(findings: Findings, name: str, row: Mapping[str, Any]) -> M
 
 
 def check_source(findings: Findings, name: str, row: Mapping[str, Any]) -> None:
-    """Check that a row says which file it comes from, if from any; that only what may has a pair, and how it was found."""
+    """Check that a row says which file it comes from, if any; that only what may has a pair, and how it was found."""
     invented = row["category"] == "entire_face_synthesis" and row["source"] == row["technique"]
     sha256 = row["source_sha256"]
     kept = not sha256 if invented else _SHA256.fullmatch(sha256) is not None

@@ -197,6 +197,12 @@ def test_what_was_not_measured_is_not_in_the_card(adapter: Path, tmp_path: Path)
     assert "wrong answers" not in card.text
 
 
+def test_a_folder_s_card_has_the_figures_too(tmp_path: Path) -> None:
+    card = model_card(tmp_path, Base("the base", licence={"license": "mit"}), RESULTS)
+    assert problems(str(card), "model") == [] and "| the model |" in card.text
+    assert model_index_to_eval_results(card.data.to_dict()["model-index"])[0] == "DFA-GPT"
+
+
 @pytest.mark.parametrize("broken", ["{", "{}"])
 def test_results_that_are_none_are_named(calibrated: Path, tmp_path: Path, broken: str) -> None:
     file = tmp_path / "results.json"
