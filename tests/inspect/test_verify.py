@@ -22,8 +22,8 @@ from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.evidence import measure
 from dfa_instruct.inspect.promises import NAMED, PROMISES
 from dfa_instruct.inspect.verify import verify
-from dfa_instruct.instruct import bench_questions, questions_and_answers
-from dfa_instruct.records import Artifact, FaceRecord, InstructRow, face_id_of
+from dfa_instruct.instruct import instruct
+from dfa_instruct.records import Artifact, FaceRecord, face_id_of
 from dfa_instruct.vocabulary import SPLITS
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -57,9 +57,8 @@ def ask(row: dict[str, Any], artifacts: list[Artifact] | None = None) -> None:
     if artifacts is None:
         artifacts = [Artifact(**{**a, "strength": round(a["strength"], 3)}) for a in row["artifacts"]]
     annotation = Measured().annotate(face, artifacts)
-    bench = bench_questions(face, annotation, seed=0) if face.split == "test" else []
-    asked = row_columns(InstructRow(face, artifacts, questions_and_answers(face, annotation, seed=0), bench))
-    row.update({key: asked[key] for key in ("artifacts", "qa", "bench")})
+    asked = row_columns(instruct(face, artifacts, annotation, seed=0))
+    row.update({key: asked[key] for key in ("artifacts", "qa", "bench", "findings")})
 
 
 def unpaired(rows: Rows, split: str = "train") -> dict[str, Any]:
