@@ -62,28 +62,18 @@ def give(page: Any, address: str, picture: Path) -> list[str]:
     return elsewhere
 
 
-def answers(page: Any, count: int) -> None:
-    """Wait until so many answers of the model are whole."""
-    page.wait_for_function(f"document.querySelectorAll('.message.bot').length >= {count}")
-    page.wait_for_timeout(1500)
-
-
-def test_a_person_looks_talks_stops_and_takes_the_report(
-    browser: Any, address: str, portrait: Path, tmp_path: Path
-) -> None:
+def test_a_person_looks_talks_and_takes_the_report(browser: Any, address: str, portrait: Path, tmp_path: Path) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
     elsewhere = give(page, address, portrait)
-    for number, question in enumerate(("And the eyes?", "How sure are you?", EVIL), start=4):
-        page.get_by_label("Your question").fill(question)
-        page.get_by_label("Your question").press("Enter")
-        answers(page, number)
-    assert page.get_by_text("**And the eyes?**").count() == 1  # as it was typed
+    page.get_by_label("Your question").fill(EVIL)
+    page.get_by_label("Your question").press("Enter")
+    page.get_by_text("**And the eyes?**").wait_for()  # as it was typed
     assert page.evaluate("window.evil") is None and page.locator("img[src='x'], img[src*='example']").count() == 0
     with page.expect_download() as download:
         page.get_by_role("button", name="Report").click()
     download.value.save_as(tmp_path / "report.html")
     report = (tmp_path / "report.html").read_text()
-    assert "SHA-256" in report and "How sure are you?" in report and "onerror=&#34;" in report
+    assert "SHA-256" in report and "onerror=&#34;" in report
     page.goto(f"file://{tmp_path / 'report.html'}")
     assert page.get_by_role("heading", name="Limits of the method").count() == 1
     assert page.evaluate("window.evil") is None
@@ -111,8 +101,8 @@ def test_a_phone_shows_all_of_it(browser: Any, address: str, portrait: Path, sch
     page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
     give(page, address, portrait)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    for name in ("Ask", "Stop", "Clear", "Report"):
-        page.get_by_role("button", name=name, exact=True).scroll_into_view_if_needed()
+    for name in ("Ask", "Stop", "Ask again", "Clear", "Report"):
+        page.get_by_role("button", name=name, exact=True).last.scroll_into_view_if_needed()
     page.close()
 
 
