@@ -443,7 +443,7 @@ def test_a_dataset_that_was_built_keeps_every_promise(dataset_folder: Path) -> N
         (strength_that_is_none, "labels"),
         (invented_evidence, "evidence"),
         (stronger_evidence, "evidence"),
-        (other_artifacts, "answers"),
+        (other_artifacts, "answers, writers"),
         (description_of_another, "answers"),
         (explanation_of_another, "answers"),
         (conversation_about_another, "answers"),
