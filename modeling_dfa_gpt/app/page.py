@@ -172,9 +172,14 @@ def messages(case: Case | None) -> list[dict[str, str]]:
     return said
 
 
-def take(question: str) -> tuple[str, str]:
-    """Empty the line that a question was typed in, and hand it on."""
-    return "", question
+def take(question: str) -> tuple[gr.Textbox, gr.Button, str]:
+    """Empty the line that a question was typed in, and hand it on; until it is answered, no other is taken."""
+    return gr.Textbox("", interactive=False), gr.Button(interactive=False), question
+
+
+def take_more() -> tuple[gr.Textbox, gr.Button]:
+    """Let the next question be typed."""
+    return gr.Textbox(interactive=True), gr.Button(interactive=True)
 
 
 def stop(case: Case | None) -> None:
@@ -217,10 +222,9 @@ def build(model: DfaGpt, name: str) -> gr.Blocks:
         picture.input(page.begin, picture, outputs, preprocess=False, trigger_mode="always_last", **queued)
         choice.input(page.choose, [case, choice], outputs, trigger_mode="always_last", **queued)
         for trigger in (ask.click, question.submit):
-            typed = trigger(
-                lambda text: ("", text), question, [question, pending], queue=False, api_visibility="private"
-            )
-            typed.then(page.ask, [case, pending], chat, **queued)
+            typed = trigger(take, question, [question, ask, pending], queue=False, api_visibility="private")
+            answered = typed.then(page.ask, [case, pending], chat, **queued)
+            answered.then(take_more, None, [question, ask], queue=False, api_visibility="private")
         for button in suggested:
             button.click(page.ask, [case, button], chat, **queued)
         again.click(page.ask_again, case, chat, **queued)
