@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 FINGERPRINTS = {
-    "test-00000-of-00001-284abf28bf8786f9.parquet",
-    "train-00000-of-00001-05f6df4308220557.parquet",
-    "validation-00000-of-00001-c19ebd5b3507ccdf.parquet",
+    "test-00000-of-00001-594e9d91a2aa2b95.parquet",
+    "train-00000-of-00001-20364aa3d88cf7c3.parquet",
+    "validation-00000-of-00001-9152ea95dab5ab33.parquet",
 }
 """Names of the files of `small_recipe`'s dataset; the last word of each is what its content gives."""
 
