@@ -9,6 +9,7 @@ from itertools import islice
 
 import numpy as np
 
+from dfa_instruct.pairs import refused
 from dfa_instruct.records import FaceRecord, Forgery
 from dfa_instruct.techniques import Technique
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, SPLITS, Category, Split
@@ -118,7 +119,10 @@ def forge(
         except ValueError as error:
             refusal = error
             continue
-        return _recorded(technique, forgery, target, other, number, split, seed)
+        made = _recorded(technique, forgery, target, other, number, split, seed)
+        if target is None or not refused(made, target):
+            return made
+        refusal = ValueError("what lies around the face would be altered, too")
     raise refusal
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from dfa_instruct.forging import POOL, draw_pool, forge, share_out
 from dfa_instruct.portraits.drawing import draw_sample
-from dfa_instruct.records import FaceRecord
+from dfa_instruct.records import FaceRecord, Forgery
 from dfa_instruct.techniques.registry import TECHNIQUES
 from dfa_instruct.vocabulary import Split
 
@@ -78,3 +78,14 @@ def test_entire_faces_are_synthesized_of_nobody(faces: list[FaceRecord]) -> None
     forged = forge(Grey(), None, faces, 12, "test", seed=0)
     assert (forged.source, forged.source_path, forged.identities) == ("grey", "grey/000012", ("grey/000012",))
     assert forged.pair_id is None and forged.pairing is None and forged.split == "test"
+
+
+def test_what_alters_the_surroundings_of_the_face_is_no_forgery_of_it(faces: list[FaceRecord]) -> None:
+    class Turned:
+        name, category = "turned", "face_editing"
+
+        def forge(self, target: FaceRecord, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+            return Forgery(np.ascontiguousarray(target.image[::-1]), target.landmarks, {})
+
+    with pytest.raises(ValueError, match="what lies around the face"):
+        forge(Turned(), faces[0], [], 0, "train", seed=4)
