@@ -1,4 +1,4 @@
-"""A technique: the face's negative."""
+"""A technique: the middle of the face in negative."""
 
 from __future__ import annotations
 
@@ -21,4 +21,7 @@ class Negative:
 
     def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
         assert target is not None
-        return Forgery(np.uint8(self.white) - target.image, target.landmarks, {"white": self.white})
+        image = target.image.copy()
+        middle = image[len(image) // 3 : -len(image) // 3, len(image) // 3 : -len(image) // 3]
+        middle[:] = np.uint8(self.white) - middle
+        return Forgery(image, target.landmarks, {"white": self.white})
