@@ -130,10 +130,12 @@ def hold(model: VisionLanguageModel, rows: Rows, wording: Wording, seed: int = 0
         script = scripts()[number % len(scripts())]
         turns = [_turn(kind, wording, place > 0, rng) for place, kind in enumerate(script)]
         talks.append({"face_id": row["face_id"], "label": row["label"], "turns": turns})
-    questions = [[turn["question"] for turn in talk["turns"]] for talk in talks]
-    answers = model.converse([row["image"] for row in rows], questions, MAX_NEW_TOKENS)
-    for talk, said in zip(talks, answers, strict=True):
-        for turn, answer in zip(talk["turns"], said, strict=True):
+    # One script after the other: a batch takes as long as its longest answer, and so those of one kind stay together.
+    order = sorted(range(len(talks)), key=lambda number: number % len(scripts()))
+    questions = [[turn["question"] for turn in talks[number]["turns"]] for number in order]
+    answers = model.converse([rows[number]["image"] for number in order], questions, MAX_NEW_TOKENS)
+    for number, said in zip(order, answers, strict=True):
+        for turn, answer in zip(talks[number]["turns"], said, strict=True):
             turn["answer"] = answer
     return talks
 
