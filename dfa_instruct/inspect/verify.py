@@ -29,7 +29,7 @@ from dfa_instruct.inspect.rows import (
     check_source,
     face_of_row,
 )
-from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique
+from dfa_instruct.sources.registry import categories_of
 from dfa_instruct.vocabulary import CATEGORIES, SPLITS, Category, Split
 
 _FACE_ID: Final = re.compile(r"[0-9a-f]{16}")
@@ -119,15 +119,6 @@ def left_by(recipe: Recipe | None) -> tuple[list[Split], list[Category]]:
     if recipe.forgeries_per_face:
         found |= {technique.category for technique in techniques_of(recipe)}
     for source in recipe.sources:
-        kind, asked = source["kind"], source.get("techniques")
-        if kind == "folder" and not source.get("csv"):
-            found.add(source.get("category", "bona_fide"))
-        elif kind in ("faceforensics", "celebdf", "sample"):
-            found.add("bona_fide")
-        if kind in DATASET_TECHNIQUES and source.get("forgeries", True):
-            known = DATASET_TECHNIQUES[kind]
-            found |= {
-                known[name] for name in known if asked is None or name in {find_technique(kind, a) for a in asked}
-            }
+        found.update(categories_of(source))
     splits = [split for split in SPLITS if recipe.shares[split] > 0 or recipe.official_splits]
     return splits, [category for category in CATEGORIES if category in found]

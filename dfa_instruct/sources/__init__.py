@@ -115,7 +115,8 @@ class Source(Protocol):
     """A layout on disk, made from its `Settings`. `report` is filled while `items` runs."""
 
     Settings: ClassVar[type]
-    """A dataclass: what a recipe may say of the source, beside its kind."""
+    """A dataclass: what a recipe may say of the source, beside its kind. Its `categories`, where it has them, are
+    those that a dataset of such a source is expected to hold."""
 
     name: str
     """The `source` of its items: unique in a build."""

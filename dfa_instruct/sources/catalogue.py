@@ -54,6 +54,14 @@ def find_technique(dataset: str, name: str) -> str | None:
     return _FOLDED[dataset].get(ALIASES.get(folded, folded))
 
 
+def asked_for(dataset: str, names: Iterable[str] | None) -> dict[str, Category]:
+    """Return the techniques that go by these names, with their categories; all of the dataset's without names."""
+    known = DATASET_TECHNIQUES[dataset]
+    if names is None:
+        return known
+    return {found: known[found] for name in names if (found := find_technique(dataset, name))}
+
+
 def spelling(name: str) -> str | None:
     """Return the technique of any of the datasets that goes by this name, spelt as in the table."""
     return next((found for dataset in DATASET_TECHNIQUES if (found := find_technique(dataset, name))), None)

@@ -21,7 +21,7 @@ from typing import Final
 from dfa_instruct.sources import Frames, SourceItem, TechniqueReport
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES
 from dfa_instruct.sources.clips import ClipSettings, Word, child, clip_items, clips_in, not_read, read_clip
-from dfa_instruct.vocabulary import Label
+from dfa_instruct.vocabulary import Category, Label
 
 ((TECHNIQUE, CATEGORY),) = DATASET_TECHNIQUES["celebdf"].items()
 CELEB: Final = re.compile(r"(?P<target>id\d+)_(?P<take>\d+)")
@@ -48,6 +48,11 @@ class CelebDFSettings(ClipSettings):
         ClipSettings.__post_init__(self)
         if self.testing_list and not self.labels:
             raise ValueError("testing_list needs labels that say what its numbers mean, as in {'1': bona_fide, …}")
+
+    @property
+    def categories(self) -> set[Category]:
+        """What it yields."""
+        return {"bona_fide", CATEGORY} if self.forgeries else {"bona_fide"}
 
 
 class CelebDFSource:

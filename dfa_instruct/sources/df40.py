@@ -16,7 +16,7 @@ from typing import Final
 
 from dfa_instruct.errors import nearest
 from dfa_instruct.sources import UNKNOWN, BonaFideVideos, Frames, SourceItem, TechniqueReport
-from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique, require
+from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, asked_for, find_technique, require
 from dfa_instruct.sources.clips import ClipSettings, clip_items, frame_number, with_pair
 from dfa_instruct.sources.deepfakebench import listed_files
 from dfa_instruct.sources.files import is_picture, is_video, walk
@@ -80,6 +80,11 @@ class DF40Settings(ClipSettings):
         for name in self.techniques or ():
             if find_technique("df40", name) is None:
                 raise ValueError(f"unknown technique {name!r}{nearest(name, TECHNIQUES)}")
+
+    @property
+    def categories(self) -> set[Category]:
+        """What it yields."""
+        return set(asked_for("df40", self.techniques).values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +185,7 @@ class DF40Source:
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root}: no such folder")
         self._above = self.root.resolve().name  # a root may be a technique's own folder
-        asked = settings.techniques
-        self._techniques = {find_technique("df40", name) for name in (TECHNIQUES if asked is None else asked)}
+        self._techniques = asked_for("df40", settings.techniques)
         self._listed = None if settings.lists is None else self._read_lists(settings.lists.expanduser())
 
     def items(self) -> Iterator[SourceItem]:

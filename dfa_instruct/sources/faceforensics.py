@@ -17,8 +17,9 @@ from typing import Final
 
 from dfa_instruct.errors import nearest
 from dfa_instruct.sources import UNKNOWN, Frames, SourceItem, TechniqueReport
-from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, find_technique, require
+from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, asked_for, find_technique, require
 from dfa_instruct.sources.clips import ClipSettings, child, clip_items, clips_in, not_read, read_clip
+from dfa_instruct.vocabulary import Category
 
 TECHNIQUES: Final = DATASET_TECHNIQUES["faceforensics"]
 CLIP: Final = re.compile(r"\d{3}")
@@ -42,6 +43,11 @@ class FaceForensicsSettings(ClipSettings):
             if find_technique("faceforensics", name) is None:
                 raise ValueError(f"unknown technique {name!r}{nearest(name, TECHNIQUES)}")
 
+    @property
+    def categories(self) -> set[Category]:
+        """What it yields."""
+        return {"bona_fide", *asked_for("faceforensics", self.techniques).values()}
+
 
 class FaceForensicsSource:
     """FaceForensics++ on disk. Its identities are `ff/000` to `ff/999`, its bona fide videos likewise."""
@@ -62,8 +68,7 @@ class FaceForensicsSource:
         if originals is None:
             raise FileNotFoundError(f"{self.root}: {expected}{not_read(self._refused)}")
         self._originals = clips_in(settings, refuse, originals)
-        asked = settings.techniques
-        self._techniques = {find_technique("faceforensics", n) for n in (TECHNIQUES if asked is None else asked)}
+        self._techniques = asked_for("faceforensics", settings.techniques)
         self.frames_of = lru_cache(maxsize=1024)(self._frames_of)
 
     def items(self) -> Iterator[SourceItem]:

@@ -50,6 +50,11 @@ class FolderSettings(ClipSettings):
         if self.name in LICENCES:
             raise ValueError(f"name: {self.name!r} is that of other pictures, under other terms; choose another one")
 
+    @property
+    def categories(self) -> set[Category]:
+        """What it yields; a table says it file by file."""
+        return set() if self.csv else {self.category}
+
 
 @dataclass(frozen=True, slots=True)
 class _Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from dfa_instruct.sources.df40 import DF40Source
 from dfa_instruct.sources.faceforensics import FaceForensicsSource
 from dfa_instruct.sources.folder import FolderSource
 from dfa_instruct.sources.sample import SampleSource
+from dfa_instruct.vocabulary import Category
 
 ENTRY_POINTS: Final = "dfa_instruct.sources"
 SOURCES: Final[dict[str, Any]] = {
@@ -38,20 +39,37 @@ def open_source(kind: str, /, **settings: Any) -> Source:
         ValueError: the kind, a setting or its value is not known.
         FileNotFoundError: what a setting names is not there.
     """
+    source_class = source_class_of(kind)
+    return source_class(typed_settings(kind, source_class, settings))
+
+
+def source_class_of(kind: str) -> Any:
+    """Return the class of a kind, ours or a plug-in's; ValueError where the kind is not known."""
+    return SOURCES.get(kind) or plug_in(ENTRY_POINTS, "source", str(kind), SOURCES)
+
+
+def typed_settings(kind: str, source_class: Any, settings: Mapping[str, Any]) -> Any:
+    """Return the `Settings` of a kind; ValueError where one is not known or of the wrong type."""
     from pydantic import TypeAdapter, ValidationError
 
-    source_class = SOURCES.get(kind) or plug_in(ENTRY_POINTS, "source", str(kind), SOURCES)
     names = [field.name for field in fields(source_class.Settings)]
     for name in settings:
         if name not in names:
             raise ValueError(f"source {kind}: unknown setting {name!r}{nearest(name, names)}")
     try:
-        typed = TypeAdapter(source_class.Settings).validate_python(settings)
+        return TypeAdapter(source_class.Settings).validate_python(settings)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise ValueError(f"source {kind}: {where + ': ' if where else ''}{first['msg']}") from error
-    return source_class(typed)
+
+
+def categories_of(entry: Mapping[str, Any]) -> Collection[Category]:
+    """Return the categories that a source of a recipe is made to yield; none where its files alone tell."""
+    settings = dict(entry)
+    source_class = source_class_of(kind := settings.pop("kind"))
+    found: Collection[Category] = getattr(typed_settings(kind, source_class, settings), "categories", ())
+    return found
 
 
 def open_sources(entries: Iterable[Mapping[str, Any]]) -> list[Source]:

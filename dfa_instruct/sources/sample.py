@@ -13,6 +13,7 @@ from pydantic import Field
 from dfa_instruct.portraits.drawing import draw_person
 from dfa_instruct.records import FaceRecord
 from dfa_instruct.sources import SourceItem, TechniqueReport
+from dfa_instruct.vocabulary import Category
 
 SAMPLE = "sample"
 
@@ -27,6 +28,8 @@ class SampleSettings:
     seed: Annotated[int, Field(ge=0)] = 0
     first: Annotated[int, Field(ge=0)] = 0
     """Number of the first identity; people with other numbers are other people, whatever the seed."""
+    categories: ClassVar[set[Category]] = {"bona_fide"}
+    """What it yields."""
 
 
 @dataclass
