@@ -239,18 +239,6 @@ def read_frames(path: Path, numbers: Iterable[int]) -> dict[int, Pixels]:
         return dict(video.frames(numbers))
 
 
-def read_item(item: SourceItem) -> Pixels:
-    """Decode the picture, or the frame of a video, that an item names, as RGB, shape (height, width, 3).
-
-    Raises:
-        BadPictureError: it does not decode; the message says why.
-    """
-    pixels = next(read_items([item]))[1]
-    if isinstance(pixels, BadPictureError):
-        raise pixels
-    return pixels
-
-
 def read_items(items: Iterable[SourceItem]) -> Iterator[tuple[SourceItem, Pixels | BadPictureError]]:
     """Decode items one after the other, or say why not. Neighbours of one video are read in one opening of it."""
     for path, group in groupby(items, key=lambda item: item.path):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from layouts import number_in, write_video
+from numpy.typing import NDArray
 from PIL import Image
 
 from dfa_instruct.sources import SourceItem
@@ -20,13 +21,19 @@ from dfa_instruct.sources.media import (
     Video,
     read_frames,
     read_image,
-    read_item,
     read_items,
 )
 
 
 def item_of(path: Path, frame: int | None = None) -> SourceItem:
     return SourceItem(path, "folder", path.name, "bona_fide", None, (), frame=frame)
+
+
+def read_item(item: SourceItem) -> NDArray[np.uint8]:
+    pixels = next(read_items([item]))[1]
+    if isinstance(pixels, BadPictureError):
+        raise pixels
+    return pixels
 
 
 def wide_png(path: Path, width: int, height: int) -> Path:
