@@ -27,7 +27,7 @@ _REASONS: Final[dict[int, str]] = {
 
 
 def check_repo(repo: str) -> None:
-    """Raise ValueError where `repo` is no full name of a repository."""
+    """Raise ValueError where `repo` is not the full name of a repository."""
     from huggingface_hub.utils import validate_repo_id
 
     if repo.count("/") != 1:

@@ -91,7 +91,7 @@ def load_libraries(folder: Traversable) -> Libraries:
     """Read and check the template libraries of a folder.
 
     Raises:
-        TemplateError: a file is missing or is no YAML, or a key is missing, unknown or of the wrong form.
+        TemplateError: a file is missing or is not YAML, or a key is missing, unknown or of the wrong form.
     """
     bench = _read(folder, "bench")
     if not isinstance(bench, dict) or set(bench) != {"df_d", "df_c", "ad"}:

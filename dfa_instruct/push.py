@@ -97,7 +97,7 @@ def _parts(folder: Path) -> dict[str, list[Path]]:
     try:
         configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(folder / CARD).data)
     except YAMLError as error:
-        raise ValueError(f"{folder}: the header of its {CARD} is no YAML: {error}") from error
+        raise ValueError(f"{folder}: the header of its {CARD} is not YAML: {error}") from error
     parts = {}
     for named in configs.get("default", {}).get("data_files", ()):
         parts[named["split"]] = sorted(folder.glob(named["path"]))

@@ -92,7 +92,7 @@ def _json(text: str) -> dict[str, Any]:
     try:
         found, _ = json.JSONDecoder().raw_decode(text[begin:])
     except (ValueError, RecursionError) as error:
-        raise NotUnderstoodError("Your answer is no valid JSON, or was cut off before its end.") from error
+        raise NotUnderstoodError("Your answer is not valid JSON, or was cut off before its end.") from error
     assert isinstance(found, dict)
     return found
 

@@ -125,7 +125,7 @@ class Store(AbstractContextManager["Store"]):
         """Open it, or make it.
 
         Raises:
-            ValueError: the file is no store, or one of another version of this package.
+            ValueError: the file is not a store, or one of another version of this package.
         """
         self.path = path
         self.connection = sqlite3.connect(path, isolation_level=None, timeout=30)

@@ -32,7 +32,7 @@ class Stored:
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: it is no store, or `ungrounded` is none of its words.
+            ValueError: it is not a store, or `ungrounded` is none of its words.
         """
         if ungrounded not in get_args(Ungrounded):
             raise ValueError(f"ungrounded: expected {', '.join(get_args(Ungrounded))}, not {ungrounded!r}")

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 
 def _refuse_absent(name: str) -> None:
-    """Raise FileNotFoundError for what is no folder, nor in the cache or on the Hub.
+    """Raise FileNotFoundError for what is not a folder, nor in the cache or on the Hub.
 
     Transformers would find out, too, but on a machine without internet only after minutes of trying again.
     """
@@ -117,7 +117,7 @@ class VisionLanguageModel:
         return dict(tokens)
 
     def _log_probabilities(self, words: Sequence[str], first: Any) -> list[float]:
-        """Return the log probability of each word as a first token; none at all where one is no token."""
+        """Return the log probability of each word as a first token; none at all where one is not a token."""
         tokens = [self._tokens_of.get(word.casefold(), []) for word in words]
         return [float(first[of_word].logsumexp(0)) for of_word in tokens] if all(tokens) else []
 

@@ -61,7 +61,7 @@ class Recipe:
     detect_cropped: bool = True
     """Look for landmarks in pictures that are cropped faces already; else they are resized and have none."""
     keep_without_landmarks: bool = True
-    """Keep a cropped face in which no landmarks were found; a picture that is no cropped face is dropped anyway."""
+    """Keep a cropped face in which no landmarks were found; a picture that is not a cropped face is dropped anyway."""
 
     # Splits
     shares: dict[Split, Share] = Field(default_factory=lambda: dict(SHARES))
@@ -127,7 +127,7 @@ def read_recipe(path: Path, output: Path | None = None) -> Recipe:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: one line: it is no YAML, a key is unknown (the nearest known one is said), or a value is wrong.
+        ValueError: one line: it is not YAML, a key is unknown (the nearest known one is said), or a value is wrong.
     """
     content = read_mapping(path)
     known = [field.name for field in fields(Recipe)]

@@ -29,7 +29,7 @@ _PLACE: Final = "<image>"
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """A picture, whether it is forged, and the questions and answers about it; `png` where it is no file yet."""
+    """A picture, whether it is forged, and the questions and answers about it; `png` where it is not a file yet."""
 
     name: str
     image: str
@@ -53,7 +53,7 @@ def convert(
         output: the file: a JSON list for LLaVA, JSON lines for TRL.
         coming: the form of the source.
         going: the form of the output.
-        images: the folder of the pictures, for what is no dataset folder.
+        images: the folder of the pictures, for what is not a dataset folder.
         forged_label: which `label` FakeClue's file gives a forged picture, 0 or 1; copies of it differ.
 
     Returns:
@@ -89,7 +89,7 @@ def convert(
 
 
 def _write(talks: Iterable[Talk], file: TextIO, going: Going, folder: Path, counts: Counter[str]) -> None:
-    """Write a JSON list for LLaVA, JSON lines for TRL; pictures that are no files yet below `folder`."""
+    """Write a JSON list for LLaVA, JSON lines for TRL; pictures that are not files yet below `folder`."""
     begin, between, end = ("[", ",\n", "]\n") if going == "llava" else ("", "\n", "\n")
     file.write(begin)
     for number, talk in enumerate(talks):

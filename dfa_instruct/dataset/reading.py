@@ -23,7 +23,7 @@ def open_splits(where: str, columns: Sequence[str] | None = None) -> dict[str, I
 
     Raises:
         FileNotFoundError: there is no such folder or repository, or it holds no dataset.
-        ValueError: a column is not there, or the card's header is no YAML.
+        ValueError: a column is not there, or the card's header is not YAML.
     """
     path = Path(where)
     if not path.exists() and (path.is_absolute() or (path.parent != Path() and path.parent.is_dir())):
@@ -33,7 +33,7 @@ def open_splits(where: str, columns: Sequence[str] | None = None) -> dict[str, I
     try:
         splits = load_dataset(where, columns=columns and list(columns), batch_size=BATCH, streaming=True)
     except YAMLError as error:
-        raise ValueError(f"{where}: the header of its README.md is no YAML: {error}") from error
+        raise ValueError(f"{where}: the header of its README.md is not YAML: {error}") from error
     return {str(name): rows for name, rows in splits.items()}
 
 

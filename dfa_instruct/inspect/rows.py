@@ -50,7 +50,7 @@ def check_parameters(findings: Findings, name: str, row: Mapping[str, Any]) -> M
     except ValueError:
         known = None
     findings.check(
-        "columns", isinstance(known, dict), f"{name}: parameters are no JSON object: {row['parameters'][:40]!r}"
+        "columns", isinstance(known, dict), f"{name}: parameters are not a JSON object: {row['parameters'][:40]!r}"
     )
     return known if isinstance(known, dict) else {}
 

@@ -172,15 +172,15 @@ class FolderSource:
                 cells = {key: _nfc(value or "").strip() for key, value in cells.items() if key}
                 file = PurePosixPath(cells["file"])
                 if not cells["file"] or file.is_absolute() or ".." in file.parts:
-                    raise ValueError(f"{where}: {cells['file']!r} is no file below {self.root}")
+                    raise ValueError(f"{where}: {cells['file']!r} is not a file below {self.root}")
                 row = self._row(cells, where)
                 if rows.setdefault(file.as_posix(), row) != row:
                     raise ValueError(f"{where}: {file} stands in another row, with other words")
         for file_name, row in rows.items():
             if row.pair and (row.pair not in rows or rows[row.pair].category != "bona_fide"):
-                raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}, which is no bona fide file of it")
+                raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}, which is not a bona fide file of it")
             if row.pair and is_video(row.pair) != is_video(file_name):
-                raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}: a video and a picture are no pair")
+                raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}: a video is not a picture's pair")
         # Who is in a bona fide file is in what was forged of it, whether its row says so or names the donor alone.
         in_pair = {name: rows[row.pair].identities if row.pair else () for name, row in rows.items()}
         return {

@@ -109,7 +109,7 @@ class Video:
     """A video file, open: how many frames it has, and some of them. A context manager.
 
     Raises:
-        BadPictureError: on opening, it is no video, is cut before its index, or its pictures are too large or small.
+        BadPictureError: on opening, it is not a video, is cut before its index, or its pictures are too large or small.
     """
 
     def __init__(self, path: Path) -> None:

@@ -26,7 +26,7 @@ def read_official(folder: Path) -> dict[str, Split]:
         The split of each identity (`ff/071`).
 
     Raises:
-        ValueError, FileNotFoundError: a file is missing, or is no list of pairs.
+        ValueError, FileNotFoundError: a file is missing, or is not a list of pairs.
     """
     assignment: dict[str, Split] = {}
     for split, name in PAIRS.items():

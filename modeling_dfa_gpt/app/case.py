@@ -133,7 +133,7 @@ class Analyst:
         """Open a picture and find its faces; a single one is chosen at once.
 
         Raises:
-            BadPictureError: it is no picture that is taken; the message is a sentence for who sent it.
+            BadPictureError: it is not a picture that is taken; the message is a sentence for who sent it.
         """
         upload = open_upload(path)
         faces = open_faces(upload.picture, self.model.face_side)

@@ -64,7 +64,7 @@ class Page:
         """Open an upload; one that is refused is deleted at once.
 
         Raises:
-            BadPictureError: it is no picture that is taken.
+            BadPictureError: it is not a picture that is taken.
         """
         path = Path(sent["path"])
         try:

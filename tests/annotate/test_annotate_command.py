@@ -67,7 +67,7 @@ def test_three_hundred_requests_to_a_server_that_misbehaves_are_all_answered_onc
         ("sorry", "marked", "refused: I'm sorry"),
         ("policy", "marked", "refused: rejected: 400 this picture is against our policy"),
         ("prose", "marked", "Your answer holds no JSON."),
-        ("truncated", "marked", "Your answer is no valid JSON, or was cut off before its end."),
+        ("truncated", "marked", "Your answer is not valid JSON, or was cut off before its end."),
         ("spanish", "marked", "Your answer is not in English."),
         ("500", "failed", "500 the key Bearer [key] met an error (6 times)"),
         ("silence", "failed", "no answer within 0.2 s (6 times)"),

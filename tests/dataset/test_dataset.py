@@ -138,7 +138,7 @@ def test_the_card_says_rows_and_bytes_and_files_of_a_copy_left_there_are_not_rea
     for rows in (load(folder, split="test"), load_dataset(str(folder), split="test", streaming=True)):
         assert [row["face_id"] for row in rows] == ids["test"]
     (folder / "README.md").write_text("---\nconfigs: [\n---\n")
-    with pytest.raises(ValueError, match=r"the header of its README\.md is no YAML"):
+    with pytest.raises(ValueError, match=r"the header of its README\.md is not YAML"):
         load(folder)
 
 

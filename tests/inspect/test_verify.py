@@ -568,4 +568,4 @@ def test_a_card_whose_header_does_not_parse_is_named(dataset_folder: Path, tmp_p
     shutil.copytree(dataset_folder, folder)
     (folder / "README.md").write_text("---\nconfigs: [\n---\n")
     done = CliRunner().invoke(app, ["verify", str(folder)])
-    assert done.exit_code == 2 and "README.md is no YAML" in done.stderr
+    assert done.exit_code == 2 and "README.md is not YAML" in done.stderr

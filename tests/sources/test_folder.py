@@ -157,8 +157,8 @@ def test_a_csv_says_what_the_files_are(media: Path) -> None:
         ("anna.png,fake,face_editing,simswap,,", "row 2: simswap is face_swapping, not face_editing"),
         ("anna.png,fake,,,,", "row 2: forged, but neither its category nor a known technique"),
         ("anna.png,real,,simswap,,", "row 2: label 'real' means bona_fide, but its category is face_swapping"),
-        ("../elsewhere.png,real,,,,", "row 2: '../elsewhere.png' is no file below"),
-        ("anna.png,fake,face_editing,,,ben.png", "has the pair 'ben.png', which is no bona fide file"),
+        ("../elsewhere.png,real,,,,", "row 2: '../elsewhere.png' is not a file below"),
+        ("anna.png,fake,face_editing,,,ben.png", "has the pair 'ben.png', which is not a bona fide file"),
         ("anna.png,real,,,,anna.png", "row 2: a bona fide file has no pair"),
     ],
 )
