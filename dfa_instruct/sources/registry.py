@@ -40,7 +40,7 @@ def open_source(kind: str, /, **settings: Any) -> Source:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    source_class = SOURCES.get(kind) or plug_in(ENTRY_POINTS, "source", str(kind), SOURCES)
+    source_class = SOURCES.get(str(kind)) or plug_in(ENTRY_POINTS, "source", str(kind), SOURCES)
     names = [field.name for field in fields(source_class.Settings)]
     for name in settings:
         if name not in names:
@@ -50,8 +50,13 @@ def open_source(kind: str, /, **settings: Any) -> Source:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"source {kind}: {where + ': ' if where else ''}{first['msg']}") from error
-    return source_class(typed)
+        given = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
+        said = first["msg"].removeprefix("Value error, ").removesuffix(" for <class 'pathlib.Path'>")
+        raise ValueError(f"source {kind}: {where + ': ' if where else ''}{said}{given}") from error
+    try:
+        return source_class(typed)
+    except RuntimeError as error:  # there is no such home directory
+        raise ValueError(f"source {kind}: a path of it begins with ~ and a name that no user has") from error
 
 
 def open_sources(entries: Iterable[Mapping[str, Any]]) -> list[Source]:
