@@ -105,9 +105,13 @@ def techniques_of(recipe: Recipe) -> list[Technique | Fittable]:
     found = []
     for entry in recipe.techniques:
         settings = {"name": entry} if isinstance(entry, str) else dict(entry)
-        if "name" not in settings:
+        if not isinstance(settings.get("name"), str):
             raise ValueError(f"techniques: expected a name or a mapping with a `name`, not {entry!r}")
+        if "size" in settings:
+            raise ValueError(f"technique {settings['name']}: its size is the recipe's; size was given")
         found.append(find_technique(size=recipe.size, **settings))
+    if recipe.forgeries_per_face and not found:
+        raise ValueError(f"forgeries_per_face is {recipe.forgeries_per_face:g}, and techniques names none")
     return found
 
 

@@ -190,6 +190,21 @@ def test_a_csv_with_other_columns_is_refused(media: Path) -> None:
         open_source("folder", root=media, csv=media / "none.csv")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,file\na.png,b.png\n", "labels.csv: the column 'file' stands twice"),
+        ("file\nAnna, aged 5.png\n", "labels.csv, row 2: more cells than columns"),
+        ("file\n" + "a" * 200_000 + "\n", "labels.csv, row 2: field larger than field limit"),
+        ("file\n", "labels.csv: no row in it"),
+    ],
+)
+def test_a_csv_that_is_none_is_refused(media: Path, text: str, message: str) -> None:
+    (media / "labels.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        open_source("folder", root=media, csv=media / "labels.csv")
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no image and no video"):
         list(open_source("folder", root=tmp_path).items())
