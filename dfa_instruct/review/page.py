@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import gradio as gr
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -27,6 +27,14 @@ VERDICTS: Final[dict[Verdict, str]] = {
     "contradicted": "✗ the pixels contradict it",
     "not_measured": "? cannot be measured",
 }
+BUTTONS: Final[tuple[tuple[str, str, Literal["primary", "secondary", "stop"]], ...]] = (
+    ("accept", "Accept (A)", "primary"),
+    ("save", "Save (Ctrl+⏎)", "secondary"),
+    ("reject", "Reject (R)", "stop"),
+    ("back", "Take back (U)", "secondary"),
+    ("previous", "Previous (←)", "secondary"),
+    ("next", "Next (→)", "secondary"),
+)
 TEMPLATES: Final = Environment(
     loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
@@ -113,14 +121,7 @@ def build(work: Work) -> gr.Blocks:
         with gr.Row():
             buttons = {
                 name: gr.Button(label, variant=variant, min_width=110, elem_id=f"review-{name}")
-                for name, label, variant in (
-                    ("accept", "Accept (A)", "primary"),
-                    ("save", "Save the edit (Ctrl+Enter)", "secondary"),
-                    ("reject", "Reject (R)", "stop"),
-                    ("back", "Take back (U)", "secondary"),
-                    ("previous", "Previous (←)", "secondary"),
-                    ("next", "Next (→)", "secondary"),
-                )
+                for name, label, variant in BUTTONS
             }
         outputs = [face_id, item, text, done]
         blocks.load(page.begin, None, outputs, **queued)

@@ -118,7 +118,9 @@ def test_a_reviewer_decides_by_the_keyboard_and_all_is_kept(browser: Any, folder
         ann.press("r")
         ann.sees(f"4 of {len(items)}")
         ann.counts(f"3 of {len(items)} decided")
-        kept = [("ann", choice, item.face_id) for choice, item in zip(("accept", "edit", "reject"), items, strict=False)]
+        kept = [
+            ("ann", choice, item.face_id) for choice, item in zip(("accept", "edit", "reject"), items, strict=False)
+        ]
         assert decisions(folder) == kept
         ann.page.reload()
         ann.sees(f"4 of {len(items)}")
