@@ -155,17 +155,41 @@ def annotate(
 
 
 @app.command()
+def review(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder that was built.")],
+    reviewer: Annotated[str, typer.Option(prompt="Your name, as the rows will have it", help="Who decides.")],
+    split: Annotated[
+        Literal["train", "validation", "test"],
+        typer.Option(help="Whose descriptions; the paper checks the test split."),
+    ] = "test",
+) -> None:
+    """Open a page in the browser, on this machine only, to accept, edit or reject descriptions of forgeries by key.
+
+    Decisions are kept at once in <dataset>.annotations.sqlite, with their reviewer and time; `instruct` follows them.
+    """
+    with one_line_errors(OSError, ValueError, ImportError):
+        try:
+            from dfa_instruct.review.page import review as run
+        except ModuleNotFoundError as error:
+            raise ImportError(f"the review needs {error.name}: pip install 'dfa-instruct[app]'") from error
+
+        run(folder, split, reviewer)
+
+
+@app.command()
 def instruct(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder that was built.")],
     output: Annotated[Path | None, typer.Option(help="A new dataset folder; else DIR is written anew.")] = None,
     store: Annotated[Path | None, typer.Option(help="Who wrote what; else <dataset>.annotations.sqlite.")] = None,
     ungrounded: Annotated[
         Literal["keep", "drop", "review"],
-        typer.Option(help="Claims that the pixels contradict stay, or go, or leave the measured words standing."),
+        typer.Option(
+            help="Claims that the pixels contradict stay, or go, or wait for `review` behind the measured words."
+        ),
     ] = "drop",
     seed: Annotated[int, typer.Option(min=0, help="The build's, to draw the same questions.")] = 0,
 ) -> None:
-    """Write the questions and answers anew from what language models wrote; nothing is detected or forged again."""
+    """Write the questions and answers anew from what was written and reviewed; nothing is detected or forged again."""
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 

@@ -25,7 +25,7 @@ LAYERS = (
     ("instruct",),
     ("dataset",),
     ("build",),
-    ("inspect", "bench"),
+    ("inspect", "bench", "review"),
     ("push",),
     ("cli", "__init__"),
 )

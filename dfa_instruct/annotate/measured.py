@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from dfa_instruct.annotate.answers import description
 from dfa_instruct.records import Annotation, Artifact, FaceRecord, Finding
 from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, REGIONS, ArtifactKind, Region
 
@@ -53,8 +54,6 @@ BONA_FIDE_TEXTS: Final[tuple[str, ...]] = (
     "No artifact is visible. Colour, texture and shape agree in all regions.",
 )
 
-NOTHING_NAMED: Final = "No single region stands out, although the face is forged."
-
 
 def findings(face: FaceRecord, artifacts: list[Artifact]) -> tuple[Finding, ...]:
     """Say in a sentence a region what was measured, in the order in which the regions first appear."""
@@ -100,13 +99,9 @@ class Measured:
                 ad=BONA_FIDE_TEXTS[rng.integers(len(BONA_FIDE_TEXTS))],
             )
         found = findings(face, artifacts)
-        entries = [
-            f"{number}. **{REGIONS[finding.region]}**: {finding.sentence}"
-            for number, finding in enumerate(found, start=1)
-        ]
         return Annotation(
             df_d="This face is forged.",
             df_c=f"{CATEGORIES[face.category].capitalize()} is used. {explanation}",
-            ad="\n".join(entries) or NOTHING_NAMED,
+            ad=description(found),
             findings=found,
         )

@@ -13,6 +13,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
+from dfa_instruct.annotate import Changing
+from dfa_instruct.annotate.registry import annotator
 from dfa_instruct.build.fingerprint import STEPS, fingerprints, keys_read_by
 from dfa_instruct.build.recipe import Recipe
 from dfa_instruct.build.work import WorkFolder, whole
@@ -42,7 +44,8 @@ def work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
         if before is None and any(path.name != "lock" and path.name[0] != "." for path in work.root.iterdir()):
             raise FileExistsError(f"{work.root} holds something else; name another output")
         content = json.loads(TypeAdapter(Recipe).dump_json(recipe)) | {"output": str(folder)}
-        after = {"steps": fingerprints(content), "recipe": content}
+        words = {"annotator": [recipe.annotator, _words_of(recipe)]}
+        after = {"steps": fingerprints(content | words), "recipe": content}
         if before is not None:
             _keep_what_holds(work, before, after)
         with whole(marks) as path:
@@ -51,6 +54,12 @@ def work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
         yield work
     finally:
         lock.release()
+
+
+def _words_of(recipe: Recipe) -> str:
+    """Sum up what the recipe's annotator may say, where that may change."""
+    described_by = annotator(recipe.annotator)
+    return described_by.digest() if isinstance(described_by, Changing) else ""
 
 
 def _keep_what_holds(work: WorkFolder, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
