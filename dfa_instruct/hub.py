@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Literal
 
-RepoKind = Literal["dataset", "model"]
+RepoKind = Literal["dataset", "model", "space"]
 TOKEN_ENV: Final = "HF_TOKEN"
 CARD: Final = "README.md"
 
@@ -82,11 +82,11 @@ def push(
 
     api = HfApi(token=token_for_pushing(), library_name="dfa-instruct")
     with saying_what_to_do(repo):
-        api.create_repo(repo, repo_type=kind, private=private or None, exist_ok=True)
+        sdk = "gradio" if kind == "space" else None
+        api.create_repo(repo, repo_type=kind, private=private or None, exist_ok=True, space_sdk=sdk)
         if revision:
             api.create_branch(repo, branch=revision, repo_type=kind, exist_ok=True)
-        about = api.dataset_info if kind == "dataset" else api.model_info
-        before = about(repo, revision=revision)
+        before = api.repo_info(repo, repo_type=kind, revision=revision)
         if private and not before.private:
             raise PermissionError("is public already; make it private in its settings, or name another one")
         left = {file.rfilename for file in before.siblings or ()} - set(files)

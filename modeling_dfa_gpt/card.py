@@ -15,7 +15,7 @@ from modeling_dfa_gpt.calibration import CALIBRATION_FILE, Calibration
 from modeling_dfa_gpt.resume import RUN_FILE
 
 if TYPE_CHECKING:
-    from huggingface_hub import EvalResult, ModelCard
+    from huggingface_hub import EvalResult, ModelCard, SpaceCard
 
 RESULTS_FILE: Final = "results.json"
 METRIC_TYPES: Final = {"acc": "accuracy", "rouge_l": "rouge", "rouge_l_forged": "rouge"}
@@ -82,6 +82,27 @@ def model_card(
 def base_card(run: dict[str, Any]) -> str:
     """Render the tiny base's card from the record of its training, `run.json`."""
     return _render("tiny_base", **run)
+
+
+def space_card(model: str, gradio: str, ours: str) -> SpaceCard:
+    """Make the card of a Space: which model its page opens, and which versions of Gradio and of this package run it."""
+    from huggingface_hub import SpaceCard, SpaceCardData
+
+    data = SpaceCardData(
+        title="Interactive deepfake analysis",
+        emoji="🔎",
+        colorFrom="gray",
+        colorTo="indigo",
+        sdk="gradio",
+        sdk_version=gradio,
+        python_version="3.11",
+        app_file="app.py",
+        license="apache-2.0",
+        models=[model],
+        short_description="Is this face forged, how, what gives it away?",
+        tags=["deepfake-detection", "face-forgery"],
+    )
+    return SpaceCard(f"---\n{data.to_yaml()}\n---\n\n{_render('space', model=model, version=ours)}")
 
 
 def _render(card: str, **values: Any) -> str:

@@ -194,6 +194,23 @@ def push(
 
 
 @app.command()
+def push_space(
+    model: Annotated[str, typer.Argument(help="A model on the Hub, an adapter or a whole one: USER/NAME.")],
+    repo: Annotated[str, typer.Argument(help="The Space: USER/NAME. It is made where it is missing.")],
+    private: Annotated[bool, typer.Option("--private", help="Only you and your organisation may see it.")] = False,
+    revision: Annotated[str | None, typer.Option(help="A branch; else main, which is the one that runs.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the files, their sizes and the card; send nothing.")
+    ] = False,
+) -> None:
+    """Push the page of `dfa-gpt app` as a Space, in one commit; the token is taken from HF_TOKEN."""
+    with one_line_errors(OSError, ValueError, ImportError):
+        from modeling_dfa_gpt.space import push_space as run
+
+        run(model, repo, private=private, revision=revision, dry_run=dry_run)
+
+
+@app.command()
 def assemble(
     vision: Annotated[str, typer.Option(help="A CLIP or DINOv2 vision model: a folder or a Hub id.")],
     language: Annotated[str, typer.Option(help="A causal language model: a folder or a Hub id.")],

@@ -20,8 +20,12 @@ def model_facts(name: str) -> dict[str, str]:
     Raises:
         OSError, ValueError: a file of it cannot be read.
     """
-    folder = Path(name)
-    facts = {"model": _without_path(name)}
+    from huggingface_hub import snapshot_download
+
+    folder, facts = Path(name), {"model": _without_path(name)}
+    if not folder.is_dir():
+        folder = Path(snapshot_download(name, local_files_only=True))  # where it was loaded from
+        facts["commit on the Hub"] = folder.name
     for weights in sorted(folder.glob("*.safetensors")):
         with naming(name), weights.open("rb") as file:
             facts[f"SHA-256 of {weights.name}"] = hashlib.file_digest(file, "sha256").hexdigest()

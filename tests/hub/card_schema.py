@@ -1,4 +1,7 @@
-"""What the Hub publishes of a card's header (its `datasetcard.md`, `modelcard.md` and list of licences), as a check."""
+"""What the Hub publishes of a card's header, as a check.
+
+That is its `datasetcard.md`, `modelcard.md`, the list of licences and, for Spaces, `spaces-config-reference`.
+"""
 
 from __future__ import annotations
 
@@ -81,6 +84,27 @@ _MODEL = {
     ),
     **_OTHER_IS_NAMED,
 }
+_COLOUR = {"enum": ["red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"]}
+_SPACE = {
+    **_object(
+        "title emoji colorFrom colorTo sdk sdk_version app_file",
+        title=_TEXT,
+        emoji={"type": "string", "pattern": "^[\U0001f300-\U0001faff]$"},
+        colorFrom=_COLOUR,
+        colorTo=_COLOUR,
+        sdk={"enum": ["gradio", "docker", "static"]},
+        sdk_version={"type": "string", "pattern": r"^\d+\.\d+\.\d+$"},
+        python_version={"type": "string", "pattern": r"^3\.\d+$"},
+        app_file={"type": "string", "pattern": r"^[\w/]+\.py$"},
+        license={"enum": LICENCES},
+        models={"type": "array", "items": _ID},
+        preload_from_hub=_TEXTS,
+        short_description={"type": "string", "maxLength": 60},
+        tags=_TEXTS,
+    ),
+    "additionalProperties": False,
+}
+_HEADERS = {"dataset": _DATASET, "model": _MODEL, "space": _SPACE}
 
 
 def problems(card: str, kind: str) -> list[str]:
@@ -88,5 +112,5 @@ def problems(card: str, kind: str) -> list[str]:
     header = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
     if not header:
         return ["the card has no header"]
-    validator = Draft202012Validator(_DATASET if kind == "dataset" else _MODEL)
+    validator = Draft202012Validator(_HEADERS[kind])
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(yaml.safe_load(header[1]))]

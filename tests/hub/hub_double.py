@@ -24,6 +24,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+KINDS = {"dataset": "/datasets", "model": "", "space": "/spaces"}
+"""The kinds of repositories, and where the pages of each begin."""
+
 
 @dataclass
 class Fault:
@@ -100,11 +103,11 @@ class Hub:
             Route("/lfs/{sha256}/verify", self.verify_object, methods=["POST"]),
             *(
                 Route(f"/api/{kind}s/{{owner}}/{{name}}{path}", run, methods=[method], name=kind)
-                for kind in ("dataset", "model")
+                for kind in KINDS
                 for method, path, run in of_repository
             ),
         ]
-        for kind, prefix in (("dataset", "/datasets"), ("model", "")):
+        for kind, prefix in KINDS.items():
             where = f"{prefix}/{{owner}}/{{name}}"
             routes.append(Route(f"{where}.git/info/lfs/objects/batch", self.batch, methods=["POST"], name=kind))
             routes.append(Route(f"{where}/resolve/{{revision}}/{{path:path}}", self.resolve, name=kind))
@@ -125,7 +128,8 @@ class Hub:
         return token
 
     def find(self, request: Request, write: bool = False) -> Repository:
-        kind = "dataset" if request.url.path.startswith(("/api/datasets", "/datasets/")) else "model"
+        path = request.url.path.removeprefix("/api")
+        kind = next((kind for kind in ("dataset", "space") if path.startswith(f"/{kind}s/")), "model")
         id = f"{request.path_params['owner']}/{request.path_params['name']}"
         return self.store.find(kind, id, self.token(request, write))
 
@@ -148,7 +152,9 @@ class Hub:
         kind, owner = asked.get("type", "model"), asked.get("organization") or USER
         private = asked.get("visibility") == "private" or asked.get("private", False)
         answer: dict[str, str] = {"name": f"{owner}/{asked['name']}"}
-        answer["url"] = f"{self.endpoint}{'/datasets' if kind == 'dataset' else ''}/{answer['name']}"
+        answer["url"] = f"{self.endpoint}{KINDS[kind]}/{answer['name']}"
+        if kind == "space" and not asked.get("sdk"):
+            raise RefusalError(400, "A Space needs an SDK")
         try:
             self.store.create(kind, owner, asked["name"], private)
         except RefusalError as refusal:
