@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from dfa_instruct.bench.commands import table
 from dfa_instruct.errors import one_line_errors
 from dfa_instruct.vocabulary import BenchTask
 
@@ -17,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(table)
 
 
 @app.command()
@@ -49,7 +51,7 @@ def bench(
         from dfa_instruct.bench.vlm import VisionLanguageModel
 
         loaded = VisionLanguageModel(model)
-        results = run_bench(loaded, data, tasks=tasks or list(BenchTask), limit=limit)
+        results = {"model": model, **run_bench(loaded, data, tasks=tasks or list(BenchTask), limit=limit)}
         if with_baselines:
             results["baselines"] = baselines(loaded, data, tasks=tasks or list(BenchTask), limit=limit)
         if not tasks:

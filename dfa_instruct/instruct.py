@@ -1,15 +1,16 @@
 """From annotations to instructions: questions drawn from template libraries, answers taken from what is known.
 
 The libraries are the YAML files in `templates/`. An image gets one question each of DF-D, DF-C and AD and four of free
-conversation (paper, section III); a test image also gets the three standardised questions of DFA-Bench. The seven
-questions of half of the images are one dialogue, in any order, in which a question may refer to what was said before.
+conversation (paper, section III); a test image also gets the three standardised questions of DFA-Bench, and a forged
+one a fourth, which technique made it. The seven questions of half of the images are one dialogue, in any order, in
+which a question may refer to what was said before.
 """
 
 from __future__ import annotations
 
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -22,6 +23,7 @@ import yaml
 from dfa_instruct.records import Annotation, Artifact, BenchQuestion, FaceRecord, InstructRow, QuestionAnswer
 from dfa_instruct.vocabulary import (
     ARTIFACTS,
+    BENCH_ABILITIES,
     CATEGORIES,
     EXPLANATIONS,
     FC_QUESTIONS,
@@ -53,6 +55,8 @@ AS_TYPED: Final = 0.1
 """The share of questions in small letters and without a mark at their end, as many people type."""
 DIALOGUES: Final = 2
 """Of one face in so many, the questions are the turns of one dialogue: each sees those before it."""
+
+OPTIONS_OF_TECHNIQUE: Final = 4
 
 COUNTS: Final = ("None", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
@@ -94,8 +98,8 @@ def load_libraries(folder: Traversable) -> Libraries:
         TemplateError: a file is missing or is not YAML, or a key is missing, unknown or of the wrong form.
     """
     bench = _read(folder, "bench")
-    if not isinstance(bench, dict) or set(bench) != {"df_d", "df_c", "ad"}:
-        raise TemplateError("bench.yaml: expected the keys df_d, df_c and ad")
+    if not isinstance(bench, dict) or set(bench) != set(BENCH_ABILITIES):
+        raise TemplateError(f"bench.yaml: expected the keys {_listing([*BENCH_ABILITIES])}")
     polarities = {polarity: frozenset[str]() for polarity in ("bona_fide", "forged", "either")}
     return Libraries(
         df_d=_templates("df_d.yaml", _read(folder, "df_d"), when_key="polarity", situations=polarities),
@@ -104,7 +108,7 @@ def load_libraries(folder: Traversable) -> Libraries:
         fc=_templates("fc.yaml", _read(folder, "fc"), when_key="when", situations=SITUATIONS, conversation=True),
         bench={
             ability: _templates(
-                f"bench.yaml, {ability}", entries, filled=frozenset({"options"} if ability == "df_c" else ())
+                f"bench.yaml, {ability}", entries, filled=frozenset({"options"} if ability in ("df_c", "df_t") else ())
             )
             for ability, entries in bench.items()
         },
@@ -196,8 +200,8 @@ def _shuffled_options(rng: np.random.Generator) -> tuple[str, ...]:
     return tuple(names[i] for i in rng.permutation(len(names)))
 
 
-def _lettered(options: tuple[str, ...]) -> str:
-    return "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=True))
+def _lettered(options: Sequence[str]) -> str:
+    return "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=False))
 
 
 def situations(face: FaceRecord, annotation: Annotation, rng: np.random.Generator) -> dict[str, dict[str, str]]:
@@ -244,10 +248,18 @@ def situations(face: FaceRecord, annotation: Annotation, rng: np.random.Generato
     return found | {"term": {"term": CATEGORIES[term], "meaning": EXPLANATIONS[term]}, "any": {}}
 
 
-def instruct(face: FaceRecord, artifacts: list[Artifact], annotation: Annotation, seed: int) -> InstructRow:
-    """Ask all that is asked of a face: its row."""
+def instruct(
+    face: FaceRecord,
+    artifacts: list[Artifact],
+    annotation: Annotation,
+    seed: int,
+    techniques: Mapping[str, Category],
+) -> InstructRow:
+    """Ask all that is asked of a face: its row; `techniques` are those of the whole dataset, see `which_technique`."""
     qa = questions_and_answers(face, annotation, seed)
-    bench = bench_questions(face, annotation, seed) if face.split == "test" else []
+    bench = bench_questions(face, annotation, seed) + which_technique(face, seed, techniques)
+    if face.split != "test":
+        bench = []
     written = annotation.ad_by, annotation.fc_by, annotation.grounding, list(annotation.findings)
     return InstructRow(face, artifacts, qa, bench, *written)
 
@@ -306,10 +318,40 @@ def bench_questions(face: FaceRecord, annotation: Annotation, seed: int) -> list
     """Ask DFA-Bench's standardised questions: a DF-D assertion (yes: forged), DF-C with five options, an open AD."""
     bench = libraries().bench
     rng = np.random.default_rng([seed, int(face.face_id, 16), 1])
-    drawn = {ability: bench[ability][rng.integers(len(bench[ability]))].questions[0] for ability in bench}
+    drawn = {
+        ability: bench[ability][rng.integers(len(bench[ability]))].questions[0] for ability in ("df_d", "df_c", "ad")
+    }
     options = _shuffled_options(rng)
     return [
         BenchQuestion("df_d", drawn["df_d"], "Yes" if face.label == "forged" else "No", ("Yes", "No")),
         BenchQuestion("df_c", drawn["df_c"].format(options=_lettered(options)), CATEGORIES[face.category], options),
         BenchQuestion("ad", drawn["ad"], annotation.ad),
     ]
+
+
+def which_technique(face: FaceRecord, seed: int, techniques: Mapping[str, Category]) -> list[BenchQuestion]:
+    """Ask which technique made a forgery: four options, one other of its category where there is one, then others.
+
+    Nothing is asked of a bona fide face, of a forgery whose technique is not known, or where the dataset has fewer than
+    four techniques. Two that differ in capitals only are never both offered.
+
+    Args:
+        face: whom it is asked about.
+        seed: the draw depends on it and on the face's id only.
+        techniques: name → category, of all forgeries of the dataset: what is offered is there.
+    """
+    if face.technique is None:
+        return []
+    rng = np.random.default_rng([seed, int(face.face_id, 16), 2])
+    others = {name.casefold(): name for name in sorted(techniques)}
+    others.pop(face.technique.casefold(), None)
+    mixed = [[*others.values()][i] for i in rng.permutation(len(others))]
+    alike = [name for name in mixed if techniques[name] == face.category]
+    wrong = [*alike[:1], *(name for name in mixed if name not in alike), *alike[1:]][: OPTIONS_OF_TECHNIQUE - 1]
+    if len(wrong) < OPTIONS_OF_TECHNIQUE - 1:
+        return []
+    offered = [face.technique, *wrong]
+    options = tuple(offered[i] for i in rng.permutation(OPTIONS_OF_TECHNIQUE))
+    templates = libraries().bench["df_t"]
+    question = templates[rng.integers(len(templates))].questions[0].format(options=_lettered(options))
+    return [BenchQuestion("df_t", question, face.technique, options)]

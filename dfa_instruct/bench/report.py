@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from dfa_instruct.vocabulary import BenchTask
 
-TASKS: Final = {BenchTask.DF_D: "DF-D", BenchTask.DF_C: "DF-C", BenchTask.AD: "AD"}
+TASKS: Final = {BenchTask.DF_D: "DF-D", BenchTask.DF_C: "DF-C", BenchTask.AD: "AD", BenchTask.DF_T: "DF-T"}
 WORDINGS: Final = {"templates": "in the templates' words", "paraphrases": "in other words"}
 
 

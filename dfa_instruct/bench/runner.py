@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from datasets import Image, load_dataset
+from datasets import Image, IterableDataset, load_dataset
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
-from dfa_instruct.bench.questions import TASKS, document, prediction
-from dfa_instruct.bench.scores import all_metrics
+from dfa_instruct.bench.metrics import Prediction
+from dfa_instruct.bench.questions import TASKS, document, is_asked, prediction
+from dfa_instruct.bench.scores import Metric, all_metrics
 from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Split
@@ -61,7 +62,11 @@ def run_bench(
         raise ValueError(f"unknown task {unknown[0]}: expected one of {', '.join(TASKS)}")
     metrics = all_metrics()
     rows = load_rows(data, limit)
-    results = evaluate(load_model(model, batch_size), rows, tasks)
+    return scored(evaluate(load_model(model, batch_size), rows, tasks), metrics)
+
+
+def scored(results: dict[str, Any], metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    """Add the `scores` of these metrics to results."""
     scores = {name: metric(results["predictions"]) for name, metric in metrics.items()}
     return results | {"scores": {name: _rounded(figures) for name, figures in scores.items() if figures}}
 
@@ -89,15 +94,11 @@ def load_rows(data: Path | None, limit: int | None = None, split: Split = "test"
         ValueError: there is no such split, it is empty, or a row of the test split lacks one of the three questions.
     """
     where = data or "the dataset folder"
-    source = {"path": DATASET_NAME, "data_dir": data and str(data), "split": split, "streaming": True}
-    try:
-        faces = load_dataset(**source).cast_column("image", Image(decode=False))
-    except ValueError as error:
-        raise ValueError(f"{where}: no {split} split (expected data/{split}-*.parquet): {error}") from error
+    faces = stream(data, split)
     if limit is None:
         rows = list(faces)
     else:
-        count = sum(1 for _ in load_dataset(**source, columns=["face_id"]))
+        count = sum(1 for _ in stream(data, split, ["face_id"]))
         chosen = set(np.random.default_rng(0).permutation(count)[:limit].tolist())
         rows = [face for i, face in enumerate(faces) if i in chosen]
     if not rows:
@@ -110,16 +111,40 @@ def load_rows(data: Path | None, limit: int | None = None, split: Split = "test"
     return rows
 
 
+def stream(data: Path | None, split: Split, columns: Sequence[str] | None = None) -> IterableDataset:
+    """Open a split of a dataset folder, or some columns of it; images are not decoded.
+
+    Raises:
+        ValueError: there is no such split.
+    """
+    try:
+        faces = load_dataset(
+            DATASET_NAME, data_dir=data and str(data), split=split, streaming=True, columns=columns and list(columns)
+        )
+    except ValueError as error:
+        where = data or "the dataset folder"
+        raise ValueError(f"{where}: no {split} split (expected data/{split}-*.parquet): {error}") from error
+    return faces.cast_column("image", Image(decode=False)) if columns is None or "image" in columns else faces
+
+
 def evaluate(model: Answering, rows: Rows, tasks: Sequence[str] = tuple(TASKS)) -> dict[str, Any]:
     """Put the questions of these rows to a model; return what `run_bench` returns, but for `scores`."""
-    docs = [document(row, name) for name in TASKS if name in tasks for row in rows]
+    docs = [document(row, name) for name in TASKS if name in tasks for row in rows if is_asked(row, name)]
+    if not docs:
+        raise ValueError(f"no test row has a question of {', '.join(tasks)} (`dfa-instruct instruct` writes them anew)")
     predictions = [
         prediction(doc, response, doc.task_name) for doc, response in zip(docs, model.greedy_until(docs), strict=True)
     ]
+    return summed_up(predictions, rows)
+
+
+def summed_up(predictions: Sequence[Prediction], rows: Rows) -> dict[str, Any]:
+    """Make figures of the predictions about these rows; return what `run_bench` returns, but for `scores`."""
+    asked = {p["task"] for p in predictions}
     figures = {
         name: task.figures([p for p in predictions if p["task"] == name])
         for name, task in TASKS.items()
-        if name in tasks
+        if name in asked
     }
     categories = Counter(row["category"] for row in rows)
     return {

@@ -83,6 +83,8 @@ def _check_instructions(
 def _check_bench(findings: Findings, name: str, split: str, row: Mapping[str, Any], annotation: Annotation) -> None:
     abilities = [question["ability"] for question in row["bench"]]
     expected = ["df_d", "df_c", "ad"] if split == "test" else []
+    if expected and row["technique"] and "df_t" in abilities:  # older datasets have none, and those of few techniques
+        expected.append("df_t")
     findings.check("bench", abilities == expected, f"{name}: {abilities or 'none'}; expected {expected or 'none'}")
     for question in row["bench"]:
         options, answer = question["options"], question["answer"]
@@ -91,6 +93,9 @@ def _check_bench(findings: Findings, name: str, split: str, row: Mapping[str, An
         elif question["ability"] == "df_c":
             listed = sorted(options) == sorted(CATEGORIES.values()) and _OPTION.findall(question["question"]) == options
             kept = listed and answer == CATEGORIES.get(row["category"])
+        elif question["ability"] == "df_t":
+            listed = len(set(options)) == len(options) and _OPTION.findall(question["question"]) == options
+            kept = listed and answer in options and answer == row["technique"]
         else:
             kept = not options and answer == annotation.ad
         findings.check("bench", kept, f"{name}: {question['ability']}: {answer!r} of {options}, {row['category']}")

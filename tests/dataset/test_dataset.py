@@ -44,7 +44,9 @@ def test_rows_hold_what_the_contract_says(dataset_folder: Path) -> None:
         assert (row["label"] == "bona_fide") == (row["category"] == "bona_fide") == (row["technique"] is None)
         assert Counter(pair["ability"] for pair in row["qa"]) == {"df_d": 1, "df_c": 1, "ad": 1, "fc": 4}
         abilities = [question["ability"] for question in row["bench"]]
-        assert abilities == (["df_d", "df_c", "ad"] if row["split"] == "test" else [])
+        expected = ["df_d", "df_c", "ad", *(["df_t"] if row["technique"] else [])]
+        assert abilities == (expected if row["split"] == "test" else [])
+        assert all(q["answer"] == row["technique"] for q in row["bench"] if q["ability"] == "df_t")
         if row["category"] in ("face_swapping", "face_reenactment", "face_editing"):
             assert rows[row["pair_id"]]["category"] == "bona_fide"
             assert rows[row["pair_id"]]["split"] == row["split"]

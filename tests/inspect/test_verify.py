@@ -57,7 +57,7 @@ def ask(row: dict[str, Any], artifacts: list[Artifact] | None = None) -> None:
     if artifacts is None:
         artifacts = [Artifact(**{**a, "strength": round(a["strength"], 3)}) for a in row["artifacts"]]
     annotation = Measured().annotate(face, artifacts)
-    asked = row_columns(instruct(face, artifacts, annotation, seed=0))
+    asked = row_columns(instruct(face, artifacts, annotation, seed=0, techniques={}))
     row.update({key: asked[key] for key in ("artifacts", "qa", "bench", "findings")})
 
 
@@ -269,6 +269,11 @@ def bench_in_another_order(rows: Rows) -> None:
     unpaired(rows, "test")["bench"][1]["options"].reverse()
 
 
+def bench_of_another_technique(rows: Rows) -> None:
+    question = unpaired(rows, "test")["bench"][3]
+    question["answer"] = next(option for option in question["options"] if option != question["answer"])
+
+
 def bench_of_another(rows: Rows) -> None:
     unpaired(rows, "test")["bench"][2]["answer"] = "No artifact is visible."
 
@@ -451,6 +456,7 @@ def test_a_dataset_that_was_built_keeps_every_promise(dataset_folder: Path) -> N
         (unknown_template, "answers"),
         (bench_in_another_order, "bench"),
         (bench_of_another, "bench"),
+        (bench_of_another_technique, "bench"),
         (jpeg, "images"),
         (no_name, "columns"),
         (no_image, "columns"),
