@@ -89,7 +89,7 @@ def push(
         before = api.repo_info(repo, repo_type=kind, revision=revision)
         if private and not before.private:
             raise PermissionError("is public already; make it private in its settings, or name another one")
-        left = {file.rfilename for file in before.siblings or ()} - set(files)
+        left = {*api.list_repo_files(repo, repo_type=kind, revision=revision)} - {*files}
         commit = api.create_commit(
             repo,
             [
