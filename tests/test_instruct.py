@@ -8,19 +8,9 @@ import pytest
 import yaml
 
 from dfa_instruct.annotate.measured import Measured
-from dfa_instruct.instruct import (
-    SITUATIONS,
-    TemplateError,
-    bench_questions,
-    is_dialogue,
-    libraries,
-    load_libraries,
-    phrase,
-    questions_and_answers,
-    situations,
-    which_technique,
-)
+from dfa_instruct.instruct import bench_questions, is_dialogue, questions_and_answers, situations, which_technique
 from dfa_instruct.records import Artifact, FaceRecord, QuestionAnswer
+from dfa_instruct.templates import SITUATIONS, TemplateError, libraries, load_libraries, phrase
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS, Category
 
 CATEGORY_NAMES = set(CATEGORIES.values())
@@ -243,7 +233,7 @@ def folder(tmp_path: Path) -> Path:
         ("df_c", [{"id": "c", "question": "{options"}], r"df_c\.yaml, c, question: .*\{options"),
         ("fc", [{"id": "f", "when": "rain", "questions": ["?"], "answers": ["!"]}], r"fc\.yaml, f, when: 'rain'"),
         ("fc", [{"id": "f", "when": "forged", "questions": "Why?", "answers": ["!"]}], r"fc\.yaml, f, questions: exp"),
-        ("bench", {"df_d": []}, r"bench\.yaml: expected the keys df_d, df_c, ad and df_t"),
+        ("bench", {"df_d": []}, r"bench\.yaml: expected the keys df_d, df_c, ad, df_t"),
     ],
 )
 def test_a_wrong_library_is_named_with_its_key(folder: Path, name: str, content: object, message: str) -> None:

@@ -21,7 +21,7 @@ LAYERS = (
     ("evidence",),
     ("portraits", "techniques"),
     ("sources", "forging"),
-    ("annotate",),
+    ("annotate", "templates"),
     ("instruct",),
     ("dataset",),
     ("build",),

@@ -12,8 +12,9 @@ import numpy as np
 from dfa_instruct.annotate import Annotator
 from dfa_instruct.inspect.promises import Findings
 from dfa_instruct.inspect.writers import written
-from dfa_instruct.instruct import libraries, situations
+from dfa_instruct.instruct import situations
 from dfa_instruct.records import MEASURED, Annotation, Artifact, FaceRecord
+from dfa_instruct.templates import libraries
 from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, FC_QUESTIONS, REGIONS
 
 ASKED: Final = Counter({ability: FC_QUESTIONS if ability == "fc" else 1 for ability in ABILITIES})

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfa_instruct.bench.parsing import named_regions, parse_claims
-from dfa_instruct.instruct import libraries, phrase
+from dfa_instruct.templates import libraries, phrase
 from dfa_instruct.vocabulary import Region
 from modeling_dfa_gpt.app.attention import attention_received
 from modeling_dfa_gpt.app.upload import Upload, open_upload
