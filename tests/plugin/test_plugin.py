@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 from dfa_instruct.build.pipeline import build
 from dfa_instruct.build.recipe import read_recipe
+from dfa_instruct.build.resume import work_folder
 from dfa_instruct.portraits.drawing import draw_sample
 
 RECIPE = """
@@ -55,3 +58,20 @@ def test_its_names_and_settings_are_known_to_messages(tmp_path: Path) -> None:
         with pytest.raises(ValueError) as caught:
             build(read_recipe(recipe, tmp_path / "dfa-instruct"))
         assert said in str(caught.value)
+
+
+def test_another_release_of_it_is_another_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site"
+    shutil.copytree(Path(__file__).parent, package)
+    recipe = tmp_path / "recipe.yaml"
+    (tmp_path / "scans").mkdir()
+    recipe.write_text(RECIPE.format(root=tmp_path / "scans"))
+    monkeypatch.syspath_prepend(package)
+    said = []
+    for version in ("1.0", "1.1"):
+        metadata = package / "dfa_stranger-1.0.dist-info" / "METADATA"
+        metadata.write_text(metadata.read_text().replace("Version: 1.0", f"Version: {version}"))
+        with work_folder(tmp_path / "dfa-instruct", read_recipe(recipe, tmp_path / "dfa-instruct")) as work:
+            said.append(json.loads((work.root / "marks.json").read_text())["steps"])
+        shutil.rmtree(work.root)
+    assert said[0].keys() == said[1].keys() and all(said[0][step] != said[1][step] for step in said[0])
