@@ -227,9 +227,11 @@ def convert(
             print(f"{what}: {count}")
 
 
-def _picture_path(where: str, kind: str) -> Path:
-    """Name the picture drawn of a dataset: in the working directory, after the dataset."""
-    return Path(f"{Path(where).resolve().name if Path(where).exists() else Path(where).name}-{kind}.png")
+def _picture_path(output: Path | None, where: str, kind: str) -> Path:
+    """Name the picture drawn of a dataset: as it is asked for, else in the working directory, after the dataset."""
+    if output and (output.suffix.lower() != ".png" or not output.absolute().parent.is_dir()):
+        raise ValueError(f"--output {output}: expected a file called *.png in a folder that is there")
+    return output or Path(f"{Path(where).resolve().name if Path(where).exists() else Path(where).name}-{kind}.png")
 
 
 _WHERE = typer.Argument(metavar="DIR", help="A dataset folder, or the id of a dataset repository on the Hub.")
@@ -246,10 +248,10 @@ def stats(
 
         from dfa_instruct.inspect.statistics import count, draw, table
 
+        path = _picture_path(output, where, "statistics")
         statistics = count(where)
         figure = draw(statistics)
         Console().print(table(statistics))
-        path = output or _picture_path(where, "statistics")
         figure.savefig(path, dpi=110, metadata={"Software": None})
         print(path)
 
@@ -266,7 +268,7 @@ def show(
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.inspect.show import contact_sheet
 
-        path = output or _picture_path(where, "sheet")
+        path = _picture_path(output, where, "sheet")
         contact_sheet(where, split, technique, examples).save(path)
         print(path)
 

@@ -69,11 +69,15 @@ class VisionLanguageModel:
         gpu = torch.cuda.is_available()
         try:
             self.processor = AutoProcessor.from_pretrained(name, padding_side="left")
-            loaded: Any = AutoModelForImageTextToText.from_pretrained(
-                name, dtype=torch.bfloat16 if gpu else torch.float32, use_safetensors=True
+            dtype = torch.bfloat16 if gpu else torch.float32
+            loaded: Any
+            loaded, found = AutoModelForImageTextToText.from_pretrained(
+                name, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+            if found["missing_keys"]:
+                raise ValueError(f"its weights lack {len(found['missing_keys'])} of the model's")
+        except Exception as error:  # the files come from strangers, and raise whatever they lead Transformers to
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise FileNotFoundError(f"{name}: no vision-language model that Transformers can load: {reason}") from error
         self.model = loaded.to("cuda" if gpu else "cpu").eval()
         self.batch_size = batch_size or (16 if gpu else 32)

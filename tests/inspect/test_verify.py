@@ -565,8 +565,9 @@ def test_what_is_no_dataset_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["verify", "runs/dfa-instrct"])  # spelt as an id on the Hub may be
-    assert done.exit_code == 2 and done.stderr == "error: runs/dfa-instrct: no such folder\n"
+    for where in ("runs/dfa-instrct", "dfa-instrct"):  # spelt as an id on the Hub may be
+        done = CliRunner().invoke(app, ["verify", where])
+        assert done.exit_code == 2 and done.stderr == f"error: {where}: no such folder\n"
 
 
 def test_a_card_whose_header_does_not_parse_is_named(dataset_folder: Path, tmp_path: Path) -> None:
