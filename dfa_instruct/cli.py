@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dfa_instruct.bench.commands import probe, table
+from dfa_instruct.bench.commands import compare, probe, table
 from dfa_instruct.errors import one_line_errors
 from dfa_instruct.vocabulary import BenchTask
 
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(probe)
 app.command()(table)
+app.command()(compare)
 
 
 @app.command()

@@ -57,3 +57,32 @@ def table(
 
         made = paper_table(number, [read_result(given) for given in results or []])
         print(markdown(made) if form == "markdown" else latex(made))
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(help="What `--output` of a bench or a probe wrote.")],
+    b: Annotated[Path, typer.Argument(help="The same of another model, asked about the same faces.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The dataset folder; else DFA_INSTRUCT_DIR, else the embedded sample.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="The PNG; else <A>-<B>.png, here.")] = None,
+) -> None:
+    """Hold two models against each other on the same faces, and draw those of which one alone is right."""
+    with one_line_errors(OSError, ValueError):
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        from dfa_instruct.bench.compare import comparison_table, differences, paired, parted, sheet
+        from dfa_instruct.bench.plots import DOTS_PER_INCH
+        from dfa_instruct.bench.predictions import read_predictions
+        from dfa_instruct.bench.rows import pictures_of
+
+        pairs = paired(read_predictions(a), read_predictions(b))
+        Console().print(Markdown(comparison_table(differences(pairs))))
+        if not (found := parted(pairs)):
+            print("both are right about the same faces")
+            return
+        pictures = pictures_of({p["face_id"] for of_kind in found.values() for p, _ in of_kind}, data)
+        path = output or Path(f"{a.resolve().name}-{b.resolve().name}.png")
+        sheet(found, pictures).savefig(path, dpi=DOTS_PER_INCH)
+        print(path)
