@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from dfa_instruct.bench.commands import table
+from dfa_instruct.bench.commands import compare, probe, table
 from dfa_instruct.errors import one_line_errors
 from dfa_instruct.vocabulary import BenchTask
 
@@ -18,7 +18,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(probe)
 app.command()(table)
+app.command()(compare)
 
 
 @app.command()
@@ -28,7 +30,7 @@ def bench(
         Path | None, typer.Option(help="The dataset folder; else DFA_INSTRUCT_DIR, else the embedded sample.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write results.json, predictions.jsonl and conversations.jsonl here.")
+        Path | None, typer.Option(help="Write report.md, results.json, predictions.parquet, conversations.jsonl here.")
     ] = None,
     tasks: Annotated[
         list[BenchTask] | None,
@@ -40,13 +42,17 @@ def bench(
     with_baselines: Annotated[
         bool, typer.Option("--baselines", help="Also run the majority, image-blind and images-swapped baselines.")
     ] = False,
+    with_images: Annotated[
+        bool, typer.Option("--with-images", help="Write the faces into predictions.parquet, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON, in place of the tables.")] = False,
 ) -> None:
     """Measure a model on DFA-Bench: detection, classification, artifact description, conversation; in percent."""
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.bench.baselines import baselines
         from dfa_instruct.bench.conversation import run_conversation
-        from dfa_instruct.bench.report import conversation_table, metrics_table
+        from dfa_instruct.bench.report import conversation_table, metrics_table, write_report
+        from dfa_instruct.bench.rows import pictures_of
         from dfa_instruct.bench.runner import run_bench, write_results
         from dfa_instruct.bench.vlm import VisionLanguageModel
 
@@ -59,7 +65,9 @@ def bench(
                 loaded, data, limit=limit, baselines=with_baselines
             )
         if output is not None:
-            write_results(results, output)
+            asked = {prediction["face_id"] for prediction in results["predictions"]}
+            write_results(results, output, pictures_of(asked, data) if with_images else None)
+            write_report(results, data, output)
         if as_json:
             print(json.dumps({k: v for k, v in results.items() if k not in ("predictions", "talks")}, indent=2))
             return

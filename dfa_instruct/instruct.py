@@ -105,19 +105,13 @@ def situations(face: FaceRecord, annotation: Annotation, rng: np.random.Generato
 
 
 def instruct(
-    face: FaceRecord,
-    artifacts: list[Artifact],
-    annotation: Annotation,
-    seed: int,
-    techniques: Mapping[str, Category],
+    face: FaceRecord, artifacts: list[Artifact], annotation: Annotation, seed: int, techniques: Mapping[str, Category]
 ) -> InstructRow:
     """Ask all that is asked of a face: its row; `techniques` are those of the whole dataset, see `which_technique`."""
     qa = questions_and_answers(face, annotation, seed)
-    bench = bench_questions(face, annotation, seed) + which_technique(face, seed, techniques)
-    if face.split != "test":
-        bench = []
+    of_bench = bench_questions(face, annotation, seed) + which_technique(face, seed, techniques)
     written = annotation.ad_by, annotation.fc_by, annotation.grounding, list(annotation.findings)
-    return InstructRow(face, artifacts, qa, bench, *written)
+    return InstructRow(face, artifacts, qa, of_bench if face.split == "test" else [], *written)
 
 
 def questions_and_answers(face: FaceRecord, annotation: Annotation, seed: int) -> list[QuestionAnswer]:
@@ -174,9 +168,7 @@ def bench_questions(face: FaceRecord, annotation: Annotation, seed: int) -> list
     """Ask DFA-Bench's standardised questions: a DF-D assertion (yes: forged), DF-C with five options, an open AD."""
     bench = libraries().bench
     rng = np.random.default_rng([seed, int(face.face_id, 16), 1])
-    drawn = {
-        ability: bench[ability][rng.integers(len(bench[ability]))].questions[0] for ability in ("df_d", "df_c", "ad")
-    }
+    drawn = {a: bench[a][rng.integers(len(bench[a]))].questions[0] for a in ("df_d", "df_c", "ad")}
     options = _shuffled_options(rng)
     return [
         BenchQuestion("df_d", drawn["df_d"], "Yes" if face.label == "forged" else "No", ("Yes", "No")),

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from datasets import Image, IterableDataset, load_dataset
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
 from dfa_instruct.bench.metrics import Prediction
+from dfa_instruct.bench.predictions import PREDICTIONS_FILE, write_predictions
 from dfa_instruct.bench.questions import TASKS, document, is_asked, prediction
+from dfa_instruct.bench.rows import stream
 from dfa_instruct.bench.scores import Metric, all_metrics
 from dfa_instruct.bench.vlm import VisionLanguageModel
-from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Split
 
 Rows = list[dict[str, Any]]
@@ -71,14 +71,17 @@ def scored(results: dict[str, Any], metrics: Mapping[str, Metric]) -> dict[str, 
     return results | {"scores": {name: _rounded(figures) for name, figures in scores.items() if figures}}
 
 
-def write_results(results: dict[str, Any], output: Path) -> None:
-    """Write `results.json`, and beside it `predictions.jsonl` and `conversations.jsonl`; images are not written."""
+def write_results(results: dict[str, Any], output: Path, images: Mapping[str, bytes] | None = None) -> None:
+    """Write `results.json`, and beside it `predictions.parquet` and `conversations.jsonl`.
+
+    `images` (`face_id` → PNG) are written with the predictions; without them no picture is.
+    """
     output.mkdir(parents=True, exist_ok=True)
     kept = dict(results)
-    for key, name in (("predictions", "predictions.jsonl"), ("talks", "conversations.jsonl")):
-        if key in kept:
-            lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in kept.pop(key)]
-            (output / name).write_text("".join(lines), encoding="utf-8")
+    write_predictions(kept.pop("predictions"), output / PREDICTIONS_FILE, images)
+    if "talks" in kept:
+        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in kept.pop("talks")]
+        (output / "conversations.jsonl").write_text("".join(lines), encoding="utf-8")
     (output / "results.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
@@ -109,22 +112,6 @@ def load_rows(data: Path | None, limit: int | None = None, split: Split = "test"
                 f"{where}: test face {row['face_id']} has no bench question for {', '.join(sorted(missing))}"
             )
     return rows
-
-
-def stream(data: Path | None, split: Split, columns: Sequence[str] | None = None) -> IterableDataset:
-    """Open a split of a dataset folder, or some columns of it; images are not decoded.
-
-    Raises:
-        ValueError: there is no such split.
-    """
-    try:
-        faces = load_dataset(
-            DATASET_NAME, data_dir=data and str(data), split=split, streaming=True, columns=columns and list(columns)
-        )
-    except ValueError as error:
-        where = data or "the dataset folder"
-        raise ValueError(f"{where}: no {split} split (expected data/{split}-*.parquet): {error}") from error
-    return faces.cast_column("image", Image(decode=False)) if columns is None or "image" in columns else faces
 
 
 def evaluate(model: Answering, rows: Rows, tasks: Sequence[str] = tuple(TASKS)) -> dict[str, Any]:

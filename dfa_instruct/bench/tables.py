@@ -78,7 +78,8 @@ def read_result(given: str) -> Result:
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{file}: not the results of a bench: {error!r}") from error
     model = results.get("model") or file.parent.name
-    return Result(row or paper()["models"].get(model, model), model, figures, counts)
+    known = paper()["models"].get(model.removeprefix("openai:"), model)
+    return Result(row or known, model, figures, counts)
 
 
 def paper_table(number: int, results: Sequence[Result]) -> Table:

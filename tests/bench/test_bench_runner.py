@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from dfa_instruct.bench.baselines import baselines, images_swapped
 from dfa_instruct.bench.metrics import classification, detection, rouge_l
+from dfa_instruct.bench.predictions import read_predictions
 from dfa_instruct.bench.questions import TASKS
 from dfa_instruct.bench.runner import load_model, load_rows, run_bench, write_results
 from dfa_instruct.bench.tasks import TASKS_TABLE
@@ -195,11 +196,10 @@ def test_lighteval_makes_the_same_figures_of_the_same_answers(data: Path, as_str
 def test_what_is_written(data: Path, tmp_path: Path) -> None:
     results = run_bench(Spoken(truth), data, tasks=["dfa_bench_dfc"], limit=4)
     write_results(results, tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predictions.jsonl", "results.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predictions.parquet", "results.json"]
     assert json.loads((tmp_path / "out/results.json").read_text())["tasks"] == results["tasks"]
-    lines = (tmp_path / "out/predictions.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == results["predictions"]
-    assert len(lines) == results["counts"]["images"] == 4
+    assert read_predictions(tmp_path / "out") == results["predictions"]
+    assert len(results["predictions"]) == results["counts"]["images"] == 4
 
 
 def test_a_rate_over_no_rows_is_null(tmp_path: Path) -> None:

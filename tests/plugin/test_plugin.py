@@ -1,4 +1,7 @@
-"""A package of somebody else adds a source and a technique, and a recipe uses them; no file of ours knows it."""
+"""A package of somebody else adds a source, a technique, a metric and a vision-only model.
+
+A recipe and commands use them; no file of ours knows it.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ from pathlib import Path
 import pytest
 from datasets import load_dataset
 from PIL import Image
+from typer.testing import CliRunner
 
 from dfa_instruct.build.pipeline import build
 from dfa_instruct.build.recipe import read_recipe
 from dfa_instruct.build.resume import work_folder
+from dfa_instruct.cli import app
 from dfa_instruct.portraits.drawing import draw_sample
 
 RECIPE = """
@@ -75,3 +80,17 @@ def test_another_release_of_it_is_another_fingerprint(tmp_path: Path, monkeypatc
             said.append(json.loads((work.root / "marks.json").read_text())["steps"])
         shutil.rmtree(work.root)
     assert said[0].keys() == said[1].keys() and all(said[0][step] != said[1][step] for step in said[0])
+
+
+def test_its_vision_only_model_is_measured_by_its_metric_too(
+    dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    command = ["probe", "stranger_colours", "--data", str(dataset_folder), "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["model"] == "stranger_colours" and set(results["tasks"]) == {"dfa_bench_dfd", "dfa_bench_dfc"}
+    assert results["scores"]["stranger_words"]["mean"] >= 1
+    done = CliRunner().invoke(app, ["table", "1", str(tmp_path / "out")])
+    assert f"| stranger_colours | – | {results['tasks']['dfa_bench_dfd']['acc']:.2f} |" in done.stdout
