@@ -70,10 +70,10 @@ class VisionLanguageModel:
         try:
             self.processor = AutoProcessor.from_pretrained(name, padding_side="left")
             dtype = torch.bfloat16 if gpu else torch.float32
-            loaded: Any
-            loaded, found = AutoModelForImageTextToText.from_pretrained(
+            read: Any = AutoModelForImageTextToText.from_pretrained(
                 name, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
+            loaded, found = read
             if found["missing_keys"]:
                 raise ValueError(f"its weights lack {len(found['missing_keys'])} of the model's")
         except Exception as error:  # the files come from strangers, and raise whatever they lead Transformers to
