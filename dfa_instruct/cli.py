@@ -203,7 +203,7 @@ def instruct(
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
-        from dfa_instruct.annotate.measured import Measured
+        from dfa_instruct.annotate.artifact_description import Measured
         from dfa_instruct.annotate.store import store_path
         from dfa_instruct.annotate.stored import Stored
         from dfa_instruct.build.reinstruct import reinstruct

@@ -14,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from dfa_instruct.options import categories_offered, lettered, techniques_offered
 from dfa_instruct.records import Annotation, Artifact, BenchQuestion, FaceRecord, InstructRow, QuestionAnswer
 from dfa_instruct.templates import SITUATIONS, libraries, phrase
 from dfa_instruct.vocabulary import (
@@ -31,8 +32,6 @@ AS_TYPED: Final = 0.1
 DIALOGUES: Final = 2
 """Of one face in so many, the questions are the turns of one dialogue: each sees those before it."""
 
-OPTIONS_OF_TECHNIQUE: Final = 4
-
 COUNTS: Final = ("None", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
@@ -49,15 +48,6 @@ def as_typed(question: str, rng: np.random.Generator) -> str:
 def _listing(words: Sequence[str]) -> str:
     """Join words as a sentence does: a, b and c."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _shuffled_options(rng: np.random.Generator) -> tuple[str, ...]:
-    names = list(CATEGORIES.values())
-    return tuple(names[i] for i in rng.permutation(len(names)))
-
-
-def _lettered(options: Sequence[str]) -> str:
-    return "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=False))
 
 
 def situations(face: FaceRecord, annotation: Annotation, rng: np.random.Generator) -> dict[str, dict[str, str]]:
@@ -132,7 +122,7 @@ def questions_and_answers(face: FaceRecord, annotation: Annotation, seed: int) -
         df_d_answer = f"{yes_no}, {annotation.df_d[0].lower()}{annotation.df_d[1:]}"
     classify = library.df_c[rng.integers(len(library.df_c))]
     describe = library.ad[rng.integers(len(library.ad))]
-    options = _lettered(_shuffled_options(rng))
+    options = lettered(categories_offered(rng))
     rows = [
         QuestionAnswer("df_d", phrase(detect.questions[0], rng), df_d_answer, detect.id),
         QuestionAnswer(
@@ -169,19 +159,16 @@ def bench_questions(face: FaceRecord, annotation: Annotation, seed: int) -> list
     bench = libraries().bench
     rng = np.random.default_rng([seed, int(face.face_id, 16), 1])
     drawn = {a: bench[a][rng.integers(len(bench[a]))].questions[0] for a in ("df_d", "df_c", "ad")}
-    options = _shuffled_options(rng)
+    options = categories_offered(rng)
     return [
         BenchQuestion("df_d", drawn["df_d"], "Yes" if face.label == "forged" else "No", ("Yes", "No")),
-        BenchQuestion("df_c", drawn["df_c"].format(options=_lettered(options)), CATEGORIES[face.category], options),
+        BenchQuestion("df_c", drawn["df_c"].format(options=lettered(options)), CATEGORIES[face.category], options),
         BenchQuestion("ad", drawn["ad"], annotation.ad),
     ]
 
 
 def which_technique(face: FaceRecord, seed: int, techniques: Mapping[str, Category]) -> list[BenchQuestion]:
-    """Ask which technique made a forgery: four options, one other of its category where there is one, then others.
-
-    Nothing is asked of a bona fide face, of a forgery whose technique is not known, or where the dataset has fewer than
-    four techniques. Two that differ in capitals only are never both offered.
+    """Ask which technique made a forgery; nothing of a bona fide face, or of a forgery whose technique is not known.
 
     Args:
         face: whom it is asked about.
@@ -191,15 +178,9 @@ def which_technique(face: FaceRecord, seed: int, techniques: Mapping[str, Catego
     if face.technique is None:
         return []
     rng = np.random.default_rng([seed, int(face.face_id, 16), 2])
-    others = {name.casefold(): name for name in sorted(techniques)}
-    others.pop(face.technique.casefold(), None)
-    mixed = [[*others.values()][i] for i in rng.permutation(len(others))]
-    alike = [name for name in mixed if techniques[name] == face.category]
-    wrong = [*alike[:1], *(name for name in mixed if name not in alike), *alike[1:]][: OPTIONS_OF_TECHNIQUE - 1]
-    if len(wrong) < OPTIONS_OF_TECHNIQUE - 1:
+    options = techniques_offered(face.technique, face.category, techniques, rng)
+    if not options:
         return []
-    offered = [face.technique, *wrong]
-    options = tuple(offered[i] for i in rng.permutation(OPTIONS_OF_TECHNIQUE))
     templates = libraries().bench["df_t"]
-    question = templates[rng.integers(len(templates))].questions[0].format(options=_lettered(options))
+    question = templates[rng.integers(len(templates))].questions[0].format(options=lettered(options))
     return [BenchQuestion("df_t", question, face.technique, options)]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from dfa_instruct.annotate.measured import Measured
+from dfa_instruct.annotate.artifact_description import Measured
 from dfa_instruct.instruct import bench_questions, is_dialogue, questions_and_answers, situations, which_technique
 from dfa_instruct.records import Artifact, FaceRecord, QuestionAnswer
 from dfa_instruct.templates import SITUATIONS, TemplateError, libraries, load_libraries, phrase

@@ -21,7 +21,7 @@ LAYERS = (
     ("evidence",),
     ("portraits", "techniques"),
     ("sources", "forging"),
-    ("annotate", "templates"),
+    ("annotate", "templates", "options"),
     ("instruct",),
     ("dataset",),
     ("build",),

@@ -13,7 +13,6 @@ from dfa_instruct.vocabulary import ARTIFACTS, FC_QUESTIONS, REGIONS, Ability, A
 MOST_WORDS: Final = 60
 """In one sentence about a region, or one question."""
 MOST_WORDS_ANSWER: Final = 120
-NOTHING_NAMED: Final = "No single region stands out, although the face is forged."
 
 _REFUSAL: Final = re.compile(
     r"^\W*(i['’]?m|i am|we['’]?re)( very| really| so)? (sorry|unable|not able)|^\W*sorry\b"
@@ -169,9 +168,3 @@ def claims_of(found: tuple[Finding, ...]) -> list[dict[str, Any]]:
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else ".")
-
-
-def description(found: tuple[Finding, ...]) -> str:
-    """Render the findings about a forgery as the paper's numbered text (Fig. 1)."""
-    lines = [f"{n}. **{REGIONS[f.region]}**: {f.sentence}" for n, f in enumerate(found, start=1)]
-    return "\n".join(lines) or NOTHING_NAMED

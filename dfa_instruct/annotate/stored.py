@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from dfa_instruct.annotate.answers import claims_of, description, findings
+from dfa_instruct.annotate.answers import claims_of, findings
+from dfa_instruct.annotate.artifact_description import Measured, description
 from dfa_instruct.annotate.decisions import Decision, Decisions
-from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.annotate.store import Store, Written
 from dfa_instruct.records import MEASURED, Annotation, Artifact, FaceRecord, Finding
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dfa_instruct.annotate.answers import description
+from dfa_instruct.annotate.artifact_description import description
 from dfa_instruct.records import MEASURED, Annotation, Finding
 from dfa_instruct.vocabulary import ARTIFACTS, REGIONS
 

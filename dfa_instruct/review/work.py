@@ -9,11 +9,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from dfa_instruct.annotate.answers import NotUnderstoodError, check_claims, description, findings
+from dfa_instruct.annotate.answers import NotUnderstoodError, check_claims, findings
+from dfa_instruct.annotate.artifact_description import Measured, description
 from dfa_instruct.annotate.decisions import Agreement, Choice, Decision, Decisions, agreements, reviewer_name
 from dfa_instruct.annotate.faces import Faces, face_of
 from dfa_instruct.annotate.grounding import ground_in, ground_missing
-from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.annotate.store import Store, store_path
 from dfa_instruct.annotate.stored import newest
 from dfa_instruct.records import MEASURED, Artifact

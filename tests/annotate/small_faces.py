@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dfa_instruct.annotate.measured import Measured
+from dfa_instruct.annotate.artifact_description import Measured
 from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.dataset.writer import write_tables
 from dfa_instruct.evidence import evidence_of

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dfa_instruct.annotate.answers import NOTHING_NAMED, description, findings
+from dfa_instruct.annotate.answers import findings
+from dfa_instruct.annotate.artifact_description import NOTHING_NAMED, Measured, description
 from dfa_instruct.annotate.decisions import Choice, Decision, Decisions, agreements, reviewer_name
-from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.annotate.store import Outcome, Request, Store
 from dfa_instruct.annotate.stored import Stored
 from dfa_instruct.portraits.drawing import draw_sample

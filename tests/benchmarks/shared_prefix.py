@@ -33,7 +33,7 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from dfa_instruct.annotate.measured import Measured
+from dfa_instruct.annotate.artifact_description import Measured
 from dfa_instruct.instruct import questions_and_answers
 from dfa_instruct.portraits.drawing import draw_sample
 from modeling_dfa_gpt.describe import PEAK, flops

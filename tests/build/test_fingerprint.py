@@ -27,7 +27,7 @@ EDITS = {
     "build/resume.py": [],
     "dataset/writer.py": [],
     "evidence.py": ["rows"],
-    "annotate/measured.py": ["rows"],
+    "annotate/artifact_description.py": ["rows"],
     "annotate/decisions.py": ["rows"],
     "annotate/run.py": [],
     "review/work.py": [],

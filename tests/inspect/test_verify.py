@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from dfa_instruct.annotate.measured import Measured
+from dfa_instruct.annotate.artifact_description import Measured
 from dfa_instruct.cli import app
 from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.evidence import measure

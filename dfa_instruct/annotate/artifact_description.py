@@ -1,4 +1,7 @@
-"""Annotations written from the measured evidence, with no language model: nothing is said that was not measured."""
+"""Artifact descriptions (AD): the paper's numbered text, and the annotator "measured", which writes it of the evidence.
+
+No language model is asked: nothing is said that was not measured.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from typing import Final
 
 import numpy as np
 
-from dfa_instruct.annotate.answers import description
 from dfa_instruct.records import Annotation, Artifact, FaceRecord, Finding
 from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, REGIONS, ArtifactKind, Region
 
@@ -49,10 +51,18 @@ PAIR_SENTENCES: Final[tuple[str, ...]] = (
 )
 """The sentences that state two artifacts of one region."""
 
+NOTHING_NAMED: Final = "No single region stands out, although the face is forged."
+
 BONA_FIDE_TEXTS: Final[tuple[str, ...]] = (
     "No artifact is visible. All regions of the face look natural.",
     "No artifact is visible. Colour, texture and shape agree in all regions.",
 )
+
+
+def description(found: tuple[Finding, ...]) -> str:
+    """Render the findings about a forgery as the paper's numbered text (Fig. 1)."""
+    lines = [f"{n}. **{REGIONS[f.region]}**: {f.sentence}" for n, f in enumerate(found, start=1)]
+    return "\n".join(lines) or NOTHING_NAMED
 
 
 def findings(face: FaceRecord, artifacts: list[Artifact]) -> tuple[Finding, ...]:
