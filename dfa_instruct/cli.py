@@ -56,6 +56,8 @@ def bench(
         from dfa_instruct.bench.runner import run_bench, write_results
         from dfa_instruct.bench.vlm import VisionLanguageModel
 
+        if output and output.exists() and not output.is_dir():  # before hours of work
+            raise ValueError(f"--output {output}: that is a file; expected a folder")
         loaded = VisionLanguageModel(model)
         results = {"model": model, **run_bench(loaded, data, tasks=tasks or list(BenchTask), limit=limit)}
         if with_baselines:

@@ -116,13 +116,17 @@ class FaceDetector:
         from mediapipe.tasks.python import BaseOptions
         from mediapipe.tasks.python.vision import FaceLandmarker, FaceLandmarkerOptions
 
+        path = landmarker_path()
         options = FaceLandmarkerOptions(
-            base_options=BaseOptions(model_asset_path=str(landmarker_path())),
+            base_options=BaseOptions(model_asset_path=str(path)),
             num_faces=self.max_faces,
             min_face_detection_confidence=self.min_confidence,
         )
         with _native_log_silenced():
-            self._landmarker = FaceLandmarker.create_from_options(options)
+            try:
+                self._landmarker = FaceLandmarker.create_from_options(options)
+            except (OSError, RuntimeError, ValueError) as error:
+                raise LandmarkerUnavailableError(f"{path} is not FaceLandmarker's model: {error}") from error
             self.detect(np.zeros((64, 64, 3), np.uint8))  # the first picture logs too
         return self
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
+from pydantic import TypeAdapter
 
 from modeling_dfa_gpt.picture import re_encoded
 
@@ -84,7 +85,8 @@ def read_calibration(name: str | Path) -> Calibration:
     if file is None:
         return Calibration()
     try:
-        return Calibration(**json.loads(Path(file).read_text(encoding="utf-8")))
+        read = Calibration(**json.loads(Path(file).read_text(encoding="utf-8")))
+        return TypeAdapter(Calibration).validate_python(asdict(read))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: {CALIBRATION_FILE} cannot be read: {error}") from error
 

@@ -9,7 +9,6 @@ from itertools import takewhile
 from threading import Event
 from typing import Any, Protocol
 
-from jinja2 import TemplateError
 from PIL import Image
 
 MAX_NEW_TOKENS = 256
@@ -24,6 +23,21 @@ class LoadedModel(Protocol):
 
     model: Any
     processor: Any
+
+
+def render(processor: Any, messages: list[dict[str, Any]]) -> str:
+    """Write a conversation as its chat template, a program that comes with the model, has it, up to the next answer.
+
+    Raises:
+        ValueError: the template fails, or does not show the picture once.
+    """
+    try:
+        text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    except Exception as error:
+        raise ValueError(f"the model's chat template cannot be used: {error}") from error
+    if text.count(processor.image_token) != 1:
+        raise ValueError("the model's chat template cannot be used: it does not show the picture once")
+    return str(text)
 
 
 @dataclass
@@ -86,13 +100,9 @@ class Conversation:
             pixel_values = processor.image_processor([self.image], return_tensors="pt")["pixel_values"]
             self._pixel_values = pixel_values.to(self.model.model.device, self.model.model.dtype)
         placeholders = processor.replace_image_token({"pixel_values": self._pixel_values}, 0)
-        try:
-            text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        except TemplateError as error:
-            raise ValueError(f"the model's chat template cannot be used: {error}") from error
-        if text.count(processor.image_token) != 1:
-            raise ValueError("the model's chat template cannot be used: it does not show the picture once")
-        text = text.replace(processor.image_token, placeholders, 1) + (f" {begin}" if begin else "")
+        text = render(processor, messages).replace(processor.image_token, placeholders, 1) + (
+            f" {begin}" if begin else ""
+        )
         return list(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _generate(self, messages: list[dict[str, Any]], begin: str) -> Iterator[str]:

@@ -115,7 +115,13 @@ def measure(path: Path) -> Description:
     arguments = ModelConfig(**{f.name: recipe[f.name] for f in fields(ModelConfig) if f.name in recipe})
     base = base_folder(path, arguments.model_name_or_path)
     config = AutoConfig.from_pretrained(base)
-    dtype = getattr(torch, arguments.dtype or "float32")
+    for key in ("per_device_train_batch_size", "lora_r", "lora_alpha"):
+        if not isinstance(value := recipe.get(key, 1), int) or value < 1:
+            raise RecipeError(f"{path}: {key}: expected 1 or more, not {value!r}")
+    known = {"auto": config.dtype or torch.float32, None: torch.float32}
+    dtype = known.get(arguments.dtype) or getattr(torch, str(arguments.dtype), None)
+    if not isinstance(dtype, torch.dtype):
+        raise RecipeError(f"{path}: dtype: expected auto, float32, bfloat16 or float16, not {arguments.dtype}")
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(config, dtype=dtype)
         if adapter := get_peft_config(arguments):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,9 +13,10 @@ from PIL import Image
 
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 from modeling_dfa_gpt.calibration import Calibration, read_calibration
-from modeling_dfa_gpt.conversation import Conversation
+from modeling_dfa_gpt.conversation import Conversation, render
 from modeling_dfa_gpt.loading import check_loadable, naming, new_folder
 from modeling_dfa_gpt.picture import ALIGNED_SIDE, OpenedFace, open_face, re_encoded
+from modeling_dfa_gpt.processing import with_image
 
 DETECTION_QUESTION = "Is this face forged?"
 DETECTION_QUESTIONS: dict[str, Label] = {
@@ -28,6 +30,14 @@ DETECTION_QUESTIONS: dict[str, Label] = {
 """Phrasings of DF-D, and the label that makes the answer a yes."""
 CLASSIFICATION_QUESTION = "Which forgery technique fits this image best, and what does it do?"
 DESCRIPTION_QUESTION = "Describe the artifacts in this face."
+
+_TALK = with_image(
+    [
+        {"role": "user", "content": DETECTION_QUESTION},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": CLASSIFICATION_QUESTION},
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,13 @@ class DfaGpt:
         check_loadable(name)
         with naming(name):
             processor = AutoProcessor.from_pretrained(name)
-            model = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True, **kwargs)
+            render(processor, _TALK)
+            pair: Any = AutoModelForImageTextToText.from_pretrained(
+                name, use_safetensors=True, output_loading_info=True, **kwargs
+            )
+            model, found = pair
+            if missing := sorted(found["missing_keys"]):
+                raise ValueError(f"its weights lack {len(missing)} of the model's, the first is {missing[0]}")
             return cls(model, processor, read_calibration(name))
 
     def chat(self, image: str | Path | Image.Image) -> Conversation:
@@ -195,7 +211,8 @@ def merge(adapter: Path, output: Path) -> None:
     check_loadable(adapter)
     base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
     with new_folder(output) as made:
-        with naming(adapter):
+        with naming(adapter), warnings.catch_warnings():
+            warnings.filterwarnings("error", message="Found missing adapter keys")
             model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
             merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
             processor = AutoProcessor.from_pretrained(adapter)

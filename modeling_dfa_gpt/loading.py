@@ -11,7 +11,10 @@ from pathlib import Path
 
 @contextmanager
 def naming(name: str | Path) -> Iterator[None]:
-    """Name the model in an error of reading or writing it, which is raised as OSError or ValueError."""
+    """Name the model in an error of reading or writing it, which is raised as OSError or ValueError.
+
+    Its files come from strangers, and Transformers and PEFT raise whatever these lead them to.
+    """
     from safetensors import SafetensorError
 
     try:
@@ -20,6 +23,10 @@ def naming(name: str | Path) -> Iterator[None]:
         raise OSError(f"{name}: {error}") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{name}: a JSON file of it cannot be read: {error}") from error
+    except ValueError as error:
+        raise error if str(name) in str(error) else ValueError(f"{name}: {error}") from error
+    except Exception as error:
+        raise ValueError(f"{name}: cannot be loaded ({type(error).__name__}: {error})") from error
 
 
 @contextmanager
@@ -64,8 +71,11 @@ def check_loadable(name: str | Path) -> None:
         raise ValueError(f"{name}: no weights as safetensors there; a pickle (.bin, .pt) is not loaded")
     if (folder / "adapter_config.json").is_file():
         with naming(name):
-            config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-            base = config.get("base_model_name_or_path")
-        if not base or not is_model(base):
+            base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+            if not isinstance(base, str):
+                raise ValueError(f"base_model_name_or_path: expected a model's folder or Hub id, not {base!r}")
+        if not is_model(base):
             raise FileNotFoundError(f"{name}: its base model {base} is not there")
+        if (Path(base) / "adapter_config.json").is_file():
+            raise ValueError(f"{name}: its base model {base} is an adapter; expected a whole model")
         check_loadable(base)

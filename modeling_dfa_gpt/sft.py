@@ -127,8 +127,8 @@ def load_processor(recipe: Recipe) -> Any:
     """
     base = recipe.model.model_name_or_path
     with naming(base):
-        processor = AutoProcessor.from_pretrained(base)
-        check_base(base, AutoConfig.from_pretrained(base), processor)
+        processor, config = AutoProcessor.from_pretrained(base), AutoConfig.from_pretrained(base)
+    check_base(base, config, processor)
     if recipe.dfa.chat_template:
         processor.chat_template = CHAT_TEMPLATE
     if recipe.training.pad_token:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from dfa_instruct.faces import (
     DETECTION_SIDE,
+    LANDMARKER_ENV,
     TEMPLATE,
+    FaceDetector,
+    LandmarkerUnavailableError,
     align,
     alignment,
     alignment_onto,
@@ -79,3 +84,13 @@ def test_of_several_faces_one_is_chosen(portrait: tuple[Pixels, Landmarks]) -> N
 def test_small_pictures_are_enlarged(portrait: tuple[Pixels, Landmarks]) -> None:
     assert legible(np.zeros((64, 48, 3), np.uint8)).shape == (round(64 * DETECTION_SIDE / 48), DETECTION_SIDE, 3)
     assert legible(portrait[0]) is portrait[0]
+
+
+def test_a_model_file_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "face.task").write_text("no model")
+    monkeypatch.setenv(LANDMARKER_ENV, str(tmp_path / "face.task"))
+    with (
+        pytest.raises(LandmarkerUnavailableError, match=f"{tmp_path}/face.task is not FaceLandmarker's"),
+        FaceDetector(),
+    ):
+        pass

@@ -70,12 +70,12 @@ class VisionLanguageModel:
         try:
             self.processor = AutoProcessor.from_pretrained(name, padding_side="left")
             dtype = torch.bfloat16 if gpu else torch.float32
-            read: Any = AutoModelForImageTextToText.from_pretrained(
+            pair: Any = AutoModelForImageTextToText.from_pretrained(
                 name, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
-            loaded, found = read
-            if found["missing_keys"]:
-                raise ValueError(f"its weights lack {len(found['missing_keys'])} of the model's")
+            loaded, found = pair
+            if missing := found["missing_keys"]:
+                raise ValueError(f"its weights lack {len(missing)} of the model's")
         except Exception as error:  # the files come from strangers, and raise whatever they lead Transformers to
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise FileNotFoundError(f"{name}: no vision-language model that Transformers can load: {reason}") from error

@@ -80,6 +80,8 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
         listed = work.report("list")
         if failure := _unresolved(recipe, listed):
             raise ValueError(f"{failure}; all that was dropped is named in {work.dropped_table}")
+        if not listed["sizes"]:
+            raise ValueError(f"no picture is left of the sources; what was dropped is named in {work.dropped_table}")
         run_step(AlignFaces(recipe, work), listed["sizes"], executor, workers, "find faces")
         run_step(Plan(recipe, work), [1], executor, workers, "plan")
         planned = work.report("plan")

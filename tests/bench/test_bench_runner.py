@@ -314,6 +314,8 @@ def test_the_command_asks_the_tasks_that_it_is_given(base: Path, data: Path) -> 
     assert set(shown["tasks"]) == set(shown["baselines"]["image_blind"]) == {"dfa_bench_dfd", "dfa_bench_dfc"}
     done = CliRunner().invoke(app, [*command, "--task", "dfa_bench_dfd"])
     assert done.exit_code == 0 and "DF-D ACC" in done.stdout and "{" not in done.stdout
+    done = CliRunner().invoke(app, [*command, "--output", __file__])
+    assert done.exit_code == 2 and done.stderr == f"error: --output {__file__}: that is a file; expected a folder\n"
     done = CliRunner().invoke(app, [*command, "--task", "dfd"])
     assert done.exit_code == 2
     assert "'--task': Value error, 'dfd' is not one of" in done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from datasets import load_dataset
-from layouts import BONA_FIDE_FILES, DF40_FILES, FF, portraits, write_files
+from layouts import BONA_FIDE_FILES, DF40_FILES, FF, portraits, write_clip, write_files
 from typer.testing import CliRunner, Result
 
 from dfa_instruct.cli import app
@@ -60,12 +61,24 @@ def test_the_shipped_recipe_builds_from_every_layout_with_strays_and_links(tmp_p
         *(f"DF40/faceswap/ff/frames/{clip}/{n:03d}.png" for clip in ("993_989", "989_993") for n in range(20)),
         *(f"DF40/e4e/ff/100/{n:05d}.jpg" for n in range(20)),
         *(f"DF40/e4e/cdf/Youtube-real/inversions/{n:05d}.jpg" for n in range(40)),
+        "DF40/simswap/ff/frames/200_201/002.png",
         "DF40/blendface.zip",
         "DF40/teaser.png",
         "DF40/samples/of/everything/1.png",
         "talk/slides/1.png",
     ]
     write_pictures(root, [*(file.path for file in DF40_FILES), *more])
+    clips = (
+        "faceforensics/original_sequences/youtube/c23/videos/200.mp4",
+        "faceforensics/manipulated_sequences/Deepfakes/c23/videos/200_201.mp4",  # what the recipe does not ask for
+        "celebdf/Celeb-real/id5_0000.mp4",
+        "celebdf/Celeb-synthesis/id5_id6_0000.mp4",
+    )
+    for clip, face in zip(clips, portraits(20, 96)[16:], strict=True):
+        write_clip(data / clip, [np.roll(face, n, axis=0) for n in range(4)])
+    (data / "celebdf/List_of_testing_videos.txt").write_text("1 Celeb-real/id5_0000.mp4\n")
+    (root / "DF40_train/simswap/landmarks/993_989").mkdir(parents=True)
+    np.save(root / "DF40_train/simswap/landmarks/993_989/131.npy", np.zeros((81, 2)))
     write_files(outside, ["ff/frames/993_989/131.png"])
     links = {
         "DF40/hyperreenact": outside,
@@ -88,6 +101,10 @@ def test_the_shipped_recipe_builds_from_every_layout_with_strays_and_links(tmp_p
 
     named = dropped(output)
     rows = [row for split in load_dataset("dfa-instruct", data_dir=str(output)).values() for row in split]
+    assert (
+        Counter(row["video"] for row in rows)["ff/200"] == 4 == Counter(row["video"] for row in rows)["celeb/id5_0000"]
+    )
+    assert not {row["technique"] for row in rows} & {"Deepfakes", "Celeb-synthesis"}
     known = {*named, *(f"{row['source']}/{row['source_path']}" for row in rows)}
     for source, folder in (("df40", root), ("faceforensics", data / "faceforensics"), ("celebdf", data / "celebdf")):
         of_source = {what.removeprefix(f"{source}/") for what in known if what.startswith(f"{source}/")}

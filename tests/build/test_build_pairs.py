@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pytest
 from datasets import load_dataset
+from layouts import write_clip
 from PIL import Image
 
 from dfa_instruct.build.pipeline import build
@@ -38,17 +37,6 @@ def draw_talking(person: int, size: int) -> list[tuple[Pixels, Landmarks]]:
         scene, landmarks = drawing._portrait(bones, replace(shot, opening=opening), 2 * size, rng)
         drawn.append(drawing._photograph(scene, landmarks, shot, size, rng))
     return drawn
-
-
-def write_clip(path: Path, pictures: list[Pixels]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=Fraction(25), options={"crf": "23"})
-        stream.height, stream.width = pictures[0].shape[:2]
-        stream.pix_fmt = "yuv420p"
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
 
 
 def forge_eyes(frame: Pixels, landmarks: Landmarks) -> Pixels:

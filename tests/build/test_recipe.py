@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dfa_instruct.build.pipeline import build
-from dfa_instruct.build.recipe import read_recipe, sample_recipe
+from dfa_instruct.build.recipe import Recipe, read_recipe, sample_recipe
 from dfa_instruct.yaml_file import read_mapping
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "dfa-instruct"
@@ -58,6 +59,14 @@ def test_a_wrong_recipe_is_refused_before_any_work(text: str, tmp_path: Path) ->
         build(read_recipe(path, tmp_path / "out" / "dfa-instruct"))
     assert WRONG[text] in str(caught.value)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_sources_of_which_no_picture_is_left_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media" / "clip.mp4").write_text("no video")
+    recipe = Recipe([{"kind": "folder", "root": str(tmp_path / "media")}], least_resolved=0, detect_cropped=False)
+    with pytest.raises(ValueError, match=r"no picture is left .* named in .*dfa-instruct\.dropped\.csv"):
+        build(replace(recipe, output=str(tmp_path / "dfa-instruct")), workers=1)
 
 
 def test_a_rate_may_be_set_for_a_technique(tmp_path: Path) -> None:

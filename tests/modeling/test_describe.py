@@ -113,6 +113,24 @@ def test_fewer_abilities_are_fewer_questions(base: Path, tmp_path: Path) -> None
     assert measure(written).questions == 2
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("dtype", "float31", "dtype: expected auto, float32, bfloat16 or float16, not float31"),
+        ("per_device_train_batch_size", "many", "per_device_train_batch_size: expected 1 or more, not 'many'"),
+        ("lora_r", 0, "lora_r: expected 1 or more, not 0"),
+    ],
+)
+def test_a_value_that_is_none_is_named(key: str, value: object, expected: str, base: Path, tmp_path: Path) -> None:
+    recipe = yaml.safe_load((RECIPES / "dfa-gpt-tiny" / "sft.yaml").read_text())
+    written = tmp_path / "recipe.yaml"
+    written.write_text(yaml.safe_dump({**recipe, "model_name_or_path": str(base), key: value}))
+    with pytest.raises(RecipeError, match=expected):
+        measure(written)
+    written.write_text(yaml.safe_dump({**recipe, "model_name_or_path": str(base), "dtype": "auto"}))
+    assert measure(written).lora > 0
+
+
 def test_accelerate_reads_its_configs() -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 

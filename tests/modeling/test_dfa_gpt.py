@@ -16,6 +16,7 @@ import pytest
 import torch
 from peft import PeftModel
 from PIL import Image
+from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from dfa_instruct.bench.parsing import described_label, label_of, parse_yes_no
@@ -219,6 +220,56 @@ MISTAKES = {
     "blind": (["chat", "{tmp}/blind", "{face}"], "it does not show the picture once"),
     "escape": (["analyze", "{adapter}", "{tmp}/\x1b[31mred.png"], "\\x1b[31mred.png: no such file"),
 }
+
+
+STRANGE = {
+    "a list": ({"adapter_config__json": "[]"}, "strange: cannot be loaded ("),
+    "no end": ({"adapter_config__json": "[" * 100_000}, "strange: cannot be loaded ("),
+    "a base that is none": ({"adapter_config__json": '{"base_model_name_or_path": 3}'}, "not 3"),
+    "no peft": ({"peft_type": "NONE"}, "strange: cannot be loaded ("),
+    "other ranks": ({"r": 3}, "strange: cannot be loaded ("),
+    "other targets": ({"target_modules": ["nothing"]}, "No modules were targeted"),
+    "no tokenizer": ({"tokenizer__json": "{}"}, "strange: cannot be loaded ("),
+    "no processor": ({"processor_config__json": "[1]"}, "strange: cannot be loaded ("),
+    "no calibration": ({"calibration__json": '{"scale": "x"}'}, "calibration.json cannot be read"),
+    "syntax": ({"chat_template__jinja": "{% if %}"}, "chat template cannot be used"),
+    "attribute": (
+        {"chat_template__jinja": "{{ ''.__class__.__mro__ }}"},
+        "chat template cannot be used: access to attribute",
+    ),
+    "file": ({"chat_template__jinja": "{% include '/etc/hostname' %}"}, "chat template cannot be used"),
+    "division": ({"chat_template__jinja": "{{ 1 / 0 }}"}, "chat template cannot be used: division by zero"),
+    "second turn": ({"chat_template__jinja": "<image>{{ messages[1].content + 3 }}"}, "chat template cannot be used"),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_a_file_of_a_stranger_s_model_is_one_named_error(case: str, adapter: Path, tmp_path: Path) -> None:
+    changes, expected = STRANGE[case]
+    config = json.loads((adapter / "adapter_config.json").read_text()) | changes
+    files = changes if any("__" in name for name in changes) else {"adapter_config__json": json.dumps(config)}
+    broken(adapter, tmp_path / "strange", **files)
+    with pytest.raises((OSError, ValueError), match="strange: ") as caught:
+        DfaGpt.from_pretrained(tmp_path / "strange")
+    assert expected in str(caught.value)
+
+
+def test_an_adapter_of_adapters_is_refused(adapter: Path, tmp_path: Path) -> None:
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    folder = tmp_path / "round"
+    broken(adapter, folder, adapter_config__json=json.dumps(config | {"base_model_name_or_path": str(folder)}))
+    with pytest.raises(ValueError, match=f"{folder}: its base model {folder} is an adapter"):
+        DfaGpt.from_pretrained(folder)
+
+
+def test_weights_of_something_else_give_no_verdict(adapter: Path, tmp_path: Path) -> None:
+    from dfa_instruct.bench.vlm import VisionLanguageModel
+
+    folder = broken(adapter, tmp_path / "other")
+    save_file({"other": torch.zeros(2)}, folder / "adapter_model.safetensors")
+    for load in (DfaGpt.from_pretrained, VisionLanguageModel, lambda name: merge(name, tmp_path / "merged")):
+        with pytest.raises((OSError, ValueError), match=f"{folder}: "):
+            load(folder)
 
 
 @pytest.mark.parametrize("case", MISTAKES)
