@@ -77,6 +77,6 @@ def ground_in(
 
 def ground_missing(faces: Faces, store: Store) -> None:
     """Hold the descriptions in a store that were not yet against the pixels."""
-    for key, face_id, claims in tqdm(store.ungrounded(), "check against the pixels", unit="image"):
+    for key, face_id, claims in tqdm(store.ungrounded(), "check against the pixels", unit="image", delay=1):
         if face_id in faces.places:
             store.ground(key, *ground_in(faces, claims, face_id))

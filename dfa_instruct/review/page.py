@@ -12,6 +12,8 @@ from typing import Any, Final, Literal
 
 import gradio as gr
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from dfa_instruct.annotate.answers import NotUnderstoodError
 from dfa_instruct.annotate.decisions import Choice
@@ -21,6 +23,8 @@ from dfa_instruct.review.work import Work, lines
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS, Split
 
 HERE: Final = Path(__file__).parent
+OWN_NAMES: Final = ["127.0.0.1", "localhost"]
+"""Of this machine. A page of another site may have its own name lead here, and would then be let in."""
 VERDICTS: Final[dict[Verdict, str]] = {
     "borne_out": "✓ borne out",
     "another_artifact": "≈ the region differs, but otherwise",
@@ -138,7 +142,7 @@ def launch(blocks: gr.Blocks) -> str:
     """Serve a page from a thread of its own, to this machine only; return its address."""
     style = TEMPLATES.get_template("style.css.jinja").render()
     _, address, _ = blocks.launch(
-        server_name="127.0.0.1",
+        server_name=OWN_NAMES[0],
         prevent_thread_lock=True,
         quiet=True,
         share=False,
@@ -148,6 +152,7 @@ def launch(blocks: gr.Blocks) -> str:
         run_history=False,
         enable_monitoring=False,
         footer_links=[],
+        app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=OWN_NAMES)]},
         theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         head=f"<style>{style}</style><script>{(HERE / 'keys.js').read_text(encoding='utf-8')}</script>",
     )

@@ -93,7 +93,7 @@ def test_transformers_serve_is_asked_with_pictures_and_its_prose_is_marked(
 
 def answers(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=2) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as response:
             return bool(response.status == 200)
     except OSError:
         return False
