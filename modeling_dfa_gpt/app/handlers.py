@@ -78,6 +78,7 @@ class Handlers:
                      value=None if case is None or case.chosen is None else case.chosen + 1),
             *(case_html(case, self.calibration) if case else (notice_html(refusal), "")),
             messages(case),
+            *(None, ""),  # a comparison was with the case before
             *(gr.Button(questions[i] if questions else "", visible=bool(questions)) for i in range(len(SUGGESTED))),
         ]  # fmt: skip
 
@@ -104,7 +105,8 @@ class Handlers:
         for frame in frames:
             if frame.seconds == seconds and frame.case.chosen is not None:
                 for known in self.analyst.analyze(frame.case):
-                    yield self.shown(known)
+                    case, _, *shown = self.shown(known)
+                    yield [case, None, *shown]  # a picture that was given before is not what this is about
 
     def compare(self, case: Case | None, sent: dict[str, Any] | None) -> Iterator[str]:
         """Analyse a second picture, and show it beside the first one."""

@@ -52,6 +52,7 @@ DOWNLOAD_PDF = DOWNLOAD.format(
 ABOUT = """<h1>DFA-GPT</h1><p>Is this face forged, how, and what gives it away? Put in a picture or a video of a face
 that you have the right to use. It stays on the machine that serves this page and is deleted. The answers are a model's:
 they point at where to look, and prove nothing.</p>"""
+VIDEO = f"A video with a face, at most {LARGEST_FILE / 1e6:.0f} MB"
 CAMERA = """<div class="dfa"><p class="notice" role="alert" id="camera" hidden>The camera cannot be used: it was denied,
 there is none, or another program has it. A file or the clipboard will do.</p></div>"""
 
@@ -73,12 +74,11 @@ def build(model: DfaGpt, name: str) -> gr.Blocks:
                     overview = gr.HTML(visible=False)
                     choice = gr.Radio(label="Which face?", visible=False)
                 with gr.Tab("Video"):
-                    video = gr.File(label="A video with a face", file_types=sorted(VIDEO_EXTENSIONS), height=120)
+                    video = gr.File(label=VIDEO, file_types=sorted(VIDEO_EXTENSIONS), height=120)
                     timeline = gr.HTML()
                     moment = gr.Radio(label="Which frame? The most probably forged one first", visible=False)
                 verdict = gr.HTML()
-                with gr.Row():
-                    report, report_pdf = gr.Button("Report"), gr.Button("Report as PDF")
+                _add_reports(page, case)
             with gr.Column(scale=3, min_width=300):
                 face = gr.HTML()
         chat = gr.Chatbot(label="Conversation", render_markdown=False, sanitize_html=True, allow_tags=False,
@@ -95,9 +95,8 @@ def build(model: DfaGpt, name: str) -> gr.Blocks:
             reference = gr.Image(label="The reference", sources=["upload", "clipboard"], type="filepath", height=200,
                                  buttons=[])  # fmt: skip
             comparison = gr.HTML()
-        html, pdf = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
 
-        outputs = [case, picture, overview, choice, verdict, face, chat, *suggested]
+        outputs = [case, picture, overview, choice, verdict, face, chat, reference, comparison, *suggested]
         # The file as it was sent: Gradio's own preprocessing would decode it before its size is looked at.
         picture.input(page.begin, picture, outputs, preprocess=False, trigger_mode="always_last", **queued)
         choice.input(page.choose, [case, choice], outputs, trigger_mode="always_last", **queued)
@@ -115,17 +114,27 @@ def build(model: DfaGpt, name: str) -> gr.Blocks:
             trigger(page.clear, case, chat, **queued)
         for trigger in (halt.click, clear.click, picture.input):
             trigger(stop, case, None, queue=False, api_visibility="private")
-        report.click(page.report, case, html, api_name="report").then(None, html, None, js=DOWNLOAD_HTML)
-        report_pdf.click(page.report_pdf, case, pdf, api_name="report_pdf").then(None, pdf, None, js=DOWNLOAD_PDF)
-
-        with gr.Row(visible=False):  # what the API's functions take and give
-            given, number = gr.Image(label="picture", type="filepath"), gr.Number(None, label="face", precision=0)
-            known, asked, answer = gr.JSON(label="analysis"), gr.Textbox(label="question"), gr.Textbox(label="answer")
-            api = {**queued, "api_visibility": "public"}
-            gr.Button().click(page.analyze, [given, number], [case, known], preprocess=False,
-                              api_name="analyze", **api)  # fmt: skip
-            gr.Button().click(page.chat, [case, asked], answer, api_name="chat", **api)
+        _add_api(page, case, {**queued, "api_visibility": "public"})
     return blocks.queue(max_size=None)
+
+
+def _add_reports(page: Handlers, case: gr.State) -> None:
+    """Add the buttons of the reports, which are handed to the browser as text and saved there."""
+    with gr.Row():
+        html, pdf = gr.Button("Report"), gr.Button("Report as PDF")
+    text, coded = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
+    html.click(page.report, case, text, api_name="report").then(None, text, None, js=DOWNLOAD_HTML)
+    pdf.click(page.report_pdf, case, coded, api_name="report_pdf").then(None, coded, None, js=DOWNLOAD_PDF)
+
+
+def _add_api(page: Handlers, case: gr.State, queued: dict[str, Any]) -> None:
+    """Add `/analyze` and `/chat`, with components that are not shown for what they take and give."""
+    with gr.Row(visible=False):
+        given, number = gr.Image(label="picture", type="filepath"), gr.Number(None, label="face", precision=0)
+        known, asked, answer = gr.JSON(label="analysis"), gr.Textbox(label="question"), gr.Textbox(label="answer")
+        taken, shown = [given, number], [case, known]
+        gr.Button().click(page.analyze, taken, shown, preprocess=False, api_name="analyze", **queued)
+        gr.Button().click(page.chat, [case, asked], answer, api_name="chat", **queued)
 
 
 def launch(blocks: gr.Blocks, host: str, port: int | None, auth: tuple[str, str] | None) -> str:

@@ -111,6 +111,26 @@ def test_no_path_of_the_server_is_read_or_written_and_no_url_is_fetched(
     assert not list(uploads.parent.glob("escaped*"))
 
 
+@pytest.mark.parametrize("kind", ["file", "image"])
+@pytest.mark.parametrize("meta", [{"meta": {"_type": "gradio.FileData"}}, {}])
+def test_what_is_done_on_the_page_reads_and_deletes_no_file_that_was_not_sent(
+    address: str, tmp_path: Path, kind: str, meta: dict[str, object]
+) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"no picture, and so deleted if it were an upload")
+    config = httpx.get(f"{address}config").json()
+    taking = {part["id"] for part in config["components"] if part["type"] == kind}
+    events = [event for event in config["dependencies"] if taking & set(event["inputs"])]
+    assert events
+    for event in events:
+        data = [{"path": str(secret), **meta} if part in taking else None for part in event["inputs"]]
+        asked = {"data": data, "fn_index": event["id"], "session_hash": f"stranger{event['id']}"}
+        assert httpx.post(f"{address}gradio_api/queue/join", json=asked).status_code == 200
+        told = httpx.get(f"{address}gradio_api/queue/data?session_hash={asked['session_hash']}", timeout=300).text
+        assert '"success":false' in told.replace(" ", ""), told
+    assert secret.exists()
+
+
 def test_the_browser_is_told_to_fetch_from_here_only(address: str) -> None:
     page = httpx.get(address)
     assert "default-src 'self'" in page.headers["content-security-policy"]

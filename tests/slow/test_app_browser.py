@@ -203,11 +203,13 @@ def test_pointing_at_a_sentence_shows_its_region(browser: Any, address: str, pho
     page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_all_of_it(browser: Any, address: str, portrait: Path, scheme: str) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (640, "light")])
+def test_a_phone_and_a_screen_at_200_percent_show_all_of_it(
+    browser: Any, address: str, portrait: Path, width: int, scheme: str
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
     give(page, address, portrait)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     for name in ("Ask", "Stop", "Ask again", "Clear", "Report", "Report as PDF"):
         page.get_by_role("button", name=name, exact=True).last.scroll_into_view_if_needed()
     page.close()
