@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from dfa_instruct.sources.media import BadPictureError
 from modeling_dfa_gpt.app.case import SUGGESTED, Analyst, Case, Turn
@@ -35,7 +36,7 @@ class Handlers:
         Raises:
             BadPictureError: it is no picture that is taken.
         """
-        path = Path(sent["path"])
+        path = sent_file(sent)
         try:
             return self.analyst.open(path)
         except BadPictureError:
@@ -88,15 +89,17 @@ class Handlers:
         yield [], "", none
         if sent is None:
             return
-        path, frames = Path(sent["path"]), []
+        frames: list[Frame] = []
         try:
-            for frames in watch(self.analyst.model, path):
-                yield frames, video_html(frames, self.calibration), none
+            path = sent_file(sent)
+            try:
+                for frames in watch(self.analyst.model, path):
+                    yield frames, video_html(frames, self.calibration), none
+            finally:
+                path.unlink(missing_ok=True)
         except BadPictureError as error:
             yield [], notice_html(str(error)), none
             return
-        finally:
-            path.unlink(missing_ok=True)
         moments = [(f"{frame.seconds:.1f} s", frame.seconds) for frame in worst(frames)]
         yield frames, video_html(frames, self.calibration), gr.Radio(moments, value=None, visible=bool(moments))
 
@@ -114,7 +117,6 @@ class Handlers:
             yield ""
             return
         if case is None or case.analysis is None:
-            Path(sent["path"]).unlink(missing_ok=True)
             yield notice_html(FIRST)
             return
         try:
@@ -181,6 +183,18 @@ class Handlers:
             raise gr.Error(FIRST, print_exception=False)
         for turn in self.analyst.ask(case, question):
             yield turn.answer.strip()
+
+
+def sent_file(sent: dict[str, Any]) -> Path:
+    """Return where an upload lies.
+
+    Raises:
+        BadPictureError: a client named a path of the server. Gradio refuses that only where it is asked to preprocess.
+    """
+    path = Path(str(sent.get("path"))).resolve()
+    if not path.is_relative_to(Path(get_upload_folder()).resolve()):
+        raise BadPictureError("The file was not sent to this page.")
+    return path
 
 
 def messages(case: Case | None) -> list[dict[str, str]]:

@@ -62,7 +62,7 @@ def build(model: DfaGpt, name: str) -> gr.Blocks:
     page = Handlers(model, name)
     queued: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
     with gr.Blocks(title="DFA-GPT", analytics_enabled=False, delete_cache=(60, FILES_KEPT)) as blocks:
-        case, frames = (gr.State(empty, time_to_live=SESSION_KEPT) for empty in (None, []))
+        case, frames = gr.State(None, time_to_live=SESSION_KEPT), gr.State([], time_to_live=SESSION_KEPT)
         pending = gr.State("")
         gr.HTML(ABOUT)
         with gr.Row():

@@ -95,7 +95,7 @@ def test_a_person_looks_talks_and_takes_the_report(browser: Any, address: str, p
     before = page.locator(".message").count()
     for question in (EVIL, "How sure are you?", "What gives it away?"):
         ask(page, question)
-    assert page.locator(".message").count() == before + 6
+    assert page.locator(".message").count() == 2 * before  # three turns were there, three have come
     assert page.get_by_text("**And the eyes?**").count()  # as it was typed
     assert page.evaluate("window.evil") is None and page.locator("img[src='x'], img[src*='example']").count() == 0
     for button, name in (("Report", "report.html"), ("Report as PDF", "report.pdf")):
