@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from dfa_instruct.bench.commands import compare, probe, table
 from dfa_instruct.errors import one_line_errors
 from dfa_instruct.vocabulary import BenchTask
 
@@ -17,6 +18,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(probe)
+app.command()(table)
+app.command()(compare)
 
 
 @app.command()
@@ -26,7 +30,7 @@ def bench(
         Path | None, typer.Option(help="The dataset folder; else DFA_INSTRUCT_DIR, else the embedded sample.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write results.json, predictions.jsonl and conversations.jsonl here.")
+        Path | None, typer.Option(help="Write report.md, results.json, predictions.parquet, conversations.jsonl here.")
     ] = None,
     tasks: Annotated[
         list[BenchTask] | None,
@@ -38,18 +42,22 @@ def bench(
     with_baselines: Annotated[
         bool, typer.Option("--baselines", help="Also run the majority, image-blind and images-swapped baselines.")
     ] = False,
+    with_images: Annotated[
+        bool, typer.Option("--with-images", help="Write the faces into predictions.parquet, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON, in place of the tables.")] = False,
 ) -> None:
     """Measure a model on DFA-Bench: detection, classification, artifact description, conversation; in percent."""
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.bench.baselines import baselines
         from dfa_instruct.bench.conversation import run_conversation
-        from dfa_instruct.bench.report import conversation_table, metrics_table
+        from dfa_instruct.bench.report import conversation_table, metrics_table, write_report
+        from dfa_instruct.bench.rows import pictures_of
         from dfa_instruct.bench.runner import run_bench, write_results
         from dfa_instruct.bench.vlm import VisionLanguageModel
 
         loaded = VisionLanguageModel(model)
-        results = run_bench(loaded, data, tasks=tasks or list(BenchTask), limit=limit)
+        results = {"model": model, **run_bench(loaded, data, tasks=tasks or list(BenchTask), limit=limit)}
         if with_baselines:
             results["baselines"] = baselines(loaded, data, tasks=tasks or list(BenchTask), limit=limit)
         if not tasks:
@@ -57,7 +65,9 @@ def bench(
                 loaded, data, limit=limit, baselines=with_baselines
             )
         if output is not None:
-            write_results(results, output)
+            asked = {prediction["face_id"] for prediction in results["predictions"]}
+            write_results(results, output, pictures_of(asked, data) if with_images else None)
+            write_report(results, data, output)
         if as_json:
             print(json.dumps({k: v for k, v in results.items() if k not in ("predictions", "talks")}, indent=2))
             return
@@ -155,21 +165,45 @@ def annotate(
 
 
 @app.command()
+def review(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder that was built.")],
+    reviewer: Annotated[str, typer.Option(prompt="Your name, as the rows will have it", help="Who decides.")],
+    split: Annotated[
+        Literal["train", "validation", "test"],
+        typer.Option(help="Whose descriptions; the paper checks the test split."),
+    ] = "test",
+) -> None:
+    """Open a page in the browser, on this machine only, to accept, edit or reject descriptions of forgeries by key.
+
+    Decisions are kept at once in <dataset>.annotations.sqlite, with their reviewer and time; `instruct` follows them.
+    """
+    with one_line_errors(OSError, ValueError, ImportError):
+        try:
+            from dfa_instruct.review.page import review as run
+        except ModuleNotFoundError as error:
+            raise ImportError(f"the review needs {error.name}: pip install 'dfa-instruct[app]'") from error
+
+        run(folder, split, reviewer)
+
+
+@app.command()
 def instruct(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder that was built.")],
     output: Annotated[Path | None, typer.Option(help="A new dataset folder; else DIR is written anew.")] = None,
     store: Annotated[Path | None, typer.Option(help="Who wrote what; else <dataset>.annotations.sqlite.")] = None,
     ungrounded: Annotated[
         Literal["keep", "drop", "review"],
-        typer.Option(help="Claims that the pixels contradict stay, or go, or leave the measured words standing."),
+        typer.Option(
+            help="Claims that the pixels contradict stay, or go, or wait for `review` behind the measured words."
+        ),
     ] = "drop",
     seed: Annotated[int, typer.Option(min=0, help="The build's, to draw the same questions.")] = 0,
 ) -> None:
-    """Write the questions and answers anew from what language models wrote; nothing is detected or forged again."""
+    """Write the questions and answers anew from what was written and reviewed; nothing is detected or forged again."""
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
-        from dfa_instruct.annotate.measured import Measured
+        from dfa_instruct.annotate.artifact_description import Measured
         from dfa_instruct.annotate.store import store_path
         from dfa_instruct.annotate.stored import Stored
         from dfa_instruct.build.reinstruct import reinstruct
@@ -201,9 +235,11 @@ def convert(
             print(f"{what}: {count}")
 
 
-def _picture_path(where: str, kind: str) -> Path:
-    """Name the picture drawn of a dataset: in the working directory, after the dataset."""
-    return Path(f"{Path(where).resolve().name if Path(where).exists() else Path(where).name}-{kind}.png")
+def _picture_path(output: Path | None, where: str, kind: str) -> Path:
+    """Name the picture drawn of a dataset: as it is asked for, else in the working directory, after the dataset."""
+    if output and (output.suffix.lower() != ".png" or not output.absolute().parent.is_dir()):
+        raise ValueError(f"--output {output}: expected a file called *.png in a folder that is there")
+    return output or Path(f"{Path(where).resolve().name if Path(where).exists() else Path(where).name}-{kind}.png")
 
 
 _WHERE = typer.Argument(metavar="DIR", help="A dataset folder, or the id of a dataset repository on the Hub.")
@@ -220,10 +256,10 @@ def stats(
 
         from dfa_instruct.inspect.statistics import count, draw, table
 
+        path = _picture_path(output, where, "statistics")
         statistics = count(where)
         figure = draw(statistics)
         Console().print(table(statistics))
-        path = output or _picture_path(where, "statistics")
         figure.savefig(path, dpi=110, metadata={"Software": None})
         print(path)
 
@@ -240,7 +276,7 @@ def show(
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.inspect.show import contact_sheet
 
-        path = output or _picture_path(where, "sheet")
+        path = _picture_path(output, where, "sheet")
         contact_sheet(where, split, technique, examples).save(path)
         print(path)
 

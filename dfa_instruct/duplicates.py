@@ -46,13 +46,13 @@ def near_duplicates(
 ) -> tuple[int, list[tuple[int, int]]]:
     """Find the copies that must go so that no two groups hold twins: hashes that differ in `distance` bits at most.
 
-    Groups count in the order of their numbers: a copy is what has a twin in a group before its own that is no copy
+    Groups count in the order of their numbers: a copy is what has a twin in a group before its own that is not a copy
     itself. The search is exact, for no index finds twins that are 40 of 256 bits apart for certain and sooner: every
     hash meets those of its own group and of the groups before, at 1.2 ns a pair on one core. No pair is kept but one
     a copy, so that memory grows with the number of hashes, however many of them are alike.
 
     Returns:
-        How many that are no copies have a twin in their own group, and each copy (second) with its nearest twin
+        How many that are not copies have a twin in their own group, and each copy (second) with its nearest twin
         (first), in the order of the groups.
     """
     import faiss

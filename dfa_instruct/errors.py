@@ -12,7 +12,7 @@ MOST_LISTED = 50
 
 
 def printable(text: str) -> str:
-    """Spell out what a terminal would obey: a file's name may hold escape sequences, or bytes that are no UTF-8."""
+    """Spell out what a terminal would obey: a file's name may hold escape sequences, or bytes that are not UTF-8."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogateescape").decode() for c in text)
 
 

@@ -139,12 +139,12 @@ def strengths(forgery: FaceRecord, bona_fide: FaceRecord) -> dict[Region, dict[A
     magnitude = np.linalg.norm(cv2.GaussianBlur(difference, (0, 0), 1.0), axis=-1)
     changed = (magnitude > 3 + 2 * noise).astype(np.uint8)
     border = cv2.morphologyEx(changed, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-    # The steepest edge within a pixel or two: one that stood there before is no new one.
+    # The steepest edge within a pixel or two: one that stood there before is not a new one.
     steepest = [cv2.dilate(_gradient(lab[..., 0]), np.ones((3, 3), np.uint8)) for lab in (before, after)]
     step = np.clip(steepest[1] - steepest[0] - noise, 0, None)
 
     geometry = _movement(forgery, bona_fide, eye)
-    # Where features have moved, they bring edges along that are no seams.
+    # Where features have moved, they bring edges along that are not seams.
     still = max(geometry.values()) < PAIR_SCALE["geometry"][0]
 
     may_move = forgery.pairing != "content"

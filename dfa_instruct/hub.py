@@ -32,7 +32,7 @@ _REASONS: Final[dict[int, str]] = {
 
 
 def check_repo(repo: str) -> None:
-    """Raise ValueError where `repo` is no full name of a repository."""
+    """Raise ValueError where `repo` is not the full name of a repository."""
     from huggingface_hub.utils import validate_repo_id
 
     if repo.count("/") != 1:
@@ -94,7 +94,7 @@ def push(
         before = cast("Info", api.repo_info(repo, repo_type=kind, revision=revision))
         if private and not before.private:
             raise PermissionError("is public already; make it private in its settings, or name another one")
-        left = {file.rfilename for file in before.siblings or ()} - set(files)
+        left = {*api.list_repo_files(repo, repo_type=kind, revision=revision)} - {*files}
         commit = api.create_commit(
             repo,
             [

@@ -1,25 +1,22 @@
 """From annotations to instructions: questions drawn from template libraries, answers taken from what is known.
 
 The libraries are the YAML files in `templates/`. An image gets one question each of DF-D, DF-C and AD and four of free
-conversation (paper, section III); a test image also gets the three standardised questions of DFA-Bench. The seven
-questions of half of the images are one dialogue, in any order, in which a question may refer to what was said before.
+conversation (paper, section III); a test image also gets the three standardised questions of DFA-Bench, and a forged
+one a fourth, which technique made it. The seven questions of half of the images are one dialogue, in any order, in
+which a question may refer to what was said before.
 """
 
 from __future__ import annotations
 
-import re
-import string
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
-import yaml
 
+from dfa_instruct.options import categories_offered, lettered, techniques_offered
 from dfa_instruct.records import Annotation, Artifact, BenchQuestion, FaceRecord, InstructRow, QuestionAnswer
+from dfa_instruct.templates import SITUATIONS, libraries, phrase
 from dfa_instruct.vocabulary import (
     ARTIFACTS,
     CATEGORIES,
@@ -30,25 +27,6 @@ from dfa_instruct.vocabulary import (
     Category,
 )
 
-SITUATIONS: Final[dict[str, frozenset[str]]] = {
-    "bona_fide": frozenset({"category", "explanation"}),
-    "forged": frozenset({"category", "explanation"}),
-    "evidence": frozenset({"category", "explanation", "strongest", "finding", "regions", "count"}),
-    "no_evidence": frozenset({"category", "explanation"}),
-    "category_right": frozenset({"category", "asked"}),
-    "category_wrong": frozenset({"category", "asked"}),
-    "category_bona_fide": frozenset({"category", "asked"}),
-    **{f"{about}_found": frozenset({"category", "region", "finding"}) for about in ("region", "check")},
-    **{f"{about}_clear": frozenset({"category", "region"}) for about in ("region", "check")},
-    **{f"{about}_bona_fide": frozenset({"category", "region"}) for about in ("region", "check")},
-    **{f"{kind}_found": frozenset({"category", "regions"}) for kind in ARTIFACTS},
-    **{f"{kind}_clear": frozenset({"category"}) for kind in ARTIFACTS},
-    "term": frozenset({"term", "meaning"}),
-    "any": frozenset(),
-}
-"""What may be known of a face (an entry's `when` in fc.yaml) → the placeholders that it fills."""
-
-ALTERNATIVES: Final = re.compile(r"\(([^()]*\|[^()]*)\)")
 AS_TYPED: Final = 0.1
 """The share of questions in small letters and without a mark at their end, as many people type."""
 DIALOGUES: Final = 2
@@ -57,128 +35,9 @@ DIALOGUES: Final = 2
 COUNTS: Final = ("None", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
-class TemplateError(ValueError):
-    """A template library is not as expected; the message names the file and the key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """One entry of a library: phrasings of a question and, for free conversation, of its answer.
-
-    `when` is the polarity of a DF-D question and the situation of a free conversation, else empty. `followups` are
-    questions that refer to what was said before. In a question, `(this|that)` stands for one of the two.
-    """
-
-    id: str
-    questions: tuple[str, ...]
-    answers: tuple[str, ...] = ()
-    followups: tuple[str, ...] = ()
-    when: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Libraries:
-    """All template libraries."""
-
-    df_d: tuple[Template, ...]
-    df_c: tuple[Template, ...]
-    ad: tuple[Template, ...]
-    fc: tuple[Template, ...]
-    bench: dict[str, tuple[Template, ...]]
-
-
-def load_libraries(folder: Traversable) -> Libraries:
-    """Read and check the template libraries of a folder.
-
-    Raises:
-        TemplateError: a file is missing or is no YAML, or a key is missing, unknown or of the wrong form.
-    """
-    bench = _read(folder, "bench")
-    if not isinstance(bench, dict) or set(bench) != {"df_d", "df_c", "ad"}:
-        raise TemplateError("bench.yaml: expected the keys df_d, df_c and ad")
-    polarities = {polarity: frozenset[str]() for polarity in ("bona_fide", "forged", "either")}
-    return Libraries(
-        df_d=_templates("df_d.yaml", _read(folder, "df_d"), when_key="polarity", situations=polarities),
-        df_c=_templates("df_c.yaml", _read(folder, "df_c"), filled=frozenset({"options"})),
-        ad=_templates("ad.yaml", _read(folder, "ad")),
-        fc=_templates("fc.yaml", _read(folder, "fc"), when_key="when", situations=SITUATIONS, conversation=True),
-        bench={
-            ability: _templates(
-                f"bench.yaml, {ability}", entries, filled=frozenset({"options"} if ability == "df_c" else ())
-            )
-            for ability, entries in bench.items()
-        },
-    )
-
-
-@cache
-def libraries() -> Libraries:
-    """Return the package's own template libraries, read once."""
-    return load_libraries(files("dfa_instruct.templates"))
-
-
-def _read(folder: Traversable, name: str) -> Any:
-    try:
-        return yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise TemplateError(f"{name}.yaml: cannot be read as YAML: {' '.join(str(error).split())}") from error
-
-
-def _templates(
-    where: str,
-    entries: Any,
-    when_key: str = "",
-    situations: dict[str, frozenset[str]] | None = None,
-    filled: frozenset[str] = frozenset(),
-    conversation: bool = False,
-) -> tuple[Template, ...]:
-    """Check a library's entries; `filled` are the placeholders that any of them may use."""
-    if not isinstance(entries, list) or not entries:
-        raise TemplateError(f"{where}: expected a list of templates")
-    keys = {"id"} | ({when_key} if when_key else set()) | ({"questions", "answers"} if conversation else {"question"})
-    may = {"followups"} if conversation else set()
-    templates: list[Template] = []
-    for number, entry in enumerate(entries, start=1):
-        name = entry.get("id", f"template {number}") if isinstance(entry, dict) else f"template {number}"
-        if not isinstance(entry, dict) or not keys <= set(entry) <= keys | may:
-            found = ", ".join(map(str, entry)) if isinstance(entry, dict) else repr(entry)
-            raise TemplateError(f"{where}, {name}: expected the keys {', '.join(sorted(keys))}, found {found}")
-        when = entry.get(when_key, "")
-        if situations is not None and when not in situations:
-            raise TemplateError(f"{where}, {name}, {when_key}: {when!r} is none of {', '.join(situations)}")
-        allowed = filled | (situations[when] if situations is not None else frozenset())
-        texts: dict[str, tuple[str, ...]] = {}
-        for key in sorted(set(entry) - {"id", when_key}):
-            value = entry[key] if conversation else [entry[key]]
-            if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
-                raise TemplateError(f"{where}, {name}, {key}: expected text, found {entry[key]!r}")
-            for text in value:
-                try:
-                    unknown = {
-                        field for _, field, _, _ in string.Formatter().parse(text) if field is not None
-                    } - allowed
-                except ValueError as error:
-                    raise TemplateError(f"{where}, {name}, {key}: {error} in {text!r}") from error
-                if unknown:
-                    raise TemplateError(f"{where}, {name}, {key}: nothing fills {', '.join(sorted(unknown))}")
-            texts["questions" if key == "question" else key] = tuple(value)
-        if any(name == template.id for template in templates):
-            raise TemplateError(f"{where}, {name}: this id is there twice")
-        templates.append(Template(id=name, when=when, **texts))
-    return tuple(templates)
-
-
 def is_dialogue(face_id: str) -> bool:
     """Tell whether a face's questions are the turns of one dialogue; else each is asked on its own."""
     return int(face_id, 16) % DIALOGUES == 0
-
-
-def phrase(question: str, rng: np.random.Generator) -> str:
-    """Choose one of each `(this|that)` in a question."""
-    while found := ALTERNATIVES.search(question):
-        choices = found[1].split("|")
-        question = question[: found.start()] + choices[rng.integers(len(choices))] + question[found.end() :]
-    return question
 
 
 def as_typed(question: str, rng: np.random.Generator) -> str:
@@ -189,15 +48,6 @@ def as_typed(question: str, rng: np.random.Generator) -> str:
 def _listing(words: Sequence[str]) -> str:
     """Join words as a sentence does: a, b and c."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _shuffled_options(rng: np.random.Generator) -> tuple[str, ...]:
-    names = list(CATEGORIES.values())
-    return tuple(names[i] for i in rng.permutation(len(names)))
-
-
-def _lettered(options: tuple[str, ...]) -> str:
-    return "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=True))
 
 
 def situations(face: FaceRecord, annotation: Annotation, rng: np.random.Generator) -> dict[str, dict[str, str]]:
@@ -244,12 +94,14 @@ def situations(face: FaceRecord, annotation: Annotation, rng: np.random.Generato
     return found | {"term": {"term": CATEGORIES[term], "meaning": EXPLANATIONS[term]}, "any": {}}
 
 
-def instruct(face: FaceRecord, artifacts: list[Artifact], annotation: Annotation, seed: int) -> InstructRow:
-    """Ask all that is asked of a face: its row."""
+def instruct(
+    face: FaceRecord, artifacts: list[Artifact], annotation: Annotation, seed: int, techniques: Mapping[str, Category]
+) -> InstructRow:
+    """Ask all that is asked of a face: its row; `techniques` are those of the whole dataset, see `which_technique`."""
     qa = questions_and_answers(face, annotation, seed)
-    bench = bench_questions(face, annotation, seed) if face.split == "test" else []
+    of_bench = bench_questions(face, annotation, seed) + which_technique(face, seed, techniques)
     written = annotation.ad_by, annotation.fc_by, annotation.grounding, list(annotation.findings)
-    return InstructRow(face, artifacts, qa, bench, *written)
+    return InstructRow(face, artifacts, qa, of_bench if face.split == "test" else [], *written)
 
 
 def questions_and_answers(face: FaceRecord, annotation: Annotation, seed: int) -> list[QuestionAnswer]:
@@ -270,7 +122,7 @@ def questions_and_answers(face: FaceRecord, annotation: Annotation, seed: int) -
         df_d_answer = f"{yes_no}, {annotation.df_d[0].lower()}{annotation.df_d[1:]}"
     classify = library.df_c[rng.integers(len(library.df_c))]
     describe = library.ad[rng.integers(len(library.ad))]
-    options = _lettered(_shuffled_options(rng))
+    options = lettered(categories_offered(rng))
     rows = [
         QuestionAnswer("df_d", phrase(detect.questions[0], rng), df_d_answer, detect.id),
         QuestionAnswer(
@@ -306,10 +158,29 @@ def bench_questions(face: FaceRecord, annotation: Annotation, seed: int) -> list
     """Ask DFA-Bench's standardised questions: a DF-D assertion (yes: forged), DF-C with five options, an open AD."""
     bench = libraries().bench
     rng = np.random.default_rng([seed, int(face.face_id, 16), 1])
-    drawn = {ability: bench[ability][rng.integers(len(bench[ability]))].questions[0] for ability in bench}
-    options = _shuffled_options(rng)
+    drawn = {a: bench[a][rng.integers(len(bench[a]))].questions[0] for a in ("df_d", "df_c", "ad")}
+    options = categories_offered(rng)
     return [
         BenchQuestion("df_d", drawn["df_d"], "Yes" if face.label == "forged" else "No", ("Yes", "No")),
-        BenchQuestion("df_c", drawn["df_c"].format(options=_lettered(options)), CATEGORIES[face.category], options),
+        BenchQuestion("df_c", drawn["df_c"].format(options=lettered(options)), CATEGORIES[face.category], options),
         BenchQuestion("ad", drawn["ad"], annotation.ad),
     ]
+
+
+def which_technique(face: FaceRecord, seed: int, techniques: Mapping[str, Category]) -> list[BenchQuestion]:
+    """Ask which technique made a forgery; nothing of a bona fide face, or of a forgery whose technique is not known.
+
+    Args:
+        face: whom it is asked about.
+        seed: the draw depends on it and on the face's id only.
+        techniques: name → category, of all forgeries of the dataset: what is offered is there.
+    """
+    if face.technique is None:
+        return []
+    rng = np.random.default_rng([seed, int(face.face_id, 16), 2])
+    options = techniques_offered(face.technique, face.category, techniques, rng)
+    if not options:
+        return []
+    templates = libraries().bench["df_t"]
+    question = templates[rng.integers(len(templates))].questions[0].format(options=lettered(options))
+    return [BenchQuestion("df_t", question, face.technique, options)]

@@ -1,4 +1,7 @@
-"""Pairs: which bona fide picture a forgery was made from, and which pair is none."""
+"""Pairs: which bona fide picture a forgery was made from, by the pixels, and which pair is none.
+
+A source proposes the pair, by the frame's number (`dfa_instruct.sources.clips`) or a table; here it is judged.
+"""
 
 from __future__ import annotations
 

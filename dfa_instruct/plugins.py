@@ -33,6 +33,12 @@ def plug_in(group: str, what: str, name: str, ours: Iterable[str], hint: str = "
         raise ValueError(f"{what} {name}: its plug-in {entry.value} does not load: {error}") from error
 
 
+def releases(group: str, said: str) -> dict[str, str]:
+    """Return the package and version behind each entry point of a group whose name stands, quoted, in JSON text."""
+    found = [entry for entry in entry_points(group=group) if f'"{entry.name}"' in said]
+    return {entry.name: f"{entry.dist.name} {entry.dist.version}" for entry in found if entry.dist}
+
+
 def called(make: Callable[..., Any], what: str, settings: dict[str, Any]) -> Any:
     """Call `make` with the settings, or say which of them it does not take, and which it takes."""
     takes = inspect.signature(make)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from dfa_instruct.dataset.card import FIGURE, SplitFiles, dataset_card
+from dfa_instruct.dataset.reading import files_of
 from dfa_instruct.dataset.statistics import Statistics
 from dfa_instruct.hub import CARD, check_repo, show
 from dfa_instruct.hub import push as push_files
@@ -51,7 +52,7 @@ def push(
         OSError: see `dfa_instruct.hub.push`.
     """
     check_repo(repo)
-    parts = _parts(folder)
+    parts = files_of(folder)
     statistics = count(str(folder))
     if images:
         _check_terms(statistics, permitted)
@@ -84,28 +85,6 @@ def _check_terms(statistics: Statistics, permitted: Collection[str]) -> None:
             f"questions and answers with the hashes to join them; {stated} states that you have the right to pass them "
             "on"
         )
-
-
-def _parts(folder: Path) -> dict[str, list[Path]]:
-    """Return the Parquet files of each split that the card names; others may be left of an earlier build."""
-    from datasets.utils.metadata import MetadataConfigs
-    from huggingface_hub import DatasetCard
-    from yaml import YAMLError
-
-    if not (folder / CARD).is_file() or not (folder / "data").is_dir():
-        raise FileNotFoundError(f"{folder}: no dataset folder of dfa-instruct (expected {CARD} and data/)")
-    try:
-        configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(folder / CARD).data)
-    except YAMLError as error:
-        raise ValueError(f"{folder}: the header of its {CARD} is no YAML: {error}") from error
-    parts = {}
-    for named in configs.get("default", {}).get("data_files", ()):
-        parts[named["split"]] = sorted(folder.glob(named["path"]))
-        if not parts[named["split"]]:
-            raise FileNotFoundError(f"{folder}: {named['path']} is not there, which its {CARD} names")
-    if not parts:
-        raise ValueError(f"{folder / CARD}: its header names no files")
-    return parts
 
 
 def _without_pictures(paths: list[Path], scratch: Path) -> list[Path]:

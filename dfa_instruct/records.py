@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from dfa_instruct.vocabulary import Ability, ArtifactKind, Category, Label, Pairing, Region, Split
+from dfa_instruct.vocabulary import Ability, ArtifactKind, BenchAbility, Category, Label, Pairing, Region, Split
 
 Pixels = NDArray[np.uint8]
 """An RGB image, shape (height, width, 3), 0 to 255."""
@@ -148,7 +148,7 @@ class QuestionAnswer:
 class BenchQuestion:
     """One standardised question of DFA-Bench; `options` is empty for an open question."""
 
-    ability: Ability
+    ability: BenchAbility
     question: str
     answer: str
     options: tuple[str, ...] = ()

@@ -70,6 +70,16 @@ def region_masks(landmarks: Landmarks, size: int) -> dict[Region, NDArray[np.boo
     return {region: labels == index for region, index in colour.items()}
 
 
+def region_outlines(landmarks: Landmarks, size: int) -> dict[Region, list[str]]:
+    """Return the outlines of the nine regions as the points of SVG polygons; the rest is as in `region_masks`."""
+    shapes: dict[Region, list[str]] = {}
+    for region, mask in region_masks(landmarks, size).items():
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        large = [outline for outline in outlines if cv2.contourArea(outline) > 0.0005 * mask.size]
+        shapes[region] = [" ".join(f"{x},{y}" for x, y in outline[:, 0].tolist()) for outline in large]
+    return shapes
+
+
 def outside(landmarks: Landmarks, size: int) -> NDArray[np.bool_]:
     """Mask what lies outside of the face, shape (size, size); the whole square where hardly anything does."""
     face = np.zeros((size, size), np.uint8)

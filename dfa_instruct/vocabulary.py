@@ -12,6 +12,7 @@ from typing import Final, Literal
 Label = Literal["bona_fide", "forged"]
 Category = Literal["bona_fide", "face_swapping", "face_reenactment", "face_editing", "entire_face_synthesis"]
 Ability = Literal["df_d", "df_c", "ad", "fc"]
+BenchAbility = Literal["df_d", "df_c", "ad", "df_t"]
 Split = Literal["train", "validation", "test"]
 Region = Literal[
     "forehead", "hairline", "eyebrows", "eyes", "nose", "cheeks", "mouth", "chin", "jawline"
@@ -26,6 +27,7 @@ class BenchTask(StrEnum):
     DF_D = "dfa_bench_dfd"
     DF_C = "dfa_bench_dfc"
     AD = "dfa_bench_ad"
+    DF_T = "dfa_bench_dft"
 
 
 ABILITIES: Final[dict[Ability, str]] = {
@@ -34,6 +36,14 @@ ABILITIES: Final[dict[Ability, str]] = {
     "ad": "artifact description",
     "fc": "free conversation",
 }
+
+BENCH_ABILITIES: Final[dict[BenchAbility, str]] = {
+    "df_d": ABILITIES["df_d"],
+    "df_c": ABILITIES["df_c"],
+    "ad": ABILITIES["ad"],
+    "df_t": "attribution of the technique",
+}
+"""What DFA-Bench asks for. The fourth is not the paper's: nothing is trained on it, and forged faces only are asked."""
 
 FC_QUESTIONS: Final = 4
 """Questions of free conversation about an image (paper, section III)."""

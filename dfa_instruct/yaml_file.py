@@ -25,7 +25,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: one line: it is no YAML, a key stands twice, or it is no mapping.
+        ValueError: one line: it is not YAML, a key stands twice, or it is not a mapping.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such recipe")

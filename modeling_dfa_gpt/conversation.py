@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import takewhile
 from threading import Event
@@ -42,6 +42,8 @@ class Conversation:
     _read: list[int] = field(default_factory=list, repr=False)
     _cache: Any = field(default=None, repr=False)
     _pixel_values: Any = field(default=None, repr=False)
+    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False)
+    """One for all turns: torch starts its own threads anew for each thread that calls it."""
 
     def ask(self, question: str, begin: str = "") -> str:
         """Answer one question; see `stream`."""
@@ -123,12 +125,12 @@ class Conversation:
             "do_sample": False,
             "stopping_criteria": StoppingCriteriaList([lambda ids, _: torch.full((len(ids),), closed.is_set())]),
         }
-        with ThreadPoolExecutor(1) as thread:
-            generating = thread.submit(model.generate, **arguments)
-            generating.add_done_callback(lambda _: streamer.end())  # an error must not leave us waiting
-            try:
-                yield from streamer
-            finally:
-                closed.set()
-            said = generating.result()[0].tolist()
+        generating = self._thread.submit(model.generate, **arguments)
+        generating.add_done_callback(lambda _: streamer.end())  # an error must not leave us waiting
+        try:
+            yield from streamer
+        finally:
+            closed.set()
+            wait([generating])
+        said = generating.result()[0].tolist()
         self._read, self._cache = said[: cache.get_seq_length()], cache

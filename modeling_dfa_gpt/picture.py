@@ -122,7 +122,7 @@ def re_encoded(face: Image.Image) -> list[Image.Image]:
 
     buffer = io.BytesIO()
     face.save(buffer, format="JPEG", quality=95)
-    # The border is mirrored: Pillow's own shift would leave a black line, which is no part of the same picture.
+    # The border is mirrored: Pillow's own shift would leave a black line, which is not a part of the same picture.
     shift = np.array([[1, 0, 0.5], [0, 1, 0.5]])
     shifted = cv2.warpAffine(np.asarray(face), shift, face.size, None, cv2.INTER_CUBIC, cv2.BORDER_REFLECT)
     return [Image.open(buffer).convert("RGB"), Image.fromarray(shifted)]

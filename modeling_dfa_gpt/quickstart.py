@@ -14,7 +14,7 @@ from modeling_dfa_gpt.base import TINY_BASE
 from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
 
 PARTS = frozenset(
-    {DATASET_NAME, "views", "base", "adapter", "results.json", "predictions.jsonl", "conversations.jsonl"}
+    {DATASET_NAME, "views", "base", "adapter", "results.json", "predictions.parquet", "conversations.jsonl"}
     | {"report.md", "images"}
 )
 """What an output folder of the quickstart may hold."""

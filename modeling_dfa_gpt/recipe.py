@@ -6,7 +6,6 @@ A recipe's keys are the fields of TRL's `SFTConfig`, `ModelConfig` and `DatasetM
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.util import find_spec
@@ -18,8 +17,9 @@ from dfa_instruct.dataset.features import CONVERSATIONS
 from dfa_instruct.errors import nearest
 from dfa_instruct.vocabulary import ABILITIES
 from dfa_instruct.yaml_file import read_mapping
-from modeling_dfa_gpt.checks import RecipeError
+from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.loading import is_model
+from modeling_dfa_gpt.lora import check_targets
 
 
 @dataclass
@@ -201,12 +201,7 @@ def check_values(data: Any, training: Any, model: Any) -> None:
         raise RecipeError(f"learning_rate: expected 0 or more, not {training.learning_rate}")
     if model.dtype not in (None, "auto") and not isinstance(getattr(torch, model.dtype, None), torch.dtype):
         raise RecipeError(f"dtype: expected auto, float32, bfloat16 or float16, not {model.dtype}")
-    targets = model.lora_target_modules or []
-    for pattern in [targets] if isinstance(targets, str) else targets:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise RecipeError(f"lora_target_modules: {pattern} is not a regular expression: {error}") from error
+    check_targets(model.lora_target_modules)
     if training.load_best_model_at_end and training.metric_for_best_model not in ("loss", "eval_loss"):
         raise RecipeError(f"metric_for_best_model: expected eval_loss, not {training.metric_for_best_model}")
     for reporter in training.report_to:

@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from dfa_instruct.bench.plots import plot_confusion
 from dfa_instruct.bench.report import conversation_table, metrics_table
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.inspect.show import contact_sheet
-from dfa_instruct.vocabulary import CATEGORIES, BenchTask
+from dfa_instruct.vocabulary import CATEGORIES
 
 CONVERSATION = (
     "Has this face been forged?",
@@ -38,7 +37,7 @@ def write_report(output: Path, results: dict[str, Any], predictions: list[dict[s
         "## Faces and their forgeries",
         "![Forgeries beside their bona fide, the measured evidence drawn on](images/faces.png)",
         f"## DFA-Bench\n\n{metrics_table(results)}",
-        "![Confusion matrix of DF-C](images/confusion.png)",
+        "![Confusion matrices of DF-D and DF-C](images/confusion.png)",
         "Conversations of four turns (`dfa_instruct/bench/conversation.py`): the share of answers that are of the kind "
         "that was asked, of conversations that contradict themselves, of the regions that are named and are in the "
         "evidence, of those in the evidence that are named, of bona fide faces of which an artifact is claimed, and of "
@@ -62,29 +61,6 @@ def plot_loss(state: Path, target: Path) -> None:
     history = [entry for entry in json.loads(state.read_text())["log_history"] if "loss" in entry]
     axes.plot([entry["step"] for entry in history], [float(entry["loss"]) for entry in history])
     axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
-    figure.savefig(target, dpi=110)
-
-
-def plot_confusion(predictions: list[dict[str, Any]], target: Path) -> None:
-    """Draw the confusion matrix of DF-C: shares of each true category, invalid answers in a column of their own."""
-    from matplotlib.figure import Figure
-
-    columns = [*CATEGORIES, None]
-    counts = np.zeros((len(CATEGORIES), len(columns)))
-    for prediction in predictions:
-        if prediction["task"] == BenchTask.DF_C:
-            counts[list(CATEGORIES).index(prediction["category"]), columns.index(prediction["predicted"])] += 1
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(*counts.shape):
-        axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=8,
-                  color="white" if shares[row, column] > 0.6 else "black")  # fmt: skip
-    names = [name.replace(" ", "\n") for name in CATEGORIES.values()]
-    axes.set_xticks(range(len(columns)), [*names, "invalid"], fontsize=7)
-    axes.set_yticks(range(len(names)), names, fontsize=7)
-    axes.set(xlabel="answered", ylabel="true")
     figure.savefig(target, dpi=110)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from modeling_dfa_gpt.checks import RecipeError
+from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.recipe import Recipe
 
 RUN_FILE = "run.json"

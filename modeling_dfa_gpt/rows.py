@@ -15,7 +15,7 @@ from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import get_dataset
 
-from modeling_dfa_gpt.checks import RecipeError
+from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.processing import with_image
 from modeling_dfa_gpt.shared_prefix import IGNORED, SharedPrefixCollator
 

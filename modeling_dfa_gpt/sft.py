@@ -26,19 +26,11 @@ import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE
 from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
-from modeling_dfa_gpt.checks import (
-    PROJECTOR,
-    ROWS_READ_BACK,
-    RecipeError,
-    check_base,
-    check_batch,
-    check_lengths,
-    check_rows,
-    check_template,
-    check_trainable,
-    print_startup,
-)
+from modeling_dfa_gpt.checks import ROWS_READ_BACK, check_base, check_lengths, check_rows, check_template, print_startup
+from modeling_dfa_gpt.errors import RecipeError
+from modeling_dfa_gpt.label_mask import check_batch
 from modeling_dfa_gpt.loading import naming
+from modeling_dfa_gpt.lora import PROJECTOR, check_trainable
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE
 from modeling_dfa_gpt.recipe import Recipe, parse_recipe
 from modeling_dfa_gpt.resume import (
@@ -173,7 +165,7 @@ def check(training: Training) -> None:
     """Stop a training that would learn the wrong thing; show what is trained, and what the loss is taken on.
 
     Raises:
-        RecipeError: see `modeling_dfa_gpt.checks`.
+        RecipeError: see `modeling_dfa_gpt.checks`, `label_mask` and `lora`.
     """
     recipe, trainer, processor = training.recipe, training.trainer, training.processor
     model: Any = trainer.model

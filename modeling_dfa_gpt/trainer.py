@@ -13,7 +13,7 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
-from modeling_dfa_gpt.checks import PROJECTOR
+from modeling_dfa_gpt.lora import PROJECTOR
 from modeling_dfa_gpt.resume import last_checkpoint
 from modeling_dfa_gpt.rows import DecodingCollator, EpochSampler
 

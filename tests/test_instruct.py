@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -6,20 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
-from dfa_instruct.annotate.measured import Measured
-from dfa_instruct.instruct import (
-    SITUATIONS,
-    TemplateError,
-    bench_questions,
-    is_dialogue,
-    libraries,
-    load_libraries,
-    phrase,
-    questions_and_answers,
-    situations,
-)
+from dfa_instruct.annotate.artifact_description import Measured
+from dfa_instruct.instruct import bench_questions, is_dialogue, questions_and_answers, situations, which_technique
 from dfa_instruct.records import Artifact, FaceRecord, QuestionAnswer
-from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS
+from dfa_instruct.templates import SITUATIONS, TemplateError, libraries, load_libraries, phrase
+from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS, Category
 
 CATEGORY_NAMES = set(CATEGORIES.values())
 
@@ -193,6 +185,32 @@ def test_the_benchmark_asks_in_the_standardised_forms() -> None:
     assert len(orders) > 20
 
 
+def test_which_technique_is_asked_of_forgeries_with_others_of_the_dataset() -> None:
+    techniques: dict[str, Category] = {
+        **dict.fromkeys(("lips", "skin"), "face_editing"),
+        **dict.fromkeys(("simswap", "e4s", "fsgan"), "face_swapping"),
+        "Lips": "face_editing",
+    }
+    asked = 0
+    for face, _ in made_up_faces(60):
+        face = replace(face, technique="lips" if face.label == "forged" else None)
+        questions = which_technique(face, 0, techniques)
+        assert questions == which_technique(face, 0, techniques)
+        if face.label == "bona_fide":
+            assert questions == []
+            continue
+        asked += 1
+        (question,) = questions
+        assert (question.ability, question.answer) == ("df_t", "lips")
+        assert len(set(question.options)) == 4 and "lips" in question.options and "Lips" not in question.options
+        listed = [f"{letter}. {name}" for letter, name in zip("ABCD", question.options, strict=True)]
+        assert question.question.split("\n")[1:] == listed
+        if face.category == "face_editing":  # one other of its own category, the rest of others
+            assert "skin" in question.options
+        assert which_technique(face, 0, {"lips": "face_editing", "skin": "face_editing", "e4s": "face_swapping"}) == []
+    assert asked > 20
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     with as_file(files("dfa_instruct") / "templates") as source:
@@ -215,7 +233,7 @@ def folder(tmp_path: Path) -> Path:
         ("df_c", [{"id": "c", "question": "{options"}], r"df_c\.yaml, c, question: .*\{options"),
         ("fc", [{"id": "f", "when": "rain", "questions": ["?"], "answers": ["!"]}], r"fc\.yaml, f, when: 'rain'"),
         ("fc", [{"id": "f", "when": "forged", "questions": "Why?", "answers": ["!"]}], r"fc\.yaml, f, questions: exp"),
-        ("bench", {"df_d": []}, r"bench\.yaml: expected the keys df_d, df_c and ad"),
+        ("bench", {"df_d": []}, r"bench\.yaml: expected the keys df_d, df_c, ad, df_t"),
     ],
 )
 def test_a_wrong_library_is_named_with_its_key(folder: Path, name: str, content: object, message: str) -> None:

@@ -21,11 +21,11 @@ LAYERS = (
     ("evidence",),
     ("portraits", "techniques"),
     ("sources", "forging"),
-    ("annotate",),
+    ("annotate", "templates", "options"),
     ("instruct",),
     ("dataset",),
     ("build",),
-    ("inspect", "bench"),
+    ("inspect", "bench", "review"),
     ("push",),
     ("cli", "__init__"),
 )

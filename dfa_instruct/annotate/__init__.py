@@ -7,7 +7,7 @@ group `dfa_instruct.annotators`), which is a class or a function that takes the 
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from dfa_instruct.records import Annotation, Artifact, FaceRecord
 
@@ -27,4 +27,13 @@ class Annotator(Protocol):
             face: its label and category are known, and what is said must agree with them.
             artifacts: what was measured, the strongest region first; empty for a bona fide face.
         """
+        ...
+
+
+@runtime_checkable
+class Changing(Protocol):
+    """An annotator whose words are kept outside of the code and the recipe, and may be others tomorrow."""
+
+    def digest(self) -> str:
+        """Sum up all that it may say; a build describes its faces anew where this is another one."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from dfa_instruct.records import Finding
@@ -77,7 +78,7 @@ def read_answer(ability: Ability, text: str) -> list[dict[str, Any]]:
             raise NotUnderstoodError(f"Entry {number} of {key!r} does not have the texts {', '.join(keys)}.")
         read.append({k: " ".join(entry[k].split()) for k in keys})
     if ability == "ad":
-        _check_claims(read)
+        check_claims(read)
     else:
         _check_turns(read)
     _check_language([entry[k] for entry in read for k in keys if k not in ("region", "artifact")])
@@ -92,13 +93,17 @@ def _json(text: str) -> dict[str, Any]:
     try:
         found, _ = json.JSONDecoder().raw_decode(text[begin:])
     except (ValueError, RecursionError) as error:
-        raise NotUnderstoodError("Your answer is no valid JSON, or was cut off before its end.") from error
+        raise NotUnderstoodError("Your answer is not valid JSON, or was cut off before its end.") from error
     assert isinstance(found, dict)
     return found
 
 
-def _check_claims(claims: list[dict[str, Any]]) -> None:
-    """Bring regions and artifacts to their own spelling, and refuse others, repetitions and long sentences."""
+def check_claims(claims: list[dict[str, Any]]) -> None:
+    """Bring regions and artifacts to their own spelling.
+
+    Raises:
+        NotUnderstoodError: one is none of ours or comes twice, or a sentence is long or is about another picture.
+    """
     seen = set()
     for claim in claims:
         for key, known in (("region", REGIONS), ("artifact", ARTIFACTS)):
@@ -139,22 +144,27 @@ def _check_language(texts: list[str]) -> None:
         raise NotUnderstoodError("Your answer is not in English.")
 
 
-def findings(claims: list[dict[str, Any]]) -> tuple[Finding, ...]:
+def findings(claims: Iterable[Mapping[str, Any]]) -> tuple[Finding, ...]:
     """Bring the claims about one region together, in the order in which the regions first appear."""
-    groups: dict[Region, list[dict[str, Any]]] = {}
+    groups: dict[Region, list[Mapping[str, Any]]] = {}
     for claim in claims:
         groups.setdefault(claim["region"], []).append(claim)
     found = []
     for region, of_region in groups.items():
         kinds: tuple[ArtifactKind, ...] = tuple(claim["artifact"] for claim in of_region)
-        found.append(Finding(region, kinds, " ".join(_sentence(claim["sentence"]) for claim in of_region)))
+        sentences = dict.fromkeys(_sentence(claim["sentence"]) for claim in of_region)  # one may state two artifacts
+        found.append(Finding(region, kinds, " ".join(sentences)))
     return tuple(found)
+
+
+def claims_of(found: tuple[Finding, ...]) -> list[dict[str, Any]]:
+    """Take findings apart again: a claim for each artifact, with the sentence that states it."""
+    return [
+        {"region": finding.region, "artifact": kind, "sentence": finding.sentence}
+        for finding in found
+        for kind in finding.artifacts
+    ]
 
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else ".")
-
-
-def description(found: tuple[Finding, ...]) -> str:
-    """Render findings as the paper's numbered text (Fig. 1)."""
-    return "\n".join(f"{n}. **{REGIONS[f.region]}**: {f.sentence}" for n, f in enumerate(found, start=1))

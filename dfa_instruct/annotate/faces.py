@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from dfa_instruct.records import Artifact, FaceRecord
 
 GROUPS_KEPT: Final = 4
 """Row groups that are kept: a forgery lies near its bona fide."""
+NOWHERE: Final[dict[str, Any]] = {"identities": (), "source": "", "source_path": "", "source_sha256": ""}
 NAMES: Final = ("face_id", "label", "category", "pair_id", "pairing", "split", "artifacts")
 
 
@@ -77,5 +78,10 @@ class Faces:
             pixels = np.asarray(image.convert("RGB"))
         landmarks = None if row["landmarks"] is None else np.array(row["landmarks"], np.float32)
         known = {name: row[name] for name in NAMES if name != "artifacts"}
-        origin: dict[str, Any] = {"identities": (), "source": "", "source_path": "", "source_sha256": ""}
-        return FaceRecord(image=pixels, landmarks=landmarks, **known, **origin)
+        return FaceRecord(image=pixels, landmarks=landmarks, **known, **NOWHERE)
+
+
+def face_of(row: Mapping[str, Any]) -> FaceRecord:
+    """Return a face by its row's `face_id`, `label` and `category`; where it comes from and its pixels are left out."""
+    known = {name: row[name] for name in ("face_id", "label", "category")}
+    return FaceRecord(image=np.zeros((1, 1, 3), np.uint8), **known, **NOWHERE)

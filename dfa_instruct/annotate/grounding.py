@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
+from tqdm import tqdm
+
+from dfa_instruct.annotate.faces import Faces
+from dfa_instruct.annotate.store import Store
 from dfa_instruct.evidence import strengths
 from dfa_instruct.records import Artifact, FaceRecord
 from dfa_instruct.vocabulary import ArtifactKind, Region
@@ -60,3 +64,19 @@ def ground(
         judged.append({**claim, "verdict": verdict})
     weights = [weight for claim in judged if (weight := WEIGHTS[claim["verdict"]]) is not None]
     return judged, sum(weights) / len(weights) if weights else None
+
+
+def ground_in(
+    faces: Faces, claims: Iterable[Mapping[str, Any]], face_id: str
+) -> tuple[list[dict[str, Any]], float | None]:
+    """Do the same for a face of a dataset folder."""
+    face = faces.record(face_id)
+    bona_fide = faces.record(face.pair_id) if face.pair_id in faces.places else None
+    return ground(claims, face, faces.artifacts(face_id), bona_fide)
+
+
+def ground_missing(faces: Faces, store: Store) -> None:
+    """Hold the descriptions in a store that were not yet against the pixels."""
+    for key, face_id, claims in tqdm(store.ungrounded(), "check against the pixels", unit="image"):
+        if face_id in faces.places:
+            store.ground(key, *ground_in(faces, claims, face_id))

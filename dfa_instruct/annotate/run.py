@@ -13,9 +13,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-import numpy as np
 from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
@@ -23,14 +22,14 @@ from tqdm import tqdm
 
 from dfa_instruct.annotate.asking import Asking, is_missing
 from dfa_instruct.annotate.batch import Batches
-from dfa_instruct.annotate.faces import Faces
-from dfa_instruct.annotate.grounding import ground
+from dfa_instruct.annotate.faces import Faces, face_of
+from dfa_instruct.annotate.grounding import ground_missing
 from dfa_instruct.annotate.prices import Estimate, Price, Purse, price
 from dfa_instruct.annotate.prompts import conversation_request, description_request, prompt
 from dfa_instruct.annotate.server import Server
 from dfa_instruct.annotate.store import Request, Store, store_path
 from dfa_instruct.annotate.stored import Stored, Ungrounded
-from dfa_instruct.records import Artifact, FaceRecord
+from dfa_instruct.records import Artifact
 
 REASONS: Final = 8
 """Why requests were marked: so many reasons are printed."""
@@ -86,7 +85,7 @@ def annotate(folder: Path, settings: Settings) -> str:
         missing = sum(count for count, _, _ in planned.values())
         waiting = settings.batch and store.open_batches()
         stopped = _ask(faces, store, server, settings, cost, estimate, missing) if missing or waiting else ""
-        _ground(faces, store)
+        ground_missing(faces, store)
         _print_outcome(store, settings)
     return stopped
 
@@ -128,10 +127,8 @@ def _lot(face_id: str) -> float:
 
 def _conversations(faces: Faces, store: Store, settings: Settings) -> Iterator[Request]:
     annotator = Stored(store, settings.ungrounded)
-    origin: dict[str, Any] = {"identities": (), "source": "", "source_path": "", "source_sha256": ""}
     for row in faces.rows():
-        known = {name: row[name] for name in ("face_id", "label", "category")}
-        face = FaceRecord(image=np.zeros((1, 1, 3), np.uint8), **known, **origin)
+        face = face_of(row)
         said = annotator.annotate(face, [Artifact(**artifact) for artifact in row["artifacts"]])
         yield conversation_request(face.face_id, face.label, said.df_d, said.df_c, said.ad, settings.model)
 
@@ -186,16 +183,6 @@ def _ask(
         except KeyboardInterrupt:
             return "interrupted"
     return asking.stopped
-
-
-def _ground(faces: Faces, store: Store) -> None:
-    """Hold the descriptions that were not yet against the pixels."""
-    for key, face_id, claims in tqdm(store.ungrounded(), "check against the pixels", unit="image"):
-        if face_id not in faces.places:
-            continue
-        face = faces.record(face_id)
-        bona_fide = faces.record(face.pair_id) if face.pair_id in faces.places else None
-        store.ground(key, *ground(claims, face, faces.artifacts(face_id), bona_fide))
 
 
 def _print_outcome(store: Store, settings: Settings) -> None:

@@ -68,7 +68,7 @@ def read_reply(body: Any, seconds: float = 0.0) -> Reply:
             raise TypeError(text)
         tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError("the server's answer is no chat completion") from error
+        raise ValueError("the server's answer is not a chat completion") from error
     return Reply(text, refusal, *tokens, seconds)
 
 

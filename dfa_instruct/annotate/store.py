@@ -1,4 +1,4 @@
-"""What language models were asked and have answered: one SQLite file beside the dataset.
+"""What language models were asked and have answered, and what people decided: one SQLite file beside the dataset.
 
 A row a request, written as its answer arrives, so that a second run asks only what is missing. A row is known by the
 hashes of the pictures, the prompt's version and what fills it, the model and its parameters. The pictures themselves
@@ -29,7 +29,7 @@ holds it. marked: its answers were of no use, and it is not asked again. failed:
 
 APPLICATION: Final = 0x44464149
 """SQLite's `application_id`, by which a store is told from another database."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 SCHEMA: Final = f"""
 CREATE TABLE prompts (version TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
 CREATE TABLE requests (
@@ -57,6 +57,17 @@ CREATE TABLE requests (
 CREATE INDEX of_face ON requests (face_id, ability, status);
 CREATE INDEX of_batch ON requests (batch) WHERE batch IS NOT NULL;
 CREATE TABLE batches (name TEXT PRIMARY KEY, file_id TEXT, batch_id TEXT, done INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE decisions (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    face_id TEXT NOT NULL,
+    description TEXT NOT NULL,
+    reviewer TEXT NOT NULL,
+    choice TEXT NOT NULL,
+    claims TEXT NOT NULL,
+    grounding REAL,
+    at TEXT NOT NULL
+) STRICT;
+CREATE INDEX decided_on ON decisions (face_id);
 PRAGMA application_id = {APPLICATION};
 PRAGMA user_version = {SCHEMA_VERSION};
 """
@@ -125,7 +136,7 @@ class Store(AbstractContextManager["Store"]):
         """Open it, or make it.
 
         Raises:
-            ValueError: the file is no store, or one of another version of this package.
+            ValueError: the file is not a store, or one of another version of this package.
         """
         self.path = path
         self.connection = sqlite3.connect(path, isolation_level=None, timeout=30)
@@ -231,6 +242,17 @@ class Store(AbstractContextManager["Store"]):
         """Write the verdicts on a description's claims, and its score."""
         values = (json.dumps(parsed), grounding, key)
         self.connection.execute("UPDATE requests SET parsed = ?, grounding = ? WHERE key = ?", values)
+
+    def digest(self) -> str:
+        """Sum up what was written, understood and decided; the same words give the same digest."""
+        said = hashlib.sha256()
+        for query in (
+            "SELECT key, at, parsed, grounding FROM requests WHERE status = 'annotated' ORDER BY key",
+            "SELECT face_id, description, reviewer, choice, claims FROM decisions ORDER BY number",
+        ):
+            for row in self.connection.execute(query):
+                said.update(json.dumps(row).encode())
+        return said.hexdigest()
 
     def spent(self) -> float:
         """Return what all answers here have cost, in dollars, as far as their prices were known."""

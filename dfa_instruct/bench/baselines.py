@@ -50,16 +50,18 @@ def baselines(
     swapped = evaluate(loaded, images_swapped(rows, seed), tasks)
     constants = majority(data, rows)
     return {
-        "majority": {task: constants[task] for task in tasks},
+        "majority": {task: constants[task] for task in blind["tasks"]},
         "image_blind": blind["tasks"],
         "images_swapped": swapped["tasks"],
-        "chance": {t: {"acc": level} for t in tasks if (level := swapped["details"][t].get("chance")) is not None},
+        "chance": {
+            t: {"acc": level} for t in swapped["tasks"] if (level := swapped["details"][t].get("chance")) is not None
+        },
     }
 
 
 def majority(data: Path | None, rows: Rows) -> Figures:
-    """Score the train split's most frequent label and category, and its best constant description."""
-    columns = ["label", "category", "qa"]
+    """Score the train split's most frequent label, category, technique of those offered, and best description."""
+    columns = ["label", "category", "technique", "qa"]
     train = list(
         load_dataset(DATASET_NAME, data_dir=data and str(data), split="train", streaming=True, columns=columns)
     )
@@ -73,11 +75,15 @@ def majority(data: Path | None, rows: Rows) -> Figures:
         scores = [rouge_l(reference, text) for of, reference in references if of in labels]
         return fmean(scores) if scores else math.nan
 
+    techniques = Counter(row["technique"] for row in train)
+    asked = [(row, question) for row in rows for question in row["bench"] if question["ability"] == "df_t"]
+    guesses = [max(question["options"], key=lambda option: techniques[option]) for _, question in asked]
     return {
         BenchTask.DF_D: results_of(BenchTask.DF_D, detection([r["label"] for r in rows], [label] * len(rows))),
         BenchTask.DF_C: results_of(
             BenchTask.DF_C, classification([r["category"] for r in rows], [category] * len(rows))
         ),
+        BenchTask.DF_T: results_of(BenchTask.DF_T, classification([row["technique"] for row, _ in asked], guesses)),
         BenchTask.AD: results_of(
             BenchTask.AD, {"rouge_l": constant(("bona_fide", "forged")), "rouge_l_forged": constant(("forged",))}
         ),

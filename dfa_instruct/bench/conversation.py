@@ -29,7 +29,7 @@ from dfa_instruct.bench.parsing import (
 )
 from dfa_instruct.bench.runner import Rows, load_rows
 from dfa_instruct.bench.vlm import VisionLanguageModel
-from dfa_instruct.instruct import Template, libraries, phrase
+from dfa_instruct.templates import Template, libraries, phrase
 from dfa_instruct.vocabulary import CATEGORIES, REGIONS, Label
 
 Kind = Literal["detect", "classify", "describe", "rely", "reason", "region"]

@@ -1,8 +1,8 @@
 """The figures of DFA-Bench, all in percent: pure functions over lists, and over predictions.
 
 DF-D: ACC, ERR = 100 - ACC, ACER = (APCER + BPCER) / 2 with pooled APCER and BPCER in the terms of ISO/IEC 30107-3.
-DF-C: ACC. AD: ROUGE-L. An answer that could not be read (None) is wrong and counts as an error of its class; it is
-never dropped. A rate over no rows is NaN.
+DF-C and DF-T: ACC. AD: ROUGE-L. An answer that could not be read (None) is wrong and counts as an error of its class;
+it is never dropped. A rate over no rows is NaN.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from rouge_score.rouge_scorer import RougeScorer
 
-from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Category, Label
+from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Label
 
 Prediction = dict[str, Any]
 """One question with its answer, see `dfa_instruct.bench.questions.prediction`."""
@@ -45,13 +45,13 @@ def detection(gold: Sequence[Label], predicted: Sequence[Label | None]) -> dict[
     }
 
 
-def classification(gold: Sequence[Category], predicted: Sequence[Category | None]) -> dict[str, float]:
-    """Return `acc` and `invalid` of DF-C, and `macro_acc`, the mean over the categories that occur."""
+def classification(gold: Sequence[str], predicted: Sequence[str | None]) -> dict[str, float]:
+    """Return `acc` and `invalid` of DF-C or DF-T, and `macro_acc`, the mean over the classes that occur."""
     pairs = list(zip(gold, predicted, strict=True))
-    of_category = [percent([p == g for g, p in pairs if g == category]) for category in sorted(set(gold))]
+    of_class = [percent([p == g for g, p in pairs if g == name]) for name in sorted(set(gold))]
     return {
         "acc": percent([g == p for g, p in pairs]),
-        "macro_acc": fmean(of_category) if of_category else float("nan"),
+        "macro_acc": fmean(of_class) if of_class else float("nan"),
         "invalid": percent([p is None for p in predicted]),
     }
 
@@ -79,6 +79,12 @@ def detected(predictions: Sequence[Prediction]) -> dict[str, float]:
 def classified(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Return `classification`'s figures of DF-C's predictions, and `chance`."""
     gold, predicted = [p["category"] for p in predictions], [p["predicted"] for p in predictions]
+    return {**classification(gold, predicted), "chance": chance(gold, predicted)}
+
+
+def attributed(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Return `classification`'s figures of DF-T's predictions, and `chance`."""
+    gold, predicted = [p["technique"] for p in predictions], [p["predicted"] for p in predictions]
     return {**classification(gold, predicted), "chance": chance(gold, predicted)}
 
 

@@ -173,9 +173,7 @@ def parse_category(text: str, options: Sequence[str]) -> Category | None:
     if _undecided(text):
         return None
     of_name = {name: category for category, name in CATEGORIES.items()}
-    letters = [next(filter(None, match)) for match in _LETTER.findall(_PREAMBLE.sub("", text)) + _LETTER.findall(text)]
-    indices = {ord(letter) - ord("a") for letter in letters}
-    found = {of_name[options[i].lower()] for i in indices if i < len(options)}
+    found = {of_name[option.lower()] for option in _lettered(text, options)}
     for clause in _clauses(text):
         for category, name in _NAMES.items():
             for match in re.finditer(rf"\b(?:{name})\b", clause):
@@ -183,6 +181,29 @@ def parse_category(text: str, options: Sequence[str]) -> Category | None:
                     found.add(category)
     if not found and _claims(text) == {"bona_fide"}:
         return "bona_fide"
+    return found.pop() if len(found) == 1 else None
+
+
+def _lettered(text: str, options: Sequence[str]) -> list[str]:
+    """Return the options whose letters an answer gives."""
+    letters = [next(filter(None, match)) for match in _LETTER.findall(_PREAMBLE.sub("", text)) + _LETTER.findall(text)]
+    return [option for letter, option in zip("abcde", options, strict=False) if letter in letters]
+
+
+def parse_option(text: str, options: Sequence[str]) -> str | None:
+    """Read the answer to a question with lettered options of any words, techniques for example.
+
+    Returns the one option whose letter or name is given (a negated one is not), or None.
+    """
+    text = _plain(text)
+    if _undecided(text):
+        return None
+    found = set(_lettered(text, options))
+    for option in options:
+        for match in re.finditer(rf"(?<!\w){re.escape(_plain(option))}(?!\w)", text):
+            clause = re.split(r"[.,:;!?\n()]|\bbut\b", text[: match.start()])[-1]
+            if not _NEGATION.search(clause):
+                found.add(option)
     return found.pop() if len(found) == 1 else None
 
 

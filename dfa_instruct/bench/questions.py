@@ -11,16 +11,16 @@ import PIL.Image
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
-from dfa_instruct.bench.metrics import Prediction, classified, described, detected, rouge_l
-from dfa_instruct.bench.parsing import parse_category, parse_yes_no
-from dfa_instruct.vocabulary import Ability, BenchTask
+from dfa_instruct.bench.metrics import Prediction, attributed, classified, described, detected, rouge_l
+from dfa_instruct.bench.parsing import parse_category, parse_option, parse_yes_no
+from dfa_instruct.vocabulary import BenchAbility, BenchTask
 
 
 @dataclass(frozen=True)
 class Task:
     """One task of DFA-Bench."""
 
-    ability: Ability
+    ability: BenchAbility
     """Whose standardised question it puts."""
     tokens: int
     """An answer has at most so many: room for a general model that wraps its verdict in a sentence or two."""
@@ -60,7 +60,20 @@ TASKS: Final[dict[str, Task]] = {
         figures=described,
         results=("rouge_l", "rouge_l_forged"),
     ),
+    BenchTask.DF_T: Task(
+        ability="df_t",
+        tokens=64,
+        column="predicted",
+        read=lambda doc, answer: parse_option(answer, doc.choices),
+        figures=attributed,
+        results=("acc", "invalid"),
+    ),
 }
+
+
+def is_asked(line: dict[str, Any], name: str) -> bool:
+    """Tell whether a task puts a question about a test row: DF-T asks of forged faces only."""
+    return any(question["ability"] == TASKS[name].ability for question in line["bench"])
 
 
 def document(line: dict[str, Any], name: str) -> Doc:
@@ -87,8 +100,8 @@ def prediction(doc: Doc, response: ModelResponse, name: str) -> Prediction:
 
     Returns:
         `task`, `face_id`, `identities`, `label`, `category`, `technique`, `question`, `reference`, `answer`;
-        `predicted`, a label or a category, None where the answer could not be read, or, for AD, `rouge_l`; and
-        `first_token` where the model tells: of each choice the log probability that the answer begins with it.
+        `predicted`, a label, a category or a technique, None where the answer could not be read, or, for AD, `rouge_l`;
+        and `first_token` where the model tells: of each choice the log probability that the answer begins with it.
     """
     task = TASKS[name]
     # lighteval's vision backend gives a string where its pipeline awaits a list of them

@@ -1,12 +1,20 @@
-"""The figures of DFA-Bench as tables."""
+"""The figures of DFA-Bench as tables, and `report.md`: with plots, and the worst errors as pictures."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
+from dfa_instruct.bench.metrics import Prediction
+from dfa_instruct.bench.plots import plot_confusion, plot_reliability, plot_roc
+from dfa_instruct.bench.rows import pictures_of
+from dfa_instruct.bench.scores import forged_probabilities
 from dfa_instruct.vocabulary import BenchTask
 
-TASKS: Final = {BenchTask.DF_D: "DF-D", BenchTask.DF_C: "DF-C", BenchTask.AD: "AD"}
+TASKS: Final = {BenchTask.DF_D: "DF-D", BenchTask.DF_C: "DF-C", BenchTask.AD: "AD", BenchTask.DF_T: "DF-T"}
+WORST: Final = 6
+"""Errors of each task that the report shows."""
 WORDINGS: Final = {"templates": "in the templates' words", "paraphrases": "in other words"}
 
 
@@ -34,3 +42,87 @@ def conversation_table(measured: dict[str, dict[str, float]]) -> str:
         values = " | ".join(f"{figures[column]:.2f}" for column in columns)
         rows.append(f"| {WORDINGS.get(name, name.replace('_', ' '))} | {values} |")
     return "\n".join(rows)
+
+
+def write_report(results: Mapping[str, Any], data: Path | None, output: Path) -> None:
+    """Write `report.md` and its pictures (`images/`) into a bench's output folder.
+
+    Raises:
+        ValueError: the dataset lacks a face of the results.
+    """
+    errors = worst_errors(results["predictions"])
+    pictures = pictures_of({p["face_id"] for of_task in errors.values() for p in of_task}, data)
+    images = output / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    for face_id, picture in pictures.items():
+        (images / f"{face_id}.png").write_bytes(picture)
+    counts = results["counts"]
+    sections = [
+        f"# DFA-Bench of {results['model']}",
+        f"{counts['images']} test faces, {counts['forged']} of them forged; {counts['questions']} questions. Percent.",
+        metrics_table(dict(results)),
+        *([f"## Conversations\n\n{conversation_table(results['conversation'])}"] if "conversation" in results else []),
+        f"## Plots\n\n{_plots(results['predictions'], images)}",
+        *(f"## Scores: {name}\n\n{_figures(figures)}" for name, figures in results["scores"].items()),
+        *(f"## Worst errors of {TASKS[task]}\n\n{_errors(of_task)}" for task, of_task in errors.items() if of_task),
+    ]
+    (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def worst_errors(predictions: Sequence[Prediction]) -> dict[BenchTask, list[Prediction]]:
+    """Return the worst errors of each task.
+
+    Of DF-D those that were said with the highest probability, where the model tells; of AD the texts least like the
+    truth; of DF-C and DF-T the first ones.
+    """
+
+    def surest(p: Prediction) -> float:
+        labels, probabilities = forged_probabilities([p])
+        return float(abs(labels[0] - probabilities[0])) if len(labels) else 0.0
+
+    truth = {BenchTask.DF_D: "label", BenchTask.DF_C: "category", BenchTask.DF_T: "technique"}
+    found: dict[BenchTask, list[Prediction]] = {}
+    for task in BenchTask:
+        of_task = [p for p in predictions if p["task"] == task]
+        if task == BenchTask.AD:
+            found[task] = sorted(of_task, key=lambda p: p["rouge_l"])[:WORST]
+        else:
+            wrong = [p for p in of_task if p["predicted"] != p[truth[task]]]
+            found[task] = sorted(wrong, key=surest, reverse=True)[:WORST]
+    return found
+
+
+def _plots(predictions: Sequence[Prediction], images: Path) -> str:
+    """Draw what these predictions can tell, and return the links."""
+    shown = []
+    if any(p["task"] in (BenchTask.DF_D, BenchTask.DF_C) for p in predictions):
+        plot_confusion(predictions, images / "confusion.png")
+        shown.append("![Confusion matrices](images/confusion.png)")
+    labels, _ = forged_probabilities(predictions)
+    if labels.any() and not labels.all():
+        plot_roc(predictions, images / "roc.png")
+        shown.append("![ROC of DF-D](images/roc.png)")
+        plot_reliability(predictions, images / "reliability.png")
+        shown.append("![Reliability of DF-D's probabilities](images/reliability.png)")
+    return "\n\n".join(shown) or "These answers give none."
+
+
+def _figures(figures: Mapping[str, float | None]) -> str:
+    rows = [f"| {name} | {'' if value is None else f'{value:.2f}'} |" for name, value in figures.items()]
+    return "\n".join(["| | percent |", "| --- | ---: |", *rows])
+
+
+def _errors(errors: Sequence[Prediction]) -> str:
+    rows = ["| face | question | answer | truth |", "| --- | --- | --- | --- |"]
+    for p in errors:
+        truth = p["reference"] if p["technique"] is None else f"{p['reference']} ({p['technique']})"
+        cells = [f"![{p['face_id']}](images/{p['face_id']}.png)", *map(_cell, (p["question"], p["answer"], truth))]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _cell(text: str) -> str:
+    """Write a text so that it stays within its cell, whatever a model has said."""
+    for mark, instead in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("\n", "<br>")):
+        text = text.replace(mark, instead)
+    return text

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from datasets import Image, load_dataset
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
-from dfa_instruct.bench.questions import TASKS, document, prediction
-from dfa_instruct.bench.scores import all_metrics
+from dfa_instruct.bench.metrics import Prediction
+from dfa_instruct.bench.predictions import PREDICTIONS_FILE, write_predictions
+from dfa_instruct.bench.questions import TASKS, document, is_asked, prediction
+from dfa_instruct.bench.rows import stream
+from dfa_instruct.bench.scores import Metric, all_metrics
 from dfa_instruct.bench.vlm import VisionLanguageModel
-from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Split
 
 Rows = list[dict[str, Any]]
@@ -61,19 +62,26 @@ def run_bench(
         raise ValueError(f"unknown task {unknown[0]}: expected one of {', '.join(TASKS)}")
     metrics = all_metrics()
     rows = load_rows(data, limit)
-    results = evaluate(load_model(model, batch_size), rows, tasks)
+    return scored(evaluate(load_model(model, batch_size), rows, tasks), metrics)
+
+
+def scored(results: dict[str, Any], metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    """Add the `scores` of these metrics to results."""
     scores = {name: metric(results["predictions"]) for name, metric in metrics.items()}
     return results | {"scores": {name: _rounded(figures) for name, figures in scores.items() if figures}}
 
 
-def write_results(results: dict[str, Any], output: Path) -> None:
-    """Write `results.json`, and beside it `predictions.jsonl` and `conversations.jsonl`; images are not written."""
+def write_results(results: dict[str, Any], output: Path, images: Mapping[str, bytes] | None = None) -> None:
+    """Write `results.json`, and beside it `predictions.parquet` and `conversations.jsonl`.
+
+    `images` (`face_id` → PNG) are written with the predictions; without them no picture is.
+    """
     output.mkdir(parents=True, exist_ok=True)
     kept = dict(results)
-    for key, name in (("predictions", "predictions.jsonl"), ("talks", "conversations.jsonl")):
-        if key in kept:
-            lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in kept.pop(key)]
-            (output / name).write_text("".join(lines), encoding="utf-8")
+    write_predictions(kept.pop("predictions"), output / PREDICTIONS_FILE, images)
+    if "talks" in kept:
+        lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in kept.pop("talks")]
+        (output / "conversations.jsonl").write_text("".join(lines), encoding="utf-8")
     (output / "results.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
@@ -89,15 +97,11 @@ def load_rows(data: Path | None, limit: int | None = None, split: Split = "test"
         ValueError: there is no such split, it is empty, or a row of the test split lacks one of the three questions.
     """
     where = data or "the dataset folder"
-    source = {"path": DATASET_NAME, "data_dir": data and str(data), "split": split, "streaming": True}
-    try:
-        faces = load_dataset(**source).cast_column("image", Image(decode=False))
-    except ValueError as error:
-        raise ValueError(f"{where}: no {split} split (expected data/{split}-*.parquet): {error}") from error
+    faces = stream(data, split)
     if limit is None:
         rows = list(faces)
     else:
-        count = sum(1 for _ in load_dataset(**source, columns=["face_id"]))
+        count = sum(1 for _ in stream(data, split, ["face_id"]))
         chosen = set(np.random.default_rng(0).permutation(count)[:limit].tolist())
         rows = [face for i, face in enumerate(faces) if i in chosen]
     if not rows:
@@ -112,14 +116,22 @@ def load_rows(data: Path | None, limit: int | None = None, split: Split = "test"
 
 def evaluate(model: Answering, rows: Rows, tasks: Sequence[str] = tuple(TASKS)) -> dict[str, Any]:
     """Put the questions of these rows to a model; return what `run_bench` returns, but for `scores`."""
-    docs = [document(row, name) for name in TASKS if name in tasks for row in rows]
+    docs = [document(row, name) for name in TASKS if name in tasks for row in rows if is_asked(row, name)]
+    if not docs:
+        raise ValueError(f"no test row has a question of {', '.join(tasks)} (`dfa-instruct instruct` writes them anew)")
     predictions = [
         prediction(doc, response, doc.task_name) for doc, response in zip(docs, model.greedy_until(docs), strict=True)
     ]
+    return summed_up(predictions, rows)
+
+
+def summed_up(predictions: Sequence[Prediction], rows: Rows) -> dict[str, Any]:
+    """Make figures of the predictions about these rows; return what `run_bench` returns, but for `scores`."""
+    asked = {p["task"] for p in predictions}
     figures = {
         name: task.figures([p for p in predictions if p["task"] == name])
         for name, task in TASKS.items()
-        if name in tasks
+        if name in asked
     }
     categories = Counter(row["category"] for row in rows)
     return {

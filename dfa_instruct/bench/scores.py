@@ -116,15 +116,17 @@ def interval(statistic: Callable[[Weights], float], people: NDArray[Any]) -> tup
     return float(low), float(high)
 
 
+def people_of(predictions: Sequence[Prediction]) -> NDArray[Any]:
+    """Return whom each row shows: the first of its identities, of a swap the target; a face without any itself."""
+    return np.array([(p["identities"] or [p["face_id"]])[0] for p in predictions])
+
+
 def _share(hits: NDArray[np.bool_], weights: Weights) -> float:
     return 100 * float(weights[hits].sum() / weights.sum()) if weights.sum() else float("nan")
 
 
 def of_draws(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Return the 95 % intervals of the paper's figures and of AUC, as `<task>_<figure>_low` and `_high`.
-
-    A row's person is the first of its identities, of a swap the target; a face without any is its own person.
-    """
+    """Return the 95 % intervals of the paper's figures and of AUC, as `<task>_<figure>_low` and `_high`."""
     from sklearn.metrics import roc_auc_score
 
     statistics: dict[str, tuple[list[Prediction], Callable[[Weights], float]]] = {}
@@ -156,8 +158,7 @@ def of_draws(predictions: Sequence[Prediction]) -> dict[str, float]:
         statistics["ad_rouge_l"] = texts, lambda w: float(np.average(likeness, weights=w))
     figures: dict[str, float] = {}
     for name, (rows, statistic) in statistics.items():
-        people = np.array([(p["identities"] or [p["face_id"]])[0] for p in rows])
-        figures[f"{name}_low"], figures[f"{name}_high"] = interval(statistic, people)
+        figures[f"{name}_low"], figures[f"{name}_high"] = interval(statistic, people_of(rows))
     return figures
 
 

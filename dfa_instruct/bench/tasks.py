@@ -1,4 +1,4 @@
-"""DFA-Bench as lighteval tasks: `dfa_bench_dfd`, `dfa_bench_dfc` and `dfa_bench_ad`.
+"""DFA-Bench as lighteval tasks: `dfa_bench_dfd`, `dfa_bench_dfc`, `dfa_bench_ad` and `dfa_bench_dft`.
 
 `dfa-instruct bench` asks the same questions and makes the same figures; this is for lighteval's own command, where it
 can reach the internet (it fetches what its own tasks need before it looks at these):
@@ -13,6 +13,7 @@ It puts them into the model's own folder where that is named by an absolute path
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from lighteval.metrics.metrics_sample import SampleLevelComputation
@@ -21,7 +22,7 @@ from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc, SamplingMethod
 
-from dfa_instruct.bench.questions import TASKS, document, prediction
+from dfa_instruct.bench.questions import TASKS, document, is_asked, prediction
 from dfa_instruct.dataset import DATASET_NAME
 
 
@@ -33,7 +34,7 @@ class _Read(SampleLevelComputation):
 
     def compute(self, doc: Doc, model_response: ModelResponse, **kwargs: Any) -> dict[str, Any]:
         read = prediction(doc, model_response, self.task)
-        kept = {key: read[key] for key in ("label", "category", TASKS[self.task].column)}
+        kept = {key: read[key] for key in ("label", "category", "technique", TASKS[self.task].column)}
         return dict.fromkeys(TASKS[self.task].results, kept)
 
 
@@ -54,6 +55,7 @@ TASKS_TABLE = [
         name=name,
         prompt_function=document,
         hf_repo=DATASET_NAME,
+        hf_filter=partial(is_asked, name=name),
         hf_subset="default",
         hf_avail_splits=["train", "validation", "test"],
         evaluation_splits=["test"],

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 
 def _refuse_absent(name: str) -> None:
-    """Raise FileNotFoundError for what is no folder, nor in the cache or on the Hub.
+    """Raise FileNotFoundError for what is not a folder, nor in the cache or on the Hub.
 
     Transformers would find out, too, but on a machine without internet only after minutes of trying again.
     """
@@ -69,11 +69,15 @@ class VisionLanguageModel:
         gpu = torch.cuda.is_available()
         try:
             self.processor = AutoProcessor.from_pretrained(name, padding_side="left")
-            loaded: Any = AutoModelForImageTextToText.from_pretrained(
-                name, dtype=torch.bfloat16 if gpu else torch.float32, use_safetensors=True
+            dtype = torch.bfloat16 if gpu else torch.float32
+            read: Any = AutoModelForImageTextToText.from_pretrained(
+                name, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+            loaded, found = read
+            if found["missing_keys"]:
+                raise ValueError(f"its weights lack {len(found['missing_keys'])} of the model's")
+        except Exception as error:  # the files come from strangers, and raise whatever they lead Transformers to
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise FileNotFoundError(f"{name}: no vision-language model that Transformers can load: {reason}") from error
         self.model = loaded.to("cuda" if gpu else "cpu").eval()
         self.batch_size = batch_size or (16 if gpu else 32)
@@ -117,7 +121,7 @@ class VisionLanguageModel:
         return dict(tokens)
 
     def _log_probabilities(self, words: Sequence[str], first: Any) -> list[float]:
-        """Return the log probability of each word as a first token; none at all where one is no token."""
+        """Return the log probability of each word as a first token; none at all where one is not a token."""
         tokens = [self._tokens_of.get(word.casefold(), []) for word in words]
         return [float(first[of_word].logsumexp(0)) for of_word in tokens] if all(tokens) else []
 

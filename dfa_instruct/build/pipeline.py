@@ -30,6 +30,7 @@ from dfa_instruct.build.work import WorkFolder, too_few
 from dfa_instruct.dataset.statistics import Statistics
 from dfa_instruct.dataset.writer import refuse_foreign, scratch_folder, write_tables
 from dfa_instruct.faces import landmarker_path
+from dfa_instruct.sources.official import read_official
 from dfa_instruct.sources.registry import open_sources
 from dfa_instruct.sources.sample import SampleSource
 
@@ -68,6 +69,8 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
     sources = open_sources(recipe.sources)
     techniques_of(recipe)
     annotator(recipe.annotator)
+    if recipe.official_splits:
+        read_official(Path(recipe.official_splits))
     check_arguments(recipe, executor)
     if recipe.detect_cropped and not all(isinstance(source, SampleSource) for source in sources):
         landmarker_path()

@@ -61,7 +61,7 @@ class Recipe:
     detect_cropped: bool = True
     """Look for landmarks in pictures that are cropped faces already; else they are resized and have none."""
     keep_without_landmarks: bool = True
-    """Keep a cropped face in which no landmarks were found; a picture that is no cropped face is dropped anyway."""
+    """Keep a cropped face in which no landmarks were found; a picture that is not a cropped face is dropped anyway."""
 
     # Splits
     shares: dict[Split, Share] = Field(default_factory=lambda: dict(SHARES))
@@ -105,9 +105,13 @@ def techniques_of(recipe: Recipe) -> list[Technique | Fittable]:
     found = []
     for entry in recipe.techniques:
         settings = {"name": entry} if isinstance(entry, str) else dict(entry)
-        if "name" not in settings:
+        if not isinstance(settings.get("name"), str):
             raise ValueError(f"techniques: expected a name or a mapping with a `name`, not {entry!r}")
+        if "size" in settings:
+            raise ValueError(f"technique {settings['name']}: its size is the recipe's; size was given")
         found.append(find_technique(size=recipe.size, **settings))
+    if recipe.forgeries_per_face and not found:
+        raise ValueError(f"forgeries_per_face is {recipe.forgeries_per_face:g}, and techniques names none")
     return found
 
 
@@ -127,7 +131,7 @@ def read_recipe(path: Path, output: Path | None = None) -> Recipe:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: one line: it is no YAML, a key is unknown (the nearest known one is said), or a value is wrong.
+        ValueError: one line: it is not YAML, a key is unknown (the nearest known one is said), or a value is wrong.
     """
     content = read_mapping(path)
     known = [field.name for field in fields(Recipe)]

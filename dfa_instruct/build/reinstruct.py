@@ -5,7 +5,8 @@ Nothing is detected, forged or measured, and no picture is decoded: the rows kee
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from dfa_instruct.dataset.writer import ROWS_PER_GROUP, write_tables
 from dfa_instruct.instruct import instruct
 from dfa_instruct.records import Artifact, FaceRecord
 from dfa_instruct.schema import from_columns, to_columns
+from dfa_instruct.vocabulary import Category
 
 ASKED = ("qa", "bench", "ad_by", "fc_by", "grounding", "findings")
 """The columns that are written anew."""
+KEPT = [name for name in FEATURES.arrow_schema.names if name not in ASKED]
 
 
 def reinstruct(folder: Path, output: Path, annotator: Annotator, seed: int) -> Statistics:
@@ -46,30 +49,47 @@ def reinstruct(folder: Path, output: Path, annotator: Annotator, seed: int) -> S
     return write_tables(_tables(paths, annotator, seed), output)
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a file that has the columns which are kept; its errors name it."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if missing := [name for name in KEPT if name not in file.schema_arrow.names]:
+                raise ValueError(f"{path}: no column {missing[0]!r}")
+            yield file
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+
+
+def _techniques(paths: list[Path]) -> dict[str, Category]:
+    """Map every technique of a dataset to its category."""
+    found: dict[str, Category] = {}
+    for path in paths:
+        with _opened(path) as file:
+            rows = file.read(["technique", "category"]).to_pylist()
+            found |= {row["technique"]: row["category"] for row in rows if row["technique"]}
+    return found
+
+
 def _tables(paths: list[Path], annotator: Annotator, seed: int) -> Iterator[pa.Table]:
     schema = FEATURES.arrow_schema
-    kept = [name for name in schema.names if name not in ASKED]
     asked = pa.schema([schema.field(name) for name in ASKED])
+    techniques = _techniques(paths)
     with tqdm(desc="ask", unit="image") as bar:
         for path in paths:
-            try:
-                with pq.ParquetFile(path) as file:
-                    if missing := [name for name in kept if name not in file.schema_arrow.names]:
-                        raise ValueError(f"{path}: no column {missing[0]!r}")
-                    for batch in file.iter_batches(ROWS_PER_GROUP, columns=kept):
-                        table = pa.Table.from_batches([batch])
-                        rows = table.drop_columns(["image", "landmarks"]).to_pylist()
-                        new = pa.Table.from_pylist([_asked(row, annotator, seed) for row in rows], schema=asked)
-                        columns = {name: (new if name in ASKED else table)[name] for name in schema.names}
-                        yield pa.table(columns, schema=schema)
-                        bar.update(len(rows))
-            except pa.ArrowInvalid as error:
-                raise ValueError(f"{path}: cannot be read: {error}") from error
+            with _opened(path) as file:
+                for batch in file.iter_batches(ROWS_PER_GROUP, columns=KEPT):
+                    table = pa.Table.from_batches([batch])
+                    rows = table.drop_columns(["image", "landmarks"]).to_pylist()
+                    new = pa.Table.from_pylist([_asked(row, annotator, seed, techniques) for row in rows], schema=asked)
+                    columns = {name: (new if name in ASKED else table)[name] for name in schema.names}
+                    yield pa.table(columns, schema=schema)
+                    bar.update(len(rows))
 
 
-def _asked(row: dict[str, Any], annotator: Annotator, seed: int) -> dict[str, Any]:
+def _asked(row: dict[str, Any], annotator: Annotator, seed: int, techniques: Mapping[str, Category]) -> dict[str, Any]:
     """Annotate a face and ask about it, by its row; its pixels are not looked at."""
     face = from_columns(FaceRecord, row, image=np.zeros((1, 1, 3), np.uint8))
     artifacts = [Artifact(**artifact) for artifact in row["artifacts"]]
-    made = to_columns(instruct(face, artifacts, annotator.annotate(face, artifacts), seed))
+    made = to_columns(instruct(face, artifacts, annotator.annotate(face, artifacts), seed, techniques))
     return {name: made[name] for name in ASKED}

@@ -13,9 +13,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 from pydantic import TypeAdapter
 
+from dfa_instruct.annotate import Changing
+from dfa_instruct.annotate.registry import ENTRY_POINTS as ANNOTATORS
+from dfa_instruct.annotate.registry import annotator
 from dfa_instruct.build.fingerprint import STEPS, fingerprints, keys_read_by
 from dfa_instruct.build.recipe import Recipe
 from dfa_instruct.build.work import WorkFolder, whole
+from dfa_instruct.plugins import releases
+from dfa_instruct.sources.registry import ENTRY_POINTS as SOURCES
+from dfa_instruct.techniques.registry import ENTRY_POINTS as TECHNIQUES
 
 
 @contextmanager
@@ -42,7 +48,7 @@ def work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
         if before is None and any(path.name != "lock" and path.name[0] != "." for path in work.root.iterdir()):
             raise FileExistsError(f"{work.root} holds something else; name another output")
         content = json.loads(TypeAdapter(Recipe).dump_json(recipe)) | {"output": str(folder)}
-        after = {"steps": fingerprints(content), "recipe": content}
+        after = {"steps": fingerprints(content | _named_by(content, recipe)), "recipe": content}
         if before is not None:
             _keep_what_holds(work, before, after)
         with whole(marks) as path:
@@ -51,6 +57,17 @@ def work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
         yield work
     finally:
         lock.release()
+
+
+def _named_by(content: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """Return what a recipe says where it names what lies outside of this package, with what is found there now: the
+    releases of plug-ins, and all that the annotator may say, where that may change.
+    """
+    described_by = annotator(recipe.annotator)
+    words = described_by.digest() if isinstance(described_by, Changing) else ""
+    groups = {"sources": SOURCES, "techniques": TECHNIQUES, "annotator": ANNOTATORS}
+    named = {key: [content[key], releases(group, json.dumps(content[key]))] for key, group in groups.items()}
+    return named | {"annotator": [*named["annotator"], words]}
 
 
 def _keep_what_holds(work: WorkFolder, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

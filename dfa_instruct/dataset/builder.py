@@ -111,7 +111,7 @@ class _ModuleFactory(datasets.load.PackagedDatasetModuleFactory):
                 try:
                     configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(readme).data)
                 except YAMLError as error:
-                    raise ValueError(f"{folder}: the header of its README.md is no YAML: {error}") from error
+                    raise ValueError(f"{folder}: the header of its README.md is not YAML: {error}") from error
                 self.data_files = configs.get("default", {}).get("data_files")
         return super().get_module()
 

@@ -10,12 +10,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Literal, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dfa_instruct.sources.files import is_picture
 from dfa_instruct.vocabulary import Label
 
 Coming = Literal["dfa-instruct", "fakeclue", "dd-vqa"]
@@ -23,13 +25,12 @@ Going = Literal["llava", "trl"]
 
 DD_VQA_ORIGINAL: Final = "5"
 """DD-VQA's keys are <technique>_<video>…; 5 is the original video, whose answers say real. All others are forged."""
-PICTURES: Final = (".png", ".jpg", ".jpeg")
 _PLACE: Final = "<image>"
 
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """A picture, whether it is forged, and the questions and answers about it; `png` where it is no file yet."""
+    """A picture, whether it is forged, and the questions and answers about it; `png` where it is not a file yet."""
 
     name: str
     image: str
@@ -53,7 +54,7 @@ def convert(
         output: the file: a JSON list for LLaVA, JSON lines for TRL.
         coming: the form of the source.
         going: the form of the output.
-        images: the folder of the pictures, for what is no dataset folder.
+        images: the folder of the pictures, for what is not a dataset folder.
         forged_label: which `label` FakeClue's file gives a forged picture, 0 or 1; copies of it differ.
 
     Returns:
@@ -67,6 +68,7 @@ def convert(
     if output.exists():
         raise FileExistsError(f"{output} is there already; name a new file")
     counts: Counter[str] = Counter()
+    talks: Iterator[Talk]
     if coming == "dfa-instruct":
         talks = _of_dataset(source)
     else:
@@ -77,6 +79,10 @@ def convert(
         content = _json(source)
         talks = _of_dd_vqa(content, source) if coming == "dd-vqa" else _of_fakeclue(content, source, forged_label == 1)
         talks = _with_pictures(talks, images, counts)
+    first = next(talks, None)
+    if first is None and not counts:
+        raise ValueError(f"{source}: no conversation in it")
+    talks = chain([first] if first else [], talks)
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".{output.name}.partial")
     try:
@@ -89,7 +95,7 @@ def convert(
 
 
 def _write(talks: Iterable[Talk], file: TextIO, going: Going, folder: Path, counts: Counter[str]) -> None:
-    """Write a JSON list for LLaVA, JSON lines for TRL; pictures that are no files yet below `folder`."""
+    """Write a JSON list for LLaVA, JSON lines for TRL; pictures that are not files yet below `folder`."""
     begin, between, end = ("[", ",\n", "]\n") if going == "llava" else ("", "\n", "\n")
     file.write(begin)
     for number, talk in enumerate(talks):
@@ -98,7 +104,10 @@ def _write(talks: Iterable[Talk], file: TextIO, going: Going, folder: Path, coun
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(talk.png)
         line = _llava(talk) if going == "llava" else _trl(talk)
-        file.write((between if number else "") + json.dumps(line, ensure_ascii=False))
+        try:
+            file.write((between if number else "") + json.dumps(line, ensure_ascii=False))
+        except UnicodeEncodeError as error:  # half of a pair of surrogates
+            raise ValueError(f"{talk.name}: its text is no Unicode: {error}") from error
         counts[talk.label] += 1
     file.write(end)
 
@@ -126,10 +135,15 @@ def _of_dataset(folder: Path) -> Iterator[Talk]:
     for path in paths:
         try:
             with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(100, columns=["image", "face_id", "label", "qa"]):
+                columns = ["image", "face_id", "label", "qa"]
+                if missing := [name for name in columns if name not in file.schema_arrow.names]:
+                    raise ValueError(f"{path}: no column {missing[0]!r}")
+                for batch in file.iter_batches(100, columns=columns):
                     for row in batch.to_pylist():
-                        turns = tuple((pair["question"], pair["answer"]) for pair in row["qa"])
                         name = row["face_id"]
+                        if null := [column for column in columns if row[column] is None]:
+                            raise ValueError(f"{path}: in the row of {name}, {null[0]} is null")
+                        turns = tuple((pair["question"], pair["answer"]) for pair in row["qa"])
                         yield Talk(name, f"images/{name}.png", row["label"], turns, row["image"]["bytes"])
         except pa.ArrowInvalid as error:
             raise ValueError(f"{path}: cannot be read: {error}") from error
@@ -140,7 +154,7 @@ def _json(path: Path) -> Any:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: no JSON: {error}") from error
 
 
@@ -158,7 +172,7 @@ def _of_fakeclue(content: Any, path: Path, forged_is_one: bool) -> Iterator[Talk
             label: Label = "forged" if (int(entry["label"]) == 1) == forged_is_one else "bona_fide"
             turns = tuple(zip(said[::2], said[1::2], strict=True))
             talks.append(Talk(str(entry.get("id", number)), str(entry["image"]), label, turns))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path}: entry {number} has not FakeClue's form: {error!r}") from error
         opening = turns[0][1].lower()[:80] if turns else ""
         if ("fake" in opening) != ("real" in opening):
@@ -187,10 +201,11 @@ def _of_dd_vqa(content: Any, path: Path) -> Iterator[Talk]:
 
 def _with_pictures(talks: Iterable[Talk], images: Path, counts: Counter[str]) -> Iterator[Talk]:
     """Find each talk's picture below a folder, by its path or by its name; count those that are not there."""
-    known = {path.stem: path for path in sorted(images.rglob("*")) if path.suffix.lower() in PICTURES}
+    pictures = {path for path in images.rglob("*") if is_picture(path.name)}
+    known = {path.stem: path for path in sorted(pictures)}
     for talk in talks:
         path = images / talk.image
-        found = path if path.is_file() else known.get(Path(talk.image).stem)
+        found = path if path in pictures else known.get(Path(talk.image).stem)
         if found is None or not talk.turns:
             counts["no picture"] += 1
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 from datasets import Features, Image, List, Value
@@ -19,6 +19,7 @@ _SCHEMA = pa.schema(
 FEATURES = Features({**Features.from_arrow_schema(_SCHEMA), "image": Image()})
 """The columns of the Parquet files: those of the face, then what is said and asked of it. `parameters` is JSON;
 `landmarks` has shape (81, 2), in pixels."""
+MAY_BE_NULL: Final = frozenset({"technique", "pair_id", "pairing", "video", "frame", "landmarks", "grounding"})
 
 CONVERSATIONS_FEATURES = Features({"images": List(Image()), "messages": _MESSAGES, "face_id": Value("string")})
 CONVERSATIONS: dict[str, tuple[Ability, ...]] = {

@@ -10,6 +10,7 @@ from typing import Any, Final
 COLUMNS: Final = ("label", "category", "technique", "pairing", "source", "identities", "split", "qa")
 """The columns that are counted; the images are none of them."""
 
+_REVIEWED: Final = re.compile(r", (accept|edit|reject)ed by ")
 _OPTION: Final = re.compile(r"^[A-E]\. .*$", re.MULTILINE)
 _WORD: Final = re.compile(r"[a-z]{2,}(?:['’-][a-z]+)*")
 
@@ -49,3 +50,7 @@ class Statistics:
     def images_of(self, split: str | None = None, category: str | None = None) -> int:
         """Count the images of a split, of a category, or of both."""
         return sum(n for (s, c), n in self.images.items() if split in (None, s) and category in (None, c))
+
+    def reviewed(self) -> bool:
+        """Tell whether a person has decided on any of the texts."""
+        return any(_REVIEWED.search(by) for _, by in self.writers)

@@ -53,6 +53,7 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
 
     Raises:
         FileExistsError: the folder holds something else.
+        ValueError: there is no row.
     """
     refuse_foreign(folder)
     statistics = Statistics()
@@ -67,6 +68,8 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
                     statistics.add(row)
                 for split, writer in writers.items():
                     writer.add(table.filter(pc.field("split") == split))
+        if not statistics.images_of():
+            raise ValueError(f"{folder}: there is no row to write")
         parts: dict[str, SplitFiles] = {
             split: SplitFiles(f"data/{split}-*-{of.fingerprint}.parquet", of.rows, of.bytes, of.bytes_on_disk)
             for split, of in writers.items()

@@ -40,7 +40,7 @@ class Across:
         self.faces: dict[str, _Face] = {}
         self.split_of: dict[str, dict[str, str]] = {"identities": {}, "videos": {}}
         self.forgeries: list[Forgery] = []
-        self.hashed: list[str] = []  # face_id of every face that is no forgery of another one here
+        self.hashed: list[str] = []  # face_id of every face that is not a forgery of another one here
         self.hashes: list[bytes] = []  # and its perceptual hash
 
     def check(self, promise: str, kept: bool, example: str) -> None:

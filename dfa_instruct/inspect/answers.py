@@ -12,8 +12,9 @@ import numpy as np
 from dfa_instruct.annotate import Annotator
 from dfa_instruct.inspect.promises import Findings
 from dfa_instruct.inspect.writers import written
-from dfa_instruct.instruct import libraries, situations
+from dfa_instruct.instruct import situations
 from dfa_instruct.records import MEASURED, Annotation, Artifact, FaceRecord
+from dfa_instruct.templates import libraries
 from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, FC_QUESTIONS, REGIONS
 
 ASKED: Final = Counter({ability: FC_QUESTIONS if ability == "fc" else 1 for ability in ABILITIES})
@@ -83,6 +84,8 @@ def _check_instructions(
 def _check_bench(findings: Findings, name: str, split: str, row: Mapping[str, Any], annotation: Annotation) -> None:
     abilities = [question["ability"] for question in row["bench"]]
     expected = ["df_d", "df_c", "ad"] if split == "test" else []
+    if expected and row["technique"] and "df_t" in abilities:  # older datasets have none, and those of few techniques
+        expected.append("df_t")
     findings.check("bench", abilities == expected, f"{name}: {abilities or 'none'}; expected {expected or 'none'}")
     for question in row["bench"]:
         options, answer = question["options"], question["answer"]
@@ -91,6 +94,9 @@ def _check_bench(findings: Findings, name: str, split: str, row: Mapping[str, An
         elif question["ability"] == "df_c":
             listed = sorted(options) == sorted(CATEGORIES.values()) and _OPTION.findall(question["question"]) == options
             kept = listed and answer == CATEGORIES.get(row["category"])
+        elif question["ability"] == "df_t":
+            listed = len(set(options)) == len(options) and _OPTION.findall(question["question"]) == options
+            kept = listed and answer in options and answer == row["technique"]
         else:
             kept = not options and answer == annotation.ad
         findings.check("bench", kept, f"{name}: {question['ability']}: {answer!r} of {options}, {row['category']}")

@@ -12,13 +12,13 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from dfa_instruct.dataset.features import MAY_BE_NULL
 from dfa_instruct.faces import anchors
 from dfa_instruct.inspect.promises import Findings
 from dfa_instruct.records import FaceRecord, Pixels, face_id_of
 from dfa_instruct.schema import from_columns
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, PAIRINGS, REGIONS
 
-MAY_BE_NULL: Final = frozenset({"technique", "pair_id", "pairing", "video", "frame", "landmarks", "grounding"})
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -50,7 +50,7 @@ def check_parameters(findings: Findings, name: str, row: Mapping[str, Any]) -> M
     except ValueError:
         known = None
     findings.check(
-        "columns", isinstance(known, dict), f"{name}: parameters are no JSON object: {row['parameters'][:40]!r}"
+        "columns", isinstance(known, dict), f"{name}: parameters are not a JSON object: {row['parameters'][:40]!r}"
     )
     return known if isinstance(known, dict) else {}
 

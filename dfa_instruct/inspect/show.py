@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dfa_instruct.dataset.reading import open_splits
+from dfa_instruct.dataset.reading import open_splits, rows_of
 from dfa_instruct.records import Pixels
 from dfa_instruct.regions import region_masks
 from dfa_instruct.vocabulary import CATEGORIES, FORGERY_CATEGORIES, REGIONS, ArtifactKind, Region
@@ -69,7 +69,10 @@ def contact_sheet(
         raise ValueError(f"{where}, {split}: no forgery to show")
     wanted = {name for rows in chosen.values() for row in rows for name in (row["face_id"], row["pair_id"]) if name}
     faces: dict[str, dict[str, Any]] = {}
-    for row in open_splits(where, ["face_id", "image", "landmarks", "artifacts"])[split]:
+    drawn = open_splits(where, ["face_id", "image", "landmarks", "artifacts"])[split]
+    for row in rows_of(where, split, drawn, "draw"):
+        if row["face_id"] in wanted and row["image"] is None:
+            raise ValueError(f"{where}: {split} {row['face_id']} has no image")
         if row["face_id"] in wanted:
             faces[row["face_id"]] = row
             if len(faces) == len(wanted):

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dfa_instruct.dataset.reading import open_splits
+from dfa_instruct.dataset.features import MAY_BE_NULL
+from dfa_instruct.dataset.reading import open_splits, rows_of
 from dfa_instruct.dataset.statistics import COLUMNS, Statistics
 from dfa_instruct.vocabulary import ABILITIES, ARTIFACTS, CATEGORIES, REGIONS, SPLITS, Category
 
@@ -38,11 +39,11 @@ def count(where: str) -> Statistics:
     Raises:
         FileNotFoundError, ValueError: see `dfa_instruct.dataset.reading.open_splits`.
     """
-    from tqdm import tqdm
-
     statistics = Statistics()
     for name, rows in open_splits(where, COLUMNS).items():
-        for row in tqdm(rows, f"count {name}", unit="image"):
+        for row in rows_of(where, name, rows, "count"):
+            if null := [column for column in COLUMNS if row[column] is None and column not in MAY_BE_NULL]:
+                raise ValueError(f"{where}: in a row of {name}, {null[0]} is null; `dfa-instruct verify` names the row")
             statistics.add(row)
     return statistics
 

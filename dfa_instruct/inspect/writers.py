@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from dfa_instruct.annotate.answers import description
+from dfa_instruct.annotate.artifact_description import description
 from dfa_instruct.records import MEASURED, Annotation, Finding
 from dfa_instruct.vocabulary import ARTIFACTS, REGIONS
 
@@ -29,7 +29,8 @@ def written(row: Mapping[str, Any], annotation: Annotation) -> tuple[Annotation,
     if len({finding.region for finding in findings}) < len(findings):
         return annotation, "two findings of one region"
     if row["ad_by"] != MEASURED and annotation.ad_by == MEASURED:
-        if row["label"] != "forged" or not findings:
+        rejected = row["ad_by"].startswith(f"{MEASURED}, rejected by ")
+        if row["label"] != "forged" or bool(findings) == rejected:
             return annotation, f"{row['ad_by']} describes a {row['label']} face by {len(findings)} findings"
         text = description(tuple(findings))
         annotation = replace(annotation, ad=text, findings=tuple(findings), ad_by=row["ad_by"])

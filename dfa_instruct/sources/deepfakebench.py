@@ -26,7 +26,7 @@ def listed_files(path: Path) -> Iterator[str]:
     for file in lists:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{file}: no JSON ({error})") from error
         named = False
         for name in _frames(content):

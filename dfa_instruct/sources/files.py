@@ -41,7 +41,7 @@ def entries(
             continue
         name = f"{below}/{entry.name}" if below else entry.name
         spelt = os.fsencode(name).decode("utf-8", "backslashreplace")
-        reason = "" if spelt == name else "a name that is no UTF-8"
+        reason = "" if spelt == name else "a name that is not UTF-8"
         if not reason and entry.is_symlink():
             target = Path(os.path.realpath(entry.path))  # `resolve` raises where links lead round in circles
             if not target.is_relative_to(root.resolve()) and not follow_links:

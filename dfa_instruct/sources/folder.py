@@ -152,35 +152,21 @@ class FolderSource:
             FileNotFoundError, ValueError: there is no such file, or a column, word, file or pair is not what it
                 should be; the message names the file, the row and what was expected.
         """
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; expected a CSV with the columns {', '.join(COLUMNS)}")
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: no UTF-8; save it as a CSV in UTF-8") from error
         rows: dict[str, _Row] = {}
-        with io.StringIO(text, newline="") as lines:
-            reader = csv.DictReader(lines)
-            columns = reader.fieldnames or []
-            if "file" not in columns:
-                raise ValueError(f"{path}: no column 'file'; expected {', '.join(COLUMNS)}")
-            for column in columns:
-                if column not in COLUMNS:
-                    raise ValueError(f"{path}: unknown column {column!r}{nearest(column, COLUMNS)}")
-            for cells in reader:
-                where = f"{path}, row {reader.line_num}"
-                cells = {key: _nfc(value or "").strip() for key, value in cells.items() if key}
-                file = PurePosixPath(cells["file"])
-                if not cells["file"] or file.is_absolute() or ".." in file.parts:
-                    raise ValueError(f"{where}: {cells['file']!r} is no file below {self.root}")
-                row = self._row(cells, where)
-                if rows.setdefault(file.as_posix(), row) != row:
-                    raise ValueError(f"{where}: {file} stands in another row, with other words")
+        for where, cells in _cells_in(path):
+            file = PurePosixPath(cells["file"])
+            if not cells["file"] or file.is_absolute() or ".." in file.parts:
+                raise ValueError(f"{where}: {cells['file']!r} is not a file below {self.root}")
+            row = self._row(cells, where)
+            if rows.setdefault(file.as_posix(), row) != row:
+                raise ValueError(f"{where}: {file} stands in another row, with other words")
+        if not rows:
+            raise ValueError(f"{path}: no row in it")
         for file_name, row in rows.items():
             if row.pair and (row.pair not in rows or rows[row.pair].category != "bona_fide"):
-                raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}, which is no bona fide file of it")
+                raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}, which is not a bona fide file of it")
             if row.pair and is_video(row.pair) != is_video(file_name):
-                raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}: a video and a picture are no pair")
+                raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}: a video is not a picture's pair")
         # Who is in a bona fide file is in what was forged of it, whether its row says so or names the donor alone.
         in_pair = {name: rows[row.pair].identities if row.pair else () for name, row in rows.items()}
         return {
@@ -228,6 +214,33 @@ class FolderSource:
         if label and (label == "bona_fide") != (category == "bona_fide"):
             raise ValueError(f"{where}: label {word!r} means {label}, but its category is {category}")
         return category
+
+
+def _cells_in(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield of each row of a CSV where it stands, for a message, and its cells by their columns; see `_read_csv`."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected a CSV with the columns {', '.join(COLUMNS)}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: no UTF-8; save it as a CSV in UTF-8") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = reader.fieldnames or []
+    if "file" not in columns:
+        raise ValueError(f"{path}: no column 'file'; expected {', '.join(COLUMNS)}")
+    for column in columns:
+        if column not in COLUMNS:
+            raise ValueError(f"{path}: unknown column {column!r}{nearest(column, COLUMNS)}")
+        if list(columns).count(column) > 1:
+            raise ValueError(f"{path}: the column {column!r} stands twice")
+    try:
+        for cells in reader:
+            where = f"{path}, row {reader.line_num}"
+            if any(cells.pop(None, ())):  # a comma in a name that stands in no quotes
+                raise ValueError(f"{where}: more cells than columns")
+            yield where, {column: _nfc(value or "").strip() for column, value in cells.items()}
+    except csv.Error as error:
+        raise ValueError(f"{path}, row {reader.line_num + 1}: {error}") from error
 
 
 _CATEGORIES: Final[dict[str, Category]] = {n: c for known in DATASET_TECHNIQUES.values() for n, c in known.items()}

@@ -117,7 +117,7 @@ class Video:
         formats: FFmpeg's names of those that are opened; None: all. Some of them are lists of other files and of URLs.
 
     Raises:
-        BadPictureError: on opening, it is no video, is cut before its index, or its pictures are too large or small.
+        BadPictureError: on opening, it is not a video, is cut before its index, or its pictures are too large or small.
     """
 
     def __init__(self, path: Path, formats: tuple[str, ...] | None = None) -> None:

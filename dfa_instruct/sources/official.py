@@ -26,16 +26,17 @@ def read_official(folder: Path) -> dict[str, Split]:
         The split of each identity (`ff/071`).
 
     Raises:
-        ValueError, FileNotFoundError: a file is missing, or is no list of pairs.
+        ValueError: a file is missing, or is not a list of pairs.
     """
     assignment: dict[str, Split] = {}
     for split, name in PAIRS.items():
         path = folder / name
         try:
             pairs = json.loads(path.read_text(encoding="utf-8"))
-            assignment |= {f"ff/{video}": split for first, second in pairs for video in (first, second)}
-        except (ValueError, TypeError) as error:
-            raise ValueError(f'{path}: expected a list of pairs of video numbers, [["071", "054"], …]') from error
+            assignment |= {"ff/" + video: split for first, second in pairs for video in (first, second)}
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            expected = 'a list of pairs of video numbers, [["071", "054"], …]'
+            raise ValueError(f"official_splits: {path}: expected {expected} ({error})") from error
     return assignment
 
 
@@ -52,7 +53,7 @@ class OfficialLists:
         ff: dict[str, Split] = {}
         testing: set[str] = set()
         for folder in folders:
-            with suppress(OSError, ValueError):
+            with suppress(ValueError):
                 ff |= read_official(folder)
             if (folder / TESTING).is_file():
                 lines = (folder / TESTING).read_text(encoding="utf-8", errors="replace").casefold().splitlines()

@@ -40,12 +40,16 @@ def open_source(kind: str, /, **settings: Any) -> Source:
         FileNotFoundError: what a setting names is not there.
     """
     source_class = source_class_of(kind)
-    return source_class(typed_settings(kind, source_class, settings))
+    typed = typed_settings(kind, source_class, settings)
+    try:
+        return source_class(typed)
+    except RuntimeError as error:  # there is no such home directory
+        raise ValueError(f"source {kind}: a path of it begins with ~ and a name that no user has") from error
 
 
 def source_class_of(kind: str) -> Any:
     """Return the class of a kind, ours or a plug-in's; ValueError where the kind is not known."""
-    return SOURCES.get(kind) or plug_in(ENTRY_POINTS, "source", str(kind), SOURCES)
+    return SOURCES.get(str(kind)) or plug_in(ENTRY_POINTS, "source", str(kind), SOURCES)
 
 
 def typed_settings(kind: str, source_class: Any, settings: Mapping[str, Any]) -> Any:
@@ -61,7 +65,9 @@ def typed_settings(kind: str, source_class: Any, settings: Mapping[str, Any]) ->
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(f"source {kind}: {where + ': ' if where else ''}{first['msg']}") from error
+        given = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
+        said = first["msg"].removeprefix("Value error, ").removesuffix(" for <class 'pathlib.Path'>")
+        raise ValueError(f"source {kind}: {where + ': ' if where else ''}{said}{given}") from error
 
 
 def categories_of(entry: Mapping[str, Any]) -> Collection[Category]:

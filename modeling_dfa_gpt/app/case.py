@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfa_instruct.bench.parsing import named_regions, parse_claims
-from dfa_instruct.instruct import libraries, phrase
+from dfa_instruct.templates import libraries, phrase
 from dfa_instruct.vocabulary import Region
 from modeling_dfa_gpt.app.attention import attention_received
 from modeling_dfa_gpt.app.upload import Upload, open_upload
@@ -133,7 +133,7 @@ class Analyst:
         """Open a picture and find its faces; a single one is chosen at once.
 
         Raises:
-            BadPictureError: it is no picture that is taken; the message is a sentence for who sent it.
+            BadPictureError: it is not a picture that is taken; the message is a sentence for who sent it.
         """
         upload = open_upload(path)
         faces = open_faces(upload.picture, self.model.face_side)

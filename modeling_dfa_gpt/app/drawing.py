@@ -11,19 +11,17 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfa_instruct.evidence import region_masks
-from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, REGIONS, Region
+from dfa_instruct.regions import region_outlines
+from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, REGIONS
 from modeling_dfa_gpt.app.case import SHOWN_SIDE, Case
 from modeling_dfa_gpt.app.video import Frame, worst
 from modeling_dfa_gpt.calibration import TOLERATED, Calibration
-from modeling_dfa_gpt.picture import OpenedFace
 
 WORST_SHOWN = 6
 """Frames of a video."""
@@ -65,7 +63,7 @@ def context(case: Case, calibration: Calibration, printed: bool = False) -> dict
         "picture_uri": data_uri(case.upload.picture) if printed else "",
         "face": face,
         "face_uri": data_uri(face.image) if face else "",
-        "shapes": region_shapes(face) if face else {},
+        "shapes": {} if face is None or face.landmarks is None else region_outlines(face.landmarks, face.image.width),
         "attention_uri": data_uri(lit(face.image, case.attention)) if face and case.attention is not None else "",
     }
 
@@ -114,19 +112,6 @@ def data_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def region_shapes(face: OpenedFace) -> dict[Region, list[str]]:
-    """Return the outlines of each region as the points of SVG polygons, in pixels of the face."""
-    if face.landmarks is None:
-        return {}
-    masks = region_masks(face.landmarks, face.image.width)
-    shapes: dict[Region, list[str]] = {}
-    for region, mask in masks.items():
-        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-        large = [outline for outline in outlines if cv2.contourArea(outline) > 0.0005 * mask.size]
-        shapes[region] = [" ".join(f"{x},{y}" for x, y in outline[:, 0].tolist()) for outline in large]
-    return shapes
 
 
 def lit(face: Image.Image, attention: NDArray[np.float32]) -> Image.Image:

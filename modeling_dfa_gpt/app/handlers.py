@@ -34,7 +34,7 @@ class Handlers:
         """Open an upload; one that is refused is deleted at once.
 
         Raises:
-            BadPictureError: it is no picture that is taken.
+            BadPictureError: it is not a picture that is taken.
         """
         path = sent_file(sent)
         try:

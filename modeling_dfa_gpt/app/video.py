@@ -47,7 +47,7 @@ def watch(model: DfaGpt, path: Path) -> Iterator[list[Frame]]:
     """Look at frames of a video, evenly spread; yield those that were looked at, each time that there is one more.
 
     Raises:
-        BadPictureError: it is no video that is taken; the message is a sentence for who sent it.
+        BadPictureError: it is not a video that is taken; the message is a sentence for who sent it.
     """
     frames: list[Frame] = []
     until = time.monotonic() + PATIENCE

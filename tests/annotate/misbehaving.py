@@ -159,6 +159,7 @@ def app(state: State) -> Starlette:
             return error(400, "this picture is against our policy", "content_policy_violation")
         if step == "silence":
             await asyncio.sleep(SILENCE)
+            return error(503, "nobody waits for this any more")
         if step == "reset":
             request.scope["extensions"]["transport"].abort()
             return Response()

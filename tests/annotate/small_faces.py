@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dfa_instruct.annotate.measured import Measured
+from dfa_instruct.annotate.artifact_description import Measured
 from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.dataset.writer import write_tables
 from dfa_instruct.evidence import evidence_of
@@ -35,7 +35,8 @@ def _tables(count: int) -> Iterator[pa.Table]:
         rows = []
         for face, bona_fide in some_faces(portrait, range(begin, min(begin + 50, count))):
             artifacts = evidence_of(face, bona_fide, None)
-            rows.append(row_columns(instruct(face, artifacts, Measured().annotate(face, artifacts), seed=0)))
+            annotation = Measured().annotate(face, artifacts)
+            rows.append(row_columns(instruct(face, artifacts, annotation, seed=0, techniques={})))
         yield pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema)
 
 

@@ -37,24 +37,27 @@ def rows(folder: Path) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute("SELECT * FROM requests")]
 
 
-def test_three_hundred_requests_to_a_server_that_misbehaves_are_all_answered_once(
+def test_three_hundred_requests_to_a_server_that_misbehaves_all_end_and_none_is_asked_after_its_answer(
     tmp_path: Path, write_dataset: Callable[[Path, int], Path], server: Any
 ) -> None:
     folder = write_dataset(tmp_path / "faces", 300)
-    steps = ["ok", "429", "500", "reset", "half", "no_completion", "truncated", "prose", "fenced", "turns", "spanish"]
+    steps = ["ok", "429", "500", "silence", "reset", "half", "no_completion"]
+    steps += ["truncated", "prose", "fenced", "turns", "spanish", "refusal"]
     with server(random=steps) as (address, state):
-        done = annotate(folder, address, "--concurrency", 32)
+        done = annotate(folder, address, "--concurrency", 32, "--timeout", 8)
         assert done.exit_code == 0, done.output
         found = rows(folder)
-        assert len(found) == 300 and {row["status"] for row in found} == {"annotated"}
+        became = Counter((row["status"], row["reason"]) for row in found)
+        refused = became["marked", "refused: I will not do this."]
+        assert refused > 5 and became == {
+            ("annotated", ""): 300 - refused,
+            ("marked", "refused: I will not do this."): refused,
+        }
         assert max(row["attempts"] for row in found) > 1
         assert sum(row["tokens_in"] for row in found) == 1000 * state.answered.total()
-        again = annotate(folder, address, "--concurrency", 32)
-        assert again.exit_code == 0 and sum(state.asked.values()) == len(state.times)
         before = len(state.times)
-        annotate(folder, address)
-        assert len(state.times) == before
-    assert all(json.loads(row["parsed"])[0]["verdict"] for row in found)
+        assert annotate(folder, address).exit_code == 0 and len(state.times) == before
+    assert all(json.loads(row["parsed"])[0]["verdict"] for row in found if row["status"] == "annotated")
     compared = [row for row in found if row["pair_id"]]
     assert 0.3 < len(compared) / 300 < 0.45  # half of three quarters
     assert all(row["prompt"] == ("ad_compared 1" if row["pair_id"] else "ad_alone 1") for row in found)
@@ -67,7 +70,7 @@ def test_three_hundred_requests_to_a_server_that_misbehaves_are_all_answered_onc
         ("sorry", "marked", "refused: I'm sorry"),
         ("policy", "marked", "refused: rejected: 400 this picture is against our policy"),
         ("prose", "marked", "Your answer holds no JSON."),
-        ("truncated", "marked", "Your answer is no valid JSON, or was cut off before its end."),
+        ("truncated", "marked", "Your answer is not valid JSON, or was cut off before its end."),
         ("spanish", "marked", "Your answer is not in English."),
         ("500", "failed", "500 the key Bearer [key] met an error (6 times)"),
         ("silence", "failed", "no answer within 0.2 s (6 times)"),

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from dfa_instruct.annotate.answers import NotUnderstoodError, description, findings, is_refusal, read_answer
+from dfa_instruct.annotate.answers import NotUnderstoodError, findings, is_refusal, read_answer
+from dfa_instruct.annotate.artifact_description import description
 from dfa_instruct.annotate.prompts import conversation_request, description_request, filled, messages, prompt, schema
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, FORGERY_CATEGORIES, REGIONS
 
@@ -73,7 +74,7 @@ def test_json_is_found_amid_prose(wrapped: str) -> None:
     [
         ("The mouth looks odd.", "holds no JSON"),
         (ad(*CLAIMS)[:-20], "cut off"),
-        ("{" * 100_000, "no valid JSON"),
+        ("{" * 100_000, "not valid JSON"),
         ('{"claims": []}', "no list 'artifacts'"),
         ('{"artifacts": ["mouth"]}', "Entry 1"),
         (ad({**CLAIMS[0], "sentence": " "}), "Entry 1"),

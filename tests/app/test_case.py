@@ -12,9 +12,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 from dfa_instruct.faces import align
+from dfa_instruct.regions import region_outlines
 from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS
 from modeling_dfa_gpt.app.case import Analyst, Case, Turn
-from modeling_dfa_gpt.app.drawing import case_html, faces_html, region_shapes
+from modeling_dfa_gpt.app.drawing import case_html, faces_html
 from modeling_dfa_gpt.app.report import model_facts, report_html
 from modeling_dfa_gpt.calibration import Calibration
 from modeling_dfa_gpt.dfa_gpt import Analysis, DfaGpt
@@ -133,7 +134,7 @@ def test_regions_and_sentences_are_linked(analyst: Analyst, photos: Path) -> Non
     drawn = "".join(case_html(told(case, FORGED), Calibration(certain=0.8, images=100)))
     assert drawn.count('<li data-region="eyes"') == 1 and drawn.count('<li data-region="mouth"') == 1
     assert '<g class="shape " data-region="eyes"' in drawn and '<g class="shape silent" data-region="nose"' in drawn
-    assert len(region_shapes(case.face)["eyes"]) == 2
+    assert len(region_outlines(case.face.landmarks, case.face.image.width)["eyes"]) == 2
     assert "Forged" in drawn and "97 %" in drawn and "from 20 % to 80 %" in drawn
     assert EXPLANATIONS["face_swapping"] in drawn and CATEGORIES["face_swapping"] in drawn
     assert "<details ><summary>What the vision tower looked at" in drawn

@@ -22,7 +22,7 @@ from dfa_instruct.bench.conversation import (
 from dfa_instruct.bench.parsing import described_label, parse_claims, parse_verdict
 from dfa_instruct.bench.runner import load_rows
 from dfa_instruct.bench.vlm import VisionLanguageModel
-from dfa_instruct.instruct import ALTERNATIVES, libraries
+from dfa_instruct.templates import ALTERNATIVES, libraries
 from dfa_instruct.vocabulary import CATEGORIES, REGIONS
 
 

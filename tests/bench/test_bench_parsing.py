@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dfa_instruct.bench.parsing import parse_category, parse_yes_no
+from dfa_instruct.bench.parsing import parse_category, parse_option, parse_yes_no
 from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, Category
 
 FORGED = [
@@ -159,6 +159,28 @@ def test_category(category: Category | None, answer: str) -> None:
 def test_category_from_the_projects_own_sentences(category: Category) -> None:
     assert parse_category(CATEGORIES[category], OPTIONS) == category
     assert parse_category(f"{CATEGORIES[category].capitalize()}. {EXPLANATIONS[category]}", OPTIONS) == category
+
+
+@pytest.mark.parametrize(
+    ("technique", "answer"),
+    [
+        ("lip_shape", "B"),
+        ("lip_shape", "It was made by lip shape."),
+        ("lip_shape", "lip-shape"),
+        ("StyleGAN2", "The answer is C."),
+        ("StyleGAN2", "It looks like stylegan2 to me"),
+        ("sd2.1", "sd2.1."),
+        ("lips", "It is not StyleGAN2, but lips."),
+        (None, "E"),
+        (None, "stylegan"),
+        (None, "lips or lip shape"),
+        (None, "B. lips"),
+        (None, "It could be StyleGAN2."),
+        (None, ""),
+    ],
+)
+def test_technique(technique: str | None, answer: str) -> None:
+    assert parse_option(answer, ["lips", "lip_shape", "StyleGAN2", "sd2.1"]) == technique
 
 
 def test_letters_follow_the_rows_own_order() -> None:

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from dfa_instruct.bench.baselines import baselines, images_swapped
 from dfa_instruct.bench.metrics import classification, detection, rouge_l
+from dfa_instruct.bench.predictions import read_predictions
 from dfa_instruct.bench.questions import TASKS
 from dfa_instruct.bench.runner import load_model, load_rows, run_bench, write_results
 from dfa_instruct.bench.tasks import TASKS_TABLE
@@ -40,6 +41,9 @@ TRAIN: dict[Category, int] = {"bona_fide": 3, "face_swapping": 2, "face_editing"
 TEST: dict[Category, int] = {"bona_fide": 5, **dict.fromkeys([c for c in CATEGORIES if c != "bona_fide"], 2)}
 
 
+TECHNIQUES = [f"by {category}" for category in CATEGORIES if category != "bona_fide"]
+
+
 def description(category: Category) -> str:
     return "No artifact is visible." if category == "bona_fide" else f"1. Eyes: they tell of {CATEGORIES[category]}."
 
@@ -54,6 +58,7 @@ def row(category: Category, split: str, number: int) -> dict[str, Any]:
         ("df_d", "Is this face forged?", "Yes" if forged else "No", ["Yes", "No"]),
         ("df_c", f"Which category?\n{listed}", CATEGORIES[category], options),
         ("ad", "Describe the artifacts.", description(category), []),
+        *([("df_t", "Which technique?", f"by {category}", TECHNIQUES)] if forged else []),
     ]
     keys = ("ability", "question", "answer", "options")
     known = {
@@ -61,6 +66,7 @@ def row(category: Category, split: str, number: int) -> dict[str, Any]:
         "face_id": f"{split}-{number}",
         "label": "forged" if forged else "bona_fide",
         "category": category,
+        "technique": f"by {category}" if forged else None,
         "split": split,
         "qa": [{"ability": "ad", "question": "?", "answer": description(category), "template": "ad.1"}],
         "bench": [dict(zip(keys, question, strict=True)) for question in asked] if split == "test" else [],
@@ -103,6 +109,8 @@ def truth(doc: Doc, category: Category | None) -> list[str]:
         return ["No" if category == "bona_fide" else "Yes, it is forged."]
     if doc.task_name.startswith("dfa_bench_dfc"):
         return ["The answer is " + "ABCDE"[doc.choices.index(CATEGORIES[category])]]
+    if doc.task_name.startswith("dfa_bench_dft"):
+        return [f"by {category}"]
     return [description(category)]
 
 
@@ -112,12 +120,15 @@ def test_a_model_that_sees_is_right_and_its_baselines_are_not(data: Path) -> Non
         "dfa_bench_dfd": {"acc": 100, "err": 0, "acer": 0, "invalid": 0},
         "dfa_bench_dfc": {"acc": 100, "invalid": 0},
         "dfa_bench_ad": {"rouge_l": 100, "rouge_l_forged": 100},
+        "dfa_bench_dft": {"acc": 100, "invalid": 0},
     }
-    assert results["counts"] == {"images": 13, "questions": 39, "forged": 8, **TEST}
+    assert results["counts"] == {"images": 13, "questions": 3 * 13 + 8, "forged": 8, **TEST}
     beside = baselines(Spoken(truth), data)
     # Most of the train split is forged, its most frequent category is bona fide.
     assert beside["majority"]["dfa_bench_dfd"] == {"acc": 61.54, "err": 38.46, "acer": 50, "invalid": 0}
     assert beside["majority"]["dfa_bench_dfc"] == {"acc": 38.46, "invalid": 0}
+    # Of the techniques offered, the train split has face swapping's most often, as two of eight forged test faces do.
+    assert beside["majority"]["dfa_bench_dft"] == {"acc": 25, "invalid": 0}
     assert beside["image_blind"]["dfa_bench_dfd"]["invalid"] == 100
     assert beside["image_blind"]["dfa_bench_dfc"] == {"acc": 0, "invalid": 100}
     # What it answers now is the truth about another image.
@@ -147,7 +158,7 @@ def mumble(doc: Doc, category: Category | None) -> list[str]:
 def test_the_figures_are_those_of_the_predictions(data: Path) -> None:
     results = run_bench(Spoken(mumble), data)
     of = {task: [p for p in results["predictions"] if p["task"] == task] for task in TASKS}
-    dfd, dfc, ad = of.values()
+    dfd, dfc, ad, dft = of.values()
     expected = detection([p["label"] for p in dfd], [p["predicted"] for p in dfd])
     assert results["tasks"]["dfa_bench_dfd"] == {k: round(expected[k], 2) for k in ("acc", "err", "acer", "invalid")}
     assert results["details"]["dfa_bench_dfd"]["apcer"] == round(expected["apcer"], 2)
@@ -159,6 +170,7 @@ def test_the_figures_are_those_of_the_predictions(data: Path) -> None:
     scores = [rouge_l(p["reference"], p["answer"]) for p in ad if p["label"] == "forged"]
     assert results["tasks"]["dfa_bench_ad"]["rouge_l_forged"] == pytest.approx(np.mean(scores), abs=0.01)
     assert [p["face_id"] for p in dfd] == [f"test-{i}" for i in range(13)]
+    assert [p["face_id"] for p in dft] == [p["face_id"] for p in dfd if p["label"] == "forged"]
     assert [p["predicted"] for p in dfd[:4]] == ["forged", "bona_fide", "forged", None]
     assert results["details"]["dfa_bench_ad"] == {}
 
@@ -169,7 +181,7 @@ def test_lighteval_makes_the_same_figures_of_the_same_answers(data: Path, as_str
     tasks = {config.full_name: LightevalTask(config) for config in TASKS_TABLE}
     logger = MetricsLogger()
     for name, task in tasks.items():
-        for line in load_rows(data):
+        for line in filter(task.config.hf_filter, load_rows(data)):
             doc = task.config.prompt_function(line, task.name)
             said = mumble(doc, None)
             response = ModelResponse(text=said[0] if as_string else said)  # type: ignore[arg-type]
@@ -184,11 +196,10 @@ def test_lighteval_makes_the_same_figures_of_the_same_answers(data: Path, as_str
 def test_what_is_written(data: Path, tmp_path: Path) -> None:
     results = run_bench(Spoken(truth), data, tasks=["dfa_bench_dfc"], limit=4)
     write_results(results, tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predictions.jsonl", "results.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["predictions.parquet", "results.json"]
     assert json.loads((tmp_path / "out/results.json").read_text())["tasks"] == results["tasks"]
-    lines = (tmp_path / "out/predictions.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == results["predictions"]
-    assert len(lines) == results["counts"]["images"] == 4
+    assert read_predictions(tmp_path / "out") == results["predictions"]
+    assert len(results["predictions"]) == results["counts"]["images"] == 4
 
 
 def test_a_rate_over_no_rows_is_null(tmp_path: Path) -> None:
@@ -306,3 +317,13 @@ def test_the_command_asks_the_tasks_that_it_is_given(base: Path, data: Path) -> 
     done = CliRunner().invoke(app, [*command, "--task", "dfd"])
     assert done.exit_code == 2
     assert "'--task': Value error, 'dfd' is not one of" in done.stderr
+
+
+def test_a_dataset_of_before_the_fourth_task_is_measured_by_the_three(tmp_path: Path) -> None:
+    faces = [row(category, "test", i) for i, category in enumerate(CATEGORIES)]
+    old = [{**face, "bench": face["bench"][:3]} for face in faces]
+    data = write(tmp_path / "dfa-instruct", {"train": [row("bona_fide", "train", 0)], "test": old})
+    assert list(run_bench(Spoken(truth), data)["tasks"]) == ["dfa_bench_dfd", "dfa_bench_dfc", "dfa_bench_ad"]
+    assert "dfa_bench_dft" not in baselines(Spoken(truth), data)["majority"]
+    with pytest.raises(ValueError, match="no test row has a question of dfa_bench_dft"):
+        run_bench(Spoken(truth), data, tasks=["dfa_bench_dft"])

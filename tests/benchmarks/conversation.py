@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-from dfa_instruct.instruct import libraries
 from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.templates import libraries
 from modeling_dfa_gpt import conversation
 from modeling_dfa_gpt.conversation import Conversation
 from modeling_dfa_gpt.dfa_gpt import DfaGpt

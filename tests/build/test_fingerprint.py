@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from dfa_instruct.annotate.decisions import Decision, Decisions
+from dfa_instruct.annotate.store import Outcome, Request, Store
 from dfa_instruct.build.fingerprint import STEPS, fingerprints
 from dfa_instruct.build.pipeline import build
 from dfa_instruct.build.recipe import Recipe
+from dfa_instruct.build.resume import work_folder
 
 EDITS = {
     "inspect/verify.py": [],
@@ -24,7 +27,10 @@ EDITS = {
     "build/resume.py": [],
     "dataset/writer.py": [],
     "evidence.py": ["rows"],
-    "annotate/measured.py": ["rows"],
+    "annotate/artifact_description.py": ["rows"],
+    "annotate/decisions.py": ["rows"],
+    "annotate/run.py": [],
+    "review/work.py": [],
     "instruct.py": ["rows"],
     "templates/fc.yaml": ["rows"],
     "splits.py": ["plan", "rows"],
@@ -148,3 +154,28 @@ def test_a_recipe_of_other_faces_is_refused_and_one_that_differs_later_goes_on(t
     with pytest.raises(ValueError, match="8 faces are too few"):
         build(replace(few, near_duplicates=3), workers=1)
     assert faces.stat().st_mtime_ns == before
+
+
+def test_a_store_that_has_changed_concerns_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "faces.annotations.sqlite"
+    stored = {"name": "stored", "store": str(path)}
+    recipe = Recipe([{"kind": "sample"}], size=64, output=str(tmp_path / "dfa-instruct"), annotator=stored)
+
+    def kept() -> list[str]:
+        """Open the work folder with something in each step; name the steps that are still there when it is opened."""
+        with work_folder(tmp_path / "dfa-instruct", recipe) as work:
+            left = [step for step in STEPS if (work.root / step).exists()]
+            for step in STEPS:
+                work.file(step, "made").touch()
+        return left
+
+    with Store(path) as store:
+        assert kept() == [] and kept() == list(STEPS)
+        request = Request("00" * 8, "ad", "ad_alone 1", {}, "tiny", {})
+        store.keep_prompt("ad_alone 1", "Look at this face.")
+        store.put(request, Outcome("failed", "no answer"))
+        assert kept() == list(STEPS)
+        store.put(request, Outcome("annotated", parsed=[{"region": "mouth"}]))
+        assert kept() == ["list", "faces", "plan"]
+        Decisions(store).put(request.face_id, "1. **Mouth**: Red.", Decision("ann", "reject"))
+        assert kept() == ["list", "faces", "plan"] and kept() == list(STEPS)

@@ -126,7 +126,7 @@ def test_files_that_are_no_picture_of_a_source_are_named_too(
         named = {row["what"]: row["reason"] for row in csv.DictReader(file)}
     assert named["folder/out.jpg"] == "a link that leads out of the folder"
     assert named["folder/none.mp4"].startswith("does not open as a video")
-    assert named["folder/caf\\xe9.jpg"] == "a name that is no UTF-8"
+    assert named["folder/caf\\xe9.jpg"] == "a name that is not UTF-8"
     assert built.dropped.total() == len(named)
     printed = " ".join(capsys.readouterr().err.split())
     assert "clip.mp4: cut short" in printed and "for other reasons" in printed

@@ -2,6 +2,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -92,6 +94,11 @@ def test_dd_vqa_comes_in_and_the_original_is_bona_fide(tmp_path: Path, pictures:
         ("[]", "dd-vqa", "expected DD-VQA's mapping"),
         ('{"5_1": {"0": {"question": "?"}}}', "dd-vqa", "5_1 has not DD-VQA's form"),
         ('[{"image": "a.png"}]', "fakeclue", "entry 0 has not FakeClue's form"),
+        ('[{"image": "a.png", "label": 1e400, "conversations": []}]', "fakeclue", "entry 0 has not FakeClue's form"),
+        ("[" * 100_000, "fakeclue", "no JSON"),
+        ("[]", "fakeclue", "in.json: no conversation in it"),
+        ("{}", "dd-vqa", "in.json: no conversation in it"),
+        ('{"5_114": {"0": {"question": "?", "answer": "\\ud800"}}}', "dd-vqa", "5_114: its text is no Unicode"),
     ],
 )
 def test_another_form_is_said_in_one_line(
@@ -101,3 +108,27 @@ def test_another_form_is_said_in_one_line(
     words = ("--from", form, "--images", pictures, "--forged-label", 1)
     done = run(tmp_path / "in.json", tmp_path / "out.json", *words)
     assert done.exit_code == 2 and message in done.output and not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("change", ["drop", "null", "empty"])
+def test_a_dataset_without_what_is_converted_is_named(change: str, dataset_folder: Path, tmp_path: Path) -> None:
+    (folder := tmp_path / "dfa-instruct" / "data").mkdir(parents=True)
+    for path in dataset_folder.glob("data/*"):
+        table = pq.read_table(path)
+        at = table.column_names.index("qa")
+        nulls = pa.nulls(len(table), table.schema.field("qa").type)
+        changed = {"drop": table.drop_columns(["qa"]), "null": table.set_column(at, "qa", nulls)}
+        pq.write_table(changed.get(change, table.slice(0, 0)), folder / path.name)
+    done = run(folder.parent, tmp_path / "out" / "out.json")
+    said = {"drop": "no column 'qa'", "null": "qa is null", "empty": f"{folder.parent}: no conversation in it"}
+    assert done.exit_code == 2 and said[change] in done.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_no_picture_of_the_folder_is_not_taken(tmp_path: Path, pictures: Path) -> None:
+    for where in ("secret.txt", str(tmp_path / "secret.txt"), "../secret.txt", "deepfake/fake/a.jpg"):
+        source = tmp_path / "fakeclue.json"
+        (tmp_path / "secret.txt").touch()
+        source.write_text(json.dumps([FAKECLUE[0] | {"image": where}]))
+        words = ("--from", "fakeclue", "--images", pictures, "--forged-label", 0)
+        done = run(source, tmp_path / f"{Path(where).stem}.{len(where)}.json", *words)
+        assert done.output == ("forged: 1\n" if where.endswith("jpg") else "no picture: 1\n")

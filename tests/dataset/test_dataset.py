@@ -44,7 +44,9 @@ def test_rows_hold_what_the_contract_says(dataset_folder: Path) -> None:
         assert (row["label"] == "bona_fide") == (row["category"] == "bona_fide") == (row["technique"] is None)
         assert Counter(pair["ability"] for pair in row["qa"]) == {"df_d": 1, "df_c": 1, "ad": 1, "fc": 4}
         abilities = [question["ability"] for question in row["bench"]]
-        assert abilities == (["df_d", "df_c", "ad"] if row["split"] == "test" else [])
+        expected = ["df_d", "df_c", "ad", *(["df_t"] if row["technique"] else [])]
+        assert abilities == (expected if row["split"] == "test" else [])
+        assert all(q["answer"] == row["technique"] for q in row["bench"] if q["ability"] == "df_t")
         if row["category"] in ("face_swapping", "face_reenactment", "face_editing"):
             assert rows[row["pair_id"]]["category"] == "bona_fide"
             assert rows[row["pair_id"]]["split"] == row["split"]
@@ -138,7 +140,7 @@ def test_the_card_says_rows_and_bytes_and_files_of_a_copy_left_there_are_not_rea
     for rows in (load(folder, split="test"), load_dataset(str(folder), split="test", streaming=True)):
         assert [row["face_id"] for row in rows] == ids["test"]
     (folder / "README.md").write_text("---\nconfigs: [\n---\n")
-    with pytest.raises(ValueError, match=r"the header of its README\.md is no YAML"):
+    with pytest.raises(ValueError, match=r"the header of its README\.md is not YAML"):
         load(folder)
 
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from dfa_instruct.annotate.measured import Measured
+from dfa_instruct.annotate.artifact_description import Measured
 from dfa_instruct.cli import app
 from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.evidence import measure
@@ -57,7 +57,7 @@ def ask(row: dict[str, Any], artifacts: list[Artifact] | None = None) -> None:
     if artifacts is None:
         artifacts = [Artifact(**{**a, "strength": round(a["strength"], 3)}) for a in row["artifacts"]]
     annotation = Measured().annotate(face, artifacts)
-    asked = row_columns(instruct(face, artifacts, annotation, seed=0))
+    asked = row_columns(instruct(face, artifacts, annotation, seed=0, techniques={}))
     row.update({key: asked[key] for key in ("artifacts", "qa", "bench", "findings")})
 
 
@@ -269,6 +269,11 @@ def bench_in_another_order(rows: Rows) -> None:
     unpaired(rows, "test")["bench"][1]["options"].reverse()
 
 
+def bench_of_another_technique(rows: Rows) -> None:
+    question = unpaired(rows, "test")["bench"][3]
+    question["answer"] = next(option for option in question["options"] if option != question["answer"])
+
+
 def bench_of_another(rows: Rows) -> None:
     unpaired(rows, "test")["bench"][2]["answer"] = "No artifact is visible."
 
@@ -451,6 +456,7 @@ def test_a_dataset_that_was_built_keeps_every_promise(dataset_folder: Path) -> N
         (unknown_template, "answers"),
         (bench_in_another_order, "bench"),
         (bench_of_another, "bench"),
+        (bench_of_another_technique, "bench"),
         (jpeg, "images"),
         (no_name, "columns"),
         (no_image, "columns"),
@@ -559,8 +565,9 @@ def test_what_is_no_dataset_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_is_missing_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["verify", "runs/dfa-instrct"])  # spelt as an id on the Hub may be
-    assert done.exit_code == 2 and done.stderr == "error: runs/dfa-instrct: no such folder\n"
+    for where in ("runs/dfa-instrct", "dfa-instrct"):  # spelt as an id on the Hub may be
+        done = CliRunner().invoke(app, ["verify", where])
+        assert done.exit_code == 2 and done.stderr == f"error: {where}: no such folder\n"
 
 
 def test_a_card_whose_header_does_not_parse_is_named(dataset_folder: Path, tmp_path: Path) -> None:
@@ -568,4 +575,4 @@ def test_a_card_whose_header_does_not_parse_is_named(dataset_folder: Path, tmp_p
     shutil.copytree(dataset_folder, folder)
     (folder / "README.md").write_text("---\nconfigs: [\n---\n")
     done = CliRunner().invoke(app, ["verify", str(folder)])
-    assert done.exit_code == 2 and "README.md is no YAML" in done.stderr
+    assert done.exit_code == 2 and "README.md is not YAML" in done.stderr

@@ -13,14 +13,10 @@ import yaml
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from modeling_dfa_gpt.checks import (
-    RecipeError,
-    check_base,
-    check_batch,
-    check_messages,
-    check_template,
-    count_parameters,
-)
+from modeling_dfa_gpt.checks import check_base, check_messages, check_template
+from modeling_dfa_gpt.errors import RecipeError
+from modeling_dfa_gpt.label_mask import check_batch
+from modeling_dfa_gpt.lora import count_parameters
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE
 from modeling_dfa_gpt.rows import GREY
 from modeling_dfa_gpt.sft import train

@@ -9,8 +9,8 @@ import yaml
 from datasets import load_dataset
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from modeling_dfa_gpt.checks import RecipeError
 from modeling_dfa_gpt.describe import Description, describe, measure
+from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 
 RECIPES = Path(__file__).parents[2] / "recipes"

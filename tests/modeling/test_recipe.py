@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modeling_dfa_gpt.checks import RecipeError
+from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.recipe import parse_recipe, read_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"

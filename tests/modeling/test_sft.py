@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from modeling_dfa_gpt.checks import RecipeError, check_trainable
+from modeling_dfa_gpt.errors import RecipeError
+from modeling_dfa_gpt.lora import check_trainable
 from modeling_dfa_gpt.sft import train
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "dfa-gpt-tiny"

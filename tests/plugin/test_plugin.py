@@ -1,15 +1,23 @@
-"""A package of somebody else adds a source and a technique, and a recipe uses them; no file of ours knows it."""
+"""A package of somebody else adds a source, a technique, a metric and a vision-only model.
+
+A recipe and commands use them; no file of ours knows it.
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 from datasets import load_dataset
 from PIL import Image
+from typer.testing import CliRunner
 
 from dfa_instruct.build.pipeline import build
 from dfa_instruct.build.recipe import read_recipe
+from dfa_instruct.build.resume import work_folder
+from dfa_instruct.cli import app
 from dfa_instruct.portraits.drawing import draw_sample
 
 RECIPE = """
@@ -55,3 +63,34 @@ def test_its_names_and_settings_are_known_to_messages(tmp_path: Path) -> None:
         with pytest.raises(ValueError) as caught:
             build(read_recipe(recipe, tmp_path / "dfa-instruct"))
         assert said in str(caught.value)
+
+
+def test_another_release_of_it_is_another_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "site"
+    shutil.copytree(Path(__file__).parent, package)
+    recipe = tmp_path / "recipe.yaml"
+    (tmp_path / "scans").mkdir()
+    recipe.write_text(RECIPE.format(root=tmp_path / "scans"))
+    monkeypatch.syspath_prepend(package)
+    said = []
+    for version in ("1.0", "1.1"):
+        metadata = package / "dfa_stranger-1.0.dist-info" / "METADATA"
+        metadata.write_text(metadata.read_text().replace("Version: 1.0", f"Version: {version}"))
+        with work_folder(tmp_path / "dfa-instruct", read_recipe(recipe, tmp_path / "dfa-instruct")) as work:
+            said.append(json.loads((work.root / "marks.json").read_text())["steps"])
+        shutil.rmtree(work.root)
+    assert said[0].keys() == said[1].keys() and all(said[0][step] != said[1][step] for step in said[0])
+
+
+def test_its_vision_only_model_is_measured_by_its_metric_too(
+    dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    command = ["probe", "stranger_colours", "--data", str(dataset_folder), "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["model"] == "stranger_colours" and set(results["tasks"]) == {"dfa_bench_dfd", "dfa_bench_dfc"}
+    assert results["scores"]["stranger_words"]["mean"] >= 1
+    done = CliRunner().invoke(app, ["table", "1", str(tmp_path / "out")])
+    assert f"| stranger_colours | – | {results['tasks']['dfa_bench_dfd']['acc']:.2f} |" in done.stdout

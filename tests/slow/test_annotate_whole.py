@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "annotate"))
 from misbehaving import TURNS, Misbehaviour, State, serving
 
 from dfa_instruct.annotate.store import store_path
+from dfa_instruct.review.work import Work
 
 PATIENCE = 300
 
@@ -32,7 +33,7 @@ def dfa_instruct(*words: object, status: int = 0) -> str:
     return done.stdout
 
 
-def test_sample_build_annotate_instruct_verify_load_and_train(
+def test_sample_build_annotate_review_instruct_verify_load_and_train(
     dataset_folder: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from modeling_dfa_gpt.sft import train
@@ -43,8 +44,14 @@ def test_sample_build_annotate_instruct_verify_load_and_train(
     with serving(State(Misbehaviour(random=steps))) as address:
         for ability in ("ad", "fc"):
             dfa_instruct("annotate", folder, "--ability", ability, "--model", "tiny", "--base-url", address)
+    work = Work(folder, "test", "ann")
+    accepted, rejected = work.items[:2]
+    work.decide(accepted, "accept")
+    work.decide(rejected, "reject")
     dfa_instruct("instruct", folder)
     dfa_instruct("verify", folder)
+    by = {row["face_id"]: row["ad_by"] for row in load_dataset("dfa-instruct", data_dir=str(folder), split="test")}
+    assert by[accepted.face_id] == f"{accepted.by}, accepted by ann" != by[rejected.face_id] == "measured"
     rows = load_dataset("dfa-instruct", "conversations", data_dir=str(folder), split="train")
     assert any(TURNS[0]["answer"] == message["content"] for message in rows[0]["messages"])
     monkeypatch.setenv("DFA_INSTRUCT_DIR", str(folder))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 FINGERPRINTS = {
-    "test-00000-of-00001-594e9d91a2aa2b95.parquet",
+    "test-00000-of-00001-47c752268feee0f3.parquet",
     "train-00000-of-00001-20364aa3d88cf7c3.parquet",
     "validation-00000-of-00001-9152ea95dab5ab33.parquet",
 }

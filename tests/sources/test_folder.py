@@ -157,8 +157,8 @@ def test_a_csv_says_what_the_files_are(media: Path) -> None:
         ("anna.png,fake,face_editing,simswap,,", "row 2: simswap is face_swapping, not face_editing"),
         ("anna.png,fake,,,,", "row 2: forged, but neither its category nor a known technique"),
         ("anna.png,real,,simswap,,", "row 2: label 'real' means bona_fide, but its category is face_swapping"),
-        ("../elsewhere.png,real,,,,", "row 2: '../elsewhere.png' is no file below"),
-        ("anna.png,fake,face_editing,,,ben.png", "has the pair 'ben.png', which is no bona fide file"),
+        ("../elsewhere.png,real,,,,", "row 2: '../elsewhere.png' is not a file below"),
+        ("anna.png,fake,face_editing,,,ben.png", "has the pair 'ben.png', which is not a bona fide file"),
         ("anna.png,real,,,,anna.png", "row 2: a bona fide file has no pair"),
     ],
 )
@@ -188,6 +188,21 @@ def test_a_csv_with_other_columns_is_refused(media: Path) -> None:
         open_source("folder", root=media, csv=media / "labels.csv")
     with pytest.raises(FileNotFoundError, match="expected a CSV with the columns file"):
         open_source("folder", root=media, csv=media / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,file\na.png,b.png\n", "labels.csv: the column 'file' stands twice"),
+        ("file\nAnna, aged 5.png\n", "labels.csv, row 2: more cells than columns"),
+        ("file\n" + "a" * 200_000 + "\n", "labels.csv, row 2: field larger than field limit"),
+        ("file\n", "labels.csv: no row in it"),
+    ],
+)
+def test_a_csv_that_is_none_is_refused(media: Path, text: str, message: str) -> None:
+    (media / "labels.csv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        open_source("folder", root=media, csv=media / "labels.csv")
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

@@ -120,8 +120,15 @@ class Plan(Step):
                 "near_duplicates_inside": inside,
                 "cost": cost,
                 "lacking": self.lacking(faces, held),
+                "techniques": self.techniques(faces, kept),
             }
             path.write_text(json.dumps(said), encoding="utf-8")
+
+    def techniques(self, faces: _Faces, kept: Sequence[int]) -> dict[str, Category]:
+        """Map each technique that the dataset will hold to its category."""
+        found = {name: faces.category[i] for i in kept if (name := faces.technique[i])}
+        made = techniques_of(self.recipe) if self.recipe.forgeries_per_face else []
+        return found | {technique.name: technique.category for technique in made}
 
     def write_dropped(self, faces: _Faces, reasons: Sequence[str | None]) -> None:
         """Name what is dropped, and why."""

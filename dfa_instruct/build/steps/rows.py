@@ -25,7 +25,7 @@ from dfa_instruct.pairs import parted, refused
 from dfa_instruct.population import PopulationEvidence
 from dfa_instruct.records import Artifact, FaceRecord
 from dfa_instruct.techniques import Fittable, Technique
-from dfa_instruct.vocabulary import Split
+from dfa_instruct.vocabulary import Category, Split
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class _Shared:
     techniques: list[Technique]
     population: PopulationEvidence | None
     annotator: Annotator
+    named: dict[str, Category]
+    """Every technique of the dataset, and its category."""
 
 
 @lru_cache(maxsize=1)
@@ -49,7 +51,7 @@ def _shared(work: WorkFolder, made: int) -> _Shared:
     with one_thread():  # with more, sums would be taken in another order, and the bytes differ
         fitted = [t.fit(mixed, seed=recipe.seed) if isinstance(t, Fittable) else t for t in found]
         population = PopulationEvidence.fit(mixed) if len(mixed) > 1 else None
-    return _Shared(pool, fitted, population, annotator(recipe.annotator))
+    return _Shared(pool, fitted, population, annotator(recipe.annotator), work.report("plan")["techniques"])
 
 
 class MakeRows(Step):
@@ -94,11 +96,12 @@ class MakeRows(Step):
                         drop({"what": named, "technique": technique.name, "reason": str(error)})
                         continue
                 artifacts = evidence_of(made, bona_fide, shared.population)
-                write(self.row(made, artifacts, shared.annotator))
+                write(self.row(made, artifacts, shared))
 
-    def row(self, face: FaceRecord, artifacts: list[Artifact], annotator: Annotator) -> dict[str, Any]:
+    def row(self, face: FaceRecord, artifacts: list[Artifact], shared: _Shared) -> dict[str, Any]:
         """Say and ask of a face what its evidence gives: the columns of its row."""
-        return row_columns(instruct(face, artifacts, annotator.annotate(face, artifacts), self.recipe.seed))
+        annotation = shared.annotator.annotate(face, artifacts)
+        return row_columns(instruct(face, artifacts, annotation, self.recipe.seed, shared.named))
 
 
 def finished_rows(work: WorkFolder, shards: int) -> Iterator[pa.Table]:

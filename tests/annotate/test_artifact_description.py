@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from dfa_instruct.annotate.measured import NOTHING_NAMED, PAIR_SENTENCES, SENTENCES, Measured, sentence
+from dfa_instruct.annotate.artifact_description import NOTHING_NAMED, PAIR_SENTENCES, SENTENCES, Measured, sentence
 from dfa_instruct.bench.parsing import parse_category, parse_yes_no
 from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import Artifact, FaceRecord

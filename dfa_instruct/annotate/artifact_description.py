@@ -1,4 +1,7 @@
-"""Annotations written from the measured evidence, with no language model: nothing is said that was not measured."""
+"""Artifact descriptions (AD): the paper's numbered text, and the annotator "measured", which writes it of the evidence.
+
+No language model is asked: nothing is said that was not measured.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +51,18 @@ PAIR_SENTENCES: Final[tuple[str, ...]] = (
 )
 """The sentences that state two artifacts of one region."""
 
+NOTHING_NAMED: Final = "No single region stands out, although the face is forged."
+
 BONA_FIDE_TEXTS: Final[tuple[str, ...]] = (
     "No artifact is visible. All regions of the face look natural.",
     "No artifact is visible. Colour, texture and shape agree in all regions.",
 )
 
-NOTHING_NAMED: Final = "No single region stands out, although the face is forged."
+
+def description(found: tuple[Finding, ...]) -> str:
+    """Render the findings about a forgery as the paper's numbered text (Fig. 1)."""
+    lines = [f"{n}. **{REGIONS[f.region]}**: {f.sentence}" for n, f in enumerate(found, start=1)]
+    return "\n".join(lines) or NOTHING_NAMED
 
 
 def findings(face: FaceRecord, artifacts: list[Artifact]) -> tuple[Finding, ...]:
@@ -100,13 +109,9 @@ class Measured:
                 ad=BONA_FIDE_TEXTS[rng.integers(len(BONA_FIDE_TEXTS))],
             )
         found = findings(face, artifacts)
-        entries = [
-            f"{number}. **{REGIONS[finding.region]}**: {finding.sentence}"
-            for number, finding in enumerate(found, start=1)
-        ]
         return Annotation(
             df_d="This face is forged.",
             df_c=f"{CATEGORIES[face.category].capitalize()} is used. {explanation}",
-            ad="\n".join(entries) or NOTHING_NAMED,
+            ad=description(found),
             findings=found,
         )

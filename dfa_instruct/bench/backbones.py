@@ -1,0 +1,129 @@
+"""Vision-only models: what turns a face into a vector. Any that Transformers loads, or one of another package.
+
+Another package adds its own by the entry-point group `dfa_instruct.probes`: a callable without arguments that gives a
+`Backbone`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dfa_instruct.plugins import called, plug_in
+
+ENTRY_POINTS: Final = "dfa_instruct.probes"
+IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and deviation of the pixels, for a model whose folder does not say how pictures are prepared."""
+USUAL_SIDE: Final = 224
+
+Features = NDArray[np.float32]
+"""Shape (images, channels)."""
+
+
+class Backbone(Protocol):
+    """A frozen model of images."""
+
+    fingerprint: str
+    """Features are kept under it: other weights, or pictures prepared otherwise, must have another one."""
+
+    def features(self, images: Sequence[Image.Image]) -> Features:
+        """Return a vector of each image (RGB)."""
+        ...
+
+
+def load_backbone(name: str, image_size: int | None = None) -> Backbone:
+    """Load a plug-in's model by the name of its entry point, else what Transformers' `AutoModel` loads.
+
+    Args:
+        name: a plug-in's, a folder or a Hub id.
+        image_size: side of the square that pictures are brought to, in pixels; None: as the model's folder says.
+
+    Raises:
+        FileNotFoundError: there is no such model, or Transformers cannot load it.
+        ValueError: it has no part that sees images, weights of it are missing, or a plug-in does not load.
+    """
+    if name not in entry_points(group=ENTRY_POINTS).names:
+        return Pretrained(name, image_size)
+    if image_size is not None:
+        raise ValueError(f"probe {name}: a plug-in takes no image size")
+    return called(plug_in(ENTRY_POINTS, "probe", name, ()), f"probe {name}", {})
+
+
+class Pretrained:
+    """The image part of what `AutoModel` loads: ResNet, DeiT, CLIP, SigLIP, DINOv2, timm's and others.
+
+    A face's vector is the model's pooled output, or where that is not pretrained (DeiT's is not), the first token of
+    the last layer.
+    """
+
+    def __init__(self, name: str, image_size: int | None = None) -> None:
+        import torch
+        from transformers import AutoModel
+
+        try:
+            loaded, said = AutoModel.from_pretrained(
+                name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
+            )
+        except (OSError, ValueError, ImportError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise FileNotFoundError(f"{name}: no vision model that Transformers can load: {reason}") from error
+        self._model: Any = getattr(loaded, "vision_model", loaded).eval()
+        if self._model.main_input_name != "pixel_values":
+            raise ValueError(f"{name}: a {loaded.config.model_type}, which does not see images")
+        missing = {key for key in said["missing_keys"] if not key.startswith(("text_model", "text_projection"))}
+        self._pooled = not any("pooler" in key for key in missing)
+        if random := sorted(key for key in missing if "pooler" not in key):
+            raise ValueError(f"{name}: the weights of {random[0]} and {len(random) - 1} more are not there")
+        self._prepare = _preparation(name, self._model.config, image_size)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._model.to(self._device)
+        read = {k: tensor for k, tensor in self._model.state_dict().items() if self._pooled or "pooler" not in k}
+        self.fingerprint = _fingerprint(read, self._prepare.to_dict())
+
+    def features(self, images: Sequence[Image.Image]) -> Features:
+        """Return a vector of each image."""
+        import torch
+
+        pixels = self._prepare(list(images), return_tensors="pt")["pixel_values"].to(self._device)
+        with torch.inference_mode():
+            output = self._model(pixel_values=pixels)
+        pooled = getattr(output, "pooler_output", None) if self._pooled else None
+        vectors = output.last_hidden_state[:, 0] if pooled is None else pooled
+        return vectors.flatten(1).float().cpu().numpy()
+
+
+def _preparation(name: str, config: Any, image_size: int | None) -> Any:
+    """Return the model's image processor, or the usual one of ImageNet where its folder has none."""
+    from transformers import AutoImageProcessor, ViTImageProcessorPil
+
+    has_one = not Path(name).is_dir() or any(
+        (Path(name) / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")
+    )
+    if has_one:
+        processor = AutoImageProcessor.from_pretrained(name)
+    else:
+        mean, deviation = IMAGENET
+        side = min(getattr(config, "image_size", USUAL_SIDE), USUAL_SIDE)
+        processor = ViTImageProcessorPil(
+            size={"height": side, "width": side}, image_mean=list(mean), image_std=list(deviation)
+        )
+    if image_size is not None:
+        processor.size = {"height": image_size, "width": image_size}
+        processor.do_center_crop = False
+    return processor
+
+
+def _fingerprint(weights: Mapping[str, Any], preparation: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(preparation, sort_keys=True, default=str).encode())
+    for key, tensor in sorted(weights.items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
