@@ -47,9 +47,7 @@ def push_space(
     from huggingface_hub import HfApi
 
     if Path(model).exists():
-        raise ValueError(
-            f"{model}: a folder, which a Space cannot load: push it first (dfa-gpt push {model} USER/NAME)"
-        )
+        raise ValueError(f"{model}: a folder, which a Space cannot load: push it first: dfa-gpt push {model} USER/NAME")
     check_repo(model)
     check_repo(repo)
     files = space_files(model)

@@ -38,6 +38,8 @@ def test_what_was_pushed_opens_the_page_of_the_model(model: None, hub: Hub, clie
     head = hub.repository("space", "faces").log()[0]
     assert problems(head.files["README.md"].content.decode(), "space") == []
     assert not [name for name in head.files if name.endswith((".pyc", ".safetensors"))]
+    needed = head.files["requirements.txt"].content.decode()
+    assert {"gradio", "reportlab", "torch"} <= set(re.findall(r"(?m)^[\w-]+", needed)) and ";" not in needed
     for name, blob in head.files.items():
         for secret in (TOKEN, str(tmp_path)):
             assert secret.encode() not in blob.content, name
