@@ -42,6 +42,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/conversation.py
 	$(BIN)/python tests/benchmarks/annotate.py
 	$(BIN)/python tests/benchmarks/duplicates.py
+	$(BIN)/pytest --capture=no tests/slow/test_app.py
 
 figures: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/quickstart.py

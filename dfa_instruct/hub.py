@@ -7,7 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+if TYPE_CHECKING:
+    from huggingface_hub import DatasetInfo, ModelInfo, SpaceInfo
+
+    Info = DatasetInfo | ModelInfo | SpaceInfo
 
 RepoKind = Literal["dataset", "model", "space"]
 TOKEN_ENV: Final = "HF_TOKEN"
@@ -86,7 +91,7 @@ def push(
         api.create_repo(repo, repo_type=kind, private=private or None, exist_ok=True, space_sdk=sdk)
         if revision:
             api.create_branch(repo, branch=revision, repo_type=kind, exist_ok=True)
-        before = api.repo_info(repo, repo_type=kind, revision=revision)
+        before = cast("Info", api.repo_info(repo, repo_type=kind, revision=revision))
         if private and not before.private:
             raise PermissionError("is public already; make it private in its settings, or name another one")
         left = {*api.list_repo_files(repo, repo_type=kind, revision=revision)} - {*files}

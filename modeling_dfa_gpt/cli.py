@@ -127,7 +127,10 @@ def serve(
     model: Model,
     host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else the first free one from 7860 on.")] = None,
-    auth: Annotated[str | None, typer.Option(help="USER:PASSWORD that is asked for.", envvar="DFA_GPT_AUTH")] = None,
+    auth: Annotated[
+        str | None,
+        typer.Option(help="USER:PASSWORD that is asked for; better set in the environment.", envvar="DFA_GPT_AUTH"),
+    ] = None,
 ) -> None:
     """Open a page in the browser: put in a picture, see the verdict and where it shows, talk about it."""
     with one_line_errors(OSError, ValueError, ImportError):

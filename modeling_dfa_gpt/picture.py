@@ -5,12 +5,17 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dfa_instruct.records import Landmarks
+
+if TYPE_CHECKING:
+    from dfa_instruct.faces import FaceDetector
 
 ALIGNED_SIDE = 256
 """Side of an aligned face, as in the dataset, where the model does not see a smaller one."""
@@ -74,17 +79,17 @@ def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE) -> list[OpenedFac
     Each is aligned as `dfa_instruct.faces.align` does, `side` pixels wide, unless it is one face that is aligned
     already (another resampling would blur what there is to see). Without a FaceLandmarker: the whole picture.
     """
-    from dfa_instruct.faces import TEMPLATE, FaceDetector, LandmarkerUnavailableError, align, anchors
+    from dfa_instruct.faces import TEMPLATE, LandmarkerUnavailableError, align, anchors, landmarker_path
 
     pixels = np.asarray(picture)
     longest = max(picture.size)
     try:
-        with FaceDetector() as detector:
-            enlargement = max(1, round(DETECTION_SIDE / longest))
-            larger = picture.resize((picture.width * enlargement, picture.height * enlargement))
-            found = [face / np.float32(enlargement) for face in detector.detect(np.asarray(larger))]
+        detector = _detector(landmarker_path())
     except LandmarkerUnavailableError as error:
         return [_whole(picture, None, f"the face was not aligned: {error}")]
+    enlargement = max(1, round(DETECTION_SIDE / longest))
+    larger = picture.resize((picture.width * enlargement, picture.height * enlargement))
+    found = [face / np.float32(enlargement) for face in detector.detect(np.asarray(larger))]
     if len(found) == 1 and picture.width == picture.height:
         offsets = np.abs(anchors(found[0]) / longest - TEMPLATE)
         if offsets.max() < ALIGNED_WITHIN:
@@ -94,6 +99,14 @@ def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE) -> list[OpenedFac
         square, landmarks = align(pixels, face, side)
         opened.append(OpenedFace(Image.fromarray(square), len(found), True, landmarks=landmarks, in_picture=face))
     return opened
+
+
+@cache
+def _detector(landmarker: Path) -> FaceDetector:
+    """Return the detector of a FaceLandmarker's model file; to make one takes longer than to use it."""
+    from dfa_instruct.faces import FaceDetector
+
+    return FaceDetector().__enter__()
 
 
 def _whole(picture: Image.Image, faces: int | None, notice: str) -> OpenedFace:

@@ -47,9 +47,7 @@ def push_space(
     from huggingface_hub import HfApi
 
     if Path(model).exists():
-        raise ValueError(
-            f"{model}: a folder, which a Space cannot load: push it first (dfa-gpt push {model} USER/NAME)"
-        )
+        raise ValueError(f"{model}: a folder, which a Space cannot load: push it first: dfa-gpt push {model} USER/NAME")
     check_repo(model)
     check_repo(repo)
     files = space_files(model)
@@ -65,11 +63,11 @@ def push_space(
 
 def space_files(model: str) -> dict[str, Path | bytes]:
     """Return what a Space consists of, path → content; pip does not see its folders when it reads requirements.txt."""
-    needed = [line for line in requires("dfa-instruct") or () if "extra ==" not in line]
+    needed = [line for line in requires("dfa-instruct") or () if "extra ==" not in line or 'extra == "app"' in line]
     files: dict[str, Path | bytes] = {
         CARD: str(space_card(model, version("gradio"), version("dfa-instruct"))).encode(),
         "app.py": APP.format(model=model).encode(),
-        "requirements.txt": "".join(f"{line}\n" for line in needed).encode(),
+        "requirements.txt": "".join(f"{line.partition(';')[0]}\n" for line in needed).encode(),
         "packages.txt": "".join(f"{name}\n" for name in SYSTEM_LIBRARIES).encode(),
     }
     for package in PACKAGES:

@@ -108,18 +108,26 @@ def read_image(path: Path, formats: tuple[str, ...] | None = None) -> Pixels:
 class Video:
     """A video file, open: how many frames it has, and some of them. A context manager.
 
+    Attributes:
+        width, height: in pixels, as they are stored.
+        rate: frames a second, on average.
+
+    Args:
+        path: the file.
+        formats: FFmpeg's names of those that are opened; None: all. Some of them are lists of other files and of URLs.
+
     Raises:
         BadPictureError: on opening, it is not a video, is cut before its index, or its pictures are too large or small.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, formats: tuple[str, ...] | None = None) -> None:
         import av
 
         self._errors = av.error.FFmpegError
         if not path.is_file():
             raise BadPictureError("no such file")
         try:
-            self._container = av.open(str(path))
+            self._container = av.open(str(path), options={"format_whitelist": ",".join(formats)} if formats else {})
         except self._errors as error:
             raise BadPictureError("does not open as a video (empty, cut short or none)") from error
         try:
@@ -129,11 +137,12 @@ class Video:
             if self._stream.codec_context is None:
                 raise BadPictureError("the video's index is cut short")
             self._stream.thread_count = 1  # the engine's workers share the processors already
-            _check_size(self._stream.width, self._stream.height)
+            self.width, self.height = self._stream.width, self._stream.height
+            _check_size(self.width, self.height)
             rate = self._stream.average_rate or self._stream.guessed_rate
             if not rate or not self._stream.time_base:
                 raise BadPictureError("the video states no frame rate")
-            self._rate = float(rate)
+            self.rate = float(rate)
             self._ticks = 1 / (rate * self._stream.time_base)  # from one frame to the next
             self._start = self._stream.start_time or 0
         except BaseException:
@@ -164,7 +173,7 @@ class Video:
     def count(self) -> tuple[int, int]:
         """Count the frames without decoding: those that are in the file, and those that its header promises."""
         seconds = (self._container.duration or 0) / 1_000_000
-        promised = self._stream.frames or round(seconds * self._rate)
+        promised = self._stream.frames or round(seconds * self.rate)
         # a whole file ends where it promises: looking at its tail spares reading it all
         for start in (promised - 1, 0):
             try:

@@ -13,14 +13,18 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
 from dfa_instruct.regions import region_outlines
 from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, REGIONS
 from modeling_dfa_gpt.app.case import SHOWN_SIDE, Case
+from modeling_dfa_gpt.app.video import Frame, worst
 from modeling_dfa_gpt.calibration import TOLERATED, Calibration
 
+WORST_SHOWN = 6
+"""Frames of a video."""
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -56,6 +60,7 @@ def context(case: Case, calibration: Calibration, printed: bool = False) -> dict
         "tolerated": TOLERATED,
         "in_band": in_band,
         "uncertain": in_band or (analysis is not None and analysis.uncertain),
+        "picture_uri": data_uri(case.upload.picture) if printed else "",
         "face": face,
         "face_uri": data_uri(face.image) if face else "",
         "shapes": {} if face is None or face.landmarks is None else region_outlines(face.landmarks, face.image.width),
@@ -78,6 +83,26 @@ def faces_html(case: Case) -> str:
     return TEMPLATES.get_template("faces.html.jinja").render(
         picture_uri=data_uri(case.upload.picture), width=case.upload.width, height=case.upload.height, boxes=boxes
     )
+
+
+def video_html(frames: list[Frame], calibration: Calibration) -> str:
+    """Draw how probable a forgery is in each frame of a video over time, and the worst frames."""
+    return TEMPLATES.get_template("video.html.jinja").render(
+        frames=frames,
+        length=frames[-1].seconds,
+        calibration=calibration,
+        worst=[(frame, data_uri(frame.case.face.image)) for frame in worst(frames)[:WORST_SHOWN]],
+        faceless=sum(frame.probability is None for frame in frames),
+    )
+
+
+def comparison_html(suspect: Case, reference: Case, calibration: Calibration) -> str:
+    """Draw two pictures side by side, and which regions the model names in the one, the other or both."""
+    sides = []
+    for name, case in (("Suspect", suspect), ("Reference", reference)):
+        verdict, face = case_html(case, calibration)
+        sides.append((name, Markup(verdict), Markup(face), {r for s in case.statements for r in s.regions}))
+    return TEMPLATES.get_template("comparison.html.jinja").render(sides=sides, done=bool(reference.statements))
 
 
 def data_uri(image: Image.Image) -> str:

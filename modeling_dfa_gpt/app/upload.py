@@ -10,19 +10,16 @@ import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import Image
 
 from dfa_instruct.errors import printable
 from dfa_instruct.sources.media import BadPictureError, read_image
+from modeling_dfa_gpt.app.provenance import Tags, c2pa_as_text, exif_as_text
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 LARGEST_FILE = 25_000_000
 """Bytes of a file."""
-MOST_TAGS = 64
-LONGEST_TAG = 200
-"""Characters of one EXIF value that are kept."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,7 @@ class Upload:
         name, sha256, size: of the file as it was sent; its size in bytes.
         format: Pillow's name of it.
         exif: its tags as text, name and value.
+        c2pa: what its C2PA manifest says; None: nothing was there to read one with.
         width, height: in pixels, upright.
         picture: in RGB, upright.
     """
@@ -41,7 +39,8 @@ class Upload:
     sha256: str
     size: int
     format: str
-    exif: tuple[tuple[str, str], ...]
+    exif: Tags
+    c2pa: Tags | None
     width: int
     height: int
     picture: Image.Image
@@ -76,8 +75,8 @@ def open_upload(path: Path) -> Upload:
         if _is_sequence(image):
             raise BadPictureError("The file holds several pictures or an animation; give a single picture.")
         sha256 = hashlib.sha256(content).hexdigest()
-        exif = exif_as_text(image)
-        return Upload(printable(path.name), sha256, size, str(image.format), exif, *picture.size, picture)
+        told = exif_as_text(image), c2pa_as_text(content)
+        return Upload(printable(path.name), sha256, size, str(image.format), *told, *picture.size, picture)
 
 
 def _is_sequence(image: Image.Image) -> bool:
@@ -89,29 +88,3 @@ def _is_sequence(image: Image.Image) -> bool:
     except (EOFError, OSError, ValueError, SyntaxError, struct.error):  # no second page, or none that can be read
         return False
     return True
-
-
-def exif_as_text(image: Image.Image) -> tuple[tuple[str, str], ...]:
-    """Return the EXIF tags of an image as (name, value), short and printable; one that says so if they are broken."""
-    try:
-        exif = image.getexif()
-        groups: list[tuple[dict[int, str], Any]] = [
-            (ExifTags.TAGS, exif),
-            (ExifTags.TAGS, exif.get_ifd(ExifTags.IFD.Exif)),
-            (ExifTags.GPSTAGS, exif.get_ifd(ExifTags.IFD.GPSInfo)),
-        ]
-        found = [
-            (names.get(tag, f"tag {tag}"), _value(value)) for names, group in groups for tag, value in group.items()
-        ]
-    except (OSError, ValueError, SyntaxError, TypeError, KeyError, struct.error):
-        return (("EXIF", "cannot be read"),)
-    return tuple(found[:MOST_TAGS])
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bytes):
-        text = value.rstrip(b"\0").decode("ascii", "replace")
-        return text[:LONGEST_TAG] if text.isprintable() and "\ufffd" not in text else f"{len(value)} bytes"
-    if isinstance(value, tuple):
-        return ", ".join(map(_value, value[:16])) + (", …" if len(value) > 16 else "")
-    return printable(str(value).rstrip("\0")[:LONGEST_TAG])

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
+import av
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 gradio_client = pytest.importorskip("gradio_client")
 
 from test_upload import encoded, hostile, noise  # noqa: E402
 
+from modeling_dfa_gpt.app.handlers import Handlers  # noqa: E402
 from modeling_dfa_gpt.app.page import build, launch  # noqa: E402
 from modeling_dfa_gpt.app.upload import LARGEST_FILE  # noqa: E402
 from modeling_dfa_gpt.dfa_gpt import DfaGpt  # noqa: E402
@@ -50,6 +57,7 @@ def test_a_program_analyzes_talks_and_takes_the_report(
     assert len(streamed) > 1 and streamed[-1].startswith(streamed[0]) and streamed[-1]
     report = client.predict(api_name="/report")
     assert known["sha256"] in report and "And the eyes?" in report
+    assert base64.b64decode(client.predict(api_name="/report_pdf")).startswith(b"%PDF-")
 
 
 def test_sessions_do_not_see_each_other(address: str, portrait: Path) -> None:
@@ -104,6 +112,27 @@ def test_no_path_of_the_server_is_read_or_written_and_no_url_is_fetched(
     assert not list(uploads.parent.glob("escaped*"))
 
 
+@pytest.mark.parametrize("kind", ["file", "image"])
+@pytest.mark.parametrize("meta", [{"meta": {"_type": "gradio.FileData"}}, {}])
+def test_what_is_done_on_the_page_reads_and_deletes_no_file_that_was_not_sent(
+    address: str, tmp_path: Path, kind: str, meta: dict[str, object]
+) -> None:
+    secret, picture = tmp_path / "secret.txt", tmp_path / "secret.png"
+    secret.write_bytes(b"no picture, and so deleted if it were an upload")
+    picture.write_bytes(encoded(noise((64, 64)), "PNG"))
+    config = httpx.get(f"{address}config").json()
+    taking = {part["id"] for part in config["components"] if part["type"] == kind}
+    events = [event for event in config["dependencies"] if taking & set(event["inputs"])]
+    assert events
+    for event, path in product(events, (secret, picture)):
+        data = [{"path": str(path), **meta} if part in taking else None for part in event["inputs"]]
+        asked = {"data": data, "fn_index": event["id"], "session_hash": f"stranger-{event['id']}-{path.suffix}"}
+        assert httpx.post(f"{address}gradio_api/queue/join", json=asked).status_code == 200
+        told = httpx.get(f"{address}gradio_api/queue/data?session_hash={asked['session_hash']}", timeout=300).text
+        assert '"success":false' in told or "was not sent to this page" in told or "Give a picture first" in told
+        assert path.exists()
+
+
 def test_the_browser_is_told_to_fetch_from_here_only(address: str) -> None:
     page = httpx.get(address)
     assert "default-src 'self'" in page.headers["content-security-policy"]
@@ -121,16 +150,58 @@ def test_a_name_and_a_password_are_asked_for(model: DfaGpt, adapter: Path, uploa
         blocks.close(verbose=False)
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def test_a_video_is_looked_at_and_deleted_and_one_of_its_frames_becomes_the_case(
+    model: DfaGpt, adapter: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    handlers = Handlers(model, str(adapter))
+    photo = np.asarray(Image.open(sorted(photos.glob("*.jpg"))[0]).convert("RGB").resize((320, 320)))
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(photo, format="rgb24")))
+        container.mux(stream.encode(None))
+    *_, (frames, timeline, moments) = handlers.watch({"path": str(tmp_path / "clip.mp4")})
+    assert len(frames) == 1 and "over time" in timeline and moments.choices == [("0.0 s", 0.0)]
+    assert not (tmp_path / "clip.mp4").exists()
+    *_, shown = handlers.choose_frame(frames, 0.0)
+    assert shown[0].analysis.label and "frame 0 of a video" in handlers.report(shown[0])
+    (tmp_path / "none.mp4").write_bytes(b"none")
+    *_, (frames, refusal, _) = handlers.watch({"path": str(tmp_path / "none.mp4")})
+    assert frames == [] and "cannot be read as a video" in refusal and not (tmp_path / "none.mp4").exists()
+
+
+def test_two_pictures_stand_side_by_side(
+    model: DfaGpt, adapter: Path, portrait: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(portrait.parent))
+    handlers = Handlers(model, str(adapter))
+    *_, shown = handlers.begin({"path": str(portrait)})
+    case = shown[0]
+    said = [turn.answer for turn in case.turns]
+    *_, compared = handlers.compare(case, {"path": str(portrait)})
+    assert compared.index(">Suspect<") < compared.index(">Reference<") < compared.index("in the suspect only")
+    assert compared.count('aria-label="Verdict"') == 2
+    only = [
+        compared.partition(f"in the {name} only</th><td>")[2].partition("<")[0] for name in ("suspect", "reference")
+    ]
+    assert only == ["none", "none"]  # it was compared with itself
+    assert [turn.answer for turn in case.turns] == said
+    assert "Give a picture first" in [*handlers.compare(None, {"path": str(portrait)})][-1]
+    Image.new("RGB", (200, 200), "green").save(portrait.parent / "green.png")
+    assert "one is expected" in [*handlers.compare(case, {"path": str(portrait.parent / "green.png")})][-1]
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()", "app", *arguments]
-    return subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
 
 
 @pytest.mark.parametrize("auth", ["sesame", "ann:", ":sesame"])
 def test_half_an_authentication_is_one_line_without_the_secret(tmp_path: Path, auth: str) -> None:
-    done = run(str(tmp_path / "absent"), "--auth", auth)
-    assert done.returncode == 2 and done.stderr.startswith("error: --auth: expected USER:PASSWORD")
-    assert "sesame" not in done.stderr and len(done.stderr.splitlines()) == 1
+    for done in (run(str(tmp_path / "absent"), "--auth", auth), run(str(tmp_path / "absent"), DFA_GPT_AUTH=auth)):
+        assert done.returncode == 2 and done.stderr.startswith("error: --auth: expected USER:PASSWORD")
+        assert "sesame" not in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from dfa_instruct.sources.media import BadPictureError
-from modeling_dfa_gpt.app.upload import LARGEST_FILE, LONGEST_TAG, MOST_TAGS, open_upload
+from modeling_dfa_gpt.app.provenance import LONGEST_TAG, MOST_TAGS
+from modeling_dfa_gpt.app.upload import open_upload
 
 
 def noise(size: tuple[int, int] = (64, 48)) -> Image.Image:
@@ -72,7 +73,7 @@ def hostile() -> dict[str, tuple[bytes, str]]:
         "document.png": (b"%PDF-1.7\n1 0 obj\n", "none of JPEG"),
         "postscript.jpg": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n", "none of JPEG"),
         "dot.png": (encoded(Image.new("RGB", (1, 1)), "PNG"), "at least 32×32"),
-        "large.png": (bytes(LARGEST_FILE + 1), "at most 25 MB"),
+        "large.png": (bytes(50_000_000), "has 50 MB; pictures of at most 25 MB"),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,8 @@ def test_what_was_pushed_opens_the_page_of_the_model(model: None, hub: Hub, clie
     head = hub.repository("space", "faces").log()[0]
     assert problems(head.files["README.md"].content.decode(), "space") == []
     assert not [name for name in head.files if name.endswith((".pyc", ".safetensors"))]
+    needed = head.files["requirements.txt"].content.decode()
+    assert {"gradio", "reportlab", "torch"} <= set(re.findall(r"(?m)^[\w-]+", needed)) and ";" not in needed
     for name, blob in head.files.items():
         for secret in (TOKEN, str(tmp_path)):
             assert secret.encode() not in blob.content, name
@@ -50,7 +53,7 @@ def test_what_was_pushed_opens_the_page_of_the_model(model: None, hub: Hub, clie
     running = subprocess.Popen(**stranger.command(("app.py",), None), stdout=subprocess.PIPE, text=True)
     try:
         line = next(line for line in running.stdout or () if "answers at" in line)
-        port = line.partition("0.0.0.0:")[2].partition("/")[0]
+        port = re.findall(r":(\d+)", line)[0]
         visitor = gradio_client.Client(f"http://127.0.0.1:{port}/", verbose=False)
         Image.fromarray(next(draw_sample(1, 1)).image).save(tmp_path / "face.png")
         known = visitor.predict(gradio_client.handle_file(tmp_path / "face.png"), None, api_name="/analyze")
@@ -61,9 +64,8 @@ def test_what_was_pushed_opens_the_page_of_the_model(model: None, hub: Hub, clie
         running.wait(60)
 
 
-def test_a_second_push_takes_away_what_is_no_longer_in_it_and_leaves_the_rest(
-    model: None, hub: Hub, client: Client
-) -> None:
+def test_a_second_push_takes_away_what_is_no_longer_in_it_and_leaves_the_rest(hub: Hub, client: Client) -> None:
+    hub.store.create("model", *MODEL.split("/"), private=False)
     client.output(*PUSH, "--private")
     repository = hub.repository("space", "faces")
     first = repository.log()[0].files

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,17 +19,31 @@ from dfa_instruct.portraits.drawing import draw_sample
 playwright = pytest.importorskip("playwright.sync_api")
 
 EVIL = '<img src="x" onerror="window.evil = 1"> ![](http://example.org/x.png) **And the eyes?**'
-PATIENCE = 120_000
+SLOW = "Slowly, please?"
+"""A question whose answer takes a quarter of an hour, unless it is stopped."""
+PATIENCE = 300_000
 """Milliseconds."""
 
 
 @pytest.fixture(scope="module")
 def address(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from modeling_dfa_gpt.app.page import build, launch
+    from modeling_dfa_gpt.conversation import Conversation
     from modeling_dfa_gpt.dfa_gpt import DfaGpt
+
+    stream = Conversation.stream
+
+    def told_slowly(conversation: Conversation, question: str, begin: str = "") -> Iterator[str]:
+        if question != SLOW:
+            yield from stream(conversation, question, begin)
+            return
+        for number in range(10_000):
+            time.sleep(0.1)
+            yield f"{number} "
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
+        patch.setattr(Conversation, "stream", told_slowly)
         blocks = build(DfaGpt.from_pretrained(adapter), str(adapter))
         yield launch(blocks, "127.0.0.1", None, None)
         blocks.close(verbose=False)
@@ -62,22 +80,111 @@ def give(page: Any, address: str, picture: Path) -> list[str]:
     return elsewhere
 
 
+def ask(page: Any, question: str) -> None:
+    """Type a question, press Enter, wait until the next one can be typed."""
+    line = page.get_by_label("Your question")
+    line.fill(question)
+    line.press("Enter")
+    page.locator(".message", has_text=question).first.wait_for()
+    page.locator("textarea[placeholder='Ask about the face']:enabled").wait_for()
+
+
 def test_a_person_looks_talks_and_takes_the_report(browser: Any, address: str, portrait: Path, tmp_path: Path) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 1000}, accept_downloads=True)
     elsewhere = give(page, address, portrait)
-    page.get_by_label("Your question").fill(EVIL)
-    page.get_by_label("Your question").press("Enter")
-    page.get_by_text("**And the eyes?**").wait_for()  # as it was typed
+    before = page.locator(".message").count()
+    for question in (EVIL, "How sure are you?", "What gives it away?"):
+        ask(page, question)
+    assert page.locator(".message").count() == 2 * before  # three turns were there, three have come
+    assert page.get_by_text("**And the eyes?**").count()  # as it was typed
     assert page.evaluate("window.evil") is None and page.locator("img[src='x'], img[src*='example']").count() == 0
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Report").click()
-    download.value.save_as(tmp_path / "report.html")
+    for button, name in (("Report", "report.html"), ("Report as PDF", "report.pdf")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=button, exact=True).click()
+        download.value.save_as(tmp_path / name)
     report = (tmp_path / "report.html").read_text()
-    assert "SHA-256" in report and "onerror=&#34;" in report
+    assert "SHA-256" in report and "onerror=&#34;" in report and "How sure are you?" in report
     page.goto(f"file://{tmp_path / 'report.html'}")
     assert page.get_by_role("heading", name="Limits of the method").count() == 1
     assert page.evaluate("window.evil") is None
     assert [url for url in elsewhere if not url.startswith("file:")] == []
+    page.close()
+    if shutil.which("pdftoppm"):
+        subprocess.run(["pdftoppm", "-r", "50", "-png", tmp_path / "report.pdf", tmp_path / "page"], check=True)
+        pages = [np.asarray(Image.open(path).convert("L")) for path in sorted(tmp_path.glob("page-*.png"))]
+        assert len(pages) >= 2 and all((page < 128).sum() > 500 for page in pages)  # something is written on each
+
+
+def test_an_answer_is_stopped_and_the_conversation_goes_on(browser: Any, address: str, portrait: Path) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    give(page, address, portrait)
+    page.get_by_label("Your question").fill(SLOW)
+    page.get_by_label("Your question").press("Enter")
+    page.get_by_text("0 1 2").wait_for()  # it is streamed
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("[stopped; it is not remembered]").wait_for()
+    ask(page, "And the eyes?")
+    page.close()
+
+
+def test_without_a_mouse_everything_is_reached(browser: Any, address: str, portrait: Path) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    give(page, address, portrait)
+    page.locator("body").focus()
+    reached = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        named = (
+            "document.activeElement.ariaLabel || document.activeElement.innerText || document.activeElement.placeholder"
+        )
+        reached.append(page.evaluate(named).strip())
+    for name in (
+        "Video",
+        "Upload file",
+        "Capture from camera",
+        "Report",
+        "Report as PDF",
+        "Ask about the face",
+        "Stop",
+    ):
+        assert name in reached, name
+    assert any("Compare" in name for name in reached)
+    page.close()
+
+
+def test_a_camera_that_is_denied_leaves_the_other_ways(browser: Any, address: str, portrait: Path) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.get_by_label("Capture from camera").first.click()
+    assert not page.get_by_text("The camera cannot be used").is_visible()
+    page.get_by_text("Click to Access Webcam").click()
+    page.get_by_text("The camera cannot be used").wait_for()
+    page.get_by_label("Upload file").first.click()
+    page.locator("input[type=file]").first.set_input_files(portrait)
+    page.locator(".dfa .verdict").wait_for()
+    page.close()
+
+
+def test_a_video_shows_its_timeline_and_a_frame_of_it_is_opened(
+    browser: Any, address: str, photos: Path, tmp_path: Path
+) -> None:
+    photo = np.asarray(Image.open(sorted(photos.glob("*.jpg"))[0]).convert("RGB").resize((320, 320)))
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(photo, format="rgb24")))
+        container.mux(stream.encode(None))
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.get_by_role("tab", name="Video").click()
+    page.locator("input[type=file][accept*='.mp4']").set_input_files(tmp_path / "clip.mp4")
+    page.get_by_text("Which frame?").wait_for()
+    assert page.locator("svg.timeline rect").count() == 3 and page.locator(".frames figure").count() == 3
+    page.get_by_role("radio").first.check()
+    page.get_by_text("Describe the artifacts in this face.").wait_for()
     page.close()
 
 
@@ -96,12 +203,14 @@ def test_pointing_at_a_sentence_shows_its_region(browser: Any, address: str, pho
     page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_all_of_it(browser: Any, address: str, portrait: Path, scheme: str) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+@pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (640, "light")])
+def test_a_phone_and_a_screen_at_200_percent_show_all_of_it(
+    browser: Any, address: str, portrait: Path, width: int, scheme: str
+) -> None:
+    page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
     give(page, address, portrait)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    for name in ("Ask", "Stop", "Ask again", "Clear", "Report"):
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for name in ("Ask", "Stop", "Ask again", "Clear", "Report", "Report as PDF"):
         page.get_by_role("button", name=name, exact=True).last.scroll_into_view_if_needed()
     page.close()
 

@@ -1,0 +1,99 @@
+"""What a file says of where it comes from: read where a reader is installed, and never fetched."""
+
+from __future__ import annotations
+
+import io
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from modeling_dfa_gpt.app.provenance import c2pa_as_text
+from modeling_dfa_gpt.app.upload import open_upload
+
+
+@pytest.fixture(scope="module")
+def signed() -> bytes:
+    """A JPEG with a manifest, signed by a certificate that nobody trusts."""
+    c2pa = pytest.importorskip("c2pa")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    root, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+
+    def certificate(subject: str, public: ec.EllipticCurvePublicKey, root_of_others: bool) -> bytes:
+        def name(common: str) -> x509.Name:
+            both = NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME
+            return x509.Name([x509.NameAttribute(of, common) for of in both])
+
+        usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False)
+        made = (
+            x509.CertificateBuilder(name("A root"), name(subject), public, x509.random_serial_number())
+            .not_valid_before(datetime.now(UTC) - timedelta(days=1))
+            .not_valid_after(datetime.now(UTC) + timedelta(days=1))
+            .add_extension(x509.BasicConstraints(root_of_others, None), critical=True)
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=not root_of_others,
+                    key_cert_sign=root_of_others,
+                    crl_sign=root_of_others,
+                    encipher_only=False,
+                    decipher_only=False,
+                    **usage,
+                ),
+                critical=True,
+            )
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root.public_key()), critical=False)
+        )
+        if not root_of_others:
+            made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
+        return made.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    chain = certificate("A camera", key.public_key(), False) + certificate("A root", root.public_key(), True)
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    done = {"action": "c2pa.created", "digitalSourceType": "http://cv.iptc.org/newscodes/trainedAlgorithmicMedia"}
+    manifest = {
+        "title": "face.jpg",
+        "claim_generator_info": [{"name": "<b>A studio", "version": "1.0"}],
+        "assertions": [{"label": "c2pa.actions", "data": {"actions": [done]}}],
+    }
+    picture, out = io.BytesIO(), io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(picture, "JPEG")
+    picture.seek(0)
+    c2pa.Builder(manifest).sign(
+        c2pa.Signer.from_info(c2pa.C2paSignerInfo(b"es256", chain, secret, None)), "image/jpeg", picture, out
+    )
+    return out.getvalue()
+
+
+def test_a_manifest_is_told(signed: bytes, tmp_path: Path) -> None:
+    (tmp_path / "face.jpg").write_bytes(signed)
+    told = dict(open_upload(tmp_path / "face.jpg").c2pa or ())
+    assert told["State"].startswith("the signature holds") and told["Signed by"].startswith("A camera")
+    assert told["Made with"] == "<b>A studio 1.0" and told["What was done"] == "c2pa.created trainedAlgorithmicMedia"
+    assert "untrusted" in told["Found wrong"]
+
+
+def test_a_file_that_was_changed_since_is_told(signed: bytes) -> None:
+    changed = bytearray(signed)
+    changed[-500] ^= 1
+    assert dict(c2pa_as_text(bytes(changed)) or ())["State"].startswith("it does not hold")
+
+
+def test_a_file_without_a_manifest_has_none() -> None:
+    pytest.importorskip("c2pa")
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(buffer, "PNG")
+    assert c2pa_as_text(buffer.getvalue()) == ()
+
+
+def test_without_a_reader_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    assert c2pa_as_text(b"") is None
