@@ -53,13 +53,13 @@ def bench(
         from dfa_instruct.bench.conversation import run_conversation
         from dfa_instruct.bench.report import conversation_table, metrics_table, write_report
         from dfa_instruct.bench.rows import pictures_of
-        from dfa_instruct.bench.runner import run_bench, write_results
+        from dfa_instruct.bench.runner import name_of, run_bench, write_results
         from dfa_instruct.bench.vlm import VisionLanguageModel
 
         if output and output.exists() and not output.is_dir():  # before hours of work
             raise ValueError(f"--output {output}: that is a file; expected a folder")
         loaded = VisionLanguageModel(model)
-        results = {"model": model, **run_bench(loaded, data, tasks=tasks or list(BenchTask), limit=limit)}
+        results = {"model": name_of(model), **run_bench(loaded, data, tasks=tasks or list(BenchTask), limit=limit)}
         if with_baselines:
             results["baselines"] = baselines(loaded, data, tasks=tasks or list(BenchTask), limit=limit)
         if not tasks:

@@ -58,7 +58,7 @@ def load_backbone(name: str, image_size: int | None = None) -> Backbone:
 
 
 class Pretrained:
-    """The image part of what `AutoModel` loads: ResNet, DeiT, CLIP, SigLIP, DINOv2, timm's and others.
+    """The image part of what `AutoModel` loads: ResNet, DeiT, CLIP, SigLIP, DINOv2, a LLaVA's tower and others.
 
     A face's vector is the model's pooled output, or where that is not pretrained (DeiT's is not), the first token of
     the last layer.
@@ -75,10 +75,14 @@ class Pretrained:
         except (OSError, ValueError, ImportError) as error:
             reason = str(error).strip().splitlines()[0]
             raise FileNotFoundError(f"{name}: no vision model that Transformers can load: {reason}") from error
-        self._model: Any = getattr(loaded, "vision_model", loaded).eval()
+        self._model: Any = loaded.eval()
+        missing = set(said["missing_keys"])
+        for part in ("vision_tower", "vision_model"):  # of a LLaVA; of a CLIP, or of a LLaVA's CLIP
+            if hasattr(self._model, part):
+                self._model = getattr(self._model, part)
+                missing = {key.removeprefix(f"{part}.") for key in missing if key.startswith(f"{part}.")}
         if self._model.main_input_name != "pixel_values":
             raise ValueError(f"{name}: a {loaded.config.model_type}, which does not see images")
-        missing = {key for key in said["missing_keys"] if not key.startswith(("text_model", "text_projection"))}
         self._pooled = not any("pooler" in key for key in missing)
         if random := sorted(key for key in missing if "pooler" not in key):
             raise ValueError(f"{name}: the weights of {random[0]} and {len(random) - 1} more are not there")

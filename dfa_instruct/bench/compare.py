@@ -163,7 +163,9 @@ def sheet(found: Mapping[str, Sequence[Pair]], pictures: Mapping[str, bytes]) ->
             p, q = pair
             axes.imshow(PIL.Image.open(io.BytesIO(pictures[p["face_id"]])))
             truth = p[TRUTH[BenchTask(p["task"])]]
-            axes.set_title(f"{_named(truth)}\nA: {_named(p['predicted'])}\nB: {_named(q['predicted'])}", fontsize=8)
+            axes.set_title(
+                f"truth: {_named(truth)}\nA: {_named(p['predicted'])}\nB: {_named(q['predicted'])}", fontsize=8
+            )
     return figure
 
 

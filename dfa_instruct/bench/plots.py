@@ -81,5 +81,6 @@ def plot_reliability(predictions: Sequence[Prediction], target: Path) -> None:
     above.plot(100 * said, 100 * true, marker="o")
     above.set(ylabel="of these forged, %", ylim=(-3, 103))
     below.bar((np.arange(BINS) + 0.5) * 100 / BINS, counts, width=90 / BINS)
+    below.locator_params(axis="y", nbins=3, integer=True)
     below.set(xlabel="said probability of a forgery, %", ylabel="faces", xlim=(-3, 103))
     figure.savefig(target, dpi=DOTS_PER_INCH)

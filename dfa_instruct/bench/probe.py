@@ -23,7 +23,7 @@ from dfa_instruct.bench.backbones import Backbone, Features, load_backbone
 from dfa_instruct.bench.metrics import Prediction
 from dfa_instruct.bench.questions import TASKS
 from dfa_instruct.bench.rows import stream
-from dfa_instruct.bench.runner import Rows, scored, summed_up
+from dfa_instruct.bench.runner import Rows, name_of, scored, summed_up
 from dfa_instruct.bench.scores import all_metrics
 from dfa_instruct.vocabulary import CATEGORIES, SPLITS, BenchTask, Category, Label, Split
 
@@ -67,7 +67,7 @@ def run_probe(
         logits, rates[task] = classify(known, truth, len(names), seed)
         predictions += [_prediction(task, row, names, of_row) for row, of_row in zip(rows["test"], logits, strict=True)]
     chosen = {"rates": rates, "seed": seed, "image_size": image_size}
-    return {"model": model, "probe": chosen, **scored(summed_up(predictions, rows["test"]), metrics)}
+    return {"model": name_of(model), "probe": chosen, **scored(summed_up(predictions, rows["test"]), metrics)}
 
 
 def default_cache() -> Path:

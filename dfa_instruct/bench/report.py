@@ -10,6 +10,7 @@ from dfa_instruct.bench.metrics import Prediction
 from dfa_instruct.bench.plots import plot_confusion, plot_reliability, plot_roc
 from dfa_instruct.bench.rows import pictures_of
 from dfa_instruct.bench.scores import forged_probabilities
+from dfa_instruct.bench.tables import majority
 from dfa_instruct.vocabulary import BenchTask
 
 TASKS: Final = {BenchTask.DF_D: "DF-D", BenchTask.DF_C: "DF-C", BenchTask.AD: "AD", BenchTask.DF_T: "DF-T"}
@@ -57,10 +58,12 @@ def write_report(results: Mapping[str, Any], data: Path | None, output: Path) ->
     for face_id, picture in pictures.items():
         (images / f"{face_id}.png").write_bytes(picture)
     counts = results["counts"]
+    acc, _, _, of_category, _ = majority(counts)
     sections = [
         f"# DFA-Bench of {results['model']}",
         f"{counts['images']} test faces, {counts['forged']} of them forged; {counts['questions']} questions. Percent.",
         metrics_table(dict(results)),
+        f"Always the most frequent answer would give DF-D ACC {acc:.2f} and DF-C ACC {of_category:.2f}.",
         *([f"## Conversations\n\n{conversation_table(results['conversation'])}"] if "conversation" in results else []),
         f"## Plots\n\n{_plots(results['predictions'], images)}",
         *(f"## Scores: {name}\n\n{_figures(figures)}" for name, figures in results["scores"].items()),

@@ -85,6 +85,11 @@ def write_results(results: dict[str, Any], output: Path, images: Mapping[str, by
     (output / "results.json").write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
+def name_of(model: str) -> str:
+    """Name a model in its results, which may be published: a folder by its own name only, others as they are."""
+    return Path(model).resolve().name if Path(model).is_dir() else model
+
+
 def load_model(model: str | Path | Answering, batch_size: int | None = None) -> Answering:
     """Load a folder or a Hub id; leave a model that is loaded as it is."""
     return VisionLanguageModel(model, batch_size=batch_size) if isinstance(model, (str, Path)) else model

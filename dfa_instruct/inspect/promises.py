@@ -31,7 +31,7 @@ PROMISES: Final[dict[str, str]] = {
     "questions": "seven questions an image: one of DF-D, DF-C and AD each, four of FC",
     "answers": "every answer follows from its question and the row's label, category and artifacts",
     "writers": "who wrote a description and a conversation is named; a description is made of its findings",
-    "bench": "test rows have the three standardised questions of DFA-Bench, and no other row has any",
+    "bench": "test rows have the standardised questions of DFA-Bench, and no other row has any",
     "duplicates": f"no picture is in two splits (perceptual hashes differ in more than {NEAR} of 256 bits)",
     "provenance": "a forged image carries its technique and its source's hash in its PNG",
 }

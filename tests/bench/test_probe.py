@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
     CLIPConfig,
     CLIPImageProcessor,
     CLIPModel,
@@ -105,6 +107,15 @@ def test_what_stands_for_a_face_is_pretrained(faces: list[Image.Image], tmp_path
     np.testing.assert_allclose(load_backbone(str(tmp_path / "clip")).features(faces), expected, atol=1e-5)
 
 
+def test_of_a_llava_its_tower_is_seen(faces: list[Image.Image], base: Path, tmp_path: Path) -> None:
+    """`base` is the tiny one of the package."""
+    model = AutoModelForImageTextToText.from_pretrained(base).model.vision_tower
+    model.save_pretrained(tmp_path / "tower")
+    AutoProcessor.from_pretrained(base).image_processor.save_pretrained(tmp_path / "tower")
+    expected = load_backbone(str(tmp_path / "tower")).features(faces)
+    np.testing.assert_allclose(load_backbone(str(base)).features(faces), expected, atol=1e-5)
+
+
 def test_other_weights_or_another_size_have_another_fingerprint(tmp_path: Path) -> None:
     first = load_backbone(str(dinov2(tmp_path / "model")))
     assert load_backbone(str(tmp_path / "model"), 28).fingerprint != first.fingerprint
@@ -147,6 +158,7 @@ def test_one_epoch_of_one_layer_learns_what_is_linear_and_nothing_else() -> None
 def test_the_figures_are_those_of_a_bench_and_repeat(dataset_folder: Path, tmp_path: Path) -> None:
     folder = str(resnet(tmp_path / "model"))
     results = run_probe(folder, dataset_folder, cache=tmp_path / "cache")
+    assert str(tmp_path) not in str(results) and results["model"] == "model"  # results are published: no path of ours
     images = results["counts"]["images"]
     assert set(results["tasks"]) == {"dfa_bench_dfd", "dfa_bench_dfc"} and results["counts"]["questions"] == 2 * images
     assert results["tasks"]["dfa_bench_dfd"]["invalid"] == results["tasks"]["dfa_bench_dfc"]["invalid"] == 0

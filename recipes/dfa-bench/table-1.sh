@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Table I: vision-only models, frozen, one linear layer for DF-D and one for DF-C; of three seeds the worst is printed.
+#   [ROWS="CLIP-L/14 DINOv2-S"] [DFA_GPT=FOLDER] recipes/dfa-bench/table-1.sh DATASET [RUNS]
+# What stands in RUNS is not run again. ROWS: these rows only. DFA_GPT: what a bench of DFA-GPT wrote.
+set -euo pipefail
+data=$1 runs=${2:-runs/dfa-bench/table-1} results=()
+
+row() { # NAME MODEL
+    [[ -z ${ROWS:-} || " $ROWS " == *" $1 "* ]] || return 0
+    for seed in 0 1 2; do
+        local out="$runs/${1//\//-}/$seed"
+        [[ -f $out/results.json ]] || dfa-instruct probe "$2" --data "$data" --seed "$seed" --output "$out"
+        results+=("$1=$out")
+    done
+}
+
+# The paper's
+row ResNet101 microsoft/resnet-101
+row DeiT-B/16 facebook/deit-base-patch16-224
+row DeiT-L/14 timm/deit3_large_patch16_224.fb_in1k # DeiT III-L/16, for there is no DeiT-L/14; needs timm
+row CLIP-B/16 openai/clip-vit-base-patch16
+row CLIP-L/14 openai/clip-vit-large-patch14
+
+# Today's
+row DINOv2-S facebook/dinov2-small
+row DINOv2-L facebook/dinov2-large
+row SigLIP2-L/16 google/siglip2-large-patch16-256
+
+[[ -z ${DFA_GPT:-} ]] || results+=("DFA-GPT=$DFA_GPT")
+dfa-instruct table 1 "${results[@]}"
