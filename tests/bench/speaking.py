@@ -34,7 +34,7 @@ def speaking(say: Say) -> Iterator[str]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            said = say({**body, "headers": dict(self.headers)})
+            said = say({**body, "headers": {name.title(): value for name, value in self.headers.items()}})
             if isinstance(said, int):
                 answer: dict[str, Any] = {"error": {"message": "no", "code": None}}
             else:

@@ -34,11 +34,11 @@ class Counting(BenchModel):
         return self._identity
 
     def answer(self, chats: Sequence[Chat], keep: Keep) -> None:
-        for number in range(len(chats)):
+        for number, chat in enumerate(chats):
             if self.asked == self.most:
                 raise KeyboardInterrupt
             self.asked += 1
-            keep(number, Answer(str(self.asked), (-0.5, -1.5)))
+            keep(number, Answer(str(self.asked), tuple(-0.5 - place for place in range(len(chat.choices)))))
 
 
 def said(model: BenchModel, data: Path) -> list[tuple[str, object]]:

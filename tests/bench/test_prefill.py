@@ -15,7 +15,7 @@ from dfa_instruct.bench import vlm
 from dfa_instruct.bench.vlm import VisionLanguageModel
 
 QUESTIONS = (
-    ("Is this face forged?", ["Yes", "No"], 8),
+    ("Is this face forged?", ["No", "I"], 8),
     ("Which category does this face belong to? Choose one option.\nA. bona fide\nB. face editing", ["a b", "b c"], 12),
     ("Describe the artifacts that are visible in this face, region by region.", ["The eyes."], 24),
 )
@@ -64,7 +64,7 @@ def test_answers_and_first_tokens_are_those_of_separate_questions(
     assert [r.text for r in together] == [r.text for r in separate]
     assert len({r.text[0] for r in together}) > 6
     told = [(a.logprobs, b.logprobs) for a, b in zip(together, separate, strict=True) if a.logprobs]
-    assert len(told) == 12  # yes and no, and the letters of options
+    assert len(told) == 12  # words that are tokens, and the letters of options
     for a, b in told:
         assert a == pytest.approx(b, abs=1e-4)
 
@@ -75,7 +75,9 @@ def test_a_picture_is_looked_at_once_and_read_once(model: VisionLanguageModel, d
     hooks = [
         model.model.model.vision_tower.register_forward_hook(lambda *_: pictures.append(1)),
         model.model.get_input_embeddings().register_forward_hook(
-            lambda _, given, __: places.append(int((given[0] == model.processor.image_token_id).sum()))
+            lambda _, given, __: places.append(
+                int((given[0] == model.processor.image_token_id).sum()) if given[0].shape[1] > 1 else 0
+            )
         ),
     ]
     fresh(model).greedy_until(docs)
