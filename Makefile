@@ -41,6 +41,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/evidence.py
 	$(BIN)/python tests/benchmarks/conversation.py
 	$(BIN)/python tests/benchmarks/annotate.py
+	$(BIN)/python tests/benchmarks/bench.py
 	$(BIN)/python tests/benchmarks/duplicates.py
 	$(BIN)/pytest --capture=no tests/slow/test_app.py
 

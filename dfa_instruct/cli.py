@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from dfa_instruct.bench.commands import compare, probe, table
+from dfa_instruct.bench.commands import bench, compare, probe, table
 from dfa_instruct.errors import one_line_errors
-from dfa_instruct.vocabulary import BenchTask
 
 app = typer.Typer(
     help="DFA-Instruct and DFA-Bench: the data of interactive deepfake analysis.",
@@ -18,67 +16,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command()(bench)
 app.command()(probe)
 app.command()(table)
 app.command()(compare)
-
-
-@app.command()
-def bench(
-    model: Annotated[str, typer.Argument(help="A vision-language model: a folder (an adapter's too) or a Hub id.")],
-    data: Annotated[
-        Path | None, typer.Option(help="The dataset folder; else DFA_INSTRUCT_DIR, else the embedded sample.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Write report.md, results.json, predictions.parquet, conversations.jsonl here.")
-    ] = None,
-    tasks: Annotated[
-        list[BenchTask] | None,
-        typer.Option(
-            "--task", metavar="TASK", help=f"{', '.join(BenchTask)}; may be given again; else all, and conversations."
-        ),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask about this many test images only.")] = None,
-    with_baselines: Annotated[
-        bool, typer.Option("--baselines", help="Also run the majority, image-blind and images-swapped baselines.")
-    ] = False,
-    with_images: Annotated[
-        bool, typer.Option("--with-images", help="Write the faces into predictions.parquet, too.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON, in place of the tables.")] = False,
-) -> None:
-    """Measure a model on DFA-Bench: detection, classification, artifact description, conversation; in percent."""
-    with one_line_errors(OSError, ValueError):
-        from dfa_instruct.bench.baselines import baselines
-        from dfa_instruct.bench.conversation import run_conversation
-        from dfa_instruct.bench.report import conversation_table, metrics_table, write_report
-        from dfa_instruct.bench.rows import pictures_of
-        from dfa_instruct.bench.runner import name_of, run_bench, write_results
-        from dfa_instruct.bench.vlm import VisionLanguageModel
-
-        if output and output.exists() and not output.is_dir():  # before hours of work
-            raise ValueError(f"--output {output}: that is a file; expected a folder")
-        loaded = VisionLanguageModel(model)
-        results = {"model": name_of(model), **run_bench(loaded, data, tasks=tasks or list(BenchTask), limit=limit)}
-        if with_baselines:
-            results["baselines"] = baselines(loaded, data, tasks=tasks or list(BenchTask), limit=limit)
-        if not tasks:
-            results["conversation"], results["talks"] = run_conversation(
-                loaded, data, limit=limit, baselines=with_baselines
-            )
-        if output is not None:
-            asked = {prediction["face_id"] for prediction in results["predictions"]}
-            write_results(results, output, pictures_of(asked, data) if with_images else None)
-            write_report(results, data, output)
-        if as_json:
-            print(json.dumps({k: v for k, v in results.items() if k not in ("predictions", "talks")}, indent=2))
-            return
-        from rich.console import Console
-        from rich.markdown import Markdown
-
-        Console().print(Markdown(metrics_table(results)))
-        if not tasks:
-            Console().print(Markdown(conversation_table(results["conversation"])))
 
 
 @app.command()

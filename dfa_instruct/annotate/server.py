@@ -97,17 +97,19 @@ class Server:
         self.left_out: set[str] = set()
         self.structured = False
 
-    def body(self, chat: list[dict[str, Any]], ability: Ability, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return what is sent for a chat."""
-        form = {"name": ability, "strict": True, "schema": schema(ability)}
-        wanted = {**parameters, "response_format": {"type": "json_schema", "json_schema": form}}
+    def body(self, chat: list[dict[str, Any]], ability: Ability | None, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what is sent for a chat; an ability's answers have the form of its schema, others are plain text."""
+        wanted = dict(parameters)
+        if ability is not None:
+            form = {"name": ability, "strict": True, "schema": schema(ability)}
+            wanted["response_format"] = {"type": "json_schema", "json_schema": form}
         sent = {name: value for name, value in wanted.items() if name not in self.left_out}
         if "max_tokens" in self.left_out:
             sent["max_completion_tokens"] = parameters["max_tokens"]
         return {"model": self.model, "messages": chat, **sent}
 
-    async def reply(self, chat: list[dict[str, Any]], ability: Ability, parameters: dict[str, Any]) -> Reply:
-        """Send a chat until it is answered, `TRIES` times at most.
+    async def reply(self, chat: list[dict[str, Any]], ability: Ability | None, parameters: dict[str, Any]) -> Reply:
+        """Send a chat (see `body`) until it is answered, `TRIES` times at most.
 
         Raises:
             UnansweredError: it was not, or `closing` was set meanwhile.

@@ -1,20 +1,95 @@
-"""The commands of DFA-Bench beside `bench` itself."""
+"""The commands of DFA-Bench. On several GPUs: `accelerate launch --no_python dfa-instruct bench …`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from dfa_instruct.errors import one_line_errors
+from dfa_instruct.vocabulary import BenchTask
+
+_Model = Annotated[
+    str,
+    typer.Argument(
+        help="A vision-language model: a folder (an adapter's too), a Hub id, or openai:NAME, a model of an "
+        "OpenAI-compatible server; its key is in OPENAI_API_KEY."
+    ),
+]
+_Data = Annotated[
+    Path | None, typer.Option(help="The dataset folder; else DFA_INSTRUCT_DIR, else the embedded sample.")
+]
+
+
+def bench(
+    model: _Model,
+    data: _Data = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write report.md, results.json, predictions.parquet, conversations.jsonl here.")
+    ] = None,
+    tasks: Annotated[
+        list[BenchTask] | None,
+        typer.Option(
+            "--task", metavar="TASK", help=f"{', '.join(BenchTask)}; may be given again; else all, and conversations."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask about this many test images only.")] = None,
+    beside: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            help="Also run the majority, image-blind and images-swapped baselines, and ask in another form.",
+        ),
+    ] = False,
+    perturb: Annotated[
+        str | None,
+        typer.Option(help="Ask again about perturbed pictures: jpeg:30,jpeg:70,blur:2,resize:0.5,noise:8 for example."),
+    ] = None,
+    with_images: Annotated[
+        bool, typer.Option("--with-images", help="Write the faces into predictions.parquet, too.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON, in place of the tables.")] = False,
+    base_url: Annotated[str | None, typer.Option(help="The server of openai:NAME; else OpenAI's.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Questions that a server is asked at a time.")] = 16,
+) -> None:
+    """Measure a model on DFA-Bench: detection, classification, artifact description, conversation; in percent.
+
+    Answers are kept in <dataset>.answers.sqlite: a bench that was killed asks only for those that are missing.
+    """
+    with one_line_errors(OSError, ValueError, RuntimeError):
+        from dfa_instruct.bench.measure import measure
+        from dfa_instruct.bench.opening import open_model
+        from dfa_instruct.bench.perturb import parse_perturbations
+        from dfa_instruct.bench.report import summary, write_report
+        from dfa_instruct.bench.rows import pictures_of
+        from dfa_instruct.bench.runner import name_of, write_results
+
+        if output and output.exists() and not output.is_dir():  # before hours of work
+            raise ValueError(f"--output {output}: that is a file; expected a folder")
+        perturbations = parse_perturbations(perturb) if perturb else []
+        loaded = open_model(model, data, base_url, concurrency)
+        measured = measure(loaded, data, tasks, limit=limit, beside=beside, perturbations=perturbations)
+        if not loaded.shows:
+            return
+        results = {"model": name_of(model), **measured}
+        if output is not None:
+            asked = {prediction["face_id"] for prediction in results["predictions"]}
+            write_results(results, output, pictures_of(asked, data) if with_images else None)
+            write_report(results, data, output)
+        if as_json:
+            print(json.dumps({k: v for k, v in results.items() if k not in ("predictions", "talks")}, indent=2))
+            return
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(*map(Markdown, summary(results)))
 
 
 def probe(
     model: Annotated[str, typer.Argument(help="A vision model: a folder, a Hub id, or the name of a plug-in's.")],
-    data: Annotated[
-        Path | None, typer.Option(help="The dataset folder; else DFA_INSTRUCT_DIR, else the embedded sample.")
-    ] = None,
+    data: _Data = None,
     output: Annotated[
         Path | None, typer.Option(help="Write report.md, results.json and predictions.parquet here.")
     ] = None,
@@ -62,9 +137,7 @@ def table(
 def compare(
     a: Annotated[Path, typer.Argument(help="What `--output` of a bench or a probe wrote.")],
     b: Annotated[Path, typer.Argument(help="The same of another model, asked about the same faces.")],
-    data: Annotated[
-        Path | None, typer.Option(help="The dataset folder; else DFA_INSTRUCT_DIR, else the embedded sample.")
-    ] = None,
+    data: _Data = None,
     output: Annotated[Path | None, typer.Option(help="The PNG; else <A>-<B>.png, here.")] = None,
 ) -> None:
     """Hold two models against each other on the same faces, and draw those of which one alone is right."""

@@ -18,6 +18,7 @@ import yaml
 
 from dfa_instruct.bench.baselines import image_blind, images_swapped
 from dfa_instruct.bench.metrics import percent
+from dfa_instruct.bench.model import BenchModel
 from dfa_instruct.bench.parsing import (
     described_label,
     label_of,
@@ -28,7 +29,6 @@ from dfa_instruct.bench.parsing import (
     speaks_of_confidence,
 )
 from dfa_instruct.bench.runner import Rows, load_rows
-from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.templates import Template, libraries, phrase
 from dfa_instruct.vocabulary import CATEGORIES, REGIONS, Label
 
@@ -117,7 +117,7 @@ def _turn(kind: Kind, wording: Wording, later: bool, rng: np.random.Generator) -
     return {"kind": kind, "question": question, "asked": asked, "region": region, "options": options}
 
 
-def hold(model: VisionLanguageModel, rows: Rows, wording: Wording, seed: int = 0) -> list[dict[str, Any]]:
+def hold(model: BenchModel, rows: Rows, wording: Wording, seed: int = 0) -> list[dict[str, Any]]:
     """Hold a conversation of four turns about every image.
 
     Returns:
@@ -208,12 +208,12 @@ def figures(talks: Sequence[dict[str, Any]], rows: Rows) -> dict[str, float]:
 
 
 def run_conversation(
-    model: VisionLanguageModel, data: Path | None, *, limit: int | None = None, seed: int = 0, baselines: bool = True
+    model: BenchModel, data: Path | None, *, limit: int | None = None, seed: int = 0, baselines: bool = True
 ) -> tuple[dict[str, dict[str, float]], list[dict[str, Any]]]:
     """Talk about the test faces, and measure it.
 
     Args:
-        model: a model of `dfa_instruct.bench.vlm`.
+        model: a model that DFA-Bench asks.
         data: the dataset folder, see `run_bench`.
         limit: talk about this many images only, the same as `run_bench`.
         seed: of the questions that are drawn.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dfa_instruct.bench.metrics import Prediction
+from dfa_instruct.bench.perturb import plot_robustness, robustness_table
 from dfa_instruct.bench.plots import plot_confusion, plot_reliability, plot_roc
 from dfa_instruct.bench.rows import pictures_of
 from dfa_instruct.bench.scores import forged_probabilities
@@ -45,6 +46,39 @@ def conversation_table(measured: dict[str, dict[str, float]]) -> str:
     return "\n".join(rows)
 
 
+def summary(results: Mapping[str, Any]) -> list[str]:
+    """Lay out what `measure` returns as sections of Markdown: what is to be known first, then the figures."""
+    sections = []
+    if results["warnings"]:
+        sections.append("\n".join(f"- **{sentence}**" for sentence in results["warnings"]))
+    sections.append(metrics_table(dict(results)))
+    if "sensitivity" in results:
+        sections.append(_line("Asked in another form", results["sensitivity"]))
+    if "consistency" in results["scores"]:
+        sections.append(_line("Contradictions", results["scores"]["consistency"]))
+    if "generalisation" in results:
+        sections.append(generalisation_table(results["generalisation"]))
+    if "robustness" in results:
+        sections.append(robustness_table(results["robustness"]))
+    if "conversation" in results:
+        sections.append(conversation_table(results["conversation"]))
+    return sections
+
+
+def _line(title: str, figures: Mapping[str, float | None]) -> str:
+    said = (f"{name.replace('_', ' ')} {value:.2f}" for name, value in figures.items() if value is not None)
+    return f"{title} (percent): {', '.join(said)}."
+
+
+def generalisation_table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Lay the figures of seen and unseen techniques and sources out as a Markdown table, a line each, in percent."""
+    rows = {f"{name} {column}": of[name] for column, of in found.items() for name in ("seen", "unseen") if name in of}
+    lines = metrics_table({"tasks": next(iter(rows.values())), "baselines": rows}).splitlines()
+    del lines[2]  # the first row stands there twice
+    unseen = [f"Unseen {column}: {', '.join(of['held_out'])} ({of['images']} images)." for column, of in found.items()]
+    return "\n".join([*lines, "", " ".join(unseen)])
+
+
 def write_report(results: Mapping[str, Any], data: Path | None, output: Path) -> None:
     """Write `report.md` and its pictures (`images/`) into a bench's output folder.
 
@@ -62,10 +96,9 @@ def write_report(results: Mapping[str, Any], data: Path | None, output: Path) ->
     sections = [
         f"# DFA-Bench of {results['model']}",
         f"{counts['images']} test faces, {counts['forged']} of them forged; {counts['questions']} questions. Percent.",
-        metrics_table(dict(results)),
+        *summary(results),
         f"Always the most frequent answer would give DF-D ACC {acc:.2f} and DF-C ACC {of_category:.2f}.",
-        *([f"## Conversations\n\n{conversation_table(results['conversation'])}"] if "conversation" in results else []),
-        f"## Plots\n\n{_plots(results['predictions'], images)}",
+        f"## Plots\n\n{_plots(results, images)}",
         *(f"## Scores: {name}\n\n{_figures(figures)}" for name, figures in results["scores"].items()),
         *(f"## Worst errors of {TASKS[task]}\n\n{_errors(of_task)}" for task, of_task in errors.items() if of_task),
     ]
@@ -95,9 +128,9 @@ def worst_errors(predictions: Sequence[Prediction]) -> dict[BenchTask, list[Pred
     return found
 
 
-def _plots(predictions: Sequence[Prediction], images: Path) -> str:
-    """Draw what these predictions can tell, and return the links."""
-    shown = []
+def _plots(results: Mapping[str, Any], images: Path) -> str:
+    """Draw what these results can tell, and return the links."""
+    predictions, shown = results["predictions"], []
     if any(p["task"] in (BenchTask.DF_D, BenchTask.DF_C) for p in predictions):
         plot_confusion(predictions, images / "confusion.png")
         shown.append("![Confusion matrices](images/confusion.png)")
@@ -107,6 +140,9 @@ def _plots(predictions: Sequence[Prediction], images: Path) -> str:
         shown.append("![ROC of DF-D](images/roc.png)")
         plot_reliability(predictions, images / "reliability.png")
         shown.append("![Reliability of DF-D's probabilities](images/reliability.png)")
+    if "robustness" in results:
+        plot_robustness(results["robustness"], images / "robustness.png")
+        shown.append("![Figures of perturbed pictures](images/robustness.png)")
     return "\n\n".join(shown) or "These answers give none."
 
 

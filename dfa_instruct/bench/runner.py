@@ -13,6 +13,7 @@ import numpy as np
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
+from dfa_instruct.bench.habits import warnings
 from dfa_instruct.bench.metrics import Prediction
 from dfa_instruct.bench.predictions import PREDICTIONS_FILE, write_predictions
 from dfa_instruct.bench.questions import TASKS, document, is_asked, prediction
@@ -52,7 +53,8 @@ def run_bench(
 
     Returns:
         `tasks` (task → figures in percent, None where no row can tell), `details` (more of the same), `counts`,
-        `scores` (see `dfa_instruct.bench.scores`), and `predictions` (see `dfa_instruct.bench.questions.prediction`).
+        `scores` (see `dfa_instruct.bench.scores`), `warnings`, sentences to be read before the figures, and
+        `predictions` (see `dfa_instruct.bench.questions.prediction`).
 
     Raises:
         FileNotFoundError: the model or the dataset is not there.
@@ -66,9 +68,10 @@ def run_bench(
 
 
 def scored(results: dict[str, Any], metrics: Mapping[str, Metric]) -> dict[str, Any]:
-    """Add the `scores` of these metrics to results."""
+    """Add the `scores` of these metrics to results, and the `warnings` that follow from them."""
     scores = {name: metric(results["predictions"]) for name, metric in metrics.items()}
-    return results | {"scores": {name: _rounded(figures) for name, figures in scores.items() if figures}}
+    found = results | {"scores": {name: _rounded(figures) for name, figures in scores.items() if figures}}
+    return found | {"warnings": warnings(found)}
 
 
 def write_results(results: dict[str, Any], output: Path, images: Mapping[str, bytes] | None = None) -> None:

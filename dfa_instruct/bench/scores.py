@@ -14,9 +14,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from dfa_instruct.bench.habits import of_consistency, of_habits
 from dfa_instruct.bench.metrics import Prediction, percent
 from dfa_instruct.plugins import plug_in
-from dfa_instruct.vocabulary import BenchTask
+from dfa_instruct.vocabulary import CATEGORIES, BenchTask
 
 Metric = Callable[[Sequence[Prediction]], dict[str, float]]
 """NaN: no row can tell."""
@@ -73,7 +74,7 @@ def of_probabilities(predictions: Sequence[Prediction]) -> dict[str, float]:
     labels, probabilities = forged_probabilities(predictions)
     if not len(labels):
         return {}
-    said = [np.exp([*p["first_token"].values()]).sum() for p in predictions if p.get("first_token")]
+    said = _said(predictions, BenchTask.DF_D)
     both = labels.any() and not labels.all()
     nan = float("nan")
     return {
@@ -84,6 +85,35 @@ def of_probabilities(predictions: Sequence[Prediction]) -> dict[str, float]:
         "ece": ece(labels, probabilities),
         "brier": 100 * float(brier_score_loss(labels, probabilities, pos_label=True)),
         "said": 100 * float(np.mean(said)),
+    }
+
+
+def _said(predictions: Sequence[Prediction], task: BenchTask) -> list[float]:
+    """Return how likely each answer to a task begins with any of its choices."""
+    kept = [p["first_token"] for p in predictions if p["task"] == task and p.get("first_token")]
+    return [float(np.exp([*first.values()]).sum()) for first in kept]
+
+
+def of_options(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Score the probabilities of DF-C's letters as the first token, as those of DF-D are.
+
+    Returns:
+        `auc` of all options but bona fide among the options, `acc` of the likeliest option, and `said`, the mean
+        probability of any letter: where it is low, as of a model that answers in sentences, these say little.
+    """
+    from sklearn.metrics import roc_auc_score
+
+    kept = [p for p in predictions if p["task"] == BenchTask.DF_C and p.get("first_token")]
+    if not kept:
+        return {}
+    labels = np.array([p["label"] == "forged" for p in kept])
+    weights = np.exp([[p["first_token"][name] for name in CATEGORIES.values()] for p in kept])
+    bona_fide = weights[:, list(CATEGORIES).index("bona_fide")] / weights.sum(1)
+    likeliest = [list(CATEGORIES)[place] for place in weights.argmax(1)]
+    return {
+        "auc": 100 * float(roc_auc_score(labels, -bona_fide)) if labels.any() and not labels.all() else float("nan"),
+        "acc": percent([name == p["category"] for name, p in zip(likeliest, kept, strict=True)]),
+        "said": 100 * float(np.mean(_said(predictions, BenchTask.DF_C))),
     }
 
 
@@ -164,8 +194,11 @@ def of_draws(predictions: Sequence[Prediction]) -> dict[str, float]:
 
 METRICS: Final[dict[str, Metric]] = {
     "probabilities": of_probabilities,
+    "options": of_options,
     "techniques": of_techniques,
     "intervals": of_draws,
+    "habits": of_habits,
+    "consistency": of_consistency,
 }
 """Name, as it stands in `scores` of the results → ours."""
 

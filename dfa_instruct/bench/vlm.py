@@ -1,22 +1,22 @@
-"""A vision-language model that answers lighteval's documents: what `AutoModelForImageTextToText` loads.
+"""A vision-language model that DFA-Bench asks: what `AutoModelForImageTextToText` loads.
 
 lighteval's own vision backend does not serve here: it cannot load an adapter folder, keeps answers under the model's
-name whatever its weights, and switches gradients off for the whole process.
+name whatever its weights, and reads the picture anew for every question about it.
 """
 
 from __future__ import annotations
 
-import io
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
-from lighteval.models.model_output import ModelResponse
-from lighteval.tasks.requests import Doc
-from tqdm import tqdm
+from dfa_instruct.bench.chat import Answer, Chat, decoded
+from dfa_instruct.bench.model import BenchModel, Keep
+from dfa_instruct.bench.prefill import Prefill, prefill
 
 
 def _refuse_absent(name: str) -> None:
@@ -38,37 +38,44 @@ def _refuse_absent(name: str) -> None:
         raise FileNotFoundError(f"{name}: no such model folder, and no such model on the Hub") from None
 
 
-def _asked(question: str, images: Sequence[Any] = ()) -> dict[str, Any]:
-    pictures = [{"type": "image", "image": image} for image in images]
-    return {"role": "user", "content": [*pictures, {"type": "text", "text": question}]}
+def messages(chat: Chat, image: Any = None) -> list[dict[str, Any]]:
+    """Lay a chat out as chat templates take it, the picture in the first message."""
+    picture = {"type": "image"} if image is None else {"type": "image", "image": image}
+    laid = [
+        {"role": "user" if place % 2 == 0 else "assistant", "content": [{"type": "text", "text": text}]}
+        for place, text in enumerate(chat.turns)
+    ]
+    laid[0]["content"] = [picture, *laid[0]["content"]]
+    return laid
 
 
-def _decoded(image: Any) -> Any:
-    return PIL.Image.open(io.BytesIO(image["bytes"])) if isinstance(image, dict) else image
+class VisionLanguageModel(BenchModel):
+    """Greedy answers to questions about images: all questions about an image share one look at it, in batches.
 
-
-class VisionLanguageModel:
-    """Greedy answers to questions about images, in batches of questions of like length.
-
-    It computes on a GPU where there is one, in bfloat16, else on the CPU in float32.
+    It computes on a GPU where there is one, in bfloat16, else on the CPU in float32. Under `accelerate launch`, the
+    processes share the pictures, and each has all answers in the end.
 
     Args:
         model: a folder (an adapter's or a whole model's) or a Hub id.
-        batch_size: questions at a time; by default 32 on a CPU, 16 on a GPU.
+        batch_size: images, and questions, at a time; by default 32 on a CPU, 16 on a GPU.
 
     Raises:
-        FileNotFoundError: no such model is there.
+        FileNotFoundError: no such model is there, or it takes no images.
     """
 
     def __init__(self, model: str | Path, *, batch_size: int | None = None) -> None:
         import torch
+        from accelerate import PartialState
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         name = str(model)
         _refuse_absent(name)
-        gpu = torch.cuda.is_available()
+        self.state = PartialState()
+        gpu = self.state.device.type == "cuda"
         try:
             self.processor = AutoProcessor.from_pretrained(name, padding_side="left")
+            if not hasattr(self.processor, "image_processor"):
+                raise ValueError("it takes no images")
             dtype = torch.bfloat16 if gpu else torch.float32
             pair: Any = AutoModelForImageTextToText.from_pretrained(
                 name, dtype=dtype, use_safetensors=True, output_loading_info=True
@@ -79,77 +86,80 @@ class VisionLanguageModel:
         except Exception as error:  # the files come from strangers, and raise whatever they lead Transformers to
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise FileNotFoundError(f"{name}: no vision-language model that Transformers can load: {reason}") from error
-        self.model = loaded.to("cuda" if gpu else "cpu").eval()
+        self.model = loaded.to(self.state.device).eval()
         self.batch_size = batch_size or (16 if gpu else 32)
-
-    def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
-        """Answer every document; one question about one image object is put once.
-
-        A response's `logprobs` are, for each of its document's choices, how likely the answer's first token is that
-        word; there are none where a choice is more than a token, as a category is.
-
-        An image is let go when it is answered, for a test split's decoded images would fill the memory.
-        """
-        alike: dict[tuple[Any, ...], list[int]] = {}
-        for i, doc in enumerate(docs):
-            alike.setdefault((doc.generation_size, doc.query, *map(id, doc.images or [])), []).append(i)
-        order = sorted(alike.values(), key=lambda same: (docs[same[0]].generation_size, len(docs[same[0]].query)))
-        texts: dict[int, str] = {}
-        begins: dict[int, list[float]] = {}
-        with tqdm(total=len(docs), desc="DFA-Bench", unit=" answers") as progress:
-            while order:
-                size = docs[order[-1][0]].generation_size
-                batch = [same for same in order[-self.batch_size :] if docs[same[0]].generation_size == size]
-                del order[-len(batch) :]
-                first = [docs[same[0]] for same in batch]
-                asked = [[_asked(doc.query, doc.images or [])] for doc in first]
-                for same, text, first in zip(batch, *self._answer(asked, size), strict=True):
-                    texts.update(dict.fromkeys(same, text))
-                    begins.update({i: self._log_probabilities(docs[i].choices, first) for i in same})
-                answered = [i for same in batch for i in same]
-                for i in answered:
-                    docs[i].images = None
-                progress.update(len(answered))
-        return [ModelResponse(input=d.query, text=[texts[i]], logprobs=begins[i]) for i, d in enumerate(docs)]
+        self._last: tuple[list[str], Prefill | None] = [], None
+        super().__init__(conversations=self.batch_size * self.state.num_processes)
+        self.shows = self.state.is_main_process
 
     @cached_property
-    def _tokens_of(self) -> dict[str, list[int]]:
-        """Word, in small letters → the tokens that are it, with a space before it or none."""
-        tokens: dict[str, list[int]] = defaultdict(list)
-        for token, number in self.processor.tokenizer.get_vocab().items():
-            tokens[token.strip(" ▁Ġ").casefold()].append(number)
-        return dict(tokens)
+    def identity(self) -> str:
+        """The digest of the weights, and of all else that its answers depend on."""
+        import torch
 
-    def _log_probabilities(self, words: Sequence[str], first: Any) -> list[float]:
-        """Return the log probability of each word as a first token; none at all where one is not a token."""
-        tokens = [self._tokens_of.get(word.casefold(), []) for word in words]
-        return [float(first[of_word].logsumexp(0)) for of_word in tokens] if all(tokens) else []
+        sha = hashlib.sha256()
+        tokenizer, template = self.processor.tokenizer, self.processor.chat_template
+        adapters = {name: config.to_dict() for name, config in getattr(self.model, "peft_config", {}).items()}
+        settings = [self.model.config.to_json_string(), self.processor.image_processor.to_json_string(), template]
+        told = [*settings, adapters, sorted(tokenizer.get_vocab().items())]
+        sha.update(json.dumps(told, default=lambda v: sorted(v) if isinstance(v, set) else str(v)).encode())
+        for name, weights in self.model.state_dict().items():
+            sha.update(name.encode())
+            sha.update(weights.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return sha.hexdigest()
 
-    def converse(self, images: Sequence[Any], questions: Sequence[list[str]], max_new_tokens: int) -> list[list[str]]:
-        """Talk about every image: put its questions one after the other, each after the answers to those before.
+    def agreed(self, known: dict[str, Answer]) -> dict[str, Answer]:
+        """Return what the first of the processes knows."""
+        from accelerate.utils import broadcast_object_list
 
-        Args:
-            images: a picture, or bytes that are not decoded yet (`{"bytes", "path"}`), for each conversation.
-            questions: of each conversation, as many of one as of any other.
-            max_new_tokens: of an answer.
-        """
-        answers: list[list[str]] = [[] for _ in images]
-        with tqdm(total=sum(map(len, questions)), desc="Conversations", unit=" answers") as progress:
-            for start in range(0, len(images), self.batch_size):
-                part = range(start, min(start + self.batch_size, len(images)))
-                messages = [[_asked(questions[i][0], [_decoded(images[i])])] for i in part]
-                for turn in range(len(questions[start])):
-                    said, _ = self._answer(messages, max_new_tokens)
-                    for i, talk, text in zip(part, messages, said, strict=True):
-                        answers[i].append(text)
-                        talk.append({"role": "assistant", "content": [{"type": "text", "text": text}]})
-                        if turn + 1 < len(questions[i]):
-                            talk.append(_asked(questions[i][turn + 1]))
-                    progress.update(len(part))
-        return answers
+        return broadcast_object_list([known])[0]
 
-    def _answer(self, conversations: list[list[dict[str, Any]]], max_new_tokens: int | None) -> tuple[list[str], Any]:
-        """Return the answers, and the log probabilities of their first tokens, shape (answers, vocabulary)."""
+    def answer(self, chats: Sequence[Chat], keep: Keep) -> None:
+        """Answer chats, in each process those about its share of the pictures, and collect the others' answers."""
+        from accelerate.utils import gather_object
+
+        said: dict[int, Answer] = {}
+
+        def note(number: int, answer: Answer) -> None:
+            said[number] = answer
+            keep(number, answer)
+
+        self._answer(chats, note)
+        if self.state.num_processes > 1:
+            for number, answer in gather_object([*said.items()]):
+                if number not in said:
+                    keep(number, answer)
+
+    def _answer(self, chats: Sequence[Chat], keep: Keep) -> None:
+        """Answer this process's share of chats picture by picture, a batch of pictures at a time."""
+        about: dict[str, list[int]] = defaultdict(list)
+        for number, chat in enumerate(chats):
+            about[chat.about].append(number)
+        pictures = list(about)[self.state.process_index :: self.state.num_processes]
+        for start in range(0, len(pictures), self.batch_size):
+            some = pictures[start : start + self.batch_size]
+            seen = self._look(some, [chats[about[picture][0]] for picture in some])
+            # Questions of one kind together, for a batch takes as long as its longest answer.
+            waiting = sorted(
+                (i for p in some for i in about[p]), key=lambda i: (chats[i].tokens, sum(map(len, chats[i].turns)))
+            )
+            while waiting:
+                tokens = chats[waiting[-1]].tokens
+                batch = [i for i in waiting[-self.batch_size :] if chats[i].tokens == tokens]
+                del waiting[-len(batch) :]
+                for number, answer in zip(batch, self._answers([chats[i] for i in batch], seen), strict=True):
+                    keep(number, answer)
+
+    def _look(self, pictures: list[str], chats: list[Chat]) -> Prefill | None:
+        """Read these pictures, and what stands before the questions; a conversation's later turns ask for it again."""
+        if self._last[0] != pictures:
+            self._last = pictures, None  # let go of the last one first
+            images = [decoded(chat.picture) for chat in chats]
+            self._last = pictures, prefill(self.model, self.processor, messages(chats[0], images[0]), images)
+        return self._last[1]
+
+    def _answers(self, chats: list[Chat], seen: Prefill | None) -> list[Answer]:
+        """Answer one batch."""
         import torch
 
         first: list[torch.Tensor] = []
@@ -159,17 +169,41 @@ class VisionLanguageModel:
                 first.append(logits.float().log_softmax(-1).cpu())
             return logits
 
-        inputs = self.processor.apply_chat_template(
-            conversations,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True},
-        ).to(self.model.device, dtype=self.model.dtype)
+        if seen is not None:
+            rows = [self._last[0].index(chat.about) for chat in chats]
+            inputs = seen.inputs(self.processor, rows, [messages(chat) for chat in chats])
+        else:
+            inputs = self.processor.apply_chat_template(
+                [messages(chat, decoded(chat.picture)) for chat in chats],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                processor_kwargs={"padding": True},
+            ).to(self.model.device, dtype=self.model.dtype)
         with torch.inference_mode():
             output = self.model.generate(
-                **inputs, max_new_tokens=max_new_tokens, do_sample=False, logits_processor=[keep_first]
+                **inputs, max_new_tokens=chats[0].tokens, do_sample=False, logits_processor=[keep_first]
             )
-        answers = output[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in self.processor.batch_decode(answers, skip_special_tokens=True)], first[0]
+        said = self.processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return [
+            Answer(text.strip(), self._log_probabilities(chat.choices, begins))
+            for chat, text, begins in zip(chats, said, first[0], strict=True)
+        ]
+
+    @cached_property
+    def _tokens_of(self) -> dict[str, list[int]]:
+        """Word, in small letters if it has several → the tokens that are it, with a space before it or none."""
+        tokens: dict[str, list[int]] = defaultdict(list)
+        for token, number in self.processor.tokenizer.get_vocab().items():
+            tokens[_folded(token.strip(" ▁Ġ"))].append(number)
+        return dict(tokens)
+
+    def _log_probabilities(self, words: Sequence[str], first: Any) -> tuple[float, ...]:
+        """Return the log probability of each word as a first token; none at all where one is no token."""
+        tokens = [self._tokens_of.get(_folded(word), []) for word in words]
+        return tuple(float(first[of_word].logsumexp(0)) for of_word in tokens) if all(tokens) else ()
+
+
+def _folded(word: str) -> str:
+    return word if len(word) == 1 else word.casefold()  # A is an option, a is an article

@@ -22,8 +22,9 @@ from dfa_instruct.bench.baselines import baselines, images_swapped
 from dfa_instruct.bench.metrics import classification, detection, rouge_l
 from dfa_instruct.bench.predictions import read_predictions
 from dfa_instruct.bench.questions import TASKS
-from dfa_instruct.bench.runner import load_model, load_rows, run_bench, write_results
+from dfa_instruct.bench.runner import load_rows, run_bench, write_results
 from dfa_instruct.bench.tasks import TASKS_TABLE
+from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.cli import app
 from dfa_instruct.dataset.features import FEATURES
 from dfa_instruct.vocabulary import CATEGORIES, Category
@@ -271,10 +272,10 @@ def test_adapter_and_merged_folder_answer_alike(base: Path, data: Path, tmp_path
 
 
 def test_the_same_question_about_the_same_image_is_put_once(base: Path, data: Path) -> None:
-    model = load_model(base)
+    model = VisionLanguageModel(base)
     put: list[int] = []
-    answer = model._answer  # type: ignore[attr-defined]
-    model._answer = lambda asked, size: (put.append(len(asked)), answer(asked, size))[1]  # type: ignore[attr-defined]
+    answer = model.answer
+    model.answer = lambda chats, keep: (put.append(len(chats)), answer(chats, keep))[1]  # type: ignore[method-assign, func-returns-value]
     grey = PIL.Image.new("RGB", (32, 32))
     said = model.greedy_until([Doc("Why?", [], 0, images=[grey], generation_size=4) for _ in range(3)])
     assert put == [1]

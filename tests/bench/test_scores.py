@@ -21,9 +21,11 @@ from dfa_instruct.bench.scores import (
     forged_probabilities,
     interval,
     of_draws,
+    of_options,
     of_probabilities,
     of_techniques,
 )
+from dfa_instruct.vocabulary import CATEGORIES
 
 
 def drawn(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -137,7 +139,7 @@ def test_intervals_hold_the_figures() -> None:
 def test_a_model_that_runs_is_scored(base: Path, dataset_folder: Path) -> None:
     results = run_bench(base, dataset_folder, tasks=["dfa_bench_dfd"], limit=12)
     scores = results["scores"]
-    assert set(scores) == {"probabilities", "techniques", "intervals"}
+    assert set(scores) == {"probabilities", "techniques", "intervals", "habits"}
     assert scores["probabilities"]["said"] > 90  # the carried base answers yes or no
     for prediction in results["predictions"]:
         likelier = max(prediction["first_token"], key=prediction["first_token"].get)
@@ -146,3 +148,18 @@ def test_a_model_that_runs_is_scored(base: Path, dataset_folder: Path) -> None:
     _, probabilities = forged_probabilities(results["predictions"])
     first = results["predictions"][0]["first_token"]
     assert logit(probabilities[0]) == pytest.approx(first["Yes"] - first["No"])
+
+
+def test_options_by_hand() -> None:
+    def answered(category: str, *shares: float) -> dict[str, Any]:
+        first = {name: math.log(share) for name, share in zip(CATEGORIES.values(), shares, strict=True)}
+        label = "bona_fide" if category == "bona_fide" else "forged"
+        return {"task": "dfa_bench_dfc", "label": label, "category": category, "first_token": first}
+
+    sure = answered("bona_fide", 0.4, 0.05, 0.05, 0.05, 0.05)
+    right = answered("face_swapping", 0.1, 0.3, 0.05, 0.05, 0.1)
+    wrong = answered("face_editing", 0.18, 0.02, 0.02, 0.02, 0.01)  # of the options, bona fide is likelier than above
+    found = of_options([sure, right, wrong])
+    assert found["auc"] == 50 and found["acc"] == pytest.approx(200 / 3)
+    assert found["said"] == pytest.approx(100 * (0.6 + 0.6 + 0.25) / 3)
+    assert math.isnan(of_options([sure])["auc"]) and of_options([{**sure, "first_token": {}}]) == {}

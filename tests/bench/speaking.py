@@ -1,0 +1,72 @@
+"""A local OpenAI-compatible server whose model says what a function says. Run by itself, it answers each question yes.
+
+`python speaking.py LOG` prints its address, and notes a line in the file LOG for every answer that it gives.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+Say = Callable[[dict[str, Any]], str | int | dict[str, Any]]
+"""From the body of a request to what the model says, as a text or a whole message, or to an HTTP status."""
+
+
+def question(body: dict[str, Any]) -> str:
+    """Return the last question of a request."""
+    content = body["messages"][-1]["content"]
+    return content if isinstance(content, str) else content[-1]["text"]
+
+
+@contextmanager
+def speaking(say: Say) -> Iterator[str]:
+    """Serve in a thread; give the address that a client is told."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            said = say({**body, "headers": {name.title(): value for name, value in self.headers.items()}})
+            if isinstance(said, int):
+                answer: dict[str, Any] = {"error": {"message": "no", "code": None}}
+            else:
+                message = said if isinstance(said, dict) else {"content": said}
+                answer = {"choices": [{"index": 0, "message": {"role": "assistant", **message}}]}
+            content = json.dumps(answer).encode()
+            self.send_response(said if isinstance(said, int) else 200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+if __name__ == "__main__":
+
+    def yes(body: dict[str, Any]) -> str:
+        time.sleep(0.1)
+        with Path(sys.argv[1]).open("a") as log:
+            log.write("answered\n")
+        return "Yes"
+
+    with speaking(yes) as address:
+        print(address, flush=True)
+        threading.Event().wait()

@@ -1,0 +1,110 @@
+"""Answers are kept beside the dataset: a bench that was killed goes on, and new weights are asked anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from test_bench_runner import row, tiny_base, write
+
+from dfa_instruct.bench.answers import Answers, answers_path
+from dfa_instruct.bench.chat import Answer, Chat
+from dfa_instruct.bench.model import BenchModel, Keep
+from dfa_instruct.bench.opening import open_model
+from dfa_instruct.bench.runner import run_bench
+from dfa_instruct.bench.vlm import VisionLanguageModel
+from dfa_instruct.vocabulary import CATEGORIES
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return write(tmp_path / "dfa-instruct", {"test": [row(c, "test", i) for i, c in enumerate(CATEGORIES)]})
+
+
+class Counting(BenchModel):
+    """Says how many chats it has answered, and breaks off after so many."""
+
+    def __init__(self, data: Path, most: int = 10**6, identity: str = "counting") -> None:
+        super().__init__(conversations=2)
+        self.answers, self.most, self.asked, self._identity = Answers(answers_path(data)), most, 0, identity
+
+    @property
+    def identity(self) -> str:
+        return self._identity
+
+    def answer(self, chats: Sequence[Chat], keep: Keep) -> None:
+        for number, chat in enumerate(chats):
+            if self.asked == self.most:
+                raise KeyboardInterrupt
+            self.asked += 1
+            keep(number, Answer(str(self.asked), tuple(-0.5 - place for place in range(len(chat.choices)))))
+
+
+def said(model: BenchModel, data: Path) -> list[tuple[str, object]]:
+    return [(p["answer"], p.get("first_token")) for p in run_bench(model, data)["predictions"]]
+
+
+def test_a_bench_that_was_killed_goes_on_where_it_stopped(data: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        said(Counting(data, most=7), data)
+    rest = Counting(data)
+    answers = said(rest, data)
+    assert rest.asked == 3 * 5 + 4 - 7
+    assert [text for text, _ in answers[:8]] == ["1", "2", "3", "4", "5", "6", "7", "1"]
+    assert answers[0][1] == {"Yes": -0.5, "No": -1.5}
+    again = Counting(data)
+    assert said(again, data) == answers and again.asked == 0
+    other = Counting(data, identity="another")
+    assert said(other, data) != answers and other.asked == 19
+
+
+def test_a_turn_is_known_by_all_that_was_said_before(data: Path) -> None:
+    model = Counting(data)
+    pictures = [{"bytes": bytes([number]), "path": None} for number in range(3)]
+    first = model.converse(pictures, [["Is it forged?", "Why?"]] * 3, 9)
+    assert first == [["1", "3"], ["2", "4"], ["5", "6"]]
+    assert model.converse(pictures, [["Is it forged?", "Why?"]] * 3, 9) == first and model.asked == 6
+    model.converse(pictures[:1], [["Is it real?", "Why?"]], 9)
+    model.converse(pictures[:1], [["Is it forged?", "Why?"]], 8)
+    assert model.asked == 10
+
+
+def test_weights_trained_anew_into_the_same_folder_are_asked_anew(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    before = said(open_model(str(tiny_base(folder, seed=1)), data), data)
+    kept = open_model(str(folder), data)
+    kept.answer = lambda chats, keep: pytest.fail("asked again")  # type: ignore[method-assign]
+    assert said(kept, data) == before
+    assert said(open_model(str(tiny_base(folder, seed=2)), data), data) != before
+    assert said(open_model(str(tiny_base(folder, seed=1)), data), data) == before
+
+
+def test_a_file_that_is_no_store_is_named(data: Path) -> None:
+    answers_path(data).write_text("not a database, but a text of some length" * 100)
+    with pytest.raises(ValueError, match=r"dfa-instruct\.answers\.sqlite: no store of a model's answers"):
+        said(Counting(data), data)
+
+
+def test_nothing_is_written_where_there_is_no_dataset_or_no_question(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing"):
+        said(Counting(tmp_path / "nothing"), tmp_path / "nothing")
+    empty = write(tmp_path / "empty", {"test": [{**row("bona_fide", "test", 7), "bench": []}]})
+    with pytest.raises(ValueError, match="has no bench question"):
+        said(Counting(empty), empty)
+    assert not list(tmp_path.glob("*.sqlite"))
+
+
+def test_a_model_without_image_input_is_refused_in_one_line(tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from modeling_dfa_gpt.processing import train_tokenizer
+
+    folder = tmp_path / "language"
+    tokenizer = train_tokenizer(["Is this face forged?"], 300)
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(**size, vocab_size=len(tokenizer))).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(FileNotFoundError, match="language: no vision-language model") as error:
+        VisionLanguageModel(folder)
+    assert "it takes no images" in str(error.value) and "\n" not in str(error.value)

@@ -1,0 +1,112 @@
+"""Documents a second of DFA-Bench: our runner against the backend of `lighteval accelerate --vision-model`, in one run.
+
+    python tests/benchmarks/bench.py
+
+A LLaVA of random weights with 576 image tokens, the same folder, the same rows and their four questions. lighteval
+takes one question at a time unless it is told otherwise; both ways are measured. All give the same answers, or this
+fails. Where other work shares the processor, the processor's seconds tell more than those of the clock.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from lighteval.models.transformers.vlm_transformers_model import VLMTransformersModel, VLMTransformersModelConfig
+from lighteval.tasks.requests import Doc
+from PIL import Image
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from dfa_instruct.bench.vlm import VisionLanguageModel
+from dfa_instruct.instruct import libraries
+from dfa_instruct.portraits.drawing import draw_sample
+from modeling_dfa_gpt.processing import make_processor, train_tokenizer
+
+FACES = 6
+ANSWERS = {"df_d": 8, "df_c": 24, "ad": 64, "df_t": 16}
+"""Tokens of an answer to each question, about as many as a trained model says."""
+OPTIONS = "\n".join(f"{letter}. an option of a few words" for letter in "ABCDE")
+AIM = 3.0
+
+
+def make_model(folder: Path) -> None:
+    """Write a LLaVA of random weights that looks at 576 patches."""
+    texts = [q for templates in libraries().bench.values() for t in templates for q in t.questions]
+    processor = make_processor(train_tokenizer(texts, 600), 384, 16)
+    torch.manual_seed(0)
+    small = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
+    large = {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 6}
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(image_size=384, patch_size=16, **small),
+        text_config=LlamaConfig(vocab_size=len(processor.tokenizer), max_position_embeddings=2048, **large),
+        image_token_index=processor.image_token_id,
+        image_seq_length=576,
+    )
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def documents() -> list[Doc]:
+    """Ask the questions of all tasks about every face; pictures are not decoded yet."""
+    templates = libraries().bench
+    docs = []
+    for ability, tokens in ANSWERS.items():
+        for number, face in enumerate(draw_sample(FACES, 1)):
+            template = templates[ability][number % len(templates[ability])]  # type: ignore[index]
+            question = template.questions[0].format(options=OPTIONS)
+            image = Image.open(io.BytesIO(face.to_png()))
+            docs.append(Doc(question, ["Yes", "No"], 0, images=[image], generation_size=tokens))
+    return docs
+
+
+def timed(work: Callable[[list[Doc]], list[str]]) -> tuple[float, float, list[str]]:
+    """Return wall-clock and processor seconds, and the answers."""
+    docs = documents()
+    wall, own = time.perf_counter(), time.process_time()
+    answers = work(docs)
+    return time.perf_counter() - wall, time.process_time() - own, answers
+
+
+def main() -> None:
+    """Ask in each way, and print documents a second."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "model"
+        make_model(folder)
+        ours = VisionLanguageModel(folder)
+        found = {"ours": timed(lambda docs: [r.text[0] for r in ours.greedy_until(docs)])}
+        for size in (1, FACES):
+            config = VLMTransformersModelConfig(
+                model_name=str(folder), device="cpu", batch_size=size, cache_dir=scratch, dtype="float32"
+            )
+            theirs = VLMTransformersModel(config)
+            found[f"lighteval, batch_size={size}"] = timed(partial(asked_by_task, theirs))
+    count = len(found["ours"][2])
+    for name, (wall, own, _) in found.items():
+        print(
+            f"{name}: {count / wall:.2f} documents a second, {1000 * own / count:.0f} ms of processor time a document; "
+            f"ours is {wall / found['ours'][0]:.1f} times as fast, by processor time {own / found['ours'][1]:.1f}"
+        )
+    print(f"{FACES} faces, {count} questions, 576 image tokens, {torch.get_num_threads()} threads")
+    if any(answers != found["ours"][2] for _, _, answers in found.values()):
+        raise SystemExit("the answers differ")
+    alone = found["lighteval, batch_size=1"]
+    if max(alone[0] / found["ours"][0], alone[1] / found["ours"][1]) < AIM:
+        raise SystemExit(f"expected to be {AIM} times as fast as `lighteval accelerate --vision-model`")
+
+
+def asked_by_task(model: VLMTransformersModel, docs: list[Doc]) -> list[str]:
+    """Ask lighteval's backend task by task, as its pipeline does, for it takes a batch's length from its first one."""
+    answers: list[str] = []
+    for tokens in ANSWERS.values():
+        said = model._greedy_until([doc for doc in docs if doc.generation_size == tokens])
+        answers += [r.text if isinstance(r.text, str) else r.text[0] for r in said]
+    return [answer.strip() for answer in answers]
+
+
+if __name__ == "__main__":
+    main()
