@@ -1,4 +1,4 @@
-"""A package of somebody else adds a source, a technique, a metric and a vision-only model.
+"""A package of somebody else adds a source, a technique, an annotator, a metric and a vision-only model.
 
 A recipe and commands use them; no file of ours knows it.
 """
@@ -25,6 +25,7 @@ sources:
   - {{kind: sample, identities: 8, pictures: 1}}
   - {{kind: scans, root: {root}}}
 techniques: [{{name: stranger_negative, white: 250}}]
+annotator: {{name: stranger_terse, mark: "!"}}
 forgeries_per_face: 0.25
 size: 64
 detect_cropped: false
@@ -51,6 +52,10 @@ def test_a_recipe_uses_a_strangers_source_and_technique(tmp_path: Path) -> None:
     assert {row["identities"][0] for row in scanned} == {f"scans/person{n}" for n in range(8)}
     forged = [row for row in rows if row["technique"] == "stranger_negative"]
     assert len(forged) == 6 and all('"white": 250' in row["parameters"] and row["artifacts"] for row in forged)
+    for row in forged:
+        assert row["ad_by"] == "stranger_terse" and row["findings"]
+        said = " ".join(f"{f['region'].capitalize()}: {' and '.join(f['artifacts'])}!" for f in row["findings"])
+        assert said in [pair["answer"] for pair in row["qa"]]
 
 
 def test_its_names_and_settings_are_known_to_messages(tmp_path: Path) -> None:
