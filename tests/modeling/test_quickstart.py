@@ -19,6 +19,7 @@ FORM = {
     "dfa_bench_dfd": {"acc", "err", "acer", "invalid"},
     "dfa_bench_dfc": {"acc", "invalid"},
     "dfa_bench_ad": {"rouge_l", "rouge_l_forged"},
+    "dfa_bench_dft": {"acc", "invalid"},
 }
 
 
