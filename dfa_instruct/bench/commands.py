@@ -59,6 +59,9 @@ def bench(
     Answers are kept in <dataset>.answers.sqlite: a bench that was killed asks only for those that are missing.
     """
     with one_line_errors(OSError, ValueError, RuntimeError):
+        from rich.console import Console
+        from rich.markdown import Markdown
+
         from dfa_instruct.bench.measure import measure
         from dfa_instruct.bench.opening import open_model
         from dfa_instruct.bench.perturb import parse_perturbations
@@ -80,11 +83,8 @@ def bench(
             write_report(results, data, output)
         if as_json:
             print(json.dumps({k: v for k, v in results.items() if k not in ("predictions", "talks")}, indent=2))
-            return
-        from rich.console import Console
-        from rich.markdown import Markdown
-
-        Console().print(*map(Markdown, summary(results)))
+        else:
+            Console().print(*map(Markdown, summary(results)))
 
 
 def probe(
