@@ -37,11 +37,7 @@ def bench(
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask about this many test images only.")] = None,
     beside: Annotated[
-        bool,
-        typer.Option(
-            "--baselines",
-            help="Also run the majority, image-blind and images-swapped baselines, and ask in another form.",
-        ),
+        bool, typer.Option("--baselines", help="Also run the three baselines, and ask in other forms and orders.")
     ] = False,
     perturb: Annotated[
         str | None,
@@ -77,7 +73,7 @@ def bench(
         if not loaded.shows:
             return
         results = {"model": name_of(model), **measured}
-        if output is not None:
+        if output:
             asked = {prediction["face_id"] for prediction in results["predictions"]}
             write_results(results, output, pictures_of(asked, data) if with_images else None)
             write_report(results, data, output)
