@@ -24,7 +24,7 @@ from dfa_instruct.inspect.promises import NAMED, PROMISES
 from dfa_instruct.inspect.verify import verify
 from dfa_instruct.instruct import instruct
 from dfa_instruct.records import Artifact, FaceRecord, face_id_of
-from dfa_instruct.vocabulary import SPLITS
+from dfa_instruct.vocabulary import REGIONS, SPLITS
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -245,8 +245,9 @@ def conversation_about_another(rows: Rows) -> None:
 
 def other_region(rows: Rows) -> None:
     pairs = [pair for row in rows["train"] for pair in row["qa"] if pair["template"].startswith("fc.region_bona_fide")]
-    here, there = (next(p for p in pairs if region in p["question"]) for region in ("nose", "mouth"))
-    here["question"] = there["question"]
+    named = [(region, pair) for pair in pairs for region in REGIONS if region in pair["question"]]
+    region, here = next((region, pair) for region, pair in named if region in pair["answer"])
+    here["question"] = next(pair["question"] for other, pair in named if other != region)
 
 
 def unknown_template(rows: Rows) -> None:
