@@ -139,7 +139,7 @@ def test_intervals_hold_the_figures() -> None:
 def test_a_model_that_runs_is_scored(base: Path, dataset_folder: Path) -> None:
     results = run_bench(base, dataset_folder, tasks=["dfa_bench_dfd"], limit=12)
     scores = results["scores"]
-    assert set(scores) == {"probabilities", "techniques", "intervals", "habits"}
+    assert set(scores) >= {"probabilities", "techniques", "intervals", "habits"}  # and a plug-in's, where one is
     assert scores["probabilities"]["said"] > 90  # the carried base answers yes or no
     for prediction in results["predictions"]:
         likelier = max(prediction["first_token"], key=prediction["first_token"].get)
