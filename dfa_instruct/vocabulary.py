@@ -29,6 +29,16 @@ class BenchTask(StrEnum):
     AD = "dfa_bench_ad"
     DF_T = "dfa_bench_dft"
 
+    @property
+    def abbreviation(self) -> str:
+        """As it stands in tables and sentences."""
+        return {"dfd": "DF-D", "dfc": "DF-C", "ad": "AD", "dft": "DF-T"}[self.short]
+
+    @property
+    def short(self) -> str:
+        """As it stands in the names of figures."""
+        return self.removeprefix("dfa_bench_")
+
 
 ABILITIES: Final[dict[Ability, str]] = {
     "df_d": "deepfake detection",

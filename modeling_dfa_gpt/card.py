@@ -9,7 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from dfa_instruct.bench.report import TASKS, conversation_table, metrics_table
+from dfa_instruct.bench.report import conversation_table, metrics_table
 from dfa_instruct.vocabulary import CATEGORIES, FORGERY_CATEGORIES, BenchTask
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE, Calibration
 from modeling_dfa_gpt.resume import RUN_FILE
@@ -122,12 +122,12 @@ def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="image-text-to-text",
-            task_name=TASKS[BenchTask(task)],
+            task_name=BenchTask(task).abbreviation,
             dataset_type="dfa-instruct",
-            dataset_name=f"DFA-Bench ({TASKS[BenchTask(task)]})",
+            dataset_name=f"DFA-Bench ({BenchTask(task).abbreviation})",
             dataset_split="test",
             metric_type=METRIC_TYPES.get(metric, metric),
-            metric_name=f"{TASKS[BenchTask(task)]} {metric.upper().replace('_', '-')} (percent)",
+            metric_name=f"{BenchTask(task).abbreviation} {metric.upper().replace('_', '-')} (percent)",
             metric_value=value,
             metric_args={
                 f"baseline_{name}": beside

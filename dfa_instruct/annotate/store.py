@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -18,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+from dfa_instruct.sqlite_file import open_sqlite
 from dfa_instruct.vocabulary import Ability
 
 Status = Literal["annotated", "asking", "sent", "marked", "failed"]
@@ -30,7 +30,7 @@ holds it. marked: its answers were of no use, and it is not asked again. failed:
 APPLICATION: Final = 0x44464149
 """SQLite's `application_id`, by which a store is told from another database."""
 SCHEMA_VERSION: Final = 2
-SCHEMA: Final = f"""
+SCHEMA: Final = """
 CREATE TABLE prompts (version TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
 CREATE TABLE requests (
     key TEXT PRIMARY KEY,
@@ -68,8 +68,6 @@ CREATE TABLE decisions (
     at TEXT NOT NULL
 ) STRICT;
 CREATE INDEX decided_on ON decisions (face_id);
-PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
@@ -139,25 +137,7 @@ class Store(AbstractContextManager["Store"]):
             ValueError: the file is not a store, or one of another version of this package.
         """
         self.path = path
-        self.connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-        try:
-            if self._pragma("schema_version") == 0:
-                self.connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
-            found = self._pragma("application_id"), self._pragma("user_version")
-            if found != (APPLICATION, SCHEMA_VERSION):
-                raise ValueError(f"{path}: no store of annotations of this version; move it away")
-            self.connection.execute("PRAGMA journal_mode = WAL")
-            # What is committed outlives this process; only the machine's own end may take the last answers.
-            self.connection.execute("PRAGMA synchronous = NORMAL")
-        except sqlite3.DatabaseError as error:
-            self.connection.close()
-            raise ValueError(f"{path}: no store of annotations: {error}") from error
-        except ValueError:
-            self.connection.close()
-            raise
-
-    def _pragma(self, name: str) -> int:
-        return int(self.connection.execute(f"PRAGMA {name}").fetchone()[0])
+        self.connection = open_sqlite(path, APPLICATION, SCHEMA_VERSION, SCHEMA, "store of annotations")
 
     def __enter__(self) -> Self:
         return self

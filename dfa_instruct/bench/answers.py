@@ -16,11 +16,12 @@ from typing import Final
 from dfa_instruct.bench.chat import Answer, Chat
 from dfa_instruct.build.sample import sample_directory
 from dfa_instruct.dataset import DIRECTORY_ENV
+from dfa_instruct.sqlite_file import open_sqlite
 
 APPLICATION: Final = 0x44464142
 """SQLite's `application_id`, by which a store is told from another database."""
 SCHEMA_VERSION: Final = 1
-SCHEMA: Final = f"""
+SCHEMA: Final = """
 CREATE TABLE answers (
     model TEXT NOT NULL,
     chat TEXT NOT NULL,
@@ -28,8 +29,6 @@ CREATE TABLE answers (
     first TEXT NOT NULL,
     PRIMARY KEY (model, chat)
 ) STRICT, WITHOUT ROWID;
-PRAGMA application_id = {APPLICATION};
-PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
@@ -47,27 +46,8 @@ class Answers:
 
     @cached_property
     def connection(self) -> sqlite3.Connection:
-        """Open the file.
-
-        Raises:
-            ValueError: it cannot be opened, is no store, or is one of another version of this package.
-        """
-
-        def pragma(name: str) -> int:
-            return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-        try:
-            connection = sqlite3.connect(self.path, isolation_level=None, timeout=30)
-            if pragma("schema_version") == 0:
-                connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
-            if (pragma("application_id"), pragma("user_version")) != (APPLICATION, SCHEMA_VERSION):
-                raise sqlite3.DatabaseError("another database, or of another version; move it away")
-            connection.execute("PRAGMA journal_mode = WAL")
-            # What is committed outlives this process; only the machine's own end may take the last answers.
-            connection.execute("PRAGMA synchronous = NORMAL")
-        except sqlite3.DatabaseError as error:
-            raise ValueError(f"{self.path}: no store of a model's answers: {error}") from error
-        return connection
+        """Open the file; see `open_sqlite` for its errors."""
+        return open_sqlite(self.path, APPLICATION, SCHEMA_VERSION, SCHEMA, "store of a model's answers")
 
     def get(self, model: str, chat: Chat) -> Answer | None:
         """Return what a model has answered; None: it was not asked."""

@@ -12,7 +12,6 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from dfa_instruct.bench.metrics import Prediction
-from dfa_instruct.bench.report import TASKS
 from dfa_instruct.bench.scores import Weights, interval, people_of
 from dfa_instruct.vocabulary import CATEGORIES, BenchTask
 
@@ -78,7 +77,7 @@ def differences(pairs: Mapping[BenchTask, Sequence[Pair]]) -> list[Difference]:
             found.append(_compared("AD ROUGE-L", scores, people, _mean))
             continue
         hits = [right(task, side).astype(float) for side in (first, second)]
-        found.append(_compared(f"{TASKS[task]} ACC", [100 * h for h in hits], people, _mean, hits))
+        found.append(_compared(f"{task.abbreviation} ACC", [100 * h for h in hits], people, _mean, hits))
         if task == BenchTask.DF_D:
             forged = np.array([p["label"] == "forged" for p in first])
             if forged.any() and not forged.all():
@@ -144,7 +143,7 @@ def parted(pairs: Mapping[BenchTask, Sequence[Pair]]) -> dict[str, list[Pair]]:
             for who, alone in (("A", a & ~b), ("B", ~a & b)):
                 if alone.any():
                     of_kind = [pair for pair, one in zip(of_task, alone, strict=True) if one]
-                    found[f"{TASKS[task]}: {who} alone is right ({len(of_kind)} faces)"] = of_kind
+                    found[f"{task.abbreviation}: {who} alone is right ({len(of_kind)} faces)"] = of_kind
     return found
 
 

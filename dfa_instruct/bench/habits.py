@@ -17,8 +17,6 @@ from dfa_instruct.bench.metrics import Prediction, percent
 from dfa_instruct.bench.parsing import described_label, label_of, parse_claims
 from dfa_instruct.vocabulary import BenchTask, Label
 
-TASKS: Final = {BenchTask.DF_D: "dfd", BenchTask.DF_C: "dfc", BenchTask.AD: "ad", BenchTask.DF_T: "dft"}
-TITLES: Final = {"dfd": "DF-D", "dfc": "DF-C", "ad": "AD", "dft": "DF-T"}
 NOTABLE: Final = 5.0
 """Percent of answers from which on a habit is warned of."""
 CANNED: Final = 50.0
@@ -64,7 +62,7 @@ def of_habits(predictions: Sequence[Prediction]) -> dict[str, float]:
     }
     said: dict[str, list[str]] = defaultdict(list)
     for p, answer in zip(predictions, answers, strict=True):
-        said[TASKS[p["task"]]].append(" ".join(_words(answer)))
+        said[BenchTask(p["task"]).short].append(" ".join(_words(answer)))
     figures |= {f"{task}_commonest": 100 * max(Counter(of).values()) / len(of) for task, of in said.items()}
     described = [p for p in predictions if p["task"] == BenchTask.AD]
     if described:
@@ -107,14 +105,16 @@ def of_consistency(predictions: Sequence[Prediction]) -> dict[str, float]:
 def warnings(results: Mapping[str, Any]) -> list[str]:
     """Say in sentences what a reader must know before the figures: constant answers, and answers that are none."""
     habits, said = results["scores"].get("habits", {}), []
-    for task, title in TITLES.items():
-        references = {p["reference"] for p in results["predictions"] if TASKS[p["task"]] == task}
-        if habits.get(f"{task}_commonest") == 100 and len(references) > 1:
-            answer = next(p["answer"] for p in results["predictions"] if TASKS[p["task"]] == task)
-            said.append(f"{title}: every answer is {str(answer)[:60]!r}, whatever the face: it tells nothing")
-    for task, figures in results["tasks"].items():
+    for task in BenchTask:
+        asked = [p for p in results["predictions"] if p["task"] == task]
+        if habits.get(f"{task.short}_commonest") == 100 and len({p["reference"] for p in asked}) > 1:
+            answer = str(asked[0]["answer"])[:60]
+            said.append(f"{task.abbreviation}: every answer is {answer!r}, whatever the face: it tells nothing")
+    for name, figures in results["tasks"].items():
         if (invalid := figures.get("invalid") or 0.0) >= NOTABLE:
-            said.append(f"{TITLES[TASKS[task]]}: {invalid:.0f} % of the answers give no verdict, and count as wrong")
+            said.append(
+                f"{BenchTask(name).abbreviation}: {invalid:.0f} % of the answers give no verdict, and count as wrong"
+            )
     sentences = {
         "refused": (NOTABLE, "{:.0f} % of the answers are refusals"),
         "foreign": (NOTABLE, "{:.0f} % of the answers are not in English; none is read in another language"),

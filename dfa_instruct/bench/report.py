@@ -14,7 +14,6 @@ from dfa_instruct.bench.scores import forged_probabilities
 from dfa_instruct.bench.tables import majority
 from dfa_instruct.vocabulary import BenchTask
 
-TASKS: Final = {BenchTask.DF_D: "DF-D", BenchTask.DF_C: "DF-C", BenchTask.AD: "AD", BenchTask.DF_T: "DF-T"}
 WORST: Final = 6
 """Errors of each task that the report shows."""
 WORDINGS: Final = {"templates": "in the templates' words", "paraphrases": "in other words"}
@@ -26,7 +25,9 @@ def metrics_table(results: dict[str, Any]) -> str:
     rows |= {name.replace("_", " "): figures for name, figures in results.get("baselines", {}).items()}
     columns = [(task, metric) for task, figures in results["tasks"].items() for metric in figures]
     lines = [
-        "| | " + " | ".join(f"{TASKS[task]} {metric.upper().replace('_', '-')}" for task, metric in columns) + " |",
+        "| | "
+        + " | ".join(f"{BenchTask(task).abbreviation} {metric.upper().replace('_', '-')}" for task, metric in columns)
+        + " |",
         "| --- |" + " ---: |" * len(columns),
     ]
     for name, figures in rows.items():
@@ -100,7 +101,11 @@ def write_report(results: Mapping[str, Any], data: Path | None, output: Path) ->
         f"Always the most frequent answer would give DF-D ACC {acc:.2f} and DF-C ACC {of_category:.2f}.",
         f"## Plots\n\n{_plots(results, images)}",
         *(f"## Scores: {name}\n\n{_figures(figures)}" for name, figures in results["scores"].items()),
-        *(f"## Worst errors of {TASKS[task]}\n\n{_errors(of_task)}" for task, of_task in errors.items() if of_task),
+        *(
+            f"## Worst errors of {task.abbreviation}\n\n{_errors(of_task)}"
+            for task, of_task in errors.items()
+            if of_task
+        ),
     ]
     (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 

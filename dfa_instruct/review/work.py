@@ -60,7 +60,7 @@ class Work:
 
         Raises:
             FileNotFoundError: the folder holds no dataset.
-            ValueError: there is no forgery in the split, the name is none, or the store is no store.
+            ValueError: there is no forgery in the split, the name is none, or the store is not one.
         """
         self.faces = Faces(folder)
         self.path = store_path(folder)

@@ -60,11 +60,11 @@ def test_a_prompt_keeps_its_text(path: Path) -> None:
 
 def test_another_file_is_no_store(path: Path) -> None:
     path.write_text("no database at all, but long enough to be read as the header of one" * 20)
-    with pytest.raises(ValueError, match="no store of annotations"):
+    with pytest.raises(ValueError, match="not a store of annotations"):
         Store(path)
     path.unlink()
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE requests (key TEXT)")
     other.close()
-    with pytest.raises(ValueError, match="no store of annotations of this version"):
+    with pytest.raises(ValueError, match="not a store of annotations: another database, or of another version"):
         Store(path)

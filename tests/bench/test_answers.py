@@ -82,7 +82,7 @@ def test_weights_trained_anew_into_the_same_folder_are_asked_anew(data: Path, tm
 
 def test_a_file_that_is_no_store_is_named(data: Path) -> None:
     answers_path(data).write_text("not a database, but a text of some length" * 100)
-    with pytest.raises(ValueError, match=r"dfa-instruct\.answers\.sqlite: no store of a model's answers"):
+    with pytest.raises(ValueError, match=r"dfa-instruct\.answers\.sqlite: not a store of a model's answers"):
         said(Counting(data), data)
 
 
