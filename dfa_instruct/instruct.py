@@ -25,6 +25,7 @@ from dfa_instruct.vocabulary import (
     FORGERY_CATEGORIES,
     REGIONS,
     Category,
+    Region,
 )
 
 AS_TYPED: Final = 0.1
@@ -45,8 +46,9 @@ def as_typed(question: str, rng: np.random.Generator) -> str:
     return question.rstrip("?.!").lower() if rng.random() < AS_TYPED and "\n" not in question else question
 
 
-def _listing(words: Sequence[str]) -> str:
-    """Join words as a sentence does: a, b and c."""
+def _listing(regions: Sequence[Region]) -> str:
+    """Join regions as a sentence does, from the forehead to the jawline: a, b and c."""
+    words = sorted(regions, key=list(REGIONS).index)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 

@@ -60,8 +60,12 @@ BONA_FIDE_TEXTS: Final[tuple[str, ...]] = (
 
 
 def description(found: tuple[Finding, ...]) -> str:
-    """Render the findings about a forgery as the paper's numbered text (Fig. 1)."""
-    lines = [f"{n}. **{REGIONS[f.region]}**: {f.sentence}" for n, f in enumerate(found, start=1)]
+    """Render the findings about a forgery as the paper's numbered text (Fig. 1), from the forehead to the jawline.
+
+    A model that writes such a list need not weigh the regions against each other, nor remember which it has named.
+    """
+    ordered = sorted(found, key=lambda finding: list(REGIONS).index(finding.region))
+    lines = [f"{n}. **{REGIONS[f.region]}**: {f.sentence}" for n, f in enumerate(ordered, start=1)]
     return "\n".join(lines) or NOTHING_NAMED
 
 
@@ -98,7 +102,7 @@ class Measured:
     def annotate(self, face: FaceRecord, artifacts: list[Artifact]) -> Annotation:
         """Write a face's DF-D, DF-C and AD annotations from its label, its category and its measured artifacts.
 
-        The artifact description lists the regions by number, the strongest first, a sentence each (paper, Fig. 1).
+        The artifact description lists the regions by number, a sentence each (paper, Fig. 1).
         """
         explanation = EXPLANATIONS[face.category]
         if face.label == "bona_fide":
