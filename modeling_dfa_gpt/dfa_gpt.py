@@ -94,9 +94,10 @@ class DfaGpt:
             OSError: there is no such model, or not the base that an adapter names, or its weights cannot be read.
             ValueError: its weights are a pickle, or a file of it is not as expected.
         """
+        check_loadable(name)  # before the imports, which take seconds
+
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        check_loadable(name)
         with naming(name):
             processor = AutoProcessor.from_pretrained(name)
             render(processor, _TALK)

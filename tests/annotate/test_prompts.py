@@ -57,8 +57,8 @@ def test_every_prompt_has_a_version_and_parameters() -> None:
 def test_a_description_is_rendered_as_the_papers_numbered_text() -> None:
     claims = read_answer("ad", ad(*CLAIMS))
     assert description(findings(claims)) == (
-        "1. **Mouth and Lips**: The lips are too red for this skin. A seam is seen around the mouth.\n"
-        "2. **Forehead**: The forehead has no pores."
+        "1. **Forehead**: The forehead has no pores.\n"
+        "2. **Mouth and Lips**: The lips are too red for this skin. A seam is seen around the mouth."
     )
     assert findings(claims)[0].artifacts == ("colour", "boundary")
 

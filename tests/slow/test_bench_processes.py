@@ -28,5 +28,5 @@ def test_two_processes_give_the_figures_of_one(adapter: Path, dataset_folder: Pa
         assert done.returncode == 0, done.stderr[-3000:]
         results[name] = json.loads((tmp_path / name / "results.json").read_text())
         (tmp_path / "dfa-instruct.answers.sqlite").unlink()
-        assert done.stdout.count("DF-D") == 1
+        assert done.stdout.count("DFA-Bench (percent)") == 1  # one process prints
     assert results["one"] == results["two"]
