@@ -238,16 +238,6 @@ class Video:
                     yield self._number(stamp), frame
 
 
-def read_frames(path: Path, numbers: Iterable[int]) -> dict[int, Pixels]:
-    """Read several frames of a video, opened once. What it lacks is not in the result.
-
-    Raises:
-        BadPictureError: see `Video`.
-    """
-    with Video(path) as video:
-        return dict(video.frames(numbers))
-
-
 def read_items(items: Iterable[SourceItem]) -> Iterator[tuple[SourceItem, Pixels | BadPictureError]]:
     """Decode items one after the other, or say why not. Neighbours of one video are read in one opening of it."""
     for path, group in groupby(items, key=lambda item: item.path):

@@ -21,7 +21,7 @@ from dfa_instruct.inspect.verify import verify
 from dfa_instruct.portraits import drawing
 from dfa_instruct.records import Landmarks, Pixels
 from dfa_instruct.regions import region_masks
-from dfa_instruct.sources.media import read_frames
+from dfa_instruct.sources.media import Video
 
 PEOPLE, LENGTH, OPENINGS = 6, 300, 8
 FF = "original_sequences/youtube/c23"
@@ -60,9 +60,10 @@ def talking(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_clip(clip, [drawn[said(n)][0] for n in range(LENGTH)])
         forged = root / f"df40/DF40/simswap/ff/frames/{person:03d}_{person ^ 1:03d}"
         forged.mkdir(parents=True)
-        for number, frame in read_frames(clip, np.linspace(0, LENGTH - 1, 32, dtype=int).tolist()).items():
-            eyes = forge_eyes(frame, drawn[said(number)][1])
-            Image.fromarray(eyes).save(forged / f"{number:03d}.png")
+        with Video(clip) as video:
+            for number, frame in video.frames(np.linspace(0, LENGTH - 1, 32, dtype=int).tolist()):
+                eyes = forge_eyes(frame, drawn[said(number)][1])
+                Image.fromarray(eyes).save(forged / f"{number:03d}.png")
     return write_official_splits(root)
 
 
