@@ -1,10 +1,11 @@
 """The README's figures: the quickstart with seeds 0, 1 and 2, and of every figure the worst of the three.
 
-    python tests/benchmarks/quickstart.py [FOLDER]
+    python tests/benchmarks/quickstart.py
+    python tests/benchmarks/quickstart.py runs/photographs --bona-fide PHOTOGRAPHS --synthesized GAN_FACES
 
 About five minutes a seed on two CPU cores. Runs that are whole in the folder (by default `runs/figures`) are read, not
-made again; remove it when data or training have changed. It prints the README's table in Markdown. The baselines beside
-a figure are those of the same run.
+made again; remove it when data or training have changed. What stands behind the folder goes to `dfa-gpt quickstart`.
+It prints the README's table in Markdown. The baselines beside a figure are those of the same run.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ FIGURES: dict[str, tuple[Callable[[Results, str | None], float | None], bool]] =
     "the same, in the worst of the four turns": (of_worst_turn("templates"), True),
     "answers of the kind asked, words of no template": (alone(of_talk("right_kind", "paraphrases")), True),
     "the same, in the worst of the four turns ": (of_worst_turn("paraphrases"), True),
+    "balanced accuracy of the calibrated verdict": (of_test("balanced_acc"), True),
     "conversations that contradict themselves": (of_talk("contradictions"), False),
     "regions named that are in the evidence": (of_talk("region_precision"), True),
     "regions in the evidence that are named": (of_talk("region_recall"), True),
@@ -73,14 +75,14 @@ FIGURES: dict[str, tuple[Callable[[Results, str | None], float | None], bool]] =
 """Figure → how it is read, and whether more of it is better."""
 
 
-def main(folder: Path) -> None:
-    """Run what is not there, and print the table."""
+def main(folder: Path, options: list[str]) -> None:
+    """Run what is not there, with options of the quickstart, and print the table."""
     runs: list[Results] = []
     for seed in SEEDS:
         output = folder / f"seed-{seed}"
         if not (output / "results.json").is_file():
             command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()", "quickstart"]
-            subprocess.run([*command, "--output", str(output), "--seed", str(seed)], check=True)
+            subprocess.run([*command, "--output", str(output), "--seed", str(seed), *options], check=True)
         runs.append(json.loads((output / "results.json").read_text(encoding="utf-8")))
     print("| | DFA-GPT | majority or best constant | image blind | images swapped |")
     print("| --- | ---: | ---: | ---: | ---: |")
@@ -96,4 +98,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if sys.argv[1:] else "runs/figures"))
+    main(Path(sys.argv[1] if sys.argv[1:] else "runs/figures"), sys.argv[2:])
