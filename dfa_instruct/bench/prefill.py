@@ -23,14 +23,16 @@ class Prefill:
 
     ids: Any
     cache: Any
+    config: Any
+    """The language model's."""
 
-    def inputs(self, processor: Any, rows: list[int], asked: list[list[Message]]) -> dict[str, Any]:
-        """Return what `generate` takes to answer questions about the pictures of these rows.
+    def inputs(self, processor: Any, rows: list[int], asked: list[list[Message]], tokens: int) -> dict[str, Any]:
+        """Return what `generate` takes to answer questions about the pictures of these rows in so many tokens.
 
         Questions are padded on their left, between the picture and them; a padded token has no position.
         """
         import torch
-        from transformers import DynamicCache
+        from transformers import StaticCache
 
         device, length = self.ids.device, self.ids.shape[1]
         tails = [tail(processor, messages) for messages in asked]
@@ -38,10 +40,13 @@ class Prefill:
         ids = torch.full((len(rows), length + longest), processor.tokenizer.pad_token_id, device=device)
         seen = torch.zeros_like(ids)
         ids[:, :length], seen[:, :length] = self.ids[rows], 1
-        for row, tokens in enumerate(tails):
-            ids[row, -len(tokens) :], seen[row, -len(tokens) :] = torch.tensor(tokens, device=device), 1
-        cache = DynamicCache([(layer.keys[rows], layer.values[rows]) for layer in self.cache.layers])
-        return {"input_ids": ids, "attention_mask": seen, "past_key_values": cache}
+        for row, question in enumerate(tails):
+            ids[row, -len(question) :], seen[row, -len(question) :] = torch.tensor(question, device=device), 1
+        # One that grows is copied whole for every token of the answer.
+        cache = StaticCache(self.config, max_cache_len=length + longest + tokens)
+        for number, layer in enumerate(self.cache.layers):
+            cache.update(layer.keys[rows], layer.values[rows], number)
+        return {"input_ids": ids, "attention_mask": seen, "past_key_values": cache, "disable_compile": True}
 
 
 def tail(processor: Any, messages: list[Message]) -> list[int]:
@@ -77,7 +82,8 @@ def prefill(model: Any, processor: Any, asked: list[Message], images: list[Any])
         return None  # the tokenizer joins the picture's end and the question
     ids = before.to(model.device).expand(len(images), -1).contiguous()
     pixel_values = processor.image_processor(images, return_tensors="pt")["pixel_values"]
-    cache = DynamicCache(config=model.config.get_text_config())
+    config = model.config.get_text_config()
+    cache = DynamicCache(config=config)
     with torch.inference_mode():
         model(
             input_ids=ids,
@@ -87,4 +93,4 @@ def prefill(model: Any, processor: Any, asked: list[Message], images: list[Any])
             use_cache=True,
             logits_to_keep=1,
         )
-    return Prefill(ids, cache)
+    return Prefill(ids, cache, config)

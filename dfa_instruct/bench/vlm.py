@@ -171,7 +171,7 @@ class VisionLanguageModel(BenchModel):
 
         if seen is not None:
             rows = [self._last[0].index(chat.about) for chat in chats]
-            inputs = seen.inputs(self.processor, rows, [messages(chat) for chat in chats])
+            inputs = seen.inputs(self.processor, rows, [messages(chat) for chat in chats], chats[0].tokens)
         else:
             inputs = self.processor.apply_chat_template(
                 [messages(chat, decoded(chat.picture)) for chat in chats],

@@ -35,15 +35,16 @@ AIM = 3.0
 
 
 def make_model(folder: Path) -> None:
-    """Write a LLaVA of random weights that looks at 576 patches."""
+    """Write a LLaVA of random weights that looks at 576 patches: as wide as DINOv2-S and a third of SmolLM2-135M."""
     texts = [q for templates in libraries().bench.values() for t in templates for q in t.questions]
     processor = make_processor(train_tokenizer(texts, 600), 384, 16)
     torch.manual_seed(0)
-    small = {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
-    large = {"hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 6}
+    small = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 12, "num_attention_heads": 6}
+    large = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 10}
+    heads = {"num_attention_heads": 9, "num_key_value_heads": 3}
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(image_size=384, patch_size=16, **small),
-        text_config=LlamaConfig(vocab_size=len(processor.tokenizer), max_position_embeddings=2048, **large),
+        text_config=LlamaConfig(vocab_size=len(processor.tokenizer), max_position_embeddings=2048, **large, **heads),
         image_token_index=processor.image_token_id,
         image_seq_length=576,
     )
