@@ -81,6 +81,8 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     )
 
     results = {
+        "weights": model.weights,
+        "warnings": bench["warnings"],
         "tasks": bench["tasks"],
         "details": bench["details"],
         "scores": bench["scores"],

@@ -37,6 +37,7 @@ def write_report(output: Path, results: dict[str, Any], predictions: list[dict[s
         "## Faces and their forgeries",
         "![Forgeries beside their bona fide, the measured evidence drawn on](images/faces.png)",
         f"## DFA-Bench\n\n{metrics_table(results)}",
+        "\n".join(f"- {sentence}." for sentence in results["warnings"]),
         "DF-T asks for the technique by its own name, which no conversation that the model was trained on gives.",
         "![Confusion matrices of DF-D and DF-C](images/confusion.png)",
         "Conversations of four turns (`dfa_instruct/bench/conversation.py`): the share of answers that are of the kind "

@@ -72,7 +72,7 @@ def bench(
         measured = measure(loaded, data, tasks, limit=limit, beside=beside, perturbations=perturbations)
         if not loaded.shows:
             return
-        results = {"model": name_of(model), **measured}
+        results = {"model": name_of(model), "weights": loaded.weights, **measured}
         if output:
             asked = {prediction["face_id"] for prediction in results["predictions"]}
             write_results(results, output, pictures_of(asked, data) if with_images else None)

@@ -28,6 +28,8 @@ class BenchModel(ABC):
 
     answers: Answers | None = None
     """Where its answers are kept; what stands there is not asked again. None: they are not kept."""
+    weights: int | None = None
+    """How many it has; None: it does not tell."""
     shows: bool = True
     """Whether this process shows and writes what comes of it: of several that share the pictures, one does."""
 

@@ -53,6 +53,11 @@ def summary(results: Mapping[str, Any]) -> list[str]:
     if results["warnings"]:
         sections.append("\n".join(f"- **{sentence}**" for sentence in results["warnings"]))
     sections.append(metrics_table(dict(results)))
+    if "baselines" not in results:
+        acc, _, _, of_category, _ = majority(results["counts"])
+        sections.append(
+            f"Always the most frequent answer would give DF-D ACC {acc:.2f} and DF-C ACC {of_category:.2f}."
+        )
     if "sensitivity" in results:
         sections.append(_line("Asked in another form", results["sensitivity"]))
     if "consistency" in results["scores"]:
@@ -93,12 +98,10 @@ def write_report(results: Mapping[str, Any], data: Path | None, output: Path) ->
     for face_id, picture in pictures.items():
         (images / f"{face_id}.png").write_bytes(picture)
     counts = results["counts"]
-    acc, _, _, of_category, _ = majority(counts)
     sections = [
         f"# DFA-Bench of {results['model']}",
         f"{counts['images']} test faces, {counts['forged']} of them forged; {counts['questions']} questions. Percent.",
         *summary(results),
-        f"Always the most frequent answer would give DF-D ACC {acc:.2f} and DF-C ACC {of_category:.2f}.",
         f"## Plots\n\n{_plots(results, images)}",
         *(f"## Scores: {name}\n\n{_figures(figures)}" for name, figures in results["scores"].items()),
         *(

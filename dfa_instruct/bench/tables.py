@@ -33,7 +33,7 @@ Figures = Sequence[float | None]
 
 @dataclass(frozen=True)
 class Result:
-    """What one bench gave: `row` is the row that it was asked to stand in, or its model's name."""
+    """What one bench gave: `row` is the row that it was asked to stand in, or its model's name, with its weights."""
 
     row: str
     model: str
@@ -79,7 +79,8 @@ def read_result(given: str) -> Result:
         raise ValueError(f"{file}: not the results of a bench: {error!r}") from error
     model = results.get("model") or file.parent.name
     known = paper()["models"].get(model.removeprefix("openai:"), model)
-    return Result(row or known, model, figures, counts)
+    told = f"{model} of {weights / 1e6:.1f} M weights" if (weights := results.get("weights")) else model
+    return Result(row or known, told, figures, counts)
 
 
 def paper_table(number: int, results: Sequence[Result]) -> Table:

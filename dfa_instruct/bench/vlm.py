@@ -87,6 +87,7 @@ class VisionLanguageModel(BenchModel):
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise FileNotFoundError(f"{name}: no vision-language model that Transformers can load: {reason}") from error
         self.model = loaded.to(self.state.device).eval()
+        self.weights = self.model.num_parameters()
         self.batch_size = batch_size or (16 if gpu else 32)
         self._last: tuple[list[str], Prefill | None] = [], None
         super().__init__(conversations=self.batch_size * self.state.num_processes)

@@ -16,7 +16,7 @@ COUNTS = {"images": 10, "forged": 6, "bona_fide": 4, "face_swapping": 5}
 COUNTS |= {"face_reenactment": 1, "face_editing": 0, "entire_face_synthesis": 0}
 
 
-def results(folder: Path, acc: float, *, model: str | None = None, ad: float | None = None) -> Path:
+def results(folder: Path, acc: float, *, ad: float | None = None, **known: object) -> Path:
     folder.mkdir()
     tasks: dict[str, Any] = {
         "dfa_bench_dfd": {"acc": acc, "err": 100 - acc, "acer": 90 - acc, "invalid": 0},
@@ -24,7 +24,6 @@ def results(folder: Path, acc: float, *, model: str | None = None, ad: float | N
     }
     if ad is not None:
         tasks["dfa_bench_ad"] = {"rouge_l": ad, "rouge_l_forged": 1}
-    known = {"model": model} if model else {}
     (folder / "results.json").write_text(json.dumps({**known, "tasks": tasks, "counts": COUNTS}))
     return folder
 
@@ -72,6 +71,11 @@ def test_a_result_stands_in_the_row_of_its_model_or_in_the_row_it_is_given(tmp_p
     # Six of ten are forged, five of ten swapped: what a constant answer gets.
     assert cells(text, "always the most frequent answer (10 faces)")[1::2] == ["60.00", "40.00", "50.00", "50.00", "–"]
     assert "CLIP-L/14: openai/clip-vit-large-patch14, 10 test faces, 6 of them forged." in text
+
+
+def test_a_small_model_is_not_taken_for_the_papers(tmp_path: Path) -> None:
+    text = printed(3, f"DFA-GPT={results(tmp_path / 'a', 98, model='adapter', weights=3_512_000)}")
+    assert "DFA-GPT: adapter of 3.5 M weights, 10 test faces, 6 of them forged." in text
 
 
 def test_of_several_seeds_the_worst_stands(tmp_path: Path) -> None:
