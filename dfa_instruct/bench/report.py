@@ -54,10 +54,8 @@ def summary(results: Mapping[str, Any]) -> list[str]:
         sections.append("\n".join(f"- **{sentence}**" for sentence in results["warnings"]))
     sections.append(metrics_table(dict(results)))
     if "baselines" not in results:
-        acc, _, _, of_category, _ = majority(results["counts"])
-        sections.append(
-            f"Always the most frequent answer would give DF-D ACC {acc:.2f} and DF-C ACC {of_category:.2f}."
-        )
+        dfd, _, _, dfc, _ = majority(results["counts"])
+        sections.append(f"Always the most frequent answer would give DF-D ACC {dfd:.2f} and DF-C ACC {dfc:.2f}.")
     if "sensitivity" in results:
         sections.append(_line("Asked in another form", results["sensitivity"]))
     if "consistency" in results["scores"]:
