@@ -20,6 +20,8 @@ PARTS = frozenset(
 """What an output folder of the quickstart may hold."""
 VIEWED = 800
 """Where there are fewer photographs than this, so many views are made of all of them together."""
+STEPS_ON_PHOTOGRAPHS = 200
+"""Of training: the base has read drawn portraits only, and is further from photographs than the recipe's steps go."""
 BENCH_IMAGES = 240
 
 
@@ -60,7 +62,8 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     from modeling_dfa_gpt.launch import launch_training
 
     shutil.copytree(TINY_BASE, base, dirs_exist_ok=True)
-    steps.run("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed))
+    length = STEPS_ON_PHOTOGRAPHS if bona_fide else None
+    steps.run("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed, length))
 
     from dfa_instruct.bench.baselines import baselines
     from dfa_instruct.bench.conversation import run_conversation
