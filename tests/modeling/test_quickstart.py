@@ -26,11 +26,12 @@ FORM = {
 def test_a_small_run_leaves_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dfa_instruct.build.recipe.SAMPLE_IDENTITIES", 15)
     monkeypatch.setattr("dfa_instruct.build.recipe.SAMPLE_PICTURES", 3)
+    monkeypatch.setattr("modeling_dfa_gpt.quickstart.BENCH_IMAGES", 12)
     monkeypatch.delenv("DFA_INSTRUCT_DIR", raising=False)
     for recipe in ("dfa-gpt-tiny/sft", "accelerate_configs/cpu"):
         text = (RECIPES / f"{recipe}.yaml").read_text()
         (tmp_path / recipe).parent.mkdir(exist_ok=True)
-        (tmp_path / f"{recipe}.yaml").write_text(re.sub(r"max_steps: \d+", "max_steps: 8", text))
+        (tmp_path / f"{recipe}.yaml").write_text(re.sub(r"max_steps: \d+", "max_steps: 4", text))
     monkeypatch.setattr("modeling_dfa_gpt.launch.RECIPES", tmp_path)
     output = tmp_path / "run"
     quickstart(None, None, output, seed=1)
@@ -51,7 +52,7 @@ def test_a_small_run_leaves_everything(tmp_path: Path, monkeypatch: pytest.Monke
     talk = results["conversation"]
     assert set(talk) == {"templates", "paraphrases", "image_blind", "images_swapped"}
     assert all(0 <= talk[wording]["right_kind"] <= 100 for wording in talk)
-    assert results["calibration"]["tested"]["people"] == results["counts"]["identities"]["test"]
+    assert 0 < results["calibration"]["tested"]["people"] <= results["counts"]["identities"]["test"]
     assert json.loads((output / "adapter" / "calibration.json").read_text()) == results["calibration"]
     held = [json.loads(line) for line in (output / "conversations.jsonl").read_text().splitlines()]
     assert len(held) == 2 * results["counts"]["bench"]["images"]
