@@ -66,6 +66,7 @@ class VisionLanguageModel(BenchModel):
     def __init__(self, model: str | Path, *, batch_size: int | None = None) -> None:
         import torch
         from accelerate import PartialState
+        from peft.tuners.tuners_utils import BaseTunerLayer
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         name = str(model)
@@ -86,6 +87,10 @@ class VisionLanguageModel(BenchModel):
         except Exception as error:  # the files come from strangers, and raise whatever they lead Transformers to
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise FileNotFoundError(f"{name}: no vision-language model that Transformers can load: {reason}") from error
+        for module in loaded.modules():
+            # Beside the weights, an adapter costs two products more for each; in less than float32 it would be rounded.
+            if isinstance(module, BaseTunerLayer) and dtype == torch.float32:
+                module.merge()
         self.model = loaded.to(self.state.device).eval()
         self.weights = self.model.num_parameters()
         self.batch_size = batch_size or (16 if gpu else 32)
