@@ -70,6 +70,8 @@ class Recipe:
     near_duplicates: Annotated[int, Field(ge=-1, le=255)] = NEAR
     """Faces of two splits that differ in so many of 256 bits are the same picture, and one is dropped; -1: not looked
     for."""
+    held_out: list[str] = Field(default_factory=list)
+    """Techniques and sources that stand in the test split only; DFA-Bench sets them beside what training has shown."""
 
     # Forging one's own
     techniques: list[str | dict[str, Any]] = Field(

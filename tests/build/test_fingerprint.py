@@ -97,6 +97,7 @@ def test_a_key_concerns_the_steps_that_read_it() -> None:
         "seed": 0,
         "margin": 0.0,
         "shares": {},
+        "held_out": [],
         "techniques": [],
         "least_resolved": {},
     }
@@ -112,6 +113,7 @@ def test_a_key_concerns_the_steps_that_read_it() -> None:
         "size": faces,
         "margin": faces,
         "shares": plan,
+        "held_out": plan,
         "techniques": plan,
         "least_resolved": [],
     }

@@ -91,6 +91,7 @@ class Plan(Step):
         reasons = self.drop_before_splits(faces)
         if (left := reasons.count(None)) < SMALLEST_SET:
             raise ValueError(f"{left} faces are too few to build a dataset from; {SMALLEST_SET} are needed")
+        self.check_held_out(faces)
         splits, cost = self.split(faces, reasons)
         inside = self.drop_after_splits(faces, splits, reasons)
         self.write_dropped(faces, reasons)
@@ -107,8 +108,11 @@ class Plan(Step):
             jobs[faces.shard[i]].append(job)
         held = Counter((splits[i], faces.category[i]) for i in kept)
         categories = [technique.category for technique in techniques_of(recipe)]
+        for_test = [technique.name in recipe.held_out for technique in techniques_of(recipe)]
         planned = share_out(bona_fide, aligned, categories, recipe.forgeries_per_face, rng)
         for target, technique, number, beside in planned:
+            if for_test[technique] and splits[beside] != "test":
+                continue
             shard = number % shards if target is None else faces.shard[target]
             row = -1 if target is None else faces.row[target]
             jobs[shard].append({"row": row, "technique": technique, "number": number, "split": splits[beside]})
@@ -153,6 +157,14 @@ class Plan(Step):
         known = {*faces.category, *(category for _, category in held)}
         return [f"{split} has no {c}" for split in wanted for c in CATEGORIES if c in known and (split, c) not in held]
 
+    def check_held_out(self, faces: _Faces) -> None:
+        """Raise ValueError where the recipe holds out what is not there."""
+        known = {*faces.source, *self.techniques(faces, range(len(faces.source)))}
+        if unknown := sorted({*self.recipe.held_out} - known):
+            raise ValueError(
+                f"held_out: no technique or source {unknown[0]} here; there are {', '.join(sorted(known))}"
+            )
+
     def check_alignment(self, faces: _Faces, shards: int) -> None:
         """Raise ValueError where too few pictures of a technique gave a face."""
         dropped: dict[str, list[tuple[str, str]]] = defaultdict(list)
@@ -185,14 +197,20 @@ class Plan(Step):
         left = [i for i, reason in enumerate(reasons) if reason is None]
         identities = [faces.identities[i] for i in left]
         kinds = [f"{faces.source[i]}/{faces.technique[i] or BONA_FIDE}" for i in left]
-        official = read_official(Path(recipe.official_splits)) if recipe.official_splits else {}
+        shared = {name for i in left if faces.source[i] not in recipe.held_out for name in faces.identities[i]}
+        fixed: dict[str, Split] = {name: "test" for names in identities for name in names if name not in shared}
+        if recipe.official_splits:
+            fixed |= read_official(Path(recipe.official_splits))
         splits: list[Split | None] = [None] * len(reasons)
-        for i, split in zip(left, split_images(identities, kinds, recipe.seed, recipe.shares, official), strict=True):
+        for i, split in zip(left, split_images(identities, kinds, recipe.seed, recipe.shares, fixed), strict=True):
             splits[i] = split
             if split is None:
                 reasons[i] = "its identities are in different splits"
 
         lost = sum(splits[i] is None for i in left)
+        for i in left:
+            if {faces.source[i], faces.technique[i]} & {*recipe.held_out} and splits[i] not in (None, "test"):
+                splits[i], reasons[i] = None, "held out of training and validation"
         said = f"identities in different splits cost {lost:,} of {len(left):,} ({lost / len(left):.1%})"
         roots = [Path(source["root"]).expanduser() for source in recipe.sources if source["kind"] in PUBLISHED]
         lists = OfficialLists.beside([*([Path(recipe.official_splits)] if recipe.official_splits else []), *roots])
