@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from dfa_instruct.duplicates import near_duplicates, perceptual_hash
 from dfa_instruct.inspect.promises import Findings
 from dfa_instruct.records import Pixels
+from dfa_instruct.vocabulary import Category, Split
 
 
 class _Face(NamedTuple):
@@ -111,10 +112,10 @@ class Across:
             same = f"{self.faces[face_id].split} {face_id} is {twin} in {self.faces[twin].split}"
             self.check("duplicates", second not in twins, same)
 
-    def filled(self, splits: Sequence[str], categories: Sequence[str]) -> None:
-        """Check that no split lacks a category."""
+    def filled(self, expected: Mapping[Split, Sequence[Category]]) -> None:
+        """Check that no split lacks a category that is expected in it."""
         found = Counter((face.split, face.category) for face in self.faces.values())
-        for split in splits:
+        for split, categories in expected.items():
             missing = [category for category in categories if not found[split, category]]
             what = "row" if len(missing) == len(categories) else ", ".join(missing)
             self.check("categories", not missing, f"{split}: no {what} (--recipe names a recipe that leaves it out)")

@@ -64,7 +64,7 @@ def verify(where: str, recipe: Recipe | None = None) -> Findings:
                 unsound.add(row["face_id"])
     pairs = across.pairs()
     across.duplicates()
-    across.filled(*left_by(recipe))
+    across.filled(left_by(recipe))
     check_pixels(findings, where, pairs, unsound)
     return findings
 
@@ -108,17 +108,23 @@ def _check_columns(findings: Findings, split: str, features: Mapping[str, Any]) 
         findings.check("columns", found == expected, f"{split}, {name}: {found}; expected: {expected}")
 
 
-def left_by(recipe: Recipe | None) -> tuple[list[Split], list[Category]]:
-    """Return the splits and the categories that a recipe leaves, without one all of them.
+def left_by(recipe: Recipe | None) -> dict[Split, list[Category]]:
+    """Return the splits that a recipe leaves, and the categories in each; without a recipe all of them.
 
-    What a table of one's own says is not looked up: it adds none.
+    What a table of one's own says is not looked up: it adds none. What is held out may be all there is of a category,
+    so that of the other splits nothing is known then but that they have bona fide faces.
     """
     if recipe is None:
-        return list(SPLITS), list(CATEGORIES)
+        return {split: list(CATEGORIES) for split in SPLITS}
     found: set[Category] = set()
     if recipe.forgeries_per_face:
         found |= {technique.category for technique in techniques_of(recipe)}
     for source in recipe.sources:
         found.update(categories_of(source))
-    splits = [split for split in SPLITS if recipe.shares[split] > 0 or recipe.official_splits]
-    return splits, [category for category in CATEGORIES if category in found]
+    everything: list[Category] = [category for category in CATEGORIES if category in found]
+    bona_fide: list[Category] = ["bona_fide"]
+    return {
+        split: bona_fide if recipe.held_out and split != "test" else everything
+        for split in SPLITS
+        if recipe.shares[split] > 0 or recipe.official_splits
+    }

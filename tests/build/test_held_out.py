@@ -12,6 +12,7 @@ from PIL import Image
 
 from dfa_instruct.build.pipeline import build
 from dfa_instruct.build.recipe import Recipe
+from dfa_instruct.inspect.verify import verify
 from dfa_instruct.portraits.drawing import draw_sample
 
 SAMPLE = {"kind": "sample", "identities": 14, "pictures": 2}
@@ -26,7 +27,9 @@ def made(tmp_path: Path) -> Any:
 
     def make(**keys: Any) -> list[dict[str, Any]]:
         output = tmp_path / "dfa-instruct"
-        build(Recipe(size=128, detect_cropped=False, near_duplicates=-1, output=str(output), **keys), workers=1)
+        recipe = Recipe(size=128, detect_cropped=False, near_duplicates=-1, output=str(output), **keys)
+        build(recipe, workers=1)
+        assert not verify(str(output), recipe)["categories"].broken
         return [row for split in load_dataset("dfa-instruct", data_dir=str(output)).values() for row in split]
 
     return make
@@ -38,6 +41,11 @@ def test_a_technique_stands_in_the_test_split_only(made: Any) -> None:
     for row in rows:
         splits[row["technique"]].add(row["split"])
     assert splits["lips"] == {"test"} and {"train", "test"} <= splits["skin"]
+
+
+def test_a_whole_category_may_be_held_out(made: Any) -> None:
+    rows = made(sources=[SAMPLE], techniques=["lips", "delaunay_swap"], forgeries_per_face=2.0, held_out=["lips"])
+    assert {row["split"] for row in rows if row["category"] == "face_editing"} == {"test"}
 
 
 @pytest.mark.usefixtures("landmarker")
