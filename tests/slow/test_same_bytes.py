@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 FINGERPRINTS = {
-    "test-00000-of-00001-47c752268feee0f3.parquet",
-    "train-00000-of-00001-20364aa3d88cf7c3.parquet",
-    "validation-00000-of-00001-9152ea95dab5ab33.parquet",
+    "test-00000-of-00001-b6ab2a9773c61e05.parquet",
+    "train-00000-of-00001-b9eb3692558ac619.parquet",
+    "validation-00000-of-00001-f45d91211a7d9a79.parquet",
 }
 """Names of the files of `small_recipe`'s dataset; the last word of each is what its content gives."""
 
