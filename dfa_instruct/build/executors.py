@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import multiprocessing
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -115,7 +117,12 @@ def run_step(
             finally:
                 step.close()
             return
-        running: Any = _executor_class(executor)(**common, workers=workers or -1, **getattr(step.recipe, executor))
+        given: dict[str, Any] = getattr(step.recipe, executor)
+        if executor == "slurm" and given.keys().isdisjoint({"env_command", "condaenv", "venv_path"}):
+            # The job's script calls datatrove's commands; they lie beside this Python, active or not.
+            beside = shlex.quote(str(Path(sys.executable).parent))
+            given = {**given, "env_command": f"export PATH={beside}:$PATH"}
+        running: Any = _executor_class(executor)(**common, workers=workers or -1, **given)
         running.run()
         while running.get_incomplete_ranks(skip_completed=True):
             if executor == "ray" or not _is_queued(running.job_id):  # Slurm has only taken the job so far

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def test_on_slurm(small_recipe: Recipe, dataset_folder: Path, tmp_path: Path, mo
     for name, program in COMMANDS.items():
         (commands / name).write_text(program)
         (commands / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{commands}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{commands}:/usr/bin:/bin")  # the environment that we run in is not active
     slurm = {"time": "00:10:00", "partition": "cpu"}
     build(replace(small_recipe, slurm=slurm, output=str(tmp_path / "dfa-instruct")), executor="slurm")
     assert content(tmp_path / "dfa-instruct") == content(dataset_folder)
