@@ -11,9 +11,9 @@ from __future__ import annotations
 from pathlib import Path
 
 FINGERPRINTS = {
-    "test-00000-of-00001-b6ab2a9773c61e05.parquet",
-    "train-00000-of-00001-b9eb3692558ac619.parquet",
-    "validation-00000-of-00001-f45d91211a7d9a79.parquet",
+    "test-00000-of-00001-92490c54072dd36a.parquet",
+    "train-00000-of-00001-aa652d0ef81344f4.parquet",
+    "validation-00000-of-00001-35f7ea624d2b638d.parquet",
 }
 """Names of the files of `small_recipe`'s dataset; the last word of each is what its content gives."""
 
