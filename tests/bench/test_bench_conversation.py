@@ -39,9 +39,9 @@ def pattern(template: str) -> re.Pattern[str]:
     return re.compile(kept.replace("\x01", "(?:").replace("\x02", ")").replace("{region}", r"\{region\}"))
 
 
-def test_there_are_sixty_paraphrases_and_none_stands_in_a_template() -> None:
+def test_no_paraphrase_stands_in_a_template() -> None:
     questions = [q for of_kind in paraphrases().values() for template in of_kind for q in template.questions]
-    assert len(questions) == len({plain(question) for question in questions}) == 60
+    assert len(questions) == len({plain(question) for question in questions}) >= 60
     library = libraries()
     templates = [t for part in (library.df_d, library.df_c, library.ad, library.fc) for t in part]
     templates += [template for of_ability in library.bench.values() for template in of_ability]
