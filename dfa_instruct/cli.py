@@ -103,7 +103,7 @@ def annotate(
         )
         stopped = run(folder, settings)
     if stopped:
-        print(f"not all was asked: {stopped}; the same command goes on from there")
+        print(f"not all was answered: {stopped}; the same command goes on from there")
         raise typer.Exit(130 if stopped == "interrupted" else 1)
 
 

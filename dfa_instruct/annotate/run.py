@@ -58,7 +58,7 @@ def annotate(folder: Path, settings: Settings) -> str:
     """Ask what is missing, ground what was described, and print what became of it; or only say what it would cost.
 
     Returns:
-        Why it ended before all was asked; empty: it did not.
+        Why not all was answered; empty: all was.
 
     Raises:
         FileNotFoundError: the folder holds no dataset.
@@ -87,7 +87,7 @@ def annotate(folder: Path, settings: Settings) -> str:
         stopped = _ask(faces, store, server, settings, cost, estimate, missing) if missing or waiting else ""
         ground_missing(faces, store)
         _print_outcome(store, settings)
-    return stopped
+        return stopped or _left(_requests(faces, store, settings), store)
 
 
 @contextmanager
@@ -183,6 +183,17 @@ def _ask(
         except KeyboardInterrupt:
             return "interrupted"
     return asking.stopped
+
+
+def _left(requests: Iterator[Request], store: Store) -> str:
+    """Say what has no answer after all was asked; empty: nothing."""
+    became = Counter(outcome.status for request in requests if (outcome := store.outcome(request.key)))
+    left = []
+    if unanswered := became["failed"] + became["asking"]:
+        left.append(f"{unanswered} requests got no answer")
+    if became["sent"]:
+        left.append(f"{became['sent']} requests are in a batch, whose answers `--batch` fetches")
+    return ", ".join(left)
 
 
 def _print_outcome(store: Store, settings: Settings) -> None:

@@ -84,7 +84,9 @@ def test_a_request_that_is_never_answered_well_is_marked_with_its_reason(
     folder = write_dataset(tmp_path / "faces", 2)
     with server(plan=[step]) as (address, state):
         timeout = 0.2 if step == "silence" else 60
-        annotate(folder, address, "--timeout", timeout)
+        done = annotate(folder, address, "--timeout", timeout)
+        assert done.exit_code == (1 if status == "failed" else 0)
+        assert ("2 requests got no answer" in done.output) == (status == "failed")
         found = rows(folder)
         assert [row["status"] for row in found] == [status] * 2
         assert all(row["reason"].startswith(reason) for row in found), found[0]["reason"]

@@ -68,7 +68,7 @@ def test_what_a_batch_comes_back_without_is_asked_by_the_next_run(
             ("annotated", ""),
         ):
             done = CliRunner().invoke(app, command(folder, address))
-            assert done.exit_code == 0, done.output
+            assert done.exit_code == (1 if status == "failed" else 0), done.output
             assert {row["status"] for row in rows(folder)} == {status}
             assert all(reason in row["reason"] for row in rows(folder))
 
@@ -88,6 +88,8 @@ def test_a_run_that_is_killed_after_its_upload_is_taken_up_and_nothing_is_sent_t
         running.kill()
         running.wait()
         assert {row["status"] for row in rows(folder)} == {"sent"}
+        waits = CliRunner().invoke(app, [word for word in command(folder, address) if word != "--batch"])
+        assert waits.exit_code == 1 and "6 requests are in a batch" in waits.output
         state.batches["batch-0"]["polls"] = 0
         state.behaviour.silent_start = False
         done = CliRunner().invoke(app, command(folder, address))
