@@ -23,7 +23,10 @@ def open_sqlite(path: Path, application: int, version: int, schema: str, what: s
     def pragma(name: str) -> int:
         return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
-    connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+    except sqlite3.OperationalError as error:
+        raise ValueError(f"{path}: {error}; expected a {what} in a folder that can be written") from error
     try:
         if pragma("schema_version") == 0:
             marks = f"PRAGMA application_id = {application}; PRAGMA user_version = {version};"

@@ -185,12 +185,13 @@ class Server:
         return f"{error.status_code} {' '.join(said.split())[:REASON_LENGTH]}"
 
     def cleaned(self, reply: Reply) -> Reply:
-        """Return a reply without the key."""
+        """Return a reply with its texts cleaned."""
         return replace(reply, text=self.clean(reply.text), refusal=self.clean(reply.refusal))
 
     def clean(self, text: str) -> str:
-        """Return a text without the key, should a server say it."""
-        return text.replace(self.key, "[key]") if self.key else text
+        """Return a text without the key, should a server say it, and without halves of an emoji, which no file takes."""
+        whole = text.encode(errors="replace").decode()
+        return whole.replace(self.key, "[key]") if self.key else whole
 
 
 def retry_after(header: str | None) -> float | None:

@@ -129,6 +129,8 @@ def said(step: str, ability: str) -> dict[str, Any]:
         "prose": "The mouth of this person looks odd to me, and so do the eyes.",
         "turns": json.dumps({key: ANSWERS[ability][key][:1] * 3}),
         "spanish": json.dumps(SPANISH[ability], ensure_ascii=False),
+        "half_emoji": f"\ud83d {right}",
+        "unprintable": right.replace("The ", "\\ud83d\\u001b\\u0000The \\u202e"),
         "sorry": "I'm sorry, but I can't help with pictures of people.",
     }
     return completion(None, refusal="I will not do this.") if step == "refusal" else completion(texts[step])
@@ -169,7 +171,7 @@ def app(state: State) -> Starlette:
             return PlainTextResponse('{"choices": [{"mess', media_type="application/json")
         state.answered[digest] += 1
         state.note("answered", digest)
-        return JSONResponse(said(step, ability_of(body)))
+        return Response(json.dumps(said(step, ability_of(body))), media_type="application/json")
 
     async def upload(request: Request) -> Response:
         body = await request.body()

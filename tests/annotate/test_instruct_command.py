@@ -115,6 +115,23 @@ def test_verify_sees_findings_that_are_not_those_of_the_description(annotated: P
     assert done.exit_code == 1 and "who wrote a description" in done.output and "another, fc 1" in done.output
 
 
+@pytest.mark.parametrize("step", ["half_emoji", "unprintable"])
+def test_characters_that_cannot_be_written_end_neither_command(
+    step: str, dataset_folder: Path, tmp_path: Path, server: Any
+) -> None:
+    folder = shutil.copytree(dataset_folder, tmp_path / "faces")
+    with server(plan=[step]) as (address, _):
+        where = ["--ability", "ad", "--model", "tiny", "--base-url", address, "--limit", "2"]
+        annotated = run("annotate", folder, *where)
+    assert annotated.exit_code == 0, annotated.output
+    asked = run("instruct", folder, "--ungrounded", "keep")
+    assert asked.exit_code == 0, asked.output
+    said = [
+        finding["sentence"] for row in rows(folder) if row["ad_by"].startswith("tiny") for finding in row["findings"]
+    ]
+    assert said and all(sentence.isprintable() for sentence in said)
+
+
 def test_a_wrong_store_is_said_in_one_line(dataset_folder: Path, tmp_path: Path) -> None:
     done = run("instruct", dataset_folder, "--output", tmp_path / "new", "--store", tmp_path / "none.sqlite")
     assert done.exit_code == 2 and "no such store" in done.output and not (tmp_path / "new").exists()

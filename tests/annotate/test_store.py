@@ -58,6 +58,11 @@ def test_a_prompt_keeps_its_text(path: Path) -> None:
             store.keep_prompt("ad_alone 1", "Look at that face.")
 
 
+def test_a_store_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere/store.sqlite: unable to open .* in a folder that can be written"):
+        Store(tmp_path / "nowhere" / "store.sqlite")
+
+
 def test_another_file_is_no_store(path: Path) -> None:
     path.write_text("no database at all, but long enough to be read as the header of one" * 20)
     with pytest.raises(ValueError, match="not a store of annotations"):
