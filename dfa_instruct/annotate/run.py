@@ -77,6 +77,8 @@ def annotate(folder: Path, settings: Settings) -> str:
         store = stack.enter_context(Store(Path(":memory:") if settings.dry_run and not path.exists() else path))
         for name in ("ad_alone", "ad_compared", "fc") if server is not None else ():
             store.keep_prompt(prompt(name).version, prompt(name).text.template)
+        if server is not None:
+            store.release_unsent()
         estimate = Estimate(store, settings.model)
         planned = _plan(_requests(faces, store, settings), store, estimate)
         _print_plan(planned, cost)

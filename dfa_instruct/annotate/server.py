@@ -189,7 +189,7 @@ class Server:
         return replace(reply, text=self.clean(reply.text), refusal=self.clean(reply.refusal))
 
     def clean(self, text: str) -> str:
-        """Return a text without the key, should a server say it, and without halves of an emoji, which no file takes."""
+        """Return a text without the key, should a server say it, nor half of an emoji, which no file takes."""
         whole = text.encode(errors="replace").decode()
         return whole.replace(self.key, "[key]") if self.key else whole
 

@@ -276,6 +276,14 @@ class Store(AbstractContextManager["Store"]):
             self.put(request, replace(outcome, status="sent", batch=name))
         self.connection.execute("COMMIT")
 
+    def release_unsent(self) -> None:
+        """Let go of the batches whose file the server never got, so that what they hold is asked again."""
+        self.connection.execute(
+            "UPDATE requests SET status = iif(attempts, 'asking', 'failed'), batch = NULL"
+            " WHERE status = 'sent' AND batch IN (SELECT name FROM batches WHERE file_id IS NULL)"
+        )
+        self.connection.execute("DELETE FROM batches WHERE file_id IS NULL")
+
     def open_batches(self) -> list[str]:
         """Name the batches whose answers are not here yet."""
         return [name for (name,) in self.connection.execute("SELECT name FROM batches WHERE done = 0 ORDER BY name")]

@@ -64,6 +64,7 @@ class Misbehaviour:
     """How often a batch is said to be in progress before it ends."""
     silent_start: bool = False
     """A batch is started, and nobody is told."""
+    batches: bool = True
 
 
 class State:
@@ -174,6 +175,8 @@ def app(state: State) -> Starlette:
         return Response(json.dumps(said(step, ability_of(body))), media_type="application/json")
 
     async def upload(request: Request) -> Response:
+        if not state.behaviour.batches:
+            return error(404, "no such path")
         body = await request.body()
         boundary = b"--" + request.headers["content-type"].partition("boundary=")[2].strip('"').encode()
         (part,) = [part for part in body.split(boundary) if b"filename=" in part]

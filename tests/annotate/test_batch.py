@@ -98,3 +98,22 @@ def test_a_run_that_is_killed_after_its_upload_is_taken_up_and_nothing_is_sent_t
         assert {row["status"] for row in rows(folder)} == {"annotated"}
         assert set(state.answered.values()) == {1}
         assert all(json.loads(row["parsed"])[0]["verdict"] for row in rows(folder))
+
+
+def test_what_a_server_without_batches_was_to_get_is_asked_without_them_or_of_another_model(
+    tmp_path: Path, write_dataset: Callable[[Path, int], Path], server: Any
+) -> None:
+    folder = write_dataset(tmp_path / "faces", 4)
+    with server(batches=False) as (address, state):
+        refused = CliRunner().invoke(app, command(folder, address))
+        assert refused.exit_code == 2 and "batches: 404 no such path" in refused.output
+        state.behaviour.batches = True
+        other = CliRunner().invoke(app, [{"tiny": "small"}.get(word, word) for word in command(folder, address)])
+        assert other.exit_code == 0 and {body["model"] for body in state.bodies.values()} == {"small"}
+        assert {row["model"] for row in rows(folder) if row["status"] == "annotated"} == {"small"}
+        single = CliRunner().invoke(app, [word for word in command(folder, address) if word != "--batch"])
+        assert single.exit_code == 0, single.output
+    assert sorted((row["model"], row["status"]) for row in rows(folder)) == [
+        *[("small", "annotated")] * 4,
+        *[("tiny", "annotated")] * 4,
+    ]
