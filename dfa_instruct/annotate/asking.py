@@ -23,9 +23,13 @@ UNANSWERED_IN_A_ROW: Final = 20
 """So many requests without an answer, and none with one between them: the server is not there."""
 
 
-def take(request: Request, before: Outcome, reply: Reply, price: Price | None) -> Outcome:
-    """Say what has become of a request with this reply, and what it has cost by now."""
-    dollars = None if price is None else (before.dollars or 0.0) + price.of(reply.tokens_in, reply.tokens_out)
+def take(request: Request, before: Outcome, reply: Reply, price: Price | None, estimate: Estimate) -> Outcome:
+    """Say what has become of a request with this reply, and what it has cost by now.
+
+    Of a server that counts no tokens the cost is estimated, so that a budget holds.
+    """
+    tokens = (reply.tokens_in, reply.tokens_out) if reply.tokens_in else estimate.tokens(request)
+    dollars = None if price is None else (before.dollars or 0.0) + price.of(*tokens)
     after = replace(
         before,
         answer=reply.text,
@@ -126,7 +130,7 @@ class Asking:
                 complaint = outcome.reason if outcome.attempts else ""
                 chat = messages(request, self.pictures(request), outcome.answer, complaint)
                 reply = await self.server.reply(chat, request.ability, request.parameters)
-                outcome = take(request, outcome, reply, self.price)
+                outcome = take(request, outcome, reply, self.price, self.estimate)
                 dollars = (outcome.dollars or 0.0) - before
                 self.store.put(request, outcome)
             except UnansweredError as error:

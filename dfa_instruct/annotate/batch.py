@@ -154,7 +154,7 @@ class Batches:
             error = given.get("error") or (response.get("body") or {}).get("error") or {}
             self._fail(request, self.asking.server.clean(str(error.get("message") or "no answer in the batch")))
             return
-        outcome = take(request, before, reply, self.asking.price)
+        outcome = take(request, before, reply, self.asking.price, self.asking.estimate)
         self.asking.store.put(request, outcome)
         self.asking.paid += (outcome.dollars or 0.0) - (before.dollars or 0.0)
         if outcome.status != "asking":

@@ -25,6 +25,8 @@ LONGEST_WAIT: Final = 60.0
 LONGEST_RETRY_AFTER: Final = 600.0
 """Seconds."""
 REASON_LENGTH: Final = 200
+MOST_TOKENS: Final = 2**31
+"""In one answer; a server that counts more, or less than none, counts wrong."""
 OPTIONAL: Final = ("response_format", "max_tokens", "temperature")
 """What a server may not know, and is left out where it says so."""
 POLICY: Final = ("content_policy_violation", "content_filter")
@@ -67,8 +69,12 @@ def read_reply(body: Any, seconds: float = 0.0) -> Reply:
         if not isinstance(text, str) or not isinstance(refusal, str):
             raise TypeError(text)
         tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-    except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise ValueError("the server's answer is not a chat completion") from error
+        if not all(0 <= count <= MOST_TOKENS for count in tokens):
+            raise OverflowError(tokens)
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        said = body.get("error") if isinstance(body, dict) else None  # some servers say it with status 200
+        why = f": {said.get('message')}"[:REASON_LENGTH] if isinstance(said, dict) else ""
+        raise ValueError(f"the server's answer is not a chat completion{why}") from error
     return Reply(text, refusal, *tokens, seconds)
 
 
@@ -79,7 +85,7 @@ class Server:
         """Take the key from the environment; a server of one's own may need none.
 
         Raises:
-            ValueError: there is no key, and no other server is named.
+            ValueError: there is no key, and no other server is named; or the server's address is none.
         """
         self.key = os.environ.get(KEY, "")
         if not self.key and not base_url and not os.environ.get("OPENAI_BASE_URL"):
@@ -92,6 +98,8 @@ class Server:
             max_retries=0,
             http_client=DefaultAioHttpClient(),  # takes two thirds of the time that the other one takes for a request
         )
+        if self.client.base_url.scheme not in ("http", "https"):
+            raise ValueError(f"--base-url: expected http://… or https://…, not {base_url or self.client.base_url}")
         self.closing = asyncio.Event()
         self.not_before = 0.0
         self.left_out: set[str] = set()
@@ -136,10 +144,12 @@ class Server:
                         raise UnansweredError(f"rejected: {reason}") from error
                     tries, wait = tries - 1, 0.0
                 elif error.status_code in (401, 403):
-                    raise UnavailableError(
-                        f"the server does not take the key in {KEY} ({error.status_code})"
-                    ) from error
-                elif error.status_code == 404 or error.code == "insufficient_quota":
+                    taken = f"does not take the key in {KEY}" if self.key else f"wants a key, and {KEY} is not set"
+                    raise UnavailableError(f"the server {taken} ({error.status_code})") from error
+                elif error.status_code == 404:
+                    wrong = "expected a model that the server has, and its whole address (most end in /v1)"
+                    raise UnavailableError(f"model {self.model!r}: {reason}; {wrong}") from error
+                elif error.status_code == 402 or error.code == "insufficient_quota":
                     raise UnavailableError(f"model {self.model!r}: {reason}") from error
                 elif error.status_code == 429:
                     wait = min(retry_after(error.response.headers.get("retry-after")) or wait, LONGEST_RETRY_AFTER)

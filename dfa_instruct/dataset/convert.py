@@ -73,7 +73,7 @@ def convert(
         talks = _of_dataset(source)
     else:
         if images is None or not images.is_dir():
-            raise FileNotFoundError(f"--images: expected the folder of the pictures, not {images}")
+            raise FileNotFoundError(f"--images: expected the folder of the pictures, not {images or 'nothing'}")
         if coming == "fakeclue" and forged_label not in (0, 1):
             raise ValueError("--forged-label: state which label is a forged picture's, 0 or 1")
         content = _json(source)

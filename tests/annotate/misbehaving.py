@@ -47,6 +47,10 @@ SPANISH = {
 }
 
 
+USAGES: dict[str, Any] = {"no_usage": None, "negative": {"prompt_tokens": -(10**9)}, "huge": {"prompt_tokens": 10**30}}
+"""Steps at which an answer is right, but its tokens are counted wrong or not at all."""
+
+
 @dataclass
 class Misbehaviour:
     """What the server does with each question: the first time the first of `plan`, and so on; the last one stays.
@@ -156,7 +160,7 @@ def app(state: State) -> Starlette:
             return error(429, "too many requests", "rate_limit_exceeded", retry_after=state.behaviour.retry_after)
         if step == "500":
             return error(500, f"the key {request.headers.get('authorization')} met an error")
-        if step in ("401", "404"):
+        if step in ("401", "402", "404"):
             return error(int(step), "no such key or model")
         if step == "policy":
             return error(400, "this picture is against our policy", "content_policy_violation")
@@ -168,11 +172,15 @@ def app(state: State) -> Starlette:
             return Response()
         if step == "no_completion":
             return JSONResponse({"hello": "world"})
+        if step == "error":
+            return JSONResponse({"error": {"message": "the model is overloaded"}})
         if step == "half":
             return PlainTextResponse('{"choices": [{"mess', media_type="application/json")
         state.answered[digest] += 1
         state.note("answered", digest)
-        return Response(json.dumps(said(step, ability_of(body))), media_type="application/json")
+        given = said("ok" if step in USAGES else step, ability_of(body))
+        given["usage"] = USAGES.get(step, given["usage"])
+        return Response(json.dumps(given), media_type="application/json")
 
     async def upload(request: Request) -> Response:
         if not state.behaviour.batches:

@@ -76,6 +76,7 @@ def test_three_hundred_requests_to_a_server_that_misbehaves_all_end_and_none_is_
         ("silence", "failed", "no answer within 0.2 s (6 times)"),
         ("reset", "failed", "no connection"),
         ("half", "failed", "an answer that is none"),
+        ("error", "failed", "an answer that is none: the server's answer is not a chat completion: the model is over"),
     ],
 )
 def test_a_request_that_is_never_answered_well_is_marked_with_its_reason(
@@ -135,7 +136,14 @@ def test_all_wait_as_long_as_retry_after_says(
         assert state.times[1] - state.times[0] >= 1.2
 
 
-@pytest.mark.parametrize(("step", "message"), [("401", "does not take the key"), ("404", "model 'tiny': 404")])
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("401", "does not take the key"),
+        ("402", "model 'tiny': 402"),
+        ("404", "expected a model that the server has, and its whole address"),
+    ],
+)
 def test_a_wrong_key_or_model_ends_the_run_in_one_line(
     step: str, message: str, tmp_path: Path, write_dataset: Callable[[Path, int], Path], server: Any
 ) -> None:
@@ -178,6 +186,38 @@ def test_the_budget_is_kept_over_all_runs(
             assert 0.06 <= sum(row["dollars"] for row in rows(folder)) <= 0.1 + 1e-9
         assert annotate(folder, address, "--budget", 1, "--prices", dear).exit_code == 0
     assert sum(row["dollars"] for row in rows(folder)) == pytest.approx(0.4)
+
+
+def test_the_budget_is_kept_where_the_server_counts_no_tokens(
+    tmp_path: Path, write_dataset: Callable[[Path, int], Path], server: Any
+) -> None:
+    folder, dear = write_dataset(tmp_path / "faces", 20), prices(tmp_path / "prices.yaml")
+    with server(plan=["no_usage"]) as (address, state):  # about 0.03 dollars each
+        done = annotate(folder, address, "--budget", 0.1, "--prices", dear)
+        assert done.exit_code == 1 and "the budget is spent" in done.output
+        assert 1 <= len(state.times) <= 4
+    assert 0.02 <= sum(row["dollars"] for row in rows(folder)) <= 0.1
+
+
+@pytest.mark.parametrize("step", ["negative", "huge"])
+def test_tokens_that_cannot_be_are_not_counted(
+    step: str, tmp_path: Path, write_dataset: Callable[[Path, int], Path], server: Any
+) -> None:
+    folder = write_dataset(tmp_path / "faces", 1)
+    with server(plan=[step]) as (address, _):
+        assert annotate(folder, address).exit_code == 1
+    assert [(row["status"], row["tokens_in"]) for row in rows(folder)] == [("failed", 0)]
+
+
+def test_a_server_is_named_by_its_whole_address_and_wants_its_key(
+    tmp_path: Path, write_dataset: Callable[[Path, int], Path], server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_dataset(tmp_path / "faces", 1)
+    bare = annotate(folder, "127.0.0.1:8000/v1")
+    assert bare.exit_code == 2 and "--base-url: expected http" in bare.output and not store_path(folder).exists()
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with server(plan=["401"]) as (address, _):
+        assert "the server wants a key, and OPENAI_API_KEY is not set (401)" in annotate(folder, address).output
 
 
 def test_a_dry_run_says_what_it_would_cost_and_asks_nothing(
