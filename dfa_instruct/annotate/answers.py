@@ -74,9 +74,9 @@ def read_answer(ability: Ability, text: str) -> list[dict[str, Any]]:
         raise NotUnderstoodError(f"Your answer has no list {key!r}, or an empty one.")
     read = []
     for number, entry in enumerate(entries, start=1):
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(k), str) and _plain(entry[k]) for k in keys):
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(k), str) and one_line(entry[k]) for k in keys):
             raise NotUnderstoodError(f"Entry {number} of {key!r} does not have the texts {', '.join(keys)}.")
-        read.append({k: _plain(entry[k]) for k in keys})
+        read.append({k: one_line(entry[k]) for k in keys})
     if ability == "ad":
         check_claims(read)
     else:
@@ -85,7 +85,7 @@ def read_answer(ability: Ability, text: str) -> list[dict[str, Any]]:
     return read
 
 
-def _plain(text: str) -> str:
+def one_line(text: str) -> str:
     """Return a text in one line, without what no reader sees: control characters, halves of an emoji."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())
 

@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from dfa_instruct.annotate.answers import NotUnderstoodError, check_claims, findings
+from dfa_instruct.annotate.answers import NotUnderstoodError, check_claims, findings, one_line
 from dfa_instruct.annotate.artifact_description import Measured, description
 from dfa_instruct.annotate.decisions import Agreement, Choice, Decision, Decisions, agreements, reviewer_name
 from dfa_instruct.annotate.faces import Faces, face_of
@@ -161,13 +161,10 @@ def read_lines(text: str) -> list[dict[str, Any]]:
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
-        if not (found := _LINE.fullmatch(line.strip())):
+        if not (found := _LINE.fullmatch(one_line(line))):
             raise NotUnderstoodError(f"Line {number}: expected region (artifact, artifact): sentence, found {line!r}")
         region, artifacts, sentence = found.groups()
-        claims += [
-            {"region": region, "artifact": artifact, "sentence": " ".join(sentence.split())}
-            for artifact in artifacts.split(",")
-        ]
+        claims += [{"region": region, "artifact": artifact, "sentence": sentence} for artifact in artifacts.split(",")]
     if not claims:
         raise NotUnderstoodError("Nothing is left of the description; reject it instead.")
     check_claims(claims)

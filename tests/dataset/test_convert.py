@@ -132,3 +132,8 @@ def test_a_file_that_is_no_picture_of_the_folder_is_not_taken(tmp_path: Path, pi
         words = ("--from", "fakeclue", "--images", pictures, "--forged-label", 0)
         done = run(source, tmp_path / f"{Path(where).stem}.{len(where)}.json", *words)
         assert done.output == ("forged: 1\n" if where.endswith("jpg") else "no picture: 1\n")
+
+
+def test_pictures_that_are_not_named_are_asked_for(tmp_path: Path) -> None:
+    done = run(tmp_path / "labels.json", tmp_path / "out.json", "--from", "dd-vqa")
+    assert done.exit_code == 2 and "--images: expected the folder of the pictures, not nothing" in done.stderr

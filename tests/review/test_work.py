@@ -77,6 +77,7 @@ def test_claims_are_edited_as_lines() -> None:
     text = lines(CLAIMS)
     assert text.splitlines()[0] == "mouth (colour, geometry): The lips have a colour that does not fit this face."
     assert read_lines(f"\n {text}\n\n") == CLAIMS
+    assert read_lines(text.replace("The ", "\x1b\x00The \u202e\ud83d")) == CLAIMS
 
 
 @pytest.mark.parametrize(
