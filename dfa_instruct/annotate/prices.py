@@ -43,6 +43,8 @@ def price(model: str, path: Path | None = None, batch: bool = False) -> Price | 
     if path is None:
         with as_file(files("dfa_instruct.annotate") / "prices.yaml") as packaged:
             return price(model, packaged, batch)
+    if not path.is_file():
+        raise FileNotFoundError(f"--prices: {path}: no such file")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         share = float(content["batch"]) if batch else 1.0

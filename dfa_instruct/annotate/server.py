@@ -145,7 +145,9 @@ class Server:
                     tries, wait = tries - 1, 0.0
                 elif error.status_code in (401, 403):
                     taken = f"does not take the key in {KEY}" if self.key else f"wants a key, and {KEY} is not set"
-                    raise UnavailableError(f"the server {taken} ({error.status_code})") from error
+                    raise UnavailableError(f"the server {taken}: {reason}") from error
+                elif error.status_code == 413:
+                    raise UnansweredError(f"rejected: {reason}") from error
                 elif error.status_code == 404:
                     wrong = "expected a model that the server has, and its whole address (most end in /v1)"
                     raise UnavailableError(f"model {self.model!r}: {reason}; {wrong}") from error
@@ -190,8 +192,8 @@ class Server:
 
     def said(self, error: openai.APIStatusError) -> str:
         """Return what a server says of an error, in a line."""
-        body = error.body if isinstance(error.body, dict) else {}
-        said = self.clean(str(body.get("message") or error.response.reason_phrase))
+        words = error.body.get("message") if isinstance(error.body, dict) else error.body
+        said = self.clean(str(words or error.response.reason_phrase))
         return f"{error.status_code} {' '.join(said.split())[:REASON_LENGTH]}"
 
     def cleaned(self, reply: Reply) -> Reply:

@@ -160,8 +160,10 @@ def app(state: State) -> Starlette:
             return error(429, "too many requests", "rate_limit_exceeded", retry_after=state.behaviour.retry_after)
         if step == "500":
             return error(500, f"the key {request.headers.get('authorization')} met an error")
-        if step in ("401", "402", "404"):
+        if step in ("401", "402", "404", "413"):
             return error(int(step), "no such key or model")
+        if step == "403":
+            return JSONResponse({"error": "not served in this country"}, 403)
         if step == "policy":
             return error(400, "this picture is against our policy", "content_policy_violation")
         if step == "silence":

@@ -72,6 +72,7 @@ def test_three_hundred_requests_to_a_server_that_misbehaves_all_end_and_none_is_
         ("prose", "marked", "Your answer holds no JSON."),
         ("truncated", "marked", "Your answer is not valid JSON, or was cut off before its end."),
         ("spanish", "marked", "Your answer is not in English."),
+        ("413", "failed", "rejected: 413 no such key or model"),
         ("500", "failed", "500 the key Bearer [key] met an error (6 times)"),
         ("silence", "failed", "no answer within 0.2 s (6 times)"),
         ("reset", "failed", "no connection"),
@@ -92,7 +93,7 @@ def test_a_request_that_is_never_answered_well_is_marked_with_its_reason(
         assert [row["status"] for row in found] == [status] * 2
         assert all(row["reason"].startswith(reason) for row in found), found[0]["reason"]
         asked = state.asked.total()
-        assert step == "silence" or asked == 2 * {"refusal": 1, "sorry": 1, "policy": 1}.get(
+        assert step == "silence" or asked == 2 * {"refusal": 1, "sorry": 1, "policy": 1, "413": 1}.get(
             step, 3 if status == "marked" else 6
         )
         annotate(folder, address, "--timeout", timeout)
@@ -141,6 +142,7 @@ def test_all_wait_as_long_as_retry_after_says(
     [
         ("401", "does not take the key"),
         ("402", "model 'tiny': 402"),
+        ("403", "does not take the key in OPENAI_API_KEY: 403 not served in this country"),
         ("404", "expected a model that the server has, and its whole address"),
     ],
 )
@@ -180,6 +182,8 @@ def test_the_budget_is_kept_over_all_runs(
     with server() as (address, _):  # 0.02 dollars each
         refused = annotate(folder, address, "--budget", 0.1)
         assert refused.exit_code == 2 and "--prices" in refused.output
+        missing = annotate(folder, address, "--prices", tmp_path / "none.yaml")
+        assert missing.exit_code == 2 and "none.yaml: no such file" in missing.output
         for _ in range(2):
             done = annotate(folder, address, "--budget", 0.1, "--prices", dear, "--concurrency", 4)
             assert done.exit_code == 1 and "the budget is spent" in done.output
@@ -217,7 +221,7 @@ def test_a_server_is_named_by_its_whole_address_and_wants_its_key(
     assert bare.exit_code == 2 and "--base-url: expected http" in bare.output and not store_path(folder).exists()
     monkeypatch.delenv("OPENAI_API_KEY")
     with server(plan=["401"]) as (address, _):
-        assert "the server wants a key, and OPENAI_API_KEY is not set (401)" in annotate(folder, address).output
+        assert "the server wants a key, and OPENAI_API_KEY is not set: 401" in annotate(folder, address).output
 
 
 def test_a_dry_run_says_what_it_would_cost_and_asks_nothing(
