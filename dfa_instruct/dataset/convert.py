@@ -63,10 +63,14 @@ def convert(
     Raises:
         FileNotFoundError: the source or the folder of pictures is not there.
         FileExistsError: the output is there.
-        ValueError: the source has another form, or its answers say the contrary of its labels.
+        ValueError: the source has another form, needs no such option, or its answers say the contrary of its labels.
     """
     if output.exists():
         raise FileExistsError(f"{output} is there already; name a new file")
+    if images is not None and coming == "dfa-instruct":
+        raise ValueError("--images: a dataset folder holds its own pictures")
+    if forged_label is not None and coming != "fakeclue":
+        raise ValueError("--forged-label: only a file of FakeClue's needs it")
     counts: Counter[str] = Counter()
     talks: Iterator[Talk]
     if coming == "dfa-instruct":

@@ -105,7 +105,7 @@ def test_another_form_is_said_in_one_line(
     content: str, form: str, message: str, tmp_path: Path, pictures: Path
 ) -> None:
     (tmp_path / "in.json").write_text(content)
-    words = ("--from", form, "--images", pictures, "--forged-label", 1)
+    words = ("--from", form, "--images", pictures, *(("--forged-label", 1) if form == "fakeclue" else ()))
     done = run(tmp_path / "in.json", tmp_path / "out.json", *words)
     assert done.exit_code == 2 and message in done.output and not (tmp_path / "out.json").exists()
 
@@ -137,3 +137,9 @@ def test_a_file_that_is_no_picture_of_the_folder_is_not_taken(tmp_path: Path, pi
 def test_pictures_that_are_not_named_are_asked_for(tmp_path: Path) -> None:
     done = run(tmp_path / "labels.json", tmp_path / "out.json", "--from", "dd-vqa")
     assert done.exit_code == 2 and "--images: expected the folder of the pictures, not nothing" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--images", "--forged-label"])
+def test_what_a_dataset_folder_does_not_need_is_refused(option: str, tmp_path: Path, dataset_folder: Path) -> None:
+    done = run(dataset_folder, tmp_path / "out.json", option, tmp_path if option == "--images" else 1)
+    assert done.exit_code == 2 and option in done.stderr and not (tmp_path / "out.json").exists()
