@@ -110,7 +110,7 @@ def test_a_server_that_is_not_there_and_one_that_does_not_take_the_key(data: Pat
     assert gone.exit_code == 2 and "1 of 1 questions got no answer" in gone.stderr and "no connection" in gone.stderr
     with speaking(lambda body: 401) as address:
         refused = bench(data, address)
-    assert refused.exit_code == 2 and "does not take the key in OPENAI_API_KEY (401)" in refused.stderr
+    assert refused.exit_code == 2 and "does not take the key in OPENAI_API_KEY: 401 no" in refused.stderr
     assert kept(data) == 0
 
 
