@@ -1,3 +1,4 @@
+import re
 import shutil
 from dataclasses import replace
 from importlib.resources import as_file, files
@@ -114,6 +115,14 @@ def test_yes_means_what_the_question_asks_for() -> None:
         yes_no = "Yes" if polarity[row.template] == face.label else "No"
         assert row.answer == (f"T{stated}" if polarity[row.template] == "either" else f"{yes_no}, t{stated}")
     assert len(seen) == 6
+
+
+def test_a_negation_is_answered_without_yes_or_no_which_could_mean_both() -> None:
+    negation = re.compile(
+        r"(?<!and )(not|never|n't)( been)? \(?(real|genuine|authentic|original|fake|forged|altered|edited)\b"
+    )
+    negated = [template for template in libraries().df_d if negation.search(template.questions[0])]
+    assert len(negated) > 30 and {template.when for template in negated} == {"either"}
 
 
 def test_options_are_lettered_as_in_the_benchmark() -> None:
