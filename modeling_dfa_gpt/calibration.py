@@ -23,6 +23,8 @@ BATCH = 16
 DRAWS = 1000
 LEAST_IMAGES = 20
 """Of the validation split; with fewer, or one label only, nothing can be calibrated."""
+OF_USE = 60
+"""Percent of balanced accuracy that its interval must lie above, where the verdict is said without a warning."""
 TOLERATED = 0.05
 """The share of wrong verdicts on the validation split that are tolerated where a verdict is not called uncertain."""
 
@@ -55,13 +57,13 @@ class Calibration:
         return self.certain is not None and 1 - self.certain < probability < self.certain
 
     def warning(self) -> str:
-        """Say that the verdict was no better than chance on people whom the model had not seen; empty where it was."""
-        if not self.tested or self.tested["low"] > 50:
+        """Say that the verdict was hardly better than chance, or not at all, on people whom the model had not seen."""
+        if not self.tested or self.tested["low"] >= OF_USE:
             return ""
         return (
-            "Do not rely on the verdict: on {people:.0f} people that it had not seen it was not better than chance "
+            "Do not rely on the verdict: on {people:.0f} people that it had not seen it was {how} better than chance "
             "(balanced accuracy {balanced_acc:.0f} %, 95 % interval {low:.0f} to {high:.0f})."
-        ).format(**self.tested)
+        ).format(how="not" if self.tested["low"] <= 50 else "hardly", **self.tested)
 
     def write(self, folder: Path) -> None:
         """Write it into a model's folder."""

@@ -109,7 +109,8 @@ def test_the_interval_is_over_people_not_pictures() -> None:
 def test_a_verdict_no_better_than_chance_is_said_to_be_so() -> None:
     guess = {"images": 100, "people": 9, "balanced_acc": 55.0, "low": 46.0, "high": 63.0}
     assert "not better than chance" in Calibration(tested=guess).warning()
-    assert Calibration(tested={**guess, "low": 51.0}).warning() == ""
+    assert "hardly better than chance" in Calibration(tested={**guess, "low": 51.0}).warning()
+    assert Calibration(tested={**guess, "low": 61.0}).warning() == ""
 
 
 def test_it_goes_with_the_model_and_is_said_on_start(adapter: Path, tmp_path: Path) -> None:
