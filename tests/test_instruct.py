@@ -90,6 +90,20 @@ def test_one_of_each_alternative_is_chosen() -> None:
     assert phrase("Is (this) it?", rng) == "Is (this) it?"
 
 
+def test_what_is_drawn_is_a_clean_sentence() -> None:
+    library, rng = libraries(), np.random.default_rng(0)
+    templates = [
+        *library.df_d,
+        *library.df_c,
+        *library.ad,
+        *library.fc,
+        *(t for b in library.bench.values() for t in b),
+    ]
+    questions = [question for template in templates for question in template.questions + template.followups]
+    drawn = {phrase(question, rng) for question in questions for _ in range(60)}
+    assert [text for text in drawn if re.search(r"[(|)]|, ,|  |\s[?.,]|^\s|\s$", text)] == []
+
+
 def test_some_questions_are_as_people_type_them() -> None:
     faces = made_up_faces(300)
     questions = [row.question for face, artifacts in faces for row in asked(face, artifacts)]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 FINGERPRINTS = {
     "test-00000-of-00001-a8e393ea5a81b7c0.parquet",
-    "train-00000-of-00001-b60d43e2ba1b62c4.parquet",
+    "train-00000-of-00001-b75e1d31b7376b0f.parquet",
     "validation-00000-of-00001-35f7ea624d2b638d.parquet",
 }
 """Names of the files of `small_recipe`'s dataset; the last word of each is what its content gives."""
