@@ -24,7 +24,7 @@ DRAWS = 1000
 LEAST_IMAGES = 20
 """Of the validation split; with fewer, or one label only, nothing can be calibrated."""
 OF_USE = 60
-"""Percent of balanced accuracy that its interval must lie above, where the verdict is said without a warning."""
+"""Percent: a verdict whose balanced accuracy has an interval that reaches below it is said with a warning."""
 TOLERATED = 0.05
 """The share of wrong verdicts on the validation split that are tolerated where a verdict is not called uncertain."""
 
@@ -57,7 +57,7 @@ class Calibration:
         return self.certain is not None and 1 - self.certain < probability < self.certain
 
     def warning(self) -> str:
-        """Say that the verdict was hardly better than chance, or not at all, on people whom the model had not seen."""
+        """Say that the verdict was not, or hardly, better than chance on people not seen before; else say nothing."""
         if not self.tested or self.tested["low"] >= OF_USE:
             return ""
         return (
