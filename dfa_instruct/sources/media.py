@@ -57,11 +57,11 @@ class FrameChoice:
         return [candidates[(2 * i + 1) * total // (2 * self.count)] for i in range(self.count)]
 
 
-def _check_size(width: int, height: int) -> None:
-    if max(width, height) > LARGEST_SIDE or width * height > LARGEST_AREA:
+def _check_size(width: int, height: int, most: int = LARGEST_AREA) -> None:
+    if max(width, height) > LARGEST_SIDE or width * height > most:
         raise BadPictureError(
             f"{width}×{height} pixels (a decompression bomb?); "
-            f"at most {LARGEST_SIDE} a side and {LARGEST_AREA // 10**6} million in all are decoded"
+            f"at most {LARGEST_SIDE} a side and {most // 10**6} million in all are decoded"
         )
     if min(width, height) < SMALLEST_SIDE:
         raise BadPictureError(f"{width}×{height} pixels; at least {SMALLEST_SIDE}×{SMALLEST_SIDE} are needed")
@@ -78,12 +78,13 @@ def to_rgb(image: Image.Image) -> Pixels:
     return np.asarray(image.convert("RGB"))
 
 
-def read_image(path: Path, formats: tuple[str, ...] | None = None) -> Pixels:
+def read_image(path: Path, formats: tuple[str, ...] | None = None, most: int = LARGEST_AREA) -> Pixels:
     """Decode an image as RGB, upright by its EXIF orientation, shape (height, width, 3).
 
     Args:
         path: the file.
         formats: Pillow's names of those that are decoded; None: all.
+        most: pixels of a picture that is decoded.
 
     Raises:
         BadPictureError: it does not decode, or is too small or too large to hold a face.
@@ -95,7 +96,7 @@ def read_image(path: Path, formats: tuple[str, ...] | None = None) -> Pixels:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below Pillow's
             opened = Image.open(path, formats=formats)
         with opened as image:
-            _check_size(*image.size)
+            _check_size(*image.size, most)
             return to_rgb(image)
     except Image.DecompressionBombError as error:
         raise BadPictureError("too many pixels (a decompression bomb)") from error

@@ -11,9 +11,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_instruct.bench.parsing import named_regions, parse_claims
-from dfa_instruct.templates import libraries, phrase
-from dfa_instruct.vocabulary import Region
+from dfa_instruct.bench.parsing import named_regions
+from dfa_instruct.vocabulary import Label, Region
 from modeling_dfa_gpt.app.attention import attention_received
 from modeling_dfa_gpt.app.upload import Upload, open_upload
 from modeling_dfa_gpt.conversation import ContextError, Conversation
@@ -26,8 +25,21 @@ SHOWN_SIDE = 512
 """Longest side in pixels of the pictures in the page."""
 CASES_IN_MEMORY = 8
 """So many conversations keep their keys and values; an older one reads its text anew when it goes on."""
-SUGGESTED: Final = ("fc.region", "fc.reason", "fc.sure", "fc.next")
-"""How the names of the instruction templates begin of which the first that fits gives a suggested question."""
+SUGGESTED: Final[dict[Label, tuple[str, ...]]] = {
+    "forged": (
+        "What is wrong with the {region}?",
+        "How do you know that?",
+        "How sure are you?",
+        "What should I do next?",
+    ),
+    "bona_fide": (
+        "Does the skin texture look natural?",
+        "How do you know that?",
+        "How sure are you?",
+        "What should I do next?",
+    ),
+}
+"""The questions that are suggested after a verdict. Each is a wording of the instruction templates."""
 
 
 @dataclass(frozen=True)
@@ -92,22 +104,11 @@ class Case:
         return [Statement(plain(line), tuple(named_regions(line))) for line in lines if line.strip()]
 
     def suggestions(self) -> list[str]:
-        """Return questions of the instruction templates that fit what is known; the same ones for the same picture."""
+        """Return questions that fit the verdict, the first one about a region that the description names."""
         if self.analysis is None or self.analysis.label is None:
             return []
-        claims = [region for region, _ in parse_claims(self.analysis.description) or []]
-        known: set[str] = {self.analysis.label}
-        if self.analysis.label == "forged":
-            known |= {"evidence", "region_found"} if claims else {"no_evidence", "region_clear"}
-        else:
-            known.add("region_bona_fide")
-        rng = np.random.default_rng(int(self.upload.sha256[:16], 16))
-        questions = []
-        for beginning in SUGGESTED:
-            template = next(t for t in libraries().fc if t.id.startswith(beginning) and t.when in known)
-            question = template.questions[rng.integers(len(template.questions))]
-            questions.append(phrase(question, rng).format(region=claims[0] if claims else "eyes"))
-        return questions
+        named = [region for statement in self.statements for region in statement.regions]
+        return [question.format(region=named[0] if named else "eyes") for question in SUGGESTED[self.analysis.label]]
 
     def to_dict(self) -> dict[str, Any]:
         """Lay out what is known for JSON."""
@@ -141,13 +142,16 @@ class Analyst:
         return Case(upload, faces, chosen=0 if len(faces) == 1 else None)
 
     def analyze(self, case: Case) -> Iterator[Case]:
-        """Analyse the chosen face; yield the case each time that more is known of it."""
+        """Analyse the chosen face; yield the case each time that more is known of it, until `case.stopping` is set."""
+        case.stopping.clear()
+        case.analysis, case.turns = None, []  # of a face that was chosen before
         case.conversation = Conversation(self.model, case.face.image)
         case.attention = attention_received(self.model, case.face.image)
-        case.turns = []
         for known in self.model.examine(case.face, case.conversation):
             case.analysis = known
             yield case
+            if case.stopping.is_set():
+                return
         said = [message["content"][-1]["text"] for message in case.conversation.messages]
         case.turns = [Turn(q, a.strip(), "whole") for q, a in zip(said[::2], said[1::2], strict=True)]
         self._keep(case.conversation)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def faces_html(case: Case) -> str:
     )
 
 
-def video_html(frames: list[Frame], calibration: Calibration) -> str:
+def video_html(frames: Sequence[Frame], calibration: Calibration) -> str:
     """Draw how probable a forgery is in each frame of a video over time, and the worst frames."""
     return TEMPLATES.get_template("video.html.jinja").render(
         frames=frames,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ from modeling_dfa_gpt.app.video import Frame, watch, worst
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
 FIRST = "Give a picture first."
+SUGGESTIONS = max(len(questions) for questions in SUGGESTED.values())
+CONTROLS = 7
+"""Buttons, and the line for a question, that need a case whose analysis is whole."""
+NO_CHOICE = gr.update(choices=[], value=None, visible=False)
 
 
 class Handlers:
@@ -45,18 +49,71 @@ class Handlers:
 
     def begin(self, sent: dict[str, Any] | None) -> Iterator[list[Any]]:
         """Begin a new case with a picture."""
-        yield self.shown(None)
+        yield self.given()
         if sent is None:
             return
         try:
             case = self.open(sent)
         except BadPictureError as error:
-            yield self.shown(None, str(error))
+            yield self.given(refusal=str(error))
             return
-        yield self.shown(case)
+        yield self.given(case)
         if case.chosen is not None:
             for known in self.analyst.analyze(case):
-                yield self.shown(known)
+                yield self.given(known)
+
+    def watch(self, sent: dict[str, Any] | None) -> Iterator[list[Any]]:
+        """Look at a video, frame by frame; it is deleted then, and the frames stay."""
+        yield self.seen([])
+        if sent is None:
+            return
+        frames: list[Frame] = []
+        try:
+            path = sent_file(sent)
+            try:
+                for frames in watch(self.analyst.model, path):
+                    yield self.seen(frames)
+            finally:
+                path.unlink(missing_ok=True)
+        except BadPictureError as error:
+            yield self.seen([], refusal=str(error))
+            return
+        yield self.seen(frames, moments=[(f"{frame.seconds:.1f} s", frame.seconds) for frame in worst(frames)])
+
+    def given(self, case: Case | None = None, refusal: str = "") -> list[Any]:
+        """Lay out a picture for the components of the page (`given + about` in `build`); no video is left there."""
+        several = case is not None and len(case.faces) > 1
+        numbers = range(1, len(case.faces) + 1) if case else ()
+        return [
+            *(None if refusal else gr.skip(), None),
+            *([], "", NO_CHOICE),
+            gr.HTML(faces_html(case) if case and several else "", visible=several),
+            gr.Radio([(f"Face {number}", number) for number in numbers], value=None, visible=several),
+            *self.shown(case, refusal),
+        ]
+
+    def seen(self, frames: list[Frame], refusal: str = "", moments: Sequence[tuple[str, float]] = ()) -> list[Any]:
+        """Lay out a video in the same way; no picture, no verdict and no conversation are left there."""
+        return [
+            *(None, gr.skip()),
+            *(frames, video_html(frames, self.calibration) if frames else notice_html(refusal)),
+            gr.Radio(moments, value=None, visible=bool(moments)),
+            *(gr.HTML("", visible=False), NO_CHOICE),
+            *self.shown(None),
+        ]
+
+    def shown(self, case: Case | None, refusal: str = "") -> list[Any]:
+        """Lay out what is known of a case (`about` in `build`), or the sentence why there is none."""
+        questions = case.suggestions() if case and case.turns else []
+        ready = gr.update(interactive=bool(case and case.turns))
+        return [
+            case,
+            *(case_html(case, self.calibration) if case else (notice_html(refusal), "")),
+            messages(case),
+            *(None, ""),  # a comparison was with the case before
+            *(gr.Button(questions[i] if questions else "", visible=bool(questions)) for i in range(SUGGESTIONS)),
+            *[ready] * CONTROLS,
+        ]
 
     def choose(self, case: Case | None, number: int | None) -> Iterator[list[Any]]:
         """Analyse one of several faces."""
@@ -66,50 +123,12 @@ class Handlers:
         for known in self.analyst.analyze(case):
             yield self.shown(known)
 
-    def shown(self, case: Case | None, refusal: str = "") -> list[Any]:
-        """Lay out a case for the components of the page (`outputs` in `build`), or the sentence why there is none."""
-        several = case is not None and len(case.faces) > 1
-        questions = case.suggestions() if case and case.turns else []
-        numbers = range(1, len(case.faces) + 1) if case else ()
-        return [
-            case,
-            None if refusal else gr.skip(),
-            gr.HTML(faces_html(case) if case and several else "", visible=several),
-            gr.Radio([(f"Face {number}", number) for number in numbers], visible=several,
-                     value=None if case is None or case.chosen is None else case.chosen + 1),
-            *(case_html(case, self.calibration) if case else (notice_html(refusal), "")),
-            messages(case),
-            *(None, ""),  # a comparison was with the case before
-            *(gr.Button(questions[i] if questions else "", visible=bool(questions)) for i in range(len(SUGGESTED))),
-        ]  # fmt: skip
-
-    def watch(self, sent: dict[str, Any] | None) -> Iterator[tuple[list[Frame], str, gr.Radio]]:
-        """Look at a video, frame by frame; it is deleted then, and the frames stay."""
-        none = gr.Radio([], value=None, visible=False)
-        yield [], "", none
-        if sent is None:
-            return
-        frames: list[Frame] = []
-        try:
-            path = sent_file(sent)
-            try:
-                for frames in watch(self.analyst.model, path):
-                    yield frames, video_html(frames, self.calibration), none
-            finally:
-                path.unlink(missing_ok=True)
-        except BadPictureError as error:
-            yield [], notice_html(str(error)), none
-            return
-        moments = [(f"{frame.seconds:.1f} s", frame.seconds) for frame in worst(frames)]
-        yield frames, video_html(frames, self.calibration), gr.Radio(moments, value=None, visible=bool(moments))
-
     def choose_frame(self, frames: list[Frame], seconds: float | None) -> Iterator[list[Any]]:
         """Begin a new case with a frame of the video."""
         for frame in frames:
             if frame.seconds == seconds and frame.case.chosen is not None:
                 for known in self.analyst.analyze(frame.case):
-                    case, _, *shown = self.shown(known)
-                    yield [case, None, *shown]  # a picture that was given before is not what this is about
+                    yield self.shown(known)
 
     def compare(self, case: Case | None, sent: dict[str, Any] | None) -> Iterator[str]:
         """Analyse a second picture, and show it beside the first one."""
@@ -140,7 +159,9 @@ class Handlers:
 
     def _talk(self, case: Case | None, answer: Callable[[Case], Iterator[Turn]]) -> Iterator[list[dict[str, str]]]:
         if case is None or case.conversation is None:
-            raise gr.Error(FIRST, print_exception=False)
+            gr.Warning(FIRST)  # not an error: Gradio's page would not go on with what follows an answer
+            yield messages(None)
+            return
         for _ in answer(case):
             yield messages(case)
 
@@ -150,15 +171,16 @@ class Handlers:
             self.analyst.clear(case)
         return messages(case)
 
-    def report(self, case: Case | None) -> str:
-        """`/report`: write the report of a case as HTML."""
+    def report(self, case: Case | None, frames: Sequence[Frame] = ()) -> str:
+        """`/report`: write the report of a case as HTML; of a frame, with those of its video."""
         if case is None or case.analysis is None:
             raise gr.Error(FIRST, print_exception=False)
-        return report_html(case, self.calibration, self.facts)
+        of_video = any(frame.case is case for frame in frames)
+        return report_html(case, self.calibration, self.facts, frames if of_video else ())
 
-    def report_pdf(self, case: Case | None) -> str:
+    def report_pdf(self, case: Case | None, frames: Sequence[Frame] = ()) -> str:
         """`/report_pdf`: write the report of a case as PDF, in base64."""
-        return base64.b64encode(report_pdf(self.report(case))).decode()
+        return base64.b64encode(report_pdf(self.report(case, frames))).decode()
 
     def analyze(self, sent: dict[str, Any] | None, face: int | None = None) -> tuple[Case, dict[str, Any]]:
         """`/analyze`: begin a new case with a picture; of several faces, with the one of this number."""
@@ -206,17 +228,12 @@ def messages(case: Case | None) -> list[dict[str, str]]:
     return said
 
 
-def take(question: str) -> tuple[gr.Textbox, gr.Button, str]:
-    """Empty the line that a question was typed in, and hand it on; until it is answered, no other is taken."""
-    return gr.Textbox("", interactive=False), gr.Button(interactive=False), question
-
-
-def take_more() -> tuple[gr.Textbox, gr.Button]:
-    """Let the next question be typed."""
-    return gr.Textbox(interactive=True), gr.Button(interactive=True)
+def take(question: str) -> tuple[str, str]:
+    """Empty the line that a question was typed in, and hand it on. The line can be typed in all the time."""
+    return "", question
 
 
 def stop(case: Case | None) -> None:
-    """Stop the answer that is being given."""
+    """Stop the answer that is being given, or the analysis."""
     if case is not None:
         case.stopping.set()

@@ -17,25 +17,26 @@ A client is a session: `/chat` and the reports are about the picture that it gav
 from __future__ import annotations
 
 import os
+import signal
 import sys
-import tempfile
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
 from dfa_instruct.sources.files import VIDEO_EXTENSIONS
-from modeling_dfa_gpt.app.case import LONGEST_QUESTION, SUGGESTED
+from modeling_dfa_gpt.app.case import LONGEST_QUESTION
 from modeling_dfa_gpt.app.drawing import TEMPLATES
 from modeling_dfa_gpt.app.guard import Guard
-from modeling_dfa_gpt.app.handlers import Handlers, stop, take, take_more
+from modeling_dfa_gpt.app.handlers import SUGGESTIONS, Handlers, stop, take
+from modeling_dfa_gpt.app.storage import sweeping, upload_folder
 from modeling_dfa_gpt.app.upload import LARGEST_FILE
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
-FILES_KEPT = 900
-"""Seconds that an upload is on disk at most; one that is refused goes at once, and all of them when the app ends."""
 SESSION_KEPT = 3600
 """Seconds without a word, after which a case is forgotten."""
+LIVE = "element.setAttribute('aria-live', 'polite')"
+"""JavaScript by which a screen reader says what changes in an element."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DOWNLOAD = """(content) => {{
     if (!content) return;
@@ -61,9 +62,8 @@ def build(model: DfaGpt, name: str) -> gr.Blocks:
     """Lay out the page of a model; `name` is the folder or Hub id that it came from."""
     page = Handlers(model, name)
     queued: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
-    with gr.Blocks(title="DFA-GPT", analytics_enabled=False, delete_cache=(60, FILES_KEPT)) as blocks:
+    with gr.Blocks(title="DFA-GPT", analytics_enabled=False) as blocks:
         case, frames = gr.State(None, time_to_live=SESSION_KEPT), gr.State([], time_to_live=SESSION_KEPT)
-        pending = gr.State("")
         gr.HTML(ABOUT)
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
@@ -75,56 +75,63 @@ def build(model: DfaGpt, name: str) -> gr.Blocks:
                     choice = gr.Radio(label="Which face?", visible=False)
                 with gr.Tab("Video"):
                     video = gr.File(label=VIDEO, file_types=sorted(VIDEO_EXTENSIONS), height=120)
-                    timeline = gr.HTML()
-                    moment = gr.Radio(label="Which frame? The most probably forged one first", visible=False)
-                verdict = gr.HTML()
-                _add_reports(page, case)
+                    timeline = gr.HTML(js_on_load=LIVE)
+                    moment = gr.Radio(label="Which frame? The highest probability of a forgery first", visible=False)
+                verdict = gr.HTML(js_on_load=LIVE)
+                with gr.Row():
+                    html, pdf = (gr.Button(name, interactive=False) for name in ("Report", "Report as PDF"))
             with gr.Column(scale=3, min_width=300):
                 face = gr.HTML()
         chat = gr.Chatbot(label="Conversation", render_markdown=False, sanitize_html=True, allow_tags=False,
                           latex_delimiters=[], buttons=[], feedback_options=None, height=420,
                           placeholder="What is said about the face appears here.")  # fmt: skip
         with gr.Row():
-            suggested = [gr.Button(size="sm", visible=False) for _ in SUGGESTED]
-        question = gr.Textbox(label="Your question", placeholder="Ask about the face", max_length=LONGEST_QUESTION)
+            suggested = [gr.Button(size="sm", visible=False) for _ in range(SUGGESTIONS)]
+        question = gr.Textbox(label="Your question", placeholder="Ask about the face", max_length=LONGEST_QUESTION,
+                              interactive=False)  # fmt: skip
         with gr.Row():
-            ask = gr.Button("Ask", variant="primary", min_width=110)
-            halt = gr.Button("Stop", variant="stop", min_width=110)
-            again, clear = gr.Button("Ask again", min_width=110), gr.Button("Clear", min_width=110)
+            ask = gr.Button("Ask", variant="primary", min_width=110, interactive=False)
+            halt = gr.Button("Stop", variant="stop", min_width=110, interactive=False)
+            again, clear = (gr.Button(name, min_width=110, interactive=False) for name in ("Ask again", "Clear"))
         with gr.Accordion("Compare with a picture that you trust", open=False):
             reference = gr.Image(label="The reference", sources=["upload", "clipboard"], type="filepath", height=200,
                                  buttons=[])  # fmt: skip
-            comparison = gr.HTML()
+            comparison = gr.HTML(js_on_load=LIVE)
+        typed, text, coded = (gr.Textbox(visible="hidden") for _ in range(3))
 
-        outputs = [case, picture, overview, choice, verdict, face, chat, reference, comparison, *suggested]
+        given = [picture, video, frames, timeline, moment, overview, choice]
+        controls = [question, ask, halt, again, clear, html, pdf]
+        about = [case, verdict, face, chat, reference, comparison, *suggested, *controls]
+        # What is done later waits for what was done before; so the answer or analysis that goes on is stopped first.
+        stopping = (picture.input, video.upload, video.clear, choice.input, moment.input, halt.click, clear.click,
+                    chat.clear)  # fmt: skip
+        gr.on(stopping, stop, case, None, queue=False, api_visibility="private", trigger_mode="multiple")
+        # Gradio writes where a visitor stands in the queue over the components that are named for it.
+        of_picture: dict[str, Any] = {"trigger_mode": "always_last", "show_progress_on": picture, **queued}
+        of_video = {**of_picture, "show_progress_on": video}
         # The file as it was sent: Gradio's own preprocessing would decode it before its size is looked at.
-        picture.input(page.begin, picture, outputs, preprocess=False, trigger_mode="always_last", **queued)
-        choice.input(page.choose, [case, choice], outputs, trigger_mode="always_last", **queued)
-        video.upload(page.watch, video, [frames, timeline, moment], preprocess=False, **queued)
-        moment.input(page.choose_frame, [frames, moment], outputs, trigger_mode="always_last", **queued)
-        reference.input(page.compare, [case, reference], comparison, preprocess=False, **queued)
+        picture.input(page.begin, picture, given + about, preprocess=False, **of_picture)
+        choice.input(page.choose, [case, choice], about, **of_picture)
+        gr.on((video.upload, video.clear), page.watch, video, given + about, preprocess=False, **of_video)
+        moment.input(page.choose_frame, [frames, moment], about, **of_video)
+        reference.input(page.compare, [case, reference], comparison, preprocess=False, show_progress_on=reference,
+                        **queued)  # fmt: skip
+        every: dict[str, Any] = {"trigger_mode": "multiple", **queued}
         for trigger in (ask.click, question.submit):
-            typed = trigger(take, question, [question, ask, pending], queue=False, api_visibility="private")
-            answered = typed.then(page.ask, [case, pending], chat, **queued)
-            answered.then(take_more, None, [question, ask], queue=False, api_visibility="private")
+            taken = trigger(take, question, [question, typed], queue=False, api_visibility="private",
+                            trigger_mode="multiple")  # fmt: skip
+            taken.then(page.ask, [case, typed], chat, **every)
         for button in suggested:
-            button.click(page.ask, [case, button], chat, **queued)
+            button.click(page.ask, [case, button], chat, **every)
         again.click(page.ask_again, case, chat, **queued)
-        for trigger in (clear.click, chat.clear):
-            trigger(page.clear, case, chat, **queued)
-        for trigger in (halt.click, clear.click, picture.input):
-            trigger(stop, case, None, queue=False, api_visibility="private")
+        gr.on((clear.click, chat.clear), page.clear, case, chat, **queued)
+        # Reports are handed to the browser as text and saved there.
+        html.click(page.report, [case, frames], text, api_name="report").then(None, text, None, js=DOWNLOAD_HTML)
+        pdf.click(page.report_pdf, [case, frames], coded, api_name="report_pdf").then(
+            None, coded, None, js=DOWNLOAD_PDF
+        )
         _add_api(page, case, {**queued, "api_visibility": "public"})
     return blocks.queue(max_size=None)
-
-
-def _add_reports(page: Handlers, case: gr.State) -> None:
-    """Add the buttons of the reports, which are handed to the browser as text and saved there."""
-    with gr.Row():
-        html, pdf = gr.Button("Report"), gr.Button("Report as PDF")
-    text, coded = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
-    html.click(page.report, case, text, api_name="report").then(None, text, None, js=DOWNLOAD_HTML)
-    pdf.click(page.report_pdf, case, coded, api_name="report_pdf").then(None, coded, None, js=DOWNLOAD_PDF)
 
 
 def _add_api(page: Handlers, case: gr.State, queued: dict[str, Any]) -> None:
@@ -158,7 +165,7 @@ def launch(blocks: gr.Blocks, host: str, port: int | None, auth: tuple[str, str]
         footer_links=[],
         max_file_size=LARGEST_FILE,
         state_session_capacity=1000,
-        app_kwargs={"middleware": [Middleware(Guard)]},
+        app_kwargs={"middleware": [Middleware(Guard, host)], "lifespan": sweeping},
         theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         head=TEMPLATES.get_template("head.html.jinja").render(),
     )
@@ -166,7 +173,7 @@ def launch(blocks: gr.Blocks, host: str, port: int | None, auth: tuple[str, str]
 
 
 def serve(name: str, host: str, port: int | None, auth: tuple[str, str] | None) -> None:
-    """Load a model and serve its page until it is interrupted; uploads are deleted then.
+    """Load a model and serve its page until it is interrupted or ended; uploads are deleted then.
 
     Raises:
         OSError, ValueError: the model cannot be loaded, or the port is taken.
@@ -177,11 +184,20 @@ def serve(name: str, host: str, port: int | None, auth: tuple[str, str] | None) 
     if host not in LOOPBACK and auth is None:
         print(f"{host} may be reached from other machines, and no --auth is set: anybody there can use it.",
               file=sys.stderr)  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="dfa-gpt-app-") as uploads:
-        os.environ["GRADIO_TEMP_DIR"] = uploads
+    with upload_folder() as uploads:
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, _end)
+        os.environ["GRADIO_TEMP_DIR"] = str(uploads)
         blocks = build(model, name)
         print(f"DFA-GPT answers at {launch(blocks, host, port, auth)} (Ctrl+C ends it)", flush=True)
         try:
             blocks.block_thread()
         finally:
             blocks.close(verbose=False)
+
+
+def _end(number: int, _: Any) -> None:
+    """Leave by the way on which uploads are deleted; a second signal does not interrupt that."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)

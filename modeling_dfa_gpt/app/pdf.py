@@ -32,6 +32,8 @@ MARGIN: Final = 20 * mm
 WIDTH: Final = A4[0] - 2 * MARGIN
 PICTURE: Final = 75 * mm
 """Width of a picture."""
+TIMELINE: Final = 110 * mm
+"""Width of a video's timeline."""
 SIZES: Final = {"h1": 17, "h2": 13, "h3": 10.5, "strong": 15, "figcaption": 8}
 """Points; all others are 8.5."""
 HEADINGS: Final = ("h1", "h2", "h3", "dt", "summary")
@@ -84,8 +86,14 @@ def _laid(element: Any) -> Iterator[Flowable]:
             columns = len(rows[0])
             widths = [50 * mm] + [(WIDTH - 50 * mm) / (columns - 1)] * (columns - 1)
             yield Table(rows, widths, style=[("VALIGN", (0, 0), (-1, -1), "TOP"), line, *padding], hAlign="LEFT")
+        case "svg", "timeline":
+            yield _timeline(element)
         case "svg" | "img", _:
-            yield _drawn(element)
+            yield _drawn(element, PICTURE)
+        case "div", "frames":
+            width = WIDTH / len(element)
+            row = [[_drawn(figure[0], width - 2 * mm), *_laid(figure[1])] for figure in element]
+            yield Table([row], [width] * len(element), style=[("VALIGN", (0, 0), (-1, -1), "TOP")], hAlign="LEFT")
         case "div", "scale":
             yield _scale(element)
         case "div", "ends":
@@ -120,15 +128,15 @@ def _style(tag: str) -> ParagraphStyle:
     )
 
 
-def _drawn(element: Any) -> Drawing:
-    """Draw a picture, or the face with the outlines of the regions that are named."""
+def _drawn(element: Any, wide: float) -> Drawing:
+    """Draw a picture, or the face with the outlines of the regions that are named, so many points wide."""
     picture = element if element.tag == "img" else element.find("image")
     content = picture.get("src") or picture.get("href")
     pixels = PillowImage.open(io.BytesIO(base64.b64decode(content.partition("base64,")[2])))
     width, height = (float(picture.get(side) or 0) for side in ("width", "height"))
     width, height = width or pixels.width, height or pixels.height
-    factor = PICTURE / width
-    shapes: list[Shape] = [Image(0, 0, PICTURE, factor * height, pixels)]
+    factor = wide / width
+    shapes: list[Shape] = [Image(0, 0, wide, factor * height, pixels)]
     for group in element.iter("g"):
         if "silent" in group.get("class"):
             continue
@@ -137,7 +145,28 @@ def _drawn(element: Any) -> Drawing:
             placed = [factor * value for x, y in points for value in (x, height - y)]
             for colour, stroke in ((black, 2.4), (white, 1)):
                 shapes.append(Polygon(placed, fillColor=transparent, strokeColor=colour, strokeWidth=stroke))
-    return Drawing(PICTURE, factor * height + 3, *shapes)
+    return Drawing(wide, factor * height + 3, *shapes)
+
+
+def _timeline(element: Any) -> Drawing:
+    """Draw how probable a forgery is over time: the lines, bars and texts of the SVG."""
+    _, _, width, height = map(float, element.get("viewBox").split())
+    factor = TIMELINE / width
+    shapes: list[Shape] = []
+    for part in element:
+        x, y, x1, x2, y1, w, h = (
+            factor * float(part.get(name) or 0) for name in ("x", "y", "x1", "x2", "y1", "width", "height")
+        )
+        top = factor * height
+        if part.tag == "line":
+            shapes.append(Line(x1, top - y1, x2, top - y1, strokeWidth=0.4, strokeDashArray=(2, 2)))
+        elif part.tag == "rect":
+            fill = black if part.get("class") == "forged" else white
+            shapes.append(Rect(x, top - y - h, w, h, fillColor=fill, strokeColor=black, strokeWidth=0.6))
+        else:
+            anchor = part.get("text-anchor", "start")
+            shapes.append(String(x, top - y, part.text, fontName=FONT, fontSize=3.6 * factor, textAnchor=anchor))
+    return Drawing(TIMELINE, top, *shapes)
 
 
 def _scale(element: Any) -> Drawing:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from modeling_dfa_gpt.app.case import Case
-from modeling_dfa_gpt.app.drawing import TEMPLATES, context, style
+from modeling_dfa_gpt.app.drawing import TEMPLATES, context, style, video_html
+from modeling_dfa_gpt.app.video import Frame
 from modeling_dfa_gpt.calibration import Calibration
 from modeling_dfa_gpt.loading import naming
 
@@ -44,14 +48,18 @@ def _without_path(name: str) -> str:
     return Path(name).resolve().name if Path(name).is_absolute() or Path(name).exists() else name
 
 
-def report_html(case: Case, calibration: Calibration, facts: dict[str, str]) -> str:
+def report_html(case: Case, calibration: Calibration, facts: dict[str, str], frames: Sequence[Frame] = ()) -> str:
     """Write the report of a case.
 
     Args:
         case: whose face was analysed.
         calibration: of the model that did it.
         facts: see `model_facts`.
+        frames: of the video, where the case is one of them.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     known: dict[str, Any] = context(case, calibration, printed=True)
-    return TEMPLATES.get_template("report.html.jinja").render(**known, facts=facts, now=now, style=style())
+    timeline = Markup(video_html(frames, calibration)) if frames else ""
+    return TEMPLATES.get_template("report.html.jinja").render(
+        **known, facts=facts, now=now, style=style(), frames=frames, timeline=timeline
+    )

@@ -20,6 +20,8 @@ from modeling_dfa_gpt.app.provenance import Tags, c2pa_as_text, exif_as_text
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 LARGEST_FILE = 25_000_000
 """Bytes of a file."""
+LARGEST_PICTURE = 50_000_000
+"""Pixels: what a telephone's camera gives. More would hold up everybody else for seconds, and gigabytes of memory."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def open_upload(path: Path) -> Upload:
     if b"<svg" in content[:4096].lower():
         raise BadPictureError("The file is an SVG, which is a program that draws; save it as a PNG or a JPEG.")
     try:
-        picture = Image.fromarray(read_image(path, FORMATS))
+        picture = Image.fromarray(read_image(path, FORMATS, LARGEST_PICTURE))
     except BadPictureError as error:
         if "does not decode" in str(error):
             sentence = f"The file {error}: it is damaged, cut short, or none of {', '.join(FORMATS)}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def watch(model: DfaGpt, path: Path) -> Iterator[list[Frame]]:
             return
 
 
-def worst(frames: list[Frame]) -> list[Frame]:
+def worst(frames: Sequence[Frame]) -> list[Frame]:
     """Return the frames that show a face, the most probably forged one first."""
     return sorted((f for f in frames if f.probability is not None), key=lambda f: -(f.probability or 0))
 
