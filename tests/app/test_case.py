@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,12 +14,14 @@ from PIL import Image, ImageDraw
 
 from dfa_instruct.faces import align
 from dfa_instruct.regions import region_outlines
+from dfa_instruct.templates import libraries
 from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS
 from modeling_dfa_gpt.app.case import Analyst, Case, Turn
 from modeling_dfa_gpt.app.drawing import case_html, faces_html
 from modeling_dfa_gpt.app.report import model_facts, report_html
 from modeling_dfa_gpt.calibration import Calibration
 from modeling_dfa_gpt.dfa_gpt import Analysis, DfaGpt
+from modeling_dfa_gpt.picture import OpenedFace
 
 
 @pytest.fixture
@@ -119,13 +122,51 @@ def test_old_cases_let_go_of_what_they_read_and_still_answer(
     assert answers[0] == answers[1]
 
 
-def test_suggested_questions_fit_what_is_known(opened: Case) -> None:
-    forged = told(opened, FORGED).suggestions()
-    assert len(forged) == 4 and re.search("eyes|mouth", forged[0]) and forged == told(opened, FORGED).suggestions()
-    assert not any(re.search(r"[{}|]", question) for question in forged)
+def test_suggested_questions_are_plain_ones_that_fit_the_verdict(opened: Case) -> None:
     bona_fide = replace(FORGED, label="bona_fide", description="No artifact is visible.")
-    assert len(told(opened, bona_fide).suggestions()) == 4
-    assert told(opened, replace(FORGED, description="No single region stands out.")).suggestions()
+    none = replace(FORGED, description="No single region stands out.")
+    suggested = [told(opened, analysis).suggestions() for analysis in (FORGED, bona_fide, none)]
+    assert suggested[0][0] == "What is wrong with the eyes?" and suggested[2][0] == suggested[0][0]
+    assert "wrong" not in suggested[1][0]
+    wordings = [
+        re.sub(r"\\\(([^()]*)\\\)", lambda found: f"(?:{found[1]})", re.escape(question)).replace(r"\|", "|")
+        for template in libraries().fc
+        for question in template.questions
+    ]
+    for question in {question for questions in suggested for question in questions}:
+        named = question.replace("eyes", "{region}")
+        assert any(re.fullmatch(wording, named) for wording in wordings), question
+    for number in range(20):  # whatever the picture
+        upload = replace(opened.upload, sha256=f"{number:064x}")
+        assert replace(opened, upload=upload, analysis=FORGED).suggestions() == suggested[0]
+
+
+def test_a_face_that_is_chosen_anew_has_nothing_of_the_one_before(analyst: Analyst, portrait: Path) -> None:
+    case = analyzed(analyst, portrait)
+    known = analyst.analyze(case)
+    next(known)
+    case.stopping.set()
+    assert list(known) == [] and case.turns == []  # another one waits
+    seen = []
+    examine = analyst.model.examine
+    analyst.model.examine = lambda *given: seen.append(case.analysis) or examine(*given)  # type: ignore[method-assign]
+    try:
+        assert len(list(analyst.analyze(case))) == 4
+    finally:
+        del analyst.model.examine
+    assert seen == [None] and len(case.turns) == 3
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (-20, -20), (190, 60)])
+def test_the_number_of_a_face_is_inside_the_picture(opened: Case, corner: tuple[int, int]) -> None:
+    face = np.array([corner, (corner[0] + 40, corner[1] + 40)], np.float32)
+    upload = replace(opened.upload, width=200, height=100)
+    faces = [OpenedFace(opened.upload.picture, 12, True, in_picture=face)] * 12
+    for text in ElementTree.fromstring(faces_html(replace(opened, upload=upload, faces=faces))).iter("text"):
+        size = float(text.get("font-size"))
+        left = float(text.get("x")) + size * float(text.get("dx", "0").removesuffix("em"))
+        baseline = float(text.get("y")) + size * float(text.get("dy", "0").removesuffix("em"))
+        assert 0 <= left <= 200 - 0.6 * size * len(text.text or "") and 0.7 * size <= baseline <= 100
 
 
 def test_regions_and_sentences_are_linked(analyst: Analyst, photos: Path) -> None:

@@ -56,6 +56,7 @@ def hostile() -> dict[str, tuple[bytes, str]]:
     svg = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
     return {
         "bomb.png": (bomb(30_000, 30_000), "decompression bomb"),
+        "print.png": (bomb(9_000, 9_000), "50 million in all are decoded"),
         "wide.png": (bomb(19_000, 19_000), "decompression bomb"),
         "script.svg": (svg, "is an SVG"),
         "script.png": (svg, "is an SVG"),

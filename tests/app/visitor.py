@@ -1,0 +1,72 @@
+"""A visitor of the page without a browser: what Gradio's page does with its components and their events."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+
+class Visitor:
+    """Keeps the components of the page, and sends and takes what an event of one of them does to the others."""
+
+    def __init__(self, address: str) -> None:
+        self.api, self.session = f"{address}gradio_api/", secrets.token_hex(8)
+        config = httpx.get(f"{address}config").json()
+        self.components = {part["id"]: {"type": part["type"], **part["props"]} for part in config["components"]}
+        self.events: list[dict[str, Any]] = config["dependencies"]
+
+    def number(self, name: str) -> int:
+        """Return the number of a component by its label, or by what is written on a button."""
+        return next(n for n, part in self.components.items() if name in (part.get("label"), part.get("value")))
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        return self.components[self.number(name)]
+
+    @property
+    def text(self) -> str:
+        """All HTML that the page shows."""
+        return "".join(str(part.get("value")) for part in self.components.values() if part["type"] == "html")
+
+    @property
+    def said(self) -> list[str]:
+        """The texts of the conversation."""
+        chat = self["Conversation"]["value"] or ()
+        return [turn["content"][0]["text"] for turn in chat]
+
+    def sent(self, path: Path) -> dict[str, Any]:
+        """Upload a file; return it as a component's value."""
+        answer = httpx.post(f"{self.api}upload", files={"files": (path.name, path.read_bytes())})
+        return {"path": answer.json()[0], "meta": {"_type": "gradio.FileData"}}
+
+    def do(self, name: str, event: str, value: Any = None, meanwhile: Callable[[], None] = lambda: None) -> str:
+        """Do something with a component; return the last error. `meanwhile` is called before there is an answer."""
+        number, error = self.number(name), ""
+        if event not in ("click", "submit"):
+            self.components[number]["value"] = value
+        for found in self.events:
+            if [number, event] in found["targets"]:
+                error = self._run(found, meanwhile) or error
+        return error
+
+    def _run(self, event: dict[str, Any], meanwhile: Callable[[], None]) -> str:
+        given = [self.components[number].get("value") for number in event["inputs"]]
+        asked = {"data": given, "fn_index": event["id"], "session_hash": self.session}
+        httpx.post(f"{self.api}queue/join", json=asked).raise_for_status()
+        meanwhile()
+        told = httpx.get(f"{self.api}queue/data?session_hash={self.session}", timeout=600).text
+        messages = [json.loads(line[5:]) for line in told.splitlines() if line.startswith("data:")]
+        [done] = [message for message in messages if message["msg"] == "process_completed"]
+        if not done["success"]:
+            return str(done["output"]["error"])  # and Gradio's page leaves out what should follow
+        for number, new in zip(event["outputs"], done["output"]["data"], strict=True):
+            updated = new if isinstance(new, dict) and new.get("__type__") == "update" else {"value": new}
+            self.components[number].update(updated)
+        for following in self.events:
+            if following["trigger_after"] == event["id"] and following["backend_fn"]:
+                return self._run(following, lambda: None)
+        return ""
