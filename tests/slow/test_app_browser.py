@@ -6,7 +6,10 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import av
@@ -81,12 +84,13 @@ def give(page: Any, address: str, picture: Path) -> list[str]:
 
 
 def ask(page: Any, question: str) -> None:
-    """Type a question, press Enter, wait until the next one can be typed."""
+    """Type a question, press Enter, wait for the answer."""
+    said = page.locator(".message.bot").count()
     line = page.get_by_label("Your question")
     line.fill(question)
     line.press("Enter")
+    playwright.expect(page.locator(".message.bot")).to_have_count(said + 1, timeout=PATIENCE)
     page.locator(".message", has_text=question).first.wait_for()
-    page.locator("textarea[placeholder='Ask about the face']:enabled").wait_for()
 
 
 def test_a_person_looks_talks_and_takes_the_report(browser: Any, address: str, portrait: Path, tmp_path: Path) -> None:
@@ -95,7 +99,7 @@ def test_a_person_looks_talks_and_takes_the_report(browser: Any, address: str, p
     before = page.locator(".message").count()
     for question in (EVIL, "How sure are you?", "What gives it away?"):
         ask(page, question)
-    assert page.locator(".message").count() == 2 * before  # three turns were there, three have come
+    playwright.expect(page.locator(".message")).to_have_count(2 * before)  # three turns were there, three have come
     assert page.get_by_text("**And the eyes?**").count()  # as it was typed
     assert page.evaluate("window.evil") is None and page.locator("img[src='x'], img[src*='example']").count() == 0
     for button, name in (("Report", "report.html"), ("Report as PDF", "report.pdf")):
@@ -125,6 +129,96 @@ def test_an_answer_is_stopped_and_the_conversation_goes_on(browser: Any, address
     page.get_by_text("[stopped; it is not remembered]").wait_for()
     ask(page, "And the eyes?")
     page.close()
+
+
+@pytest.mark.parametrize("button", ["Clear", None])
+def test_what_is_done_next_does_not_wait_for_the_answer(
+    browser: Any, address: str, portrait: Path, button: str | None
+) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    give(page, address, portrait)
+    page.get_by_label("Your question").fill(SLOW)
+    page.get_by_label("Your question").press("Enter")
+    page.get_by_text("0 1 2").wait_for()
+    if button:
+        page.get_by_role("button", name=button, exact=True).click()
+        playwright.expect(page.locator(".message")).to_have_count(0, timeout=PATIENCE)
+    else:
+        page.get_by_label("Remove Image").click()
+        page.locator("input[type=file]").first.set_input_files(portrait)
+        playwright.expect(page.locator(".message.bot")).to_have_count(3, timeout=PATIENCE)
+    page.close()
+
+
+def test_questions_are_typed_on_and_none_is_lost(browser: Any, address: str, portrait: Path) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 1000})
+    give(page, address, portrait)
+    questions = ("How sure are you?", "And the eyes?", "What should I do next?")
+    page.get_by_label("Your question").focus()
+    for question in questions:  # without waiting for an answer, and without looking for the line again
+        page.keyboard.type(question)
+        page.keyboard.press("Enter")
+    playwright.expect(page.locator(".message.bot")).to_have_count(6, timeout=PATIENCE)
+    for question in questions:
+        assert page.locator(".message.user", has_text=question).count() == 1
+    assert page.evaluate("document.activeElement.placeholder") == "Ask about the face"
+    page.close()
+
+
+def test_a_screen_reader_is_told_the_verdict(browser: Any, address: str, portrait: Path) -> None:
+    page = browser.new_page()
+    page.goto(address)
+    page.get_by_label("Your question").wait_for()
+    live = page.locator("[aria-live=polite]")
+    before = live.count()  # a region that comes with its text is not read out
+    give(page, address, portrait)
+    assert page.locator("[aria-live=polite] .verdict strong").count() == 1 and live.count() == before >= 3
+    page.close()
+
+
+def test_where_one_stands_in_the_queue_covers_no_button(browser: Any, address: str, portrait: Path) -> None:
+    talking, page = (browser.new_page(viewport={"width": width, "height": 1000}) for width in (1280, 390))
+    give(talking, address, portrait)
+    talking.get_by_label("Your question").fill(SLOW)
+    talking.get_by_label("Your question").press("Enter")
+    talking.get_by_text("0 1 2").wait_for()
+    page.set_default_timeout(PATIENCE)
+    page.goto(address)
+    page.locator("input[type=file]").first.set_input_files(portrait)
+    place = page.get_by_text("queue: ").first
+    place.wait_for()
+    x, y, width, height = (place.bounding_box()[key] for key in ("x", "y", "width", "height"))
+    for name in ("Ask", "Stop", "Ask again", "Clear", "Report", "Report as PDF"):
+        button = page.get_by_role("button", name=name, exact=True).last.bounding_box()
+        beside = x + width <= button["x"] or button["x"] + button["width"] <= x
+        assert beside or y + height <= button["y"] or button["y"] + button["height"] <= y, name
+    talking.get_by_role("button", name="Stop").click()
+    page.locator(".dfa .verdict").wait_for()
+    page.close()
+    talking.close()
+
+
+def test_another_site_neither_sends_a_file_nor_shows_the_page_in_a_frame(
+    browser: Any, address: str, portrait: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "index.html").write_text(
+        f'''<form action="{address}gradio_api/upload" method="post" enctype="multipart/form-data" target="answer">
+        <input type="file" name="files"/><button>Send</button></form>
+        <iframe name="answer"></iframe><iframe id="framed" src="{address}"></iframe>'''
+    )
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        page = browser.new_page()
+        page.goto(f"http://localhost:{other.server_port}/")
+        page.locator("input[type=file]").set_input_files(portrait)
+        with page.expect_response(lambda response: "upload" in response.url) as answer:
+            page.get_by_role("button", name="Send").click()
+        assert answer.value.status == 403
+        framed = page.query_selector("#framed").content_frame()
+        assert framed.query_selector("gradio-app, .gradio-container, h1") is None
+        page.close()
+        other.shutdown()
 
 
 def test_without_a_mouse_everything_is_reached(browser: Any, address: str, portrait: Path) -> None:
@@ -183,8 +277,13 @@ def test_a_video_shows_its_timeline_and_a_frame_of_it_is_opened(
     page.locator("input[type=file][accept*='.mp4']").set_input_files(tmp_path / "clip.mp4")
     page.get_by_text("Which frame?").wait_for()
     assert page.locator("svg.timeline rect").count() == 3 and page.locator(".frames figure").count() == 3
+    assert page.get_by_role("button", name="Report", exact=True).is_disabled()
     page.get_by_role("radio").first.check()
     page.get_by_text("Describe the artifacts in this face.").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Report", exact=True).click()
+    download.value.save_as(tmp_path / "report.html")
+    assert 'class="timeline"' in (tmp_path / "report.html").read_text()
     page.close()
 
 
