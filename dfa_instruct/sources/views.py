@@ -1,6 +1,6 @@
 """Photographs are few: several views of each, as the frames of a video would show a person.
 
-A view is the photograph turned, zoomed and lit a little differently, at another JPEG quality. Views are made before
+A view is the photograph zoomed and lit a little differently, at another JPEG quality. Views are made before
 anything is forged, so that bona fide and forged faces have been through the same.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
@@ -49,11 +48,8 @@ def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> No
 
 def _view(picture: Pixels, rng: np.random.Generator) -> Image.Image:
     height, width = picture.shape[:2]
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-8, 8), zoom := rng.uniform(0.8, 1.1))
-    size = int(width * zoom), int(height * zoom)
-    turn[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
-    turned = cv2.warpAffine(picture, turn, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-    view = Image.fromarray(turned)
+    zoom = rng.uniform(0.8, 1.1)
+    view = Image.fromarray(picture).resize((round(width * zoom), round(height * zoom)), Image.Resampling.BICUBIC)
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         view = enhance(view).enhance(rng.uniform(0.8, 1.2))
     return view

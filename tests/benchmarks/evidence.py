@@ -25,7 +25,7 @@ from rich.table import Table
 
 from dfa_instruct.artifacts import MAX_REGIONS
 from dfa_instruct.evidence import measure
-from dfa_instruct.faces import FaceDetector, align, legible
+from dfa_instruct.faces import FaceDetector, align
 from dfa_instruct.population import PopulationEvidence
 from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
@@ -57,7 +57,7 @@ def photographed(folder: Path) -> Iterator[FaceRecord]:
     """Cut the face out of every photograph that shows just one."""
     with FaceDetector() as detector:
         for path in find_images(folder):
-            pixels = legible(read_image(path))
+            pixels = read_image(path)
             if len(found := detector.detect(pixels)) == 1:
                 image, landmarks = align(pixels, found[0], SIZE)
                 yield FaceRecord(

@@ -24,7 +24,7 @@ from dfa_instruct.build.recipe import Recipe
 from dfa_instruct.build.steps.alignment import AlignFaces
 from dfa_instruct.build.steps.listing import ListItems
 from dfa_instruct.build.work import WorkFolder
-from dfa_instruct.faces import FaceDetector, legible
+from dfa_instruct.faces import FaceDetector
 from dfa_instruct.sources.files import find_images
 from dfa_instruct.sources.media import read_image
 
@@ -52,7 +52,7 @@ def speed(photos: Path, count: int, size: int) -> None:
         with FaceDetector() as detector:
             start = time.perf_counter()
             for path in sorted(pictures.iterdir()):
-                detector.detect(legible(read_image(path)))
+                detector.detect(read_image(path))
             rates["bare detector"] = count / (time.perf_counter() - start)
         for workers in (1, 2):
             work = WorkFolder(Path(scratch) / f"work{workers}")
