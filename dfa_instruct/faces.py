@@ -184,7 +184,7 @@ class FaceDetector:
             enlarged = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
             scale = np.float32(short / DETECTION_SIDE)
             return [face * scale for face in self.detect(enlarged, None if near is None else near / scale)]
-        found = self._landmarks(image)
+        found = self.first_look(image)
         if near is not None:
             if nearest(found, near) is None and (face := self._around(image, _box(near))) is not None:
                 found.append(face)
@@ -201,7 +201,8 @@ class FaceDetector:
                     found.append(face)
         return found
 
-    def _landmarks(self, image: Pixels) -> list[Landmarks]:
+    def first_look(self, image: Pixels) -> list[Landmarks]:
+        """Find the faces that FaceLandmarker sees when it is given a picture once, shape (81, 2) each."""
         height, width = image.shape[:2]
         faces = self._landmarker.detect(_as_mediapipe(image)).face_landmarks
         meshes = [np.array([(p.x * width, p.y * height) for p in face], np.float32) for face in faces]
@@ -230,8 +231,8 @@ class FaceDetector:
         part = image[begin[1] : end[1], begin[0] : end[0]]
         scale = max(1.0, DETECTION_SIDE / max(part.shape[:2]))
         seen = np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
-        mirrored = self._landmarks(seen[:, ::-1])
-        for face in self._landmarks(seen):
+        mirrored = self.first_look(seen[:, ::-1])
+        for face in self.first_look(seen):
             there = _box(face) / scale
             away = float(np.abs(begin + there[:2] + there[2:] / 2 - middle).max())
             in_mirror = face[MIRRORED] * np.float32([-1, 1]) + np.float32([seen.shape[1] - 1, 0])

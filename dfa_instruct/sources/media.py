@@ -197,6 +197,8 @@ class Video:
         A number that no frame has (the rate varies) gives the next frame. Frames that the file lacks or that do not
         decode are not yielded.
         """
+        # x264 says in the first frame only which version it is, and FFmpeg decodes those that older ones wrote by that
+        self._decode_from(0)
         keys = [self._number(e.timestamp) for e in self._stream.index_entries if e.is_keyframe]
         decoded: Iterator[tuple[int, Any]] = iter(())
         position, current = -1, None
