@@ -192,7 +192,7 @@ class FaceDetector:
         side = max(image.shape[:2])
         for share in TILES:
             tile = round(share * short)
-            if tile < SMALLEST_TILE or (found and min(map(_height, found)) >= SMALL_FACE * side):
+            if tile < SMALLEST_TILE or (found and min(np.ptp(face[:, 1]) for face in found) >= SMALL_FACE * side):
                 break
             side = tile
             for box in self._boxes(image, tile):
@@ -235,7 +235,7 @@ class FaceDetector:
         for face in self.first_look(seen):
             there = _box(face) / scale
             away = float(np.abs(begin + there[:2] + there[2:] / 2 - middle).max())
-            in_mirror = face[MIRRORED] * np.float32([-1, 1]) + np.float32([seen.shape[1] - 1, 0])
+            in_mirror = face[MIRRORED] * np.array([-1, 1], np.float32) + np.array([seen.shape[1] - 1, 0], np.float32)
             if (
                 away < side / 2
                 and side / 2 < there[2:].max() < 2 * side
@@ -255,10 +255,6 @@ def _tile_starts(side: int, tile: int) -> list[int]:
     """Say where tiles begin that cover a side evenly."""
     count = 1 + math.ceil((side - tile) / (TILE_STEP * tile))
     return np.linspace(0, side - tile, count).round().astype(int).tolist()
-
-
-def _height(landmarks: Landmarks) -> float:
-    return float(np.ptp(landmarks[:, 1]))
 
 
 def _box(landmarks: Landmarks) -> NDArray[np.float32]:
