@@ -4,10 +4,15 @@ Importing this package registers the builder behind `datasets.load_dataset("dfa-
 has been imported, else as soon as it is. To import `datasets` takes more than a second, and most commands do without.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+
+# Torch's OpenMP threads would spin while they wait for each other; beside another busy process, a training step then
+# takes many times as long (tests/benchmarks/busy.py). OpenMP reads this when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _register() -> None:
