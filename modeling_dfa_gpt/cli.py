@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfa_instruct.errors import one_line_errors, printable
-from dfa_instruct.sources.media import BadPictureError
 
 if TYPE_CHECKING:
     from modeling_dfa_gpt.dfa_gpt import Analysis
@@ -86,6 +85,7 @@ def analyze(
     are named and left out; the exit status is then 2.
     """
     with one_line_errors(OSError, ValueError):
+        from dfa_instruct.sources.media import BadPictureError
         from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
         dfa_gpt = DfaGpt.from_pretrained(model)

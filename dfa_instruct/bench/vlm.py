@@ -17,25 +17,7 @@ from typing import Any
 from dfa_instruct.bench.chat import Answer, Chat, decoded
 from dfa_instruct.bench.model import BenchModel, Keep
 from dfa_instruct.bench.prefill import Prefill, prefill
-
-
-def _refuse_absent(name: str) -> None:
-    """Raise FileNotFoundError for what is not a folder, nor in the cache or on the Hub.
-
-    Transformers would find out, too, but on a machine without internet only after minutes of trying again.
-    """
-    import httpx
-    from huggingface_hub import model_info, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    if Path(name).is_dir():
-        return
-    try:
-        cached = [try_to_load_from_cache(name, file) for file in ("config.json", "adapter_config.json")]
-        if not any(isinstance(path, str) for path in cached):
-            model_info(name, timeout=10)
-    except (HFValidationError, httpx.HTTPError, OSError):
-        raise FileNotFoundError(f"{name}: no such model folder, and no such model on the Hub") from None
+from dfa_instruct.vlm.load import load_model, load_processor
 
 
 def messages(chat: Chat, image: Any = None) -> list[dict[str, Any]]:
@@ -60,40 +42,26 @@ class VisionLanguageModel(BenchModel):
         batch_size: images, and questions, at a time; by default 32 on a CPU, 16 on a GPU.
 
     Raises:
-        FileNotFoundError: no such model is there, or it takes no images.
+        OSError: no such model is there, the Hub cannot be asked for it, or its weights cannot be read.
+        ValueError: it takes no images, needs a package that is not installed, or is not loaded for its pickle.
     """
 
     def __init__(self, model: str | Path, *, batch_size: int | None = None) -> None:
+        self.processor = load_processor(model)  # before the imports, which take seconds
+        self.processor.tokenizer.padding_side = "left"
+
         import torch
         from accelerate import PartialState
         from peft.tuners.tuners_utils import BaseTunerLayer
-        from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        name = str(model)
-        _refuse_absent(name)
         self.state = PartialState()
-        gpu = self.state.device.type == "cuda"
-        try:
-            self.processor = AutoProcessor.from_pretrained(name, padding_side="left")
-            if not hasattr(self.processor, "image_processor"):
-                raise ValueError("it takes no images")
-            dtype = torch.bfloat16 if gpu else torch.float32
-            pair: Any = AutoModelForImageTextToText.from_pretrained(
-                name, dtype=dtype, use_safetensors=True, output_loading_info=True
-            )
-            loaded, found = pair
-            if missing := found["missing_keys"]:
-                raise ValueError(f"its weights lack {len(missing)} of the model's")
-        except Exception as error:  # the files come from strangers, and raise whatever they lead Transformers to
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise FileNotFoundError(f"{name}: no vision-language model that Transformers can load: {reason}") from error
-        for module in loaded.modules():
+        self.model = load_model(model)
+        for module in self.model.modules():
             # Beside the weights, an adapter costs two products more for each; in less than float32 it would be rounded.
-            if isinstance(module, BaseTunerLayer) and dtype == torch.float32:
+            if isinstance(module, BaseTunerLayer) and self.model.dtype == torch.float32:
                 module.merge()
-        self.model = loaded.to(self.state.device).eval()
         self.weights = self.model.num_parameters()
-        self.batch_size = batch_size or (16 if gpu else 32)
+        self.batch_size = batch_size or (16 if self.model.device.type == "cuda" else 32)
         self._last: tuple[list[str], Prefill | None] = [], None
         super().__init__(conversations=self.batch_size * self.state.num_processes)
         self.shows = self.state.is_main_process

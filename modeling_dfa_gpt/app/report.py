@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from dfa_instruct.vlm.load import naming
 from modeling_dfa_gpt.app.case import Case
 from modeling_dfa_gpt.app.drawing import TEMPLATES, context, style
 from modeling_dfa_gpt.calibration import Calibration
-from modeling_dfa_gpt.loading import naming
 
 
 def model_facts(name: str) -> dict[str, str]:

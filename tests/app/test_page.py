@@ -171,6 +171,7 @@ def test_a_video_is_looked_at_and_deleted_and_one_of_its_frames_becomes_the_case
     assert frames == [] and "cannot be read as a video" in refusal and not (tmp_path / "none.mp4").exists()
 
 
+@pytest.mark.usefixtures("landmarker")
 def test_two_pictures_stand_side_by_side(
     model: DfaGpt, adapter: Path, portrait: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

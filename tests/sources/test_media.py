@@ -151,12 +151,14 @@ def test_a_frame_that_is_sought_is_decoded_as_its_encoder_meant_it(tmp_path: Pat
 
 def test_of_a_long_video_only_a_part_is_decoded(tmp_path: Path) -> None:
     video = write_video(tmp_path / "long.mp4", 1200, group=25)
-    start = time.perf_counter()
-    assert number_in(read_item(item_of(video, 1180))) == 1180 % 256
-    one = time.perf_counter() - start
+    alone = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert number_in(read_item(item_of(video, 1180))) == 1180 % 256
+        alone.append(time.perf_counter() - start)
     start = time.perf_counter()
     frames_of(video, range(1200))
-    assert one < (time.perf_counter() - start) / 5
+    assert min(alone) < (time.perf_counter() - start) / 5
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("b.avi", "mpeg4"), ("c.mkv", "libx264")])
