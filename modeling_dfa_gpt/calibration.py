@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from dataclasses import asdict, dataclass, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 from pydantic import TypeAdapter
 
+from dfa_instruct.sources.pictures import read_image
 from modeling_dfa_gpt.picture import re_encoded
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def verdict_logits(
     with tqdm(total=len(rows), desc="verdicts", unit="face") as progress:
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
-            faces = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in batch]
+            faces = [Image.fromarray(read_image(row["image"]["bytes"])) for row in batch]
             shown = [[face, *(re_encoded(face) if again else ())] for face in faces]
             of_all = iter(model.forged_logits([picture for pictures in shown for picture in pictures]))
             logits += [[next(of_all) for _ in pictures] for pictures in shown]

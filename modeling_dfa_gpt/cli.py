@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfa_instruct.errors import one_line_errors, printable
-from dfa_instruct.sources.media import BadPictureError
+from dfa_instruct.sources.pictures import BadPictureError
 
 if TYPE_CHECKING:
     from modeling_dfa_gpt.dfa_gpt import Analysis

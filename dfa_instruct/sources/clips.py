@@ -12,7 +12,8 @@ from pydantic import Field
 
 from dfa_instruct.sources import Frames, SourceItem, TechniqueReport
 from dfa_instruct.sources.files import Refuse, entries, is_picture, is_video
-from dfa_instruct.sources.media import BadPictureError, FrameChoice, Video
+from dfa_instruct.sources.media import FrameChoice, Video
+from dfa_instruct.sources.pictures import BadPictureError
 
 Word = Annotated[str, Field(coerce_numbers_to_str=True)]
 """A word of a table, as a recipe gives it: YAML reads 0 and 1 as numbers."""

@@ -1,4 +1,4 @@
-"""Pixels: decoding pictures, and single frames of videos.
+"""Pixels: decoding the pictures and the single frames of videos that the sources name.
 
 A frame of a video is named by its number: its time multiplied by the video's average rate, rounded. A video's frames
 are read by seeking, so that 32 frames of an hour cost 32 groups of pictures and not the hour.
@@ -6,7 +6,6 @@ are read by seeking, so that 32 frames of an hour cost 32 groups of pictures and
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -14,22 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dfa_instruct.records import Pixels
 from dfa_instruct.sources import SourceItem
 from dfa_instruct.sources.files import is_video
+from dfa_instruct.sources.pictures import BadPictureError, check_size, read_image
 
-SMALLEST_SIDE = 32
-LARGEST_SIDE = 20_000
-LARGEST_AREA = 89_000_000
-"""Pixels in all. Both limits are read in the file's header; what is beyond them is not decoded."""
 LONGEST_GROUP = 250
 """Frames from one that can be sought to the next, at most, in a video without an index (the encoders' default)."""
-
-
-class BadPictureError(ValueError):
-    """A picture, or a frame of a video, that no record can be made of; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,54 +46,6 @@ class FrameChoice:
         if (total := len(candidates)) <= self.count:
             return candidates
         return [candidates[(2 * i + 1) * total // (2 * self.count)] for i in range(self.count)]
-
-
-def _check_size(width: int, height: int) -> None:
-    if max(width, height) > LARGEST_SIDE or width * height > LARGEST_AREA:
-        raise BadPictureError(
-            f"{width}×{height} pixels (a decompression bomb?); "
-            f"at most {LARGEST_SIDE} a side and {LARGEST_AREA // 10**6} million in all are decoded"
-        )
-    if min(width, height) < SMALLEST_SIDE:
-        raise BadPictureError(f"{width}×{height} pixels; at least {SMALLEST_SIDE}×{SMALLEST_SIDE} are needed")
-
-
-def to_rgb(image: Image.Image) -> Pixels:
-    """Turn a picture of any mode and depth into RGB, upright by its EXIF orientation, shape (height, width, 3)."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):  # greyscale of more than 8 bits: Pillow would cut it off at 255, not scale it
-        levels = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
-        whites = (1, 2**8 - 1, 2**16 - 1) if image.mode == "F" else (2**8 - 1, 2**16 - 1, 2**31 - 1)
-        white = next((white for white in whites if white >= levels.max()), levels.max())
-        image = Image.fromarray(np.rint(255 * np.clip(levels / white, 0, 1)).astype(np.uint8))
-    return np.asarray(image.convert("RGB"))
-
-
-def read_image(path: Path, formats: tuple[str, ...] | None = None) -> Pixels:
-    """Decode an image as RGB, upright by its EXIF orientation, shape (height, width, 3).
-
-    Args:
-        path: the file.
-        formats: Pillow's names of those that are decoded; None: all.
-
-    Raises:
-        BadPictureError: it does not decode, or is too small or too large to hold a face.
-    """
-    if not path.is_file():
-        raise BadPictureError("no such file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below Pillow's
-            opened = Image.open(path, formats=formats)
-        with opened as image:
-            _check_size(*image.size)
-            return to_rgb(image)
-    except Image.DecompressionBombError as error:
-        raise BadPictureError("too many pixels (a decompression bomb)") from error
-    except BadPictureError:
-        raise
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise BadPictureError("does not decode as an image") from error
 
 
 class Video:
@@ -138,7 +81,7 @@ class Video:
                 raise BadPictureError("the video's index is cut short")
             self._stream.thread_count = 1  # the engine's workers share the processors already
             self.width, self.height = self._stream.width, self._stream.height
-            _check_size(self.width, self.height)
+            check_size(self.width, self.height)
             rate = self._stream.average_rate or self._stream.guessed_rate
             if not rate or not self._stream.time_base:
                 raise BadPictureError("the video states no frame rate")

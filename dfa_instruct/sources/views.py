@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dfa_instruct.records import Pixels
 from dfa_instruct.sources.files import find_images
-from dfa_instruct.sources.media import BadPictureError, read_image
+from dfa_instruct.sources.pictures import BadPictureError, read_image
 
 
 def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> None:

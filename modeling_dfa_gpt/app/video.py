@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from dfa_instruct.errors import printable
-from dfa_instruct.sources.media import BadPictureError, Video
+from dfa_instruct.sources.media import Video
+from dfa_instruct.sources.pictures import BadPictureError
 from modeling_dfa_gpt.app.case import SHOWN_SIDE, Case
 from modeling_dfa_gpt.app.provenance import c2pa_as_text
 from modeling_dfa_gpt.app.upload import LARGEST_FILE, Upload

@@ -11,7 +11,7 @@ from layouts import number_in, write_video
 from PIL import Image
 from test_upload import hostile
 
-from dfa_instruct.sources.media import BadPictureError
+from dfa_instruct.sources.pictures import BadPictureError
 from modeling_dfa_gpt.app.case import Case
 from modeling_dfa_gpt.app.drawing import video_html
 from modeling_dfa_gpt.app.upload import LARGEST_FILE, Upload

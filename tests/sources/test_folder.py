@@ -16,7 +16,7 @@ from dfa_instruct.build.pipeline import build
 from dfa_instruct.build.recipe import Recipe
 from dfa_instruct.faces import TEMPLATE, anchors
 from dfa_instruct.sources.files import find_images
-from dfa_instruct.sources.media import BadPictureError, read_image
+from dfa_instruct.sources.pictures import BadPictureError, read_image
 from dfa_instruct.sources.registry import open_source
 
 

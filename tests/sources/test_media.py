@@ -16,13 +16,8 @@ from PIL import Image
 
 from dfa_instruct.sources import SourceItem
 from dfa_instruct.sources.files import find_images, walk
-from dfa_instruct.sources.media import (
-    BadPictureError,
-    FrameChoice,
-    Video,
-    read_image,
-    read_items,
-)
+from dfa_instruct.sources.media import FrameChoice, Video, read_items
+from dfa_instruct.sources.pictures import BadPictureError, read_image
 
 
 def item_of(path: Path, frame: int | None = None) -> SourceItem:
