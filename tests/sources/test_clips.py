@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from layouts import write_files, write_video
 
-from dfa_instruct.sources import BonaFideVideos, Source, SourceItem
+from dfa_instruct.sources import NOT_READ, BonaFideVideos, Source, SourceItem
 from dfa_instruct.sources.registry import open_source, open_sources
 
 YOUTUBE = "original_sequences/youtube/c23"
@@ -75,7 +75,7 @@ def test_faceforensics_as_videos(tmp_path: Path, videos: dict[str, Path]) -> Non
     assert 0 < len(cut) <= 6 and all(i.pair and i.frame < 30 for i in cut if i.frame is not None)
 
     counts = {name: (r.found, r.resolved, r.paired) for name, r in source.report.items()}
-    assert source.report["unknown"].notes == ["DeepFakeDetection: no technique that is known, and not read"]
+    assert source.report["unknown"].passed_over == [("manipulated_sequences/DeepFakeDetection", NOT_READ)]
     assert counts == {
         "unknown": (0, 0, 0),
         "bona_fide": (3, 2, 0),

@@ -199,6 +199,7 @@ def test_links_are_followed_inside_the_folder_only(tmp_path: Path) -> None:
         "up": "a link that leads out of the folder",
         "round": "a link to a folder",
         "gone.png": "a link to nothing",
+        "ada/._1.png": "hidden",
         "self.png": "a link to nothing",
     }
 
