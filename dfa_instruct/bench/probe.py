@@ -29,7 +29,7 @@ from dfa_instruct.vocabulary import CATEGORIES, SPLITS, BenchTask, Category, Lab
 
 LABELS: Final[tuple[Label, ...]] = ("bona_fide", "forged")
 CLASSES: Final[tuple[Category, ...]] = tuple(CATEGORIES)
-KEPT: Final = ("face_id", "identities", "label", "category", "technique")
+KEPT: Final = ("face_id", "video", "identities", "label", "category", "technique")
 IMAGES_AT_ONCE: Final = 32
 BATCH: Final = 32
 RATES: Final = (1e-4, 1e-3, 1e-2, 1e-1)

@@ -95,7 +95,7 @@ def document(line: dict[str, Any], name: str) -> Doc:
         choices=choices,
         gold_index=choices.index(question["answer"]),
         images=[image],
-        specific={key: line[key] for key in ("face_id", "identities", "label", "category", "technique")},
+        specific={key: line[key] for key in ("face_id", "video", "identities", "label", "category", "technique")},
         task_name=name,
         generation_size=task.tokens,
     )
@@ -105,7 +105,7 @@ def prediction(doc: Doc, response: ModelResponse, name: str) -> Prediction:
     """Read the response to a task's document.
 
     Returns:
-        `task`, `face_id`, `identities`, `label`, `category`, `technique`, `question`, `reference`, `answer`;
+        `task`, `face_id`, `video`, `identities`, `label`, `category`, `technique`, `question`, `reference`, `answer`;
         `predicted`, a label, a category or a technique, None where the answer could not be read, or, for AD, `rouge_l`;
         and `first_token` where the model tells: of each choice the log probability that the answer begins with it.
     """
