@@ -196,7 +196,7 @@ def verdict_logits(
     with tqdm(total=len(rows), desc="verdicts", unit="face") as progress:
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
-            faces = [Image.fromarray(read_image(row["image"]["bytes"])) for row in batch]
+            faces = [Image.fromarray(read_image(row["image"]["bytes"], smallest=1)) for row in batch]
             shown = [[face, *(re_encoded(face) if again else ())] for face in faces]
             of_all = iter(model.forged_logits([picture for pictures in shown for picture in pictures]))
             logits += [[next(of_all) for _ in pictures] for pictures in shown]

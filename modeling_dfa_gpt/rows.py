@@ -108,7 +108,7 @@ class DecodingCollator:
             for image in row["images"]:
                 try:
                     content = image["bytes"] if image["bytes"] is not None else xopen(image["path"], "rb").read()
-                    images.append(PillowImage.fromarray(read_image(content)))
+                    images.append(PillowImage.fromarray(read_image(content, smallest=1)))
                 except (OSError, BadPictureError) as error:
                     name = image.get("path") or f"{len(image.get('bytes') or b'')} bytes"
                     print(f"skipped {name}: {error}", file=sys.stderr, flush=True)

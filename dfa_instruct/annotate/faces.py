@@ -73,7 +73,7 @@ class Faces:
     def record(self, face_id: str) -> FaceRecord:
         """Return a face with its pixels and landmarks, to measure it."""
         row = self._row(face_id)
-        pixels = read_image(row["image"]["bytes"])
+        pixels = read_image(row["image"]["bytes"], smallest=1)
         landmarks = None if row["landmarks"] is None else np.array(row["landmarks"], np.float32)
         known = {name: row[name] for name in NAMES if name != "artifacts"}
         return FaceRecord(image=pixels, landmarks=landmarks, **known, **NOWHERE)

@@ -99,7 +99,7 @@ def _best_constant(texts: Sequence[str], candidates: int = 8, against: int = 64)
 
 def image_blind(rows: Rows) -> Rows:
     """Replace every image by one grey picture of the first one's size."""
-    grey = PIL.Image.new("RGB", open_image(rows[0]["image"]["bytes"]).size, (128, 128, 128))
+    grey = PIL.Image.new("RGB", open_image(rows[0]["image"]["bytes"], smallest=1).size, (128, 128, 128))
     return [{**row, "image": grey} for row in rows]
 
 

@@ -37,7 +37,7 @@ def decoded(picture: Picture) -> PIL.Image.Image:
         BadPictureError: it does not decode; the message names it by its SHA-256.
     """
     try:
-        return PIL.Image.fromarray(read_image(picture) if isinstance(picture, bytes) else to_rgb(picture))
+        return PIL.Image.fromarray(read_image(picture, smallest=1) if isinstance(picture, bytes) else to_rgb(picture))
     except BadPictureError as error:
         raise BadPictureError(f"the picture of SHA-256 {digest(picture)}: {error}") from error
 

@@ -159,7 +159,7 @@ def sheet(found: Mapping[str, Sequence[Pair]], pictures: Mapping[str, bytes]) ->
             if pair is None:
                 continue
             p, q = pair
-            axes.imshow(read_image(pictures[p["face_id"]]))
+            axes.imshow(read_image(pictures[p["face_id"]], smallest=1))
             truth = p[TRUTH[BenchTask(p["task"])]]
             axes.set_title(
                 f"truth: {_named(truth)}\nA: {_named(p['predicted'])}\nB: {_named(q['predicted'])}", fontsize=8

@@ -84,7 +84,7 @@ def features_of(backbone: Backbone, data: Path | None, split: Split, rows: Rows,
     batches = []
     with tqdm(total=len(rows), desc=f"look at {split} faces", unit="face") as progress:
         for batch in stream(data, split, ["image"]).iter(IMAGES_AT_ONCE):
-            images = [PIL.Image.fromarray(read_image(image["bytes"])) for image in batch["image"]]
+            images = [PIL.Image.fromarray(read_image(image["bytes"], smallest=1)) for image in batch["image"]]
             batches.append(backbone.features(images))
             progress.update(len(images))
     vectors = np.concatenate(batches)

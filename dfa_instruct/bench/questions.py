@@ -86,7 +86,7 @@ def document(line: dict[str, Any], name: str) -> Doc:
     image = line["image"]
     if isinstance(image, dict):
         try:
-            image = open_image(image["bytes"])
+            image = open_image(image["bytes"], smallest=1)
         except BadPictureError as error:
             raise BadPictureError(f"test face {line['face_id']}: {error}") from error
     choices = question["options"] or [question["answer"]]

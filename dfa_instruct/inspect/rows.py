@@ -72,8 +72,8 @@ def check_source(findings: Findings, name: str, row: Mapping[str, Any]) -> None:
 def check_image(findings: Findings, name: str, row: Mapping[str, Any]) -> Pixels | None:
     """Check that a picture decodes, is what it is named by, and carries its provenance; return its pixels."""
     try:
-        pixels = read_image(row["image"]["bytes"])
-        with open_image(row["image"]["bytes"]) as image:
+        pixels = read_image(row["image"]["bytes"], smallest=1)
+        with open_image(row["image"]["bytes"], smallest=1) as image:
             format, notes = image.format, dict(getattr(image, "text", {}))
     except BadPictureError as error:
         findings.check("images", False, f"{name}: {error}")
@@ -123,5 +123,5 @@ def check_labels(findings: Findings, name: str, row: Mapping[str, Any]) -> bool:
 
 def face_of_row(row: Mapping[str, Any], decode: bool = False) -> FaceRecord:
     """Read a face from its row; its pixels only where they are to be decoded."""
-    pixels = read_image(row["image"]["bytes"]) if decode else np.zeros((1, 1, 3), np.uint8)
+    pixels = read_image(row["image"]["bytes"], smallest=1) if decode else np.zeros((1, 1, 3), np.uint8)
     return from_columns(FaceRecord, row, image=pixels, parameters={})

@@ -41,15 +41,15 @@ class BadPictureError(ValueError):
     """A picture, or a frame of a video, that no record can be made of; the message says why."""
 
 
-def check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int, smallest: int = SMALLEST_SIDE) -> None:
     """Raise BadPictureError where a picture, or a video's, is too large or too small."""
     if max(width, height) > LARGEST_SIDE or width * height > LARGEST_AREA:
         raise BadPictureError(
             f"{width}×{height} pixels (a decompression bomb?); "
             f"at most {LARGEST_SIDE} a side and {LARGEST_AREA // 10**6} million in all are decoded"
         )
-    if min(width, height) < SMALLEST_SIDE:
-        raise BadPictureError(f"{width}×{height} pixels; at least {SMALLEST_SIDE}×{SMALLEST_SIDE} are needed")
+    if min(width, height) < smallest:
+        raise BadPictureError(f"{width}×{height} pixels; at least {smallest}×{smallest} are needed")
 
 
 def to_rgb(image: Image.Image) -> Pixels:
@@ -76,11 +76,12 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def open_image(file: Path | bytes) -> Image.Image:
+def open_image(file: Path | bytes, smallest: int = SMALLEST_SIDE) -> Image.Image:
     """Open a picture without decoding its pixels: format, size and number of pictures are checked.
 
     Args:
         file: the file, or its content.
+        smallest: the least side in pixels; the face of a dataset's row may have any.
 
     Raises:
         BadPictureError: it is in none of `FORMATS`, is damaged, is too small or too large to hold a face, or holds
@@ -93,7 +94,7 @@ def open_image(file: Path | bytes) -> Image.Image:
             raise BadPictureError("is a HEIC picture; to read it: pip install 'dfa-instruct[heic]'")
         image = _opened(file)
         try:
-            check_size(*image.size)
+            check_size(*image.size, smallest)
             if _holds_several(image, file):
                 raise BadPictureError("holds several pictures or an animation; one picture is expected")
         except BaseException:
@@ -102,18 +103,19 @@ def open_image(file: Path | bytes) -> Image.Image:
         return image
 
 
-def read_image(file: Path | bytes) -> Pixels:
+def read_image(file: Path | bytes, smallest: int = SMALLEST_SIDE) -> Pixels:
     """Decode a picture as RGB, upright by its EXIF orientation, shape (height, width, 3).
 
     Everything that looks at pictures reads them here, so that a file shows the same wherever it is looked at.
 
     Args:
         file: the file, or its content.
+        smallest: the least side in pixels; the face of a dataset's row may have any.
 
     Raises:
         BadPictureError: see `open_image`; or its pixels do not decode.
     """
-    with open_image(file) as image, _one_error():
+    with open_image(file, smallest) as image, _one_error():
         return to_rgb(image)
 
 
