@@ -234,7 +234,12 @@ class DF40Source:
             else:
                 report.pass_over(reason, file)
         for folder in sorted({_topmost(folder, holding) for folder in strange}):
-            self.report[UNKNOWN].pass_over("of no technique of DF40, and not read", folder)
+            files = [folder]
+            if folder.endswith("*"):  # the files in a folder that also has techniques below it
+                below = folder.removesuffix("*").removesuffix("/")
+                files = [f"{below}/{name}" if below else name for name in self.settings.entries(below, _tell_nobody)[0]]
+            for file in files:
+                self.report[UNKNOWN].pass_over("of no technique of DF40, and not read", file)
         for technique, file in sorted((self._listed or set()) - self._seen):
             self.report[technique].drop("listed, not on disk", file)
         for technique, count in unlisted.items():
@@ -321,6 +326,10 @@ class DF40Source:
         if not listed:
             raise ValueError(f"{path}: names no file of DF40")
         return {entry for entry in listed if entry[0] in self._techniques}
+
+
+def _tell_nobody(file: str, reason: str) -> None:
+    """Refuse a file that was refused before."""
 
 
 def _topmost(folder: str, holding: Collection[str]) -> str:
