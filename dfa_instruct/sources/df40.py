@@ -234,12 +234,14 @@ class DF40Source:
             else:
                 report.pass_over(reason, file)
         for folder in sorted({_topmost(folder, holding) for folder in strange}):
-            files = [folder]
+            unused = [folder]
             if folder.endswith("*"):  # the files in a folder that also has techniques below it
                 below = folder.removesuffix("*").removesuffix("/")
-                files = [f"{below}/{name}" if below else name for name in self.settings.entries(below, _tell_nobody)[0]]
-            for file in files:
-                self.report[UNKNOWN].pass_over("of no technique of DF40, and not read", file)
+                unused = [
+                    f"{below}/{name}" if below else name for name in self.settings.entries(below, _tell_nobody)[0]
+                ]
+            for name in unused:
+                self.report[UNKNOWN].pass_over("of no technique of DF40, and not read", name)
         for technique, file in sorted((self._listed or set()) - self._seen):
             self.report[technique].drop("listed, not on disk", file)
         for technique, count in unlisted.items():

@@ -66,12 +66,12 @@ class Video:
     def __init__(self, path: Path, formats: tuple[str, ...] | None = None) -> None:
         import av
 
-        self._errors = av.error.FFmpegError
         if not path.is_file():
             raise BadPictureError("no such file")
         try:
-            self._container = av.open(str(path), options={"format_whitelist": ",".join(formats)} if formats else {})
-        except self._errors as error:
+            options = {"format_whitelist": ",".join(formats)} if formats else {}
+            self._container = av.open(str(path), options=options, metadata_errors="replace")
+        except Exception as error:  # FFmpeg's errors, but also others: PyAV reads what a damaged header says
             raise BadPictureError("does not open as a video (empty, cut short or none)") from error
         try:
             if not self._container.streams.video:
@@ -88,9 +88,11 @@ class Video:
             self.rate = float(rate)
             self._ticks = 1 / (rate * self._stream.time_base)  # from one frame to the next
             self._start = self._stream.start_time or 0
-        except BaseException:
+        except BaseException as error:
             self._container.close()
-            raise
+            if isinstance(error, BadPictureError) or not isinstance(error, Exception):
+                raise
+            raise BadPictureError("the video's header is damaged") from error
 
     def __enter__(self) -> Video:
         return self
@@ -110,7 +112,7 @@ class Video:
             for packet in self._container.demux(self._stream):
                 if packet.size and not packet.is_corrupt:
                     yield packet
-        except self._errors:
+        except Exception:
             return
 
     def count(self) -> tuple[int, int]:
@@ -121,7 +123,7 @@ class Video:
         for start in (promised - 1, 0):
             try:
                 self._seek(start)
-            except self._errors:
+            except Exception:
                 continue
             stamps = [p.dts if p.pts is None else p.pts for p in self._packets()]
             numbers = sorted({self._number(stamp) for stamp in stamps if stamp is not None})
@@ -151,8 +153,11 @@ class Video:
                 position, current = next(decoded, (position, None))
             if current is None:
                 return
-            turned = current.to_ndarray(format="rgb24")
-            yield number, np.ascontiguousarray(np.rot90(turned, round(current.rotation / 90)))
+            try:
+                turned = np.rot90(current.to_ndarray(format="rgb24"), round(current.rotation / 90))
+            except Exception:  # it does not decode
+                continue
+            yield number, np.ascontiguousarray(turned)
 
     def _decode_from(self, number: int) -> tuple[Iterator[tuple[int, Any]], int, Any]:
         """Seek to a keyframe at or before a frame; return the frames from there on, and the first one."""
@@ -160,7 +165,7 @@ class Video:
         while True:
             try:
                 self._seek(number - back)
-            except self._errors:
+            except Exception:
                 return iter(()), number, None
             decoded = self._decoded()
             position, current = next(decoded, (number, None))
@@ -173,7 +178,7 @@ class Video:
         for packet in chain(self._packets(), (None,)):
             try:
                 frames = self._stream.codec_context.decode(packet)
-            except self._errors:
+            except Exception:
                 continue
             for frame in frames:
                 stamp = frame.dts if frame.pts is None else frame.pts

@@ -77,7 +77,7 @@ def test_a_damaged_video_is_read_or_raises_the_one_error(name: str, tmp_path: Pa
         (tmp_path / name).write_bytes(copy)
         try:
             with Video(tmp_path / name) as video:
-                read += len(list(video.frames(range(video.count()[0]))))
+                read += len(list(video.frames(range(min(50, video.count()[0])))))
         except BadPictureError as error:
             assert str(error) and "\n" not in str(error)
     assert read
