@@ -233,15 +233,7 @@ class DF40Source:
                 report.leave_out(reason, file)
             else:
                 report.pass_over(reason, file)
-        for folder in sorted({_topmost(folder, holding) for folder in strange}):
-            unused = [folder]
-            if folder.endswith("*"):  # the files in a folder that also has techniques below it
-                below = folder.removesuffix("*").removesuffix("/")
-                unused = [
-                    f"{below}/{name}" if below else name for name in self.settings.entries(below, _tell_nobody)[0]
-                ]
-            for name in unused:
-                self.report[UNKNOWN].pass_over("of no technique of DF40, and not read", name)
+        self._name_strange({_topmost(folder, holding) for folder in strange})
         for technique, file in sorted((self._listed or set()) - self._seen):
             self.report[technique].drop("listed, not on disk", file)
         for technique, count in unlisted.items():
@@ -249,6 +241,17 @@ class DF40Source:
         require(self.settings.techniques, self.name, self.report, self.root)
         if not any(found.found for found in self.report.values()):
             raise ValueError(f"{self.root}: nothing of DF40 in it (expected folders called {', '.join(TECHNIQUES)})")
+
+    def _name_strange(self, folders: Collection[str]) -> None:
+        """Name what belongs to no technique: whole folders, or (`*`) the files in one that has techniques below it."""
+        for folder in sorted(folders):
+            unused = [folder]
+            if folder.endswith("*"):
+                below = folder.removesuffix("*").removesuffix("/")
+                names, _ = self.settings.entries(below, _tell_nobody)
+                unused = [f"{below}/{name}" if below else name for name in names]
+            for name in unused:
+                self.report[UNKNOWN].pass_over("of no technique of DF40, and not read", name)
 
     def _asked(self, folder: str) -> bool:
         """Whether a folder may hold what is asked for: it is of no other technique, and of no bona fide dataset."""
