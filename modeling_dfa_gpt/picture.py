@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dfa_instruct.records import Landmarks
+from dfa_instruct.sources.pictures import BadPictureError, read_image, to_rgb
 
 if TYPE_CHECKING:
     from dfa_instruct.faces import FaceDetector
@@ -45,8 +46,6 @@ def open_picture(path: str | Path) -> Image.Image:
     Raises:
         BadPictureError: it is not a picture, or too small to show a face; the message names it.
     """
-    from dfa_instruct.sources.media import BadPictureError, read_image
-
     try:
         if re.match(r"\w{2,}:/", str(path)):
             raise BadPictureError("a URL; expected a file on this machine")
@@ -65,7 +64,7 @@ def open_face(image: str | Path | Image.Image, side: int = ALIGNED_SIDE) -> Open
     Raises:
         BadPictureError: it is not a picture, or too small to show a face.
     """
-    picture = image.convert("RGB") if isinstance(image, Image.Image) else open_picture(image)
+    picture = Image.fromarray(to_rgb(image)) if isinstance(image, Image.Image) else open_picture(image)
     found = open_faces(picture, side)
     if len(found) == 1:
         return found[0]

@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import PIL.Image
 
+from dfa_instruct.sources.pictures import BadPictureError, read_image, to_rgb
+
 Picture = bytes | PIL.Image.Image
 """An image file, which is not decoded before a model looks at it, or an image."""
+PLAIN_PNG: Final = re.compile(rb"\x89PNG.{20}\x08\x02", re.DOTALL)
+"""How a PNG of 8 bits in RGB begins. What others are is read differently by different readers."""
 REFUSED: Final = "[refused by the server]"
 """Stands for an answer that a server's policy withholds; it is none, and counts as wrong."""
 
@@ -26,13 +31,20 @@ def picture_of(image: Any) -> Picture:
 
 
 def decoded(picture: Picture) -> PIL.Image.Image:
-    """Return a picture as an image in RGB."""
-    return (PIL.Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else picture).convert("RGB")
+    """Return a picture as an image in RGB.
+
+    Raises:
+        BadPictureError: it does not decode; the message names it by its SHA-256.
+    """
+    try:
+        return PIL.Image.fromarray(read_image(picture, smallest=1) if isinstance(picture, bytes) else to_rgb(picture))
+    except BadPictureError as error:
+        raise BadPictureError(f"the picture of SHA-256 {digest(picture)}: {error}") from error
 
 
 def png(picture: Picture) -> bytes:
-    """Return a picture as a PNG file."""
-    if isinstance(picture, bytes) and picture.startswith(b"\x89PNG"):
+    """Return a picture as a PNG file in RGB; one that is such a file stays as it is."""
+    if isinstance(picture, bytes) and PLAIN_PNG.match(picture) and b"eXIf" not in picture:
         return picture
     file = io.BytesIO()
     decoded(picture).save(file, format="PNG")

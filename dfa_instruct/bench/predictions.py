@@ -17,7 +17,7 @@ PREDICTIONS_FILE: Final = "predictions.parquet"
 _TEXT: Final = Value("string")
 FEATURES: Final = Features(
     {
-        **{name: _TEXT for name in ("task", "face_id")},
+        **{name: _TEXT for name in ("task", "face_id", "video")},
         "identities": List(_TEXT),
         **{name: _TEXT for name in ("label", "category", "technique", "question", "reference", "answer", "predicted")},
         "rouge_l": Value("float64"),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import PIL.Image
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
 from dfa_instruct.bench.metrics import Prediction, attributed, classified, described, detected, rouge_l
 from dfa_instruct.bench.parsing import parse_category, parse_option, parse_yes_no
+from dfa_instruct.sources.pictures import BadPictureError, open_image
 from dfa_instruct.vocabulary import BenchAbility, BenchTask
 
 
@@ -77,19 +76,26 @@ def is_asked(line: dict[str, Any], name: str) -> bool:
 
 
 def document(line: dict[str, Any], name: str) -> Doc:
-    """Make a task's document of one test row. An image that is not decoded yet stays so until a model looks at it."""
+    """Make a task's document of one test row. An image that is not decoded yet stays so until a model looks at it.
+
+    Raises:
+        BadPictureError: its image is none; the message names the face.
+    """
     task = TASKS[name]
     question = next(question for question in line["bench"] if question["ability"] == task.ability)
     image = line["image"]
     if isinstance(image, dict):
-        image = PIL.Image.open(io.BytesIO(image["bytes"]))
+        try:
+            image = open_image(image["bytes"], smallest=1)
+        except BadPictureError as error:
+            raise BadPictureError(f"test face {line['face_id']}: {error}") from error
     choices = question["options"] or [question["answer"]]
     return Doc(
         query=question["question"],
         choices=choices,
         gold_index=choices.index(question["answer"]),
         images=[image],
-        specific={key: line[key] for key in ("face_id", "identities", "label", "category", "technique")},
+        specific={key: line[key] for key in ("face_id", "video", "identities", "label", "category", "technique")},
         task_name=name,
         generation_size=task.tokens,
     )
@@ -99,7 +105,7 @@ def prediction(doc: Doc, response: ModelResponse, name: str) -> Prediction:
     """Read the response to a task's document.
 
     Returns:
-        `task`, `face_id`, `identities`, `label`, `category`, `technique`, `question`, `reference`, `answer`;
+        `task`, `face_id`, `video`, `identities`, `label`, `category`, `technique`, `question`, `reference`, `answer`;
         `predicted`, a label, a category or a technique, None where the answer could not be read, or, for AD, `rouge_l`;
         and `first_token` where the model tells: of each choice the log probability that the answer begins with it.
     """

@@ -58,6 +58,8 @@ def summary(results: Mapping[str, Any]) -> list[str]:
         sections.append(f"Always the most frequent answer would give DF-D ACC {dfd:.2f} and DF-C ACC {dfc:.2f}.")
     if "sensitivity" in results:
         sections.append(_line("Asked in another form", results["sensitivity"]))
+    if "videos" in results["scores"]:
+        sections.append(_line(f"{results['counts']['videos']} videos", results["scores"]["videos"]))
     if "consistency" in results["scores"]:
         sections.append(_line("Contradictions", results["scores"]["consistency"]))
     if "generalisation" in results:

@@ -18,7 +18,7 @@ from dfa_instruct.bench.metrics import Prediction
 from dfa_instruct.bench.predictions import PREDICTIONS_FILE, write_predictions
 from dfa_instruct.bench.questions import TASKS, document, is_asked, prediction
 from dfa_instruct.bench.rows import stream
-from dfa_instruct.bench.scores import Metric, all_metrics
+from dfa_instruct.bench.scores import Metric, all_metrics, by_video
 from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Split
 
@@ -152,6 +152,7 @@ def summed_up(predictions: Sequence[Prediction], rows: Rows) -> dict[str, Any]:
             "images": len(rows),
             "questions": len(predictions),
             "forged": sum(row["label"] == "forged" for row in rows),
+            "videos": len(by_video(rows, [0.0] * len(rows))[0]),
             **{category: categories[category] for category in ("bona_fide", *FORGERY_CATEGORIES)},
         },
         "predictions": predictions,

@@ -14,15 +14,17 @@ from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
 from dfa_instruct.records import Pixels
-from dfa_instruct.sources.files import find_images
-from dfa_instruct.sources.media import BadPictureError, read_image
+from dfa_instruct.sources import PASSED_OVER
+from dfa_instruct.sources.files import find_images, is_video, walk
+from dfa_instruct.sources.pictures import BadPictureError, read_image
 
 
 def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> None:
     """Write `count` views of every photograph as `views/<person>/<photograph>-<number>.jpg`.
 
-    The person is the photograph's subfolder, or the photograph itself where it lies in none. A file that does not
-    decode is passed on as it is, for the build to name and count.
+    The person is the photograph's subfolder, or the photograph itself where it lies in none. What is no photograph, or
+    does not decode, is passed on for the build to name and count: videos as they are, links as links to the original,
+    and an empty file in place of what the build knows by the end of its name.
 
     Raises:
         FileNotFoundError, ValueError: see `find_images`.
@@ -31,6 +33,16 @@ def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> No
     found = find_images(photographs)
     if views.exists() and any(views.iterdir()):
         raise FileExistsError(f"{views} holds something already; name an empty or a new folder")
+    refused: dict[str, str] = {}
+    videos = [f"{below}/{name}" for below, names in walk(photographs, refused.__setitem__) for name in names]
+    for name in (*filter(is_video, videos), *refused):
+        (views / name).parent.mkdir(parents=True, exist_ok=True)
+        if name not in refused:
+            shutil.copyfile(photographs / name, views / name)
+        elif refused[name] in PASSED_OVER:
+            (views / name).touch()
+        else:
+            (views / name).symlink_to((photographs / name).absolute())
     for path in tqdm(found, "views", unit="photograph"):
         below = path.relative_to(photographs).parent
         folder = views / (below if below.parts else path.stem)

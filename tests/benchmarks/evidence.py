@@ -31,7 +31,7 @@ from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
 from dfa_instruct.regions import LANDMARKS_OF, interocular, region_masks
 from dfa_instruct.sources.files import find_images
-from dfa_instruct.sources.media import read_image
+from dfa_instruct.sources.pictures import read_image
 from dfa_instruct.techniques.registry import TECHNIQUES
 from dfa_instruct.techniques.synthesize import Eigenfaces
 from dfa_instruct.vocabulary import REGIONS, ArtifactKind, Region

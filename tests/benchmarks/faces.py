@@ -28,7 +28,7 @@ from dfa_instruct.build.steps.margins import FindMargins
 from dfa_instruct.build.work import WorkFolder
 from dfa_instruct.faces import DETECTION_SIDE, FaceDetector
 from dfa_instruct.sources.files import find_images
-from dfa_instruct.sources.media import read_image
+from dfa_instruct.sources.pictures import read_image
 
 
 def vary(photos: Path, folder: Path, count: int) -> None:

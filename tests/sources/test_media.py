@@ -18,13 +18,8 @@ from PIL import Image
 
 from dfa_instruct.sources import SourceItem
 from dfa_instruct.sources.files import find_images, walk
-from dfa_instruct.sources.media import (
-    BadPictureError,
-    FrameChoice,
-    Video,
-    read_image,
-    read_items,
-)
+from dfa_instruct.sources.media import FrameChoice, Video, read_items
+from dfa_instruct.sources.pictures import BadPictureError, read_image
 
 
 def item_of(path: Path, frame: int | None = None) -> SourceItem:
@@ -230,6 +225,7 @@ def test_links_are_followed_inside_the_folder_only(tmp_path: Path) -> None:
         "up": "a link that leads out of the folder",
         "round": "a link to a folder",
         "gone.png": "a link to nothing",
+        "ada/._1.png": "hidden",
         "self.png": "a link to nothing",
     }
 

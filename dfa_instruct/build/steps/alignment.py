@@ -28,7 +28,8 @@ from dfa_instruct.pairs import most_alike
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources import SourceItem
-from dfa_instruct.sources.media import BadPictureError, read_items
+from dfa_instruct.sources.media import read_items
+from dfa_instruct.sources.pictures import BadPictureError
 from dfa_instruct.sources.sample import draw_item, is_drawn
 from dfa_instruct.vocabulary import Pairing
 
