@@ -1,6 +1,6 @@
-"""What of a model's text is its answer: a thought before it is split off, and forms that mark the final answer are found.
+r"""What of a model's text is its answer: a thought before it is split off, and marks of the final answer are found.
 
-The marks are those that today's models write: <think> and its like, <answer>, \\boxed, JSON, "Final answer: …".
+The marks are those that today's models write: <think> and its like, <answer>, \boxed, JSON, "Final answer: …".
 """
 
 from __future__ import annotations
@@ -35,13 +35,40 @@ _LABELLED: Final = re.compile(
 _ALONE: Final = re.compile(r"[\W_]*(yes|no)[\W_]*", re.IGNORECASE)
 
 _OF_ANSWER: Final = frozenset(
-    "answer final_answer verdict label prediction result decision conclusion classification class category response "
-    "option choice letter".split()
+    [
+        "answer",
+        "final_answer",
+        "verdict",
+        "label",
+        "prediction",
+        "result",
+        "decision",
+        "conclusion",
+        "classification",
+        "class",
+        "category",
+        "response",
+        "option",
+        "choice",
+        "letter",
+    ]
 )
 _OF_FORGERY: Final = frozenset(
-    "forged fake deepfake manipulated synthetic tampered forgery altered generated edited ai_generated".split()
+    [
+        "forged",
+        "fake",
+        "deepfake",
+        "manipulated",
+        "synthetic",
+        "tampered",
+        "forgery",
+        "altered",
+        "generated",
+        "edited",
+        "ai_generated",
+    ]
 )
-_OF_ORIGIN: Final = frozenset("real authentic genuine bona_fide original".split())
+_OF_ORIGIN: Final = frozenset(["real", "authentic", "genuine", "bona_fide", "original"])
 """Keys of JSON objects: of an answer in any words, of a yes that means forged, and of one that means bona fide."""
 
 
@@ -52,6 +79,17 @@ def split_thought(text: str) -> tuple[str, str]:
     if opened := _OPENED.search(text):
         return text[opened.end() :].strip(), ""
     return "", text.strip()
+
+
+def opens_thought(text: str) -> bool:
+    """Tell whether a text, or a chat template, has the marks of a thought."""
+    return _OPENED.search(text) is not None or _CLOSED.search(text) is not None
+
+
+def thought_begun(prompt: str) -> str:
+    """Return the mark with which a prompt ends, where it opens the thought of the answer to come; else nothing."""
+    begun = re.search(rf"(?:{_OPENED.pattern})\s*$", prompt, re.IGNORECASE)
+    return begun[0] if begun else ""
 
 
 def marked_answers(text: str) -> list[str] | None:
@@ -87,7 +125,9 @@ def _json_answers(text: str) -> list[str]:
         return [""]
     if not isinstance(found, dict) or "{" in text[begin + end :]:
         return [""]
-    said = [_of_key(str(key).lower().strip().replace(" ", "_").removeprefix("is_"), value) for key, value in found.items()]
+    said = [
+        _of_key(str(key).lower().strip().replace(" ", "_").removeprefix("is_"), value) for key, value in found.items()
+    ]
     return [answer for answer in said if answer is not None] or [""]
 
 

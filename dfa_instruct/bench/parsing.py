@@ -1,8 +1,8 @@
 """Reading a verdict out of a model's answer, without ever guessing.
 
 An answer is read where it has a strict form: a yes or a no first, a marked final answer (see `final_answer`), a letter,
-or sentences of which each states one and the same verdict beyond doubt (see `statements`). Any other gives None: a bench
-then asks again for one word, and where nobody can be asked it counts as not said.
+or sentences of which each states one and the same verdict beyond doubt (see `statements`). Any other gives None: then a
+bench asks again for one word, and where nobody can be asked it counts as not said.
 """
 
 from __future__ import annotations

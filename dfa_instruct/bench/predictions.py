@@ -19,7 +19,8 @@ FEATURES: Final = Features(
     {
         **{name: _TEXT for name in ("task", "face_id")},
         "identities": List(_TEXT),
-        **{name: _TEXT for name in ("label", "category", "technique", "question", "reference", "answer", "predicted")},
+        **{name: _TEXT for name in ("label", "category", "technique", "question", "reference", "answer", "thought")},
+        **{name: _TEXT for name in ("finish_reason", "one_word", "predicted")},
         "rouge_l": Value("float64"),
         "first_token": List({"word": _TEXT, "log_probability": Value("float64")}),
     }

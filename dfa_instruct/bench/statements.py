@@ -23,16 +23,15 @@ _BONA_FIDE: Final = (
     r"(?:photo|photograph|picture|image) of a (?:real|genuine) (?:person|face|human being))"
 )
 _NOUN: Final = r"(?:human )?(?:face|image|picture|photo|photograph|portrait|person|human(?: being)?|one|man|woman)"
-_HERE: Final = r"(?: (?:shown |depicted )?(?:in|on|of) (?:the|this) (?:image|picture|photo|photograph|portrait|face)| here)"
+_HERE: Final = (
+    r"(?: (?:shown |depicted )?(?:in|on|of) (?:the|this) (?:image|picture|photo|photograph|portrait|face)| here)"
+)
 _SUBJECT: Final = (
     rf"(?:it|this|that|he|she|(?:the|this|that) {_NOUN}(?: shown| depicted| itself)?{_HERE}?|what (?:i|we) see)"
 )
-_IS: Final = (
-    r"(?:(?:is|was|has been|have been)(?: likely to be)?|must be|(?:looks|appears|seems)(?: to be| to have been| like)?)"
-)
-_IS_NOT: Final = (
-    r"(?:(?:is|was) not|(?:has|have) not been|(?:is|was) no|does not (?:look|appear|seem)(?: to be| to have been| like)?)"
-)
+_TO_BE: Final = r"(?: to be| to have been| like)?"
+_IS: Final = rf"(?:(?:is|was|has been|have been)(?: likely to be)?|must be|(?:looks|appears|seems){_TO_BE})"
+_IS_NOT: Final = rf"(?:(?:is|was) not|(?:has|have) not been|(?:is|was) no|does not (?:look|appear|seem){_TO_BE})"
 _SURELY: Final = (
     r"(?:(?:very|quite|clearly|definitely|probably|(?:most |very |highly )?likely|almost certainly|certainly|entirely|"
     r"completely|fully|totally|wholly|digitally|artificially|indeed|obviously|evidently|actually|absolutely|plainly|ai|"
@@ -45,7 +44,8 @@ _TAIL: Final = (
 _LEAD: Final = (
     r"(?:(?:so|thus|therefore|hence|overall|in conclusion|clearly|in my (?:opinion|view|judge?ment)|"
     r"i (?:firmly |strongly )?(?:think|believe|conclude|would say)|it is (?:clear|evident|obvious)|"
-    r"i am (?:(?:quite|very|fairly|pretty|absolutely|completely) )?(?:sure|certain|confident|convinced)|based on (?:the|this|what) [a-z ]{1,40}|"
+    r"i am (?:(?:quite|very|fairly|pretty|absolutely|completely) )?(?:sure|certain|confident|convinced)|"
+    r"based on (?:the|this|what) [a-z ]{1,40}|"
     r"it (?:is|seems|appears)(?: (?:very |highly |most )?likely)?(?= that))(?:,? that|,)? )*"
 )
 _OPINION: Final = r"i (?:do not (?:think|believe)|(?:highly |strongly |seriously )?doubt)(?: that)? "
@@ -76,35 +76,41 @@ _FORMS: Final[tuple[tuple[Label, re.Pattern[str]], ...]] = tuple(
             for which, form in (
                 (which, rf"(?:{_SUBJECT} {_IS} )?{_said(verdict)}"),
                 (which, rf"{_SUBJECT} shows an? {_SURELY}{verdict} {_NOUN}(?: s face)?(?: as the camera saw it)?"),
-                (other, rf"(?:{_SUBJECT} {_IS_NOT}|not) (?:actually |been |digitally |ai |computer )*(?:an? )?{verdict}"
-                 rf"(?: {_NOUN})?{_TAIL}"),
+                (
+                    other,
+                    rf"(?:{_SUBJECT} {_IS_NOT}|not) (?:actually |been |digitally |ai |computer )*(?:an? )?{verdict}"
+                    rf"(?: {_NOUN})?{_TAIL}",
+                ),
                 (other, rf"{_OPINION}{_SUBJECT} {_IS} {_said(verdict)}"),
             )
         ),
         (
             "forged",
-            rf"(?:{_SUBJECT} (?:shows|has|contains|exhibits|displays|bears)|there (?:is|are)|i (?:can )?(?:see|notice|find|"
-            rf"detect)) {_SIGNS}{_OF}{_TAIL}",
+            rf"(?:{_SUBJECT} (?:shows|has|contains|exhibits|displays|bears)|there (?:is|are)|"
+            rf"i (?:can )?(?:see|notice|find|detect)) {_SIGNS}{_OF}{_TAIL}",
         ),
         (
             "bona_fide",
-            rf"(?:{_SUBJECT} (?:shows|has|contains|exhibits|displays|bears) no|there (?:is|are) no|there (?:is|are) not any|"
+            rf"(?:{_SUBJECT} (?:shows|has|contains|exhibits|displays|bears) no|there (?:is|are) (?:no|not any)|"
             rf"{_SUBJECT} does not (?:show|have|contain|exhibit|display|bear)(?: any)?|i (?:see|notice|find|detect) no|"
             rf"i (?:do|can|could) not (?:see|notice|find|detect)(?: any)?|no) (?:{_SIGNS}{_OF}|{_KINDS}){_TAIL}"
-            r"(?: (?:is|are|was|were) (?:visible|present|found|detected|apparent|evident)| (?:visible|found|detected))?",
+            r"(?: (?:is|are|was|were) (?:visible|present|found|detected|apparent|evident)| (?:visible|found|"
+            r"detected))?",
         ),
         (
             "bona_fide",
-            rf"(?:nothing{_HERE}? (?:suggests|indicates)|i (?:have|see|find) no reason to (?:believe|think|suspect|say))"
+            rf"(?:nothing{_HERE}? (?:suggests|indicates)|i (?:have|see|find) no reason to (?:believe|think|suspect|"
+            rf"say))"
             rf"(?: that)? {_SUBJECT} {_IS} {_said(_FORGED)}",
         ),
     )
-)  # fmt: skip
+)
 """Each plain form of a clause, with the label that it states."""
 
 _ANY_FORGED: Final = (
-    r"\b(?:deep ?fakes?|fak(?:e|es|ed|ery|ing)|forg\w+|manipulat\w+|alter(?:ed|ations?|ing)?|edit(?:ed|ing|s)?|tamper\w*|"
-    r"doctor\w*|falsif\w+|synthe\w+|generat\w+|photoshop\w*|retouch\w*|swap\w*|reenact\w*|composites?|cgi|artificial\w*|"
+    r"\b(?:deep ?fakes?|fak(?:e|es|ed|ery|ing)|forg\w+|manipulat\w+|alter(?:ed|ations?|ing)?|edit(?:ed|ing|s)?|"
+    r"tamper\w*|doctor\w*|falsif\w+|synthe\w+|generat\w+|photoshop\w*|retouch\w*|swap\w*|reenact\w*|composites?|cgi|"
+    r"artificial\w*|"
     r"ai|phony|bogus|counterfeit|fabricat\w+|computer\w*|machine\w*|render\w*|hoax|morph\w*|falso|artifacts?|"
     r"inconsisten\w+|unnatural\w*|unreal\w*|suspicious\w*)\b"
 )
@@ -119,24 +125,33 @@ _WHOLE_NATURAL: Final = (
 """Words that bear on a verdict. Of a face, all of whose parts are natural, none is said to be forged."""
 _BEARING: Final = re.compile(
     rf"{_ANY_FORGED}|{_ANY_BONA_FIDE}|\b(?:natural\w*|realis\w+|original\w*|true|truth|human|exists?|actual|perfect\w*|"
-    r"(?:yes|no)\b(?! \w)|nope|not so|wrong|false|mistake\w*|incorrect|kidding|jok\w+|lies?|opposite|contrary|said|says?|claims?|thinks?|"
-    r"thought|believes?|would|if|unless|were|except|until|however|despite|yet|otherwise|still|though|although|while|pretend\w*|"
+    r"(?:yes|no)\b(?! \w)|nope|not so|wrong|false|mistake\w*|incorrect|kidding|jok\w+|lies?|opposite|contrary|said|"
+    r"says?|"
+    r"claims?|thinks?|"
+    r"thought|believes?|would|if|unless|were|except|until|however|despite|yet|otherwise|still|though|although|while|"
+    r"pretend\w*|"
     r"might|may|could|maybe|perhaps|possibl[ye]|whether|either)\b"
 )
 _FEATURE: Final = re.compile(
-    r"\b(?:eyes?|eyelids?|pupils?|iris(?:es)?|gaze|nose|nostrils?|mouth|lips?|teeth|tooth|smile|chin|jaw\w*|cheek\w*|forehead|"
-    r"hair\w*|eyebrows?|brows?|ears?|neck|skin|pores?|wrinkles?|complexion|features?|regions?|textures?|light\w*|shad(?:ow|ing)\w*|"
-    r"reflect\w*|background|edges?|seams?|borders?|boundar\w+|blend\w*|details?|colou?r\w*|tones?|grain|noise|a?symmetr\w*|"
+    r"\b(?:eyes?|eyelids?|pupils?|iris(?:es)?|gaze|nose|nostrils?|mouth|lips?|teeth|tooth|smile|chin|jaw\w*|"
+    r"cheek\w*|forehead|"
+    r"hair\w*|eyebrows?|brows?|ears?|neck|skin|pores?|wrinkles?|complexion|features?|regions?|textures?|light\w*|"
+    r"shad(?:ow|ing)\w*|"
+    r"reflect\w*|background|edges?|seams?|borders?|boundar\w+|blend\w*|details?|colou?r\w*|tones?|grain|noise|"
+    r"a?symmetr\w*|"
     r"contours?|expression|pixels?|sharp\w*|blurr?\w*|focus|proportions?|perspective)\b"
 )
 """What a sentence is about that gives a reason."""
 _NEGATION: Final = re.compile(
-    r"\b(?:not|no|never|nothing|none|nobody|nowhere|neither|nor|without|hardly|barely|scarcely|unlikely|improbable|lacks?|"
-    r"lacking|absence|absent|free (?:of|from)|fail(?:s|ed)?|doubt\w*|rather than|instead of|unlike|far from|anything but|"
+    r"\b(?:not|no|never|nothing|none|nobody|nowhere|neither|nor|without|hardly|barely|scarcely|unlikely|improbable|"
+    r"lacks?|"
+    r"lacking|absence|absent|free (?:of|from)|fail(?:s|ed)?|doubt\w*|rather than|instead of|unlike|far from|"
+    r"anything but|"
     r"less|little|impossible|too(?: \w+){1,3} (?:to|for))\b"
 )
 _DENIED: Final = re.compile(
-    r"^(?: \w+){0,6} (?:is|are|was|were|would be)(?: \w+)? (?:wrong|false|mistaken|untrue|incorrect|unfounded|baseless)\b"
+    r"^(?: \w+){0,6} (?:is|are|was|were|would be)(?: \w+)? (?:wrong|false|mistaken|untrue|incorrect|unfounded|"
+    r"baseless)\b"
 )
 _CONCEDED: Final = re.compile(r"^\W*(?:even )?(?:although|though|despite|unlike|while)\b")
 _ONLY_LOOKS: Final = re.compile(r"\b(?:looks?|seems?|appears?|parts?|most|some|unlike)\b")
@@ -159,8 +174,10 @@ _HEDGED: Final = re.compile(
     r"\b(?:might|may|could|maybe|perhaps|possibl[ye]|whether|either|if|depends|yes or no|yes and no|or not|unless)\b"
 )
 _TURNED: Final = re.compile(
-    r"\?|\b(?:wait|actually|second thought|kidding|jok\w+|iron\w+|correction|scratch that|take (?:that|it) back|hmm+|nope|"
-    r"never ?mind|reject\w*|otherwise|opposite|reverse|what \w+(?: \w+)? would|in (?:a|some) sense|sort of|kind of|partly|"
+    r"\?|\b(?:wait|actually|second thought|kidding|jok\w+|iron\w+|correction|scratch that|take (?:that|it) back|"
+    r"hmm+|nope|"
+    r"never ?mind|reject\w*|otherwise|opposite|reverse|what \w+(?: \w+)? would|in (?:a|some) sense|sort of|kind of|"
+    r"partly|"
     r"partially|technically|more or less|not (?:only|just|merely|entirely|exactly|completely|fully|quite))\b"
 )
 """What goes back on a yes or a no, or leaves half of it."""
@@ -173,11 +190,13 @@ _YES_NO: Final = re.compile(
 )
 _OTHER_YES_NO: Final = re.compile(r"\b(yes|no)\b(?=\s*(?:$|[.,!;:)\n]))")
 _COURTESY: Final = re.compile(
-    r"(?:of course|sure\b|please|let me|happy to|what|how|i (?:can|could|will|would) (?:be|help|analy|assist|describe|look|do|"
+    r"(?:of course|sure\b|please|let me|happy to|what|how|i (?:can|could|will|would) (?:be|help|analy|assist|"
+    r"describe|look|do|"
     r"provide|examine|try|answer|gladly|take))"
 )
 _ENGLISH: Final = re.compile(
-    r"\b(?:the|this|that|it|is|a|an|i|there|of|to|not|has|does|face|image|photo|picture|in|on|and|or|because|with|my|no|by|"
+    r"\b(?:the|this|that|it|is|a|an|i|there|of|to|not|has|does|face|image|photo|picture|in|on|and|or|because|with|"
+    r"my|no|by|"
     r"confidence|sure|definitely|clearly|fake|forged|real|genuine|deepfake|manipulated|bona|doubt|signs?|certain\w*)\b"
 )
 
@@ -191,7 +210,8 @@ def plain(text: str) -> str:
     text = re.sub(r"\b(it|that|this|there|he|she|what|here)'s\b", r"\1 is", text)
     text = re.sub(r"\bi'm\b", "i am", text).replace("'", " ")
     text = re.sub(
-        r"\b(?:i have |there is )?no (?:doubt|question)\b(?: that| about it)?[:,]?|\b(?:without (?:a |any )?doubt|undoubtedly)\b,?",
+        r"\b(?:i have |there is )?no (?:doubt|question)\b(?: that| about it)?[:,]?|"
+        r"\b(?:without (?:a |any )?doubt|undoubtedly)\b,?",
         "",
         text,
     )
@@ -230,7 +250,7 @@ def _is_bearing(clause: str) -> bool:
 
 
 def yes_or_no(text: str) -> tuple[str, str] | None:
-    """Split a plain text into the yes or no that it begins with, and the rest; None: it does not, or goes back on it."""
+    """Split a plain text into the yes or no at its beginning and the rest; None: there is none, or it is taken back."""
     text = _OFFER.sub("", text)
     begins = _YES_NO.match(text)
     if begins is None:
@@ -253,7 +273,7 @@ def contradicts(label: Label, text: str) -> bool:
                 negations = len(_NEGATION.findall(part[: word.start()])) + bool(_DENIED.match(part[word.end() :]))
                 if negations > 1 or ((negations == 1) == turned and not conceded):
                     return True
-        if label == "forged" and (whole := re.search(_WHOLE_NATURAL, part)) and not conceded:
-            if not _NEGATION.search(part[: whole.end()]):
-                return True
+        whole = re.search(_WHOLE_NATURAL, part) if label == "forged" and not conceded else None
+        if whole and not _NEGATION.search(part[: whole.end()]):
+            return True
     return False
