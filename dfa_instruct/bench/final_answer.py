@@ -75,7 +75,8 @@ _OF_ORIGIN: Final = frozenset(["real", "authentic", "genuine", "bona_fide", "ori
 def split_thought(text: str) -> tuple[str, str]:
     """Split a text into the thought that stands before the answer, and the answer; a thought that is cut has none."""
     if closed := [*_CLOSED.finditer(text)]:
-        return _OPENED.sub("", text[: closed[-1].start()]).strip(), text[closed[-1].end() :].strip()
+        thought = _CLOSED.sub("\n", _OPENED.sub("", text[: closed[-1].start()]))
+        return thought.strip(), text[closed[-1].end() :].strip()
     if opened := _OPENED.search(text):
         return text[opened.end() :].strip(), ""
     return "", text.strip()

@@ -31,7 +31,7 @@ Rows = list[dict[str, Any]]
 class Answering(Protocol):
     """What can be measured: ours, a model of lighteval's, anything that answers documents."""
 
-    def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
+    def greedy_until(self, docs: list[Doc]) -> Sequence[ModelResponse]:
         """Answer every document."""
         ...
 
