@@ -28,7 +28,7 @@ _BOXED: Final = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _COMMAND: Final = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 _LABELLED: Final = re.compile(
     r"(?:^|(?<=[.!\n]))[ \t*#>_-]*(?:(?:so|thus|therefore|hence|in conclusion),? )?(?:(?:my|the|our) )?"
-    r"(?:(?:final|short|correct|one[- ]word)[* ]+)*(?:answer|verdict|conclusion|decision)"
+    r"(?:(?:final|short|correct|one[- ]word)[* ]+)*(?:answer|verdict|conclusion|decision|result|label|prediction)"
     r"(?:[* ]*:[* ]*(?:is:? )?|[* ]+is[* ]*:?[* ]*)",
     re.IGNORECASE,
 )

@@ -43,9 +43,10 @@ _TAIL: Final = (
 )
 _LEAD: Final = (
     r"(?:(?:so|thus|therefore|hence|overall|in conclusion|clearly|in my (?:opinion|view|judge?ment)|"
-    r"i (?:firmly |strongly )?(?:think|believe|conclude|would say)|it is (?:clear|evident|obvious)|"
+    r"i (?:firmly |strongly )?(?:think|believe|conclude|would say)|i can confirm|i am afraid|it is (?:clear|evident|"
+    r"obvious)|"
     r"i am (?:(?:quite|very|fairly|pretty|absolutely|completely) )?(?:sure|certain|confident|convinced)|"
-    r"based on (?:the|this|what) [a-z ]{1,40}|"
+    r"based on (?:the|this) (?:provided |given )?(?:image|picture|photo|photograph)(?: provided| given| alone)?|"
     r"it (?:is|seems|appears)(?: (?:very |highly |most )?likely)?(?= that))(?:,? that|,)? )*"
 )
 _OPINION: Final = r"i (?:do not (?:think|believe)|(?:highly |strongly |seriously )?doubt)(?: that)? "
@@ -61,7 +62,7 @@ _OF: Final = rf" (?:of {_KINDS}|that {_SUBJECT} (?:is|was|has been) {_SURELY}{_F
 
 
 def _said(verdict: str) -> str:
-    return rf"{_SURELY}(?:an? )?{_SURELY}{verdict}(?: and {_SURELY}{verdict})?(?: {_NOUN})?{_TAIL}"
+    return rf"{_SURELY}(?:an? )?{_SURELY}{verdict}(?:(?: and|,) {_SURELY}{verdict})?(?: {_NOUN})?{_TAIL}"
 
 
 _FORMS: Final[tuple[tuple[Label, re.Pattern[str]], ...]] = tuple(
@@ -78,7 +79,8 @@ _FORMS: Final[tuple[tuple[Label, re.Pattern[str]], ...]] = tuple(
                 (which, rf"{_SUBJECT} shows an? {_SURELY}{verdict} {_NOUN}(?: s face)?(?: as the camera saw it)?"),
                 (
                     other,
-                    rf"(?:{_SUBJECT} {_IS_NOT}|not) (?:actually |been |digitally |ai |computer )*(?:an? )?{verdict}"
+                    rf"(?:(?:{_SUBJECT} )?{_IS_NOT}|not) (?:actually |been |digitally |ai |"
+                    rf"computer )*(?:an? )?{verdict}"
                     rf"(?: {_NOUN})?{_TAIL}",
                 ),
                 (other, rf"{_OPINION}{_SUBJECT} {_IS} {_said(verdict)}"),
@@ -161,8 +163,13 @@ _CUT: Final = re.compile(
 )
 """Where a negation ends."""
 _CLAUSES: Final = re.compile(
-    r",? (?:and|so) (?=(?:it|this|the|i|there|no|not)\b)|,? but |,? (?:even )?(?:al)?though |,? (?:because|since) "
+    r",? (?:and|so) (?=(?:it|this|the|i|there|no|not|has|is|was|does)\b)|, (?=(?:it|this|the \w+) )|,? but |"
+    r",? (?:even )?(?:al)?though |,? (?:because|since) "
 )
+_OPENING: Final = re.compile(
+    r"(?:^|(?<=[.!;\n] ))(so|thus|therefore|hence|overall|in conclusion|clearly|in my \w+|based on [a-z ]{1,40}),"
+)
+"""What may stand before a statement, with a comma that ends no clause."""
 _CONTRAST: Final = re.compile(r"\b(?:but|although|though)\b")
 
 _UNDECIDED: Final = re.compile(
@@ -189,6 +196,17 @@ _YES_NO: Final = re.compile(
     r"(?P<word>yes|no)(?:(?=\s*$)|\s*[.,!;:()\n]+\s*| (?=(?:it|this|the|that|there|i|he|she|they|we|because|as)\b))"
 )
 _OTHER_YES_NO: Final = re.compile(r"\b(yes|no)\b(?=\s*(?:$|[.,!;:)\n]))")
+_SAYING: Final = (
+    r"(?:(?:so|well|i would say|i (?:think|believe)|probably|(?:most )?likely|definitely|certainly)[,:]? )+"
+)
+_GROUNDS: Final = re.compile(
+    rf"^\W*$|^[\d.% ]+|{_ANY_FORGED}|{_ANY_BONA_FIDE}|{_FEATURE.pattern}|\b(?:sure|certain\w*|definitely|clearly|"
+    rf"absolutely|"
+    r"obviously|confiden\w+|probably|likely|at all|never|(?:it|this) (?:is|was|has|does|looks)|think so|doubt\w*|"
+    r"natural\w*|"
+    r"yes|no|visib\w+|signs?|traces?|evidence|i can see)\b"
+)
+"""What follows a yes or a no that answers the question, and not another one ("Yes, I see the picture")."""
 _COURTESY: Final = re.compile(
     r"(?:of course|sure\b|please|let me|happy to|what|how|i (?:can|could|will|would) (?:be|help|analy|assist|"
     r"describe|look|do|"
@@ -225,7 +243,8 @@ def is_undecided(text: str) -> bool:
 
 def stated_label(text: str) -> Label | None:
     """Return the label that a plain text states in sentences, none of which bears on it otherwise."""
-    text = _OFFER.sub("", text)
+    text = _OFFER.sub("", re.sub(r"\((?:confidence:? )?[\d.]+ ?%?(?: confidence)?\)", "", text)).strip()
+    text = _OPENING.sub(r"\1", text)
     if "?" in text or is_undecided(text) or re.search(r"\b(?:anything|nothing|all|none) but\b", text):
         return None
     labels: set[Label] = set()
@@ -251,14 +270,21 @@ def _is_bearing(clause: str) -> bool:
 
 def yes_or_no(text: str) -> tuple[str, str] | None:
     """Split a plain text into the yes or no at its beginning and the rest; None: there is none, or it is taken back."""
-    text = _OFFER.sub("", text)
+    text = re.sub(rf"^{_SAYING}(?=(?:yes|no)[.!]*$)", "", _OFFER.sub("", text).strip())
     begins = _YES_NO.match(text)
     if begins is None:
         return None
     word, rest = begins["word"], text[begins.end() :]
     others = set(_OTHER_YES_NO.findall(rest)) - {word}
     foreign = len(rest.split()) > 1 and not _ENGLISH.search(rest)
-    if others or foreign or _COURTESY.match(rest) or _TURNED.search(rest) or is_undecided(text):
+    if (
+        others
+        or foreign
+        or not _GROUNDS.search(rest)
+        or _COURTESY.match(rest)
+        or _TURNED.search(rest)
+        or is_undecided(text)
+    ):
         return None
     return word, rest
 

@@ -1,4 +1,4 @@
-"""Answers that are none yet: unread ones, thoughts, cut and empty ones; and a server's probabilities and kept answers."""
+"""Answers that are none yet: unread, in a thought, cut, empty; and a server's probabilities and kept answers."""
 
 from __future__ import annotations
 
@@ -105,14 +105,18 @@ def test_a_model_that_thinks_gets_room_and_its_thought_is_kept(data: Path, apart
         if body["max_tokens"] < 1000:
             cut: Body = {"content": "", "reasoning_content": thought} if apart else {"content": f"<think>{thought}"}
             return {**cut, "finish_reason": "length"}
-        whole: Body = {"content": "Yes", "reasoning_content": thought} if apart else {"content": f"<think>{thought}</think>Yes"}
+        whole: Body = (
+            {"content": "Yes", "reasoning_content": thought} if apart else {"content": f"<think>{thought}</think>Yes"}
+        )
         return {**whole, "finish_reason": "stop"}
 
     with speaking(say) as address:
         model = open_model("openai:tiny", data, address, concurrency=1)
         results = run_bench(model, data, tasks=DFD)
     assert {p["predicted"] for p in results["predictions"]} == {"forged"}
-    assert {(p["thought"], p["answer"], p["finish_reason"]) for p in results["predictions"]} == {(thought, "Yes", "stop")}
+    assert {(p["thought"], p["answer"], p["finish_reason"]) for p in results["predictions"]} == {
+        (thought, "Yes", "stop")
+    }
     assert sent[:2] == [128, 128 + THOUGHT_TOKENS] and sent.count(128) == 1  # found out once
     assert results["answers"]["dfa_bench_dfd"] | {"thought": 100, "cut": 0} == results["answers"]["dfa_bench_dfd"]
     assert {text for _, text in kept(data)} == {"Yes"}
@@ -271,7 +275,9 @@ def test_a_thought_in_process_is_split_off_and_a_template_that_opens_one_is_know
     template.write_text(template.read_text() + "{% if add_generation_prompt %}<think>\n{% endif %}")
     model = VisionLanguageModel(folder)
     assert model.thinks
-    ids = model.processor.tokenizer("Is this face forged?</think> The artifacts.", add_special_tokens=False)["input_ids"]
+    ids = model.processor.tokenizer("Is this face forged?</think> The artifacts.", add_special_tokens=False)[
+        "input_ids"
+    ]
     import torch
 
     chat = Chat(b"", ("?",), 4, ("Yes", "No"))
