@@ -125,14 +125,15 @@ def prediction(doc: Doc, response: ModelResponse, name: str) -> Prediction:
     Returns:
         `task`, `face_id`, `identities`, `label`, `category`, `technique`, `question`, `reference`, `answer`;
         `predicted`, a label, a category or a technique, None where the answer could not be read, or, for AD, `rouge_l`;
-        `thought`, what stood before the answer, and `finish_reason`, None where the model does not tell them; and
-        `first_token` where the model tells: of each choice the log probability that the answer begins with it.
+        and, where the model tells them, `thought`, what stood before the answer, `finish_reason`, "length" where it was
+        cut, and `first_token`: of each choice the log probability that the answer begins with it.
     """
     task = TASKS[name]
     # lighteval's vision backend gives a string where its pipeline awaits a list of them
     text = response.text if isinstance(response.text, str) else response.final_text[0]
     thought, answer = split_thought(text)
-    finish_reason = getattr(response, "finish_reason", "") or None
+    thought = getattr(response, "thought", "") or thought
+    finish_reason = getattr(response, "finish_reason", "")
     first = [round(value, 4) for value in response.logprobs]
     return {
         "task": name,
@@ -140,8 +141,8 @@ def prediction(doc: Doc, response: ModelResponse, name: str) -> Prediction:
         "question": doc.query,
         "reference": doc.get_golds()[0],
         "answer": answer,
-        "thought": getattr(response, "thought", "") or thought or None,
-        "finish_reason": finish_reason,
+        **({"thought": thought} if thought else {}),
+        **({"finish_reason": finish_reason} if finish_reason else {}),
         task.column: task.read(doc, answer, finish_reason == CUT),
         **({"first_token": dict(zip(doc.choices, first, strict=True))} if first else {}),
     }

@@ -255,7 +255,7 @@ def test_a_tiny_model_in_process_is_asked_again_and_says_how_it_ended(data: Path
     model.answer_tokens = 3
     results = run_bench(model, data, tasks=DFD, limit=2)
     assert {p["finish_reason"] for p in results["predictions"]} <= {"length", "stop"}
-    assert all((p["one_word"] is not None) == (p["predicted"] is None) for p in results["predictions"])
+    assert all(p["predicted"] is not None or p["one_word"] is not None for p in results["predictions"])
     asked = model.ask_again([doc(data)], ["Maybe."], ["Yes or no?"])
     assert len(asked) == 1 and asked[0].text[0] is not None
     assert not model.thinks
