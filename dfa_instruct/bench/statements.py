@@ -65,15 +65,17 @@ def _said(verdict: str) -> str:
     return rf"{_SURELY}(?:an? )?{_SURELY}{verdict}(?:(?: and|,) {_SURELY}{verdict})?(?: {_NOUN})?{_TAIL}"
 
 
+_VERDICTS: Final[tuple[tuple[Label, Label, str], ...]] = (
+    ("forged", "bona_fide", _FORGED),
+    ("bona_fide", "forged", _BONA_FIDE),
+)
+"""A label, the other one, and the words for the first."""
 _FORMS: Final[tuple[tuple[Label, re.Pattern[str]], ...]] = tuple(
     (label, re.compile(_LEAD + form))
     for label, form in (
         *(
             (which, form)
-            for which, other, verdict in (
-                ("forged", "bona_fide", _FORGED),
-                ("bona_fide", "forged", _BONA_FIDE),
-            )
+            for which, other, verdict in _VERDICTS
             for which, form in (
                 (which, rf"(?:{_SUBJECT} {_IS} )?{_said(verdict)}"),
                 (which, rf"{_SUBJECT} shows an? {_SURELY}{verdict} {_NOUN}(?: s face)?(?: as the camera saw it)?"),
