@@ -204,7 +204,8 @@ _SAYING: Final = (
 _GROUNDS: Final = re.compile(
     rf"^\W*$|^[\d.% ]+|{_ANY_FORGED}|{_ANY_BONA_FIDE}|{_FEATURE.pattern}|\b(?:sure|certain\w*|definitely|clearly|"
     rf"absolutely|"
-    r"obviously|confiden\w+|probably|likely|at all|never|(?:it|this) (?:is|was|has|does|looks)|think so|doubt\w*|"
+    r"obviously|confiden\w+|probably|likely|at all|never|(?:it|this) (?:is|was|has|does|looks)|face (?:has been|"
+    r"was)|think so|doubt\w*|"
     r"natural\w*|"
     r"yes|no|visib\w+|signs?|traces?|evidence|i can see)\b"
 )
