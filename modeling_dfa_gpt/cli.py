@@ -144,7 +144,7 @@ def serve(
 ) -> None:
     """Open a page in the browser: put in a picture, see the verdict and where it shows, talk about it."""
     with one_line_errors(OSError, ValueError, ImportError):
-        user, colon, password = (auth or "").partition(":")
+        user, colon, password = (auth or "").strip().partition(":")
         if auth and not (user and password):
             raise ValueError(f"--auth: expected USER:PASSWORD, found {'an empty part' if colon else 'no colon'}")
         try:

@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dfa_instruct"
 LAYERS = (
-    ("vocabulary", "errors", "yaml_file", "sqlite_file", "landmarks"),
+    ("vocabulary", "environment", "errors", "yaml_file", "sqlite_file", "landmarks"),
     ("records", "plugins", "hub", "vlm"),
     ("schema", "colour", "faces", "regions"),
     ("artifacts", "duplicates", "splits", "pairs"),

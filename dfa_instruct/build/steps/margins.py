@@ -17,7 +17,8 @@ from dfa_instruct.build.work import BONA_FIDE, Step, digest, one_thread, whole
 from dfa_instruct.faces import LEAST_MARGIN, largest, margin_inside
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources import SourceItem
-from dfa_instruct.sources.media import BadPictureError, read_items
+from dfa_instruct.sources.media import read_items
+from dfa_instruct.sources.pictures import BadPictureError
 from dfa_instruct.sources.sample import is_drawn
 
 SAMPLE = 48
