@@ -5,14 +5,18 @@
 # make figures      the README's table: three quickstarts
 # Each does all the set-up it needs, in .venv.
 
-PYTHON ?= python3.11
+NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
+PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,$(shell $(name) -c $(NEW_ENOUGH) 2>/dev/null && echo $(name))))
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-.PHONY: quickstart app test slow bench figures
+.PHONY: quickstart app test test-real-pictures slow bench figures
 
 $(INSTALLED): setup.cfg constraints.txt
+	@$(or $(PYTHON),false) -c $(NEW_ENOUGH) || { echo 'Python 3.11 or newer is missing (found neither python3.11 nor a python3 that is; PYTHON=/path/to/python names one)' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make environments: its venv is missing (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
@@ -30,7 +34,10 @@ test: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+test-real-pictures: $(INSTALLED)
+	$(PYTEST) -m real_pictures
 
 slow: $(INSTALLED)
 	$(BIN)/pytest tests/slow
@@ -43,6 +50,8 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/annotate.py
 	$(BIN)/python tests/benchmarks/bench.py
 	$(BIN)/python tests/benchmarks/duplicates.py
+	$(BIN)/python tests/benchmarks/listing.py
+	$(BIN)/python tests/benchmarks/busy.py
 	$(BIN)/pytest --capture=no tests/slow/test_app.py
 
 figures: $(INSTALLED)

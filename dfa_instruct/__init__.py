@@ -1,9 +1,49 @@
 """DFA-Instruct and DFA-Bench: the data of interactive deepfake analysis.
 
-Importing this package registers the builder behind `datasets.load_dataset("dfa-instruct")`.
+Importing this package registers the builder behind `datasets.load_dataset("dfa-instruct")`: at once where `datasets`
+has been imported, else as soon as it is. To import `datasets` takes more than a second, and most commands do without.
 """
 
-from dfa_instruct.build.sample import sample_directory
-from dfa_instruct.dataset.builder import register
+import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
-register(default_folder=sample_directory)
+# Torch's OpenMP threads would spin while they wait for each other; beside another busy process, a training step then
+# takes many times as long (tests/benchmarks/busy.py). OpenMP reads this when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def _register() -> None:
+    from dfa_instruct.build.sample import sample_directory
+    from dfa_instruct.dataset.registration import register
+
+    register(default_folder=sample_directory)
+
+
+class _DatasetsFinder:
+    """Finds `datasets` as the other finders do, and has the builder registered once it has been imported."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "datasets":
+            return None
+        found = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next(filter(None, found), None)
+        if spec and spec.loader:
+            run = spec.loader.exec_module
+
+            def run_and_register(module: ModuleType) -> None:
+                run(module)
+                _register()
+
+            spec.loader.exec_module = run_and_register  # type: ignore[method-assign]
+        return spec
+
+
+if "datasets" in sys.modules:
+    _register()
+else:
+    sys.meta_path.insert(0, _DatasetsFinder())

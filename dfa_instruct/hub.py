@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
+
+from dfa_instruct.environment import secret
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetInfo, ModelInfo, SpaceInfo
@@ -44,9 +45,9 @@ def token_for_pushing() -> str:
     """Return the token of the environment; one that lies in a file is not taken.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or it holds what no token holds.
     """
-    token = os.environ.get(TOKEN_ENV)
+    token = secret(TOKEN_ENV)
     if not token:
         raise ValueError(
             f"{TOKEN_ENV} is not set; expected a token that may write, see https://huggingface.co/settings/tokens"
@@ -130,7 +131,9 @@ def saying_what_to_do(repo: str) -> Iterator[None]:
                 reason = _REASONS[status].format(said=said, namespace=repo.partition("/")[0])
         elif broken := next((e for e in chain if isinstance(e, httpx.TransportError)), None):
             reason = f"the connection to the Hub broke ({broken}); {_AGAIN}"
-        raise OSError(f"{repo}: {reason}") from error
+        token = secret(TOKEN_ENV)
+        shown = reason.replace(token, f"[{TOKEN_ENV}]") if token else reason
+        raise OSError(f"{repo}: {shown}") from error
 
 
 def show(files: Mapping[str, Path | bytes]) -> None:

@@ -104,13 +104,13 @@ def assign_splits(
             comes near to the shares, too.
 
     Raises:
-        ValueError: there are fewer identities than splits.
+        ValueError: there are fewer identities than splits that have a share.
     """
     sets = sorted(images)
     names = sorted({name for identities in sets for name in identities})
     side: Sides = np.array([SPLITS.index(fixed[name]) if fixed and name in fixed else -1 for name in names])
-    if len(names) < len(SPLITS) and (side < 0).all():
-        raise ValueError(f"{len(names)} identities cannot fill {len(SPLITS)} identity-disjoint splits")
+    if len(names) < (splits := sum(share > 0 for share in shares.values())) and (side < 0).all():
+        raise ValueError(f"{len(names)} identities cannot fill {splits} identity-disjoint splits")
     index = {name: i for i, name in enumerate(names)}
     width = max(map(len, sets))
     members = np.array([[index[name] for name in s + s[:1] * (width - len(s))] for s in sets])

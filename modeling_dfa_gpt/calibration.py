@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from pydantic import TypeAdapter
 
+from dfa_instruct.sources.pictures import read_image
 from modeling_dfa_gpt.picture import re_encoded
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ CALIBRATION_FILE = "calibration.json"
 BATCH = 16
 DRAWS = 1000
 LEAST_IMAGES = 20
-"""Of the validation split; with fewer, or one label only, nothing can be calibrated."""
+"""Of the validation split, images or videos; with fewer, or one label only, nothing can be calibrated."""
 OF_USE = 60
 """Percent: a verdict whose balanced accuracy has an interval that reaches below it is said with a warning."""
 TOLERATED = 0.05
@@ -40,6 +42,9 @@ class Calibration:
 
     `certain`: the probability from which on (and, for bona fide, below one less it) a verdict is not uncertain; among
     the verdicts beyond, at most `TOLERATED` were wrong on the validation split. None: it was not measured.
+
+    `video_scale`, `video_bias`: the same scaling for videos, of the logit of the mean probability of their frames.
+    `videos` of the validation split made it; 0: it was not calibrated, and the mean is what is said.
     """
 
     scale: float = 1.0
@@ -47,10 +52,18 @@ class Calibration:
     images: int = 0
     tested: dict[str, float] | None = None
     certain: float | None = None
+    video_scale: float = 1.0
+    video_bias: float = 0.0
+    videos: int = 0
 
     def probability(self, logit: float) -> float:
         """Return the probability of a forgery from the logit of `DfaGpt.forged_logits`."""
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, self.scale * logit + self.bias))))
+
+    def video_probability(self, probabilities: Sequence[float]) -> float:
+        """Return the probability that a video is forged from those of its frames, at least one."""
+        of_videos = replace(self, scale=self.video_scale, bias=self.video_bias)
+        return of_videos.probability(logit_of_mean(probabilities))
 
     def is_uncertain(self, probability: float) -> bool:
         """Tell whether a probability lies where verdicts on the validation split were too often wrong."""
@@ -104,26 +117,21 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
         limit: test on this many images only, the same as DFA-Bench.
     """
     import numpy as np
-    from sklearn.linear_model import LogisticRegression
 
     from dfa_instruct.bench.runner import load_rows
+    from dfa_instruct.bench.scores import by_video
 
-    labels, of_faces, _ = verdict_logits(model, load_rows(data, split="validation"))
+    rows = load_rows(data, split="validation")
+    labels, of_faces, _ = verdict_logits(model, rows)
     logits = of_faces[:, 0]
     fitted = Calibration()
-    if len(labels) >= LEAST_IMAGES and 0 < labels.sum() < len(labels):
-        # Platt's targets: a label counts as if one image more of each kind had been seen, so that a model which errs
-        # on none of a hundred faces is believed to 99 %. The two labels weigh the same in all.
-        seen = np.where(labels, labels.sum(), (~labels).sum())
-        sure = (seen + 1) / (seen + 2)
-        line = LogisticRegression(C=1e6).fit(
-            np.tile(logits, 2)[:, None],
-            np.concatenate([labels, ~labels]),
-            np.concatenate([sure / seen, (1 - sure) / seen]) * len(labels),
-        )
-        fitted = Calibration(round(float(line.coef_[0, 0]), 4), round(float(line.intercept_[0]), 4), len(labels))
+    if line := platt(labels, logits):
+        fitted = Calibration(*line, len(labels))
         probabilities = np.array([fitted.probability(logit) for logit in logits])
         fitted = replace(fitted, certain=certain_from(labels, probabilities))
+        of_videos, frames = by_video(rows, probabilities.tolist())
+        if line := platt(of_videos, np.array([logit_of_mean(of_one) for of_one in frames])):
+            fitted = replace(fitted, video_scale=line[0], video_bias=line[1], videos=len(of_videos))
     labels, logits, people = verdict_logits(model, load_rows(data, limit), again=True)
     verdicts = np.array([[fitted.probability(logit) >= 0.5 for logit in of_face] for of_face in logits])
     tested = balanced_accuracy(labels, verdicts[:, 0], people)
@@ -134,6 +142,31 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
         for name, chosen in (("forged", labels), ("bona_fide", ~labels)):
             tested[f"turned_{name}"] = round(100 * float(turned[chosen].mean()), 2)
     return replace(fitted, tested=tested)
+
+
+def platt(labels: NDArray[np.bool_], logits: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return scale and bias of Platt's scaling; None for fewer than `LEAST_IMAGES`, or for one label only."""
+    import numpy as np
+    from sklearn.linear_model import LogisticRegression
+
+    if len(labels) < LEAST_IMAGES or labels.all() or not labels.any():
+        return None
+    # Platt's targets: a label counts as if one image more of each kind had been seen, so that a model which errs on
+    # none of a hundred faces is believed to 99 %. The two labels weigh the same in all.
+    seen = np.where(labels, labels.sum(), (~labels).sum())
+    sure = (seen + 1) / (seen + 2)
+    line = LogisticRegression(C=1e6).fit(
+        np.tile(logits, 2)[:, None],
+        np.concatenate([labels, ~labels]),
+        np.concatenate([sure / seen, (1 - sure) / seen]) * len(labels),
+    )
+    return round(float(line.coef_[0, 0]), 4), round(float(line.intercept_[0]), 4)
+
+
+def logit_of_mean(probabilities: Sequence[float]) -> float:
+    """Return the logit of the mean of probabilities."""
+    mean = min(1 - 1e-9, max(1e-9, fmean(probabilities)))
+    return math.log(mean / (1 - mean))
 
 
 def certain_from(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:
@@ -163,7 +196,7 @@ def verdict_logits(
     with tqdm(total=len(rows), desc="verdicts", unit="face") as progress:
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
-            faces = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in batch]
+            faces = [Image.fromarray(read_image(row["image"]["bytes"], smallest=1)) for row in batch]
             shown = [[face, *(re_encoded(face) if again else ())] for face in faces]
             of_all = iter(model.forged_logits([picture for pictures in shown for picture in pictures]))
             logits += [[next(of_all) for _ in pictures] for pictures in shown]

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfa_instruct.errors import one_line_errors, printable
-from dfa_instruct.sources.media import BadPictureError
 
 if TYPE_CHECKING:
     from modeling_dfa_gpt.dfa_gpt import Analysis
@@ -76,35 +75,46 @@ def chat(model: Model, image: Annotated[Path, typer.Argument(help="A picture of 
 @app.command()
 def analyze(
     model: Model,
-    images: Annotated[list[Path], typer.Argument(help="Pictures of one face each.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a picture, one a line.")] = False,
+    files: Annotated[list[Path], typer.Argument(help="Pictures of one face each, and videos.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file, one a line.")] = False,
     force: Annotated[bool, typer.Option(help="Look at the whole of a picture that shows no face, or several.")] = False,
 ) -> None:
     """Give the verdict with its probability, the category and a description of the artifacts.
 
-    A picture with no face, or with several, gets no verdict; the exit status is then 3. Pictures that cannot be read
-    are named and left out; the exit status is then 2.
+    A picture with no face, or with several, gets no verdict; the exit status is then 3. Of a video frames are looked
+    at, each at its largest face, and their mean is the verdict; where no frame gives one, the exit status is 3. Files
+    that cannot be read are named and left out; the exit status is then 2.
     """
     with one_line_errors(OSError, ValueError):
+        from dfa_instruct.sources.files import is_video
+        from dfa_instruct.sources.pictures import BadPictureError
         from modeling_dfa_gpt.dfa_gpt import DfaGpt
+        from modeling_dfa_gpt.timeline import watch
 
         dfa_gpt = DfaGpt.from_pretrained(model)
         if warning := dfa_gpt.calibration.warning():
             print(warning, file=sys.stderr)
         status = 0
-        for image in images:
+        for file in files:
             try:
-                analysis = dfa_gpt.analyze(image, force)
+                if is_video(file.name):
+                    timeline = watch(dfa_gpt, file, force)
+                    label, words = timeline.verdict.label, timeline.table()
+                    known = {"video": str(file), **timeline.to_dict()}
+                else:
+                    analysis = dfa_gpt.analyze(file, force)
+                    label, words = analysis.label, in_words(analysis)
+                    known = {"image": str(file), **analysis.to_dict()}
             except BadPictureError as error:
                 print(f"error: {printable(str(error))}", file=sys.stderr, flush=True)
                 status = 2
                 continue
-            if analysis.label is None:
+            if label is None:
                 status = status or 3
             if as_json:
-                print(json.dumps({"image": str(image), **analysis.to_dict()}, ensure_ascii=False), flush=True)
+                print(json.dumps(known, ensure_ascii=False), flush=True)
             else:
-                print(f"{printable(str(image))}: {in_words(analysis)}\n", flush=True)
+                print(f"{printable(str(file))}: {words}\n", flush=True)
         if status:
             raise typer.Exit(status)
 
@@ -134,7 +144,7 @@ def serve(
 ) -> None:
     """Open a page in the browser: put in a picture, see the verdict and where it shows, talk about it."""
     with one_line_errors(OSError, ValueError, ImportError):
-        user, colon, password = (auth or "").partition(":")
+        user, colon, password = (auth or "").strip().partition(":")
         if auth and not (user and password):
             raise ValueError(f"--auth: expected USER:PASSWORD, found {'an empty part' if colon else 'no colon'}")
         try:

@@ -56,6 +56,7 @@ class Conversation:
     _read: list[int] = field(default_factory=list, repr=False)
     _cache: Any = field(default=None, repr=False)
     _pixel_values: Any = field(default=None, repr=False)
+    _placeholders: str = field(default="", repr=False)
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False)
     """One for all turns: torch starts its own threads anew for each thread that calls it."""
 
@@ -98,9 +99,10 @@ class Conversation:
         processor = self.model.processor
         if self._pixel_values is None:
             pixel_values = processor.image_processor([self.image], return_tensors="pt")["pixel_values"]
+            # The processor counts on NumPy, which has no bfloat16 and reads no GPU.
+            self._placeholders = processor.replace_image_token({"pixel_values": pixel_values}, 0)
             self._pixel_values = pixel_values.to(self.model.model.device, self.model.model.dtype)
-        placeholders = processor.replace_image_token({"pixel_values": self._pixel_values}, 0)
-        text = render(processor, messages).replace(processor.image_token, placeholders, 1) + (
+        text = render(processor, messages).replace(processor.image_token, self._placeholders, 1) + (
             f" {begin}" if begin else ""
         )
         return list(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -133,7 +135,7 @@ class Conversation:
             "streamer": streamer,
             "max_new_tokens": min(MAX_NEW_TOKENS, longest - len(prompt)),
             "do_sample": False,
-            "stopping_criteria": StoppingCriteriaList([lambda ids, _: torch.full((len(ids),), closed.is_set())]),
+            "stopping_criteria": StoppingCriteriaList([lambda *_: closed.is_set()]),
         }
         generating = self._thread.submit(model.generate, **arguments)
         generating.add_done_callback(lambda _: streamer.end())  # an error must not leave us waiting

@@ -12,8 +12,8 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from dfa_instruct.vlm.load import is_model
 from modeling_dfa_gpt.errors import RecipeError
-from modeling_dfa_gpt.loading import is_model
 from modeling_dfa_gpt.lora import check_trainable, count_parameters
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE, IMAGE_TOKEN, with_image
 from modeling_dfa_gpt.recipe import config_of, read_recipe

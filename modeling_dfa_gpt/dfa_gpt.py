@@ -7,16 +7,20 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from PIL import Image
 
+from dfa_instruct.vlm.load import check_loadable, load_model, load_processor, naming
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 from modeling_dfa_gpt.calibration import Calibration, read_calibration
 from modeling_dfa_gpt.conversation import Conversation, render
-from modeling_dfa_gpt.loading import check_loadable, naming, new_folder
+from modeling_dfa_gpt.new_folder import new_folder
 from modeling_dfa_gpt.picture import ALIGNED_SIDE, OpenedFace, open_face, re_encoded
 from modeling_dfa_gpt.processing import with_image
+
+if TYPE_CHECKING:
+    import torch
 
 DETECTION_QUESTION = "Is this face forged?"
 DETECTION_QUESTIONS: dict[str, Label] = {
@@ -87,27 +91,25 @@ class DfaGpt:
         self.calibration = calibration or Calibration()
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, **kwargs: Any) -> Self:
-        """Load a model and its processor; `kwargs` go to Transformers' `from_pretrained`.
+    def from_pretrained(
+        cls, name: str | Path, device: torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> Self:
+        """Load a model and its processor.
+
+        Args:
+            name: an adapter's or a merged model's folder, or a Hub id.
+            device: where it computes; else on a GPU where there is one.
+            dtype: what it computes in; else bfloat16 on a GPU, float32 elsewhere.
 
         Raises:
             OSError: there is no such model, or not the base that an adapter names, or its weights cannot be read.
             ValueError: its weights are a pickle, or a file of it is not as expected.
         """
-        check_loadable(name)  # before the imports, which take seconds
-
-        from transformers import AutoModelForImageTextToText, AutoProcessor
-
+        processor = load_processor(name)
         with naming(name):
-            processor = AutoProcessor.from_pretrained(name)
             render(processor, _TALK)
-            pair: Any = AutoModelForImageTextToText.from_pretrained(
-                name, use_safetensors=True, output_loading_info=True, **kwargs
-            )
-            model, found = pair
-            if missing := sorted(found["missing_keys"]):
-                raise ValueError(f"its weights lack {len(missing)} of the model's, the first is {missing[0]}")
-            return cls(model, processor, read_calibration(name))
+            calibration = read_calibration(name)
+        return cls(load_model(name, device, dtype), processor, calibration)
 
     def chat(self, image: str | Path | Image.Image) -> Conversation:
         """Begin a conversation about one face; a picture that shows none, or several, is looked at whole."""

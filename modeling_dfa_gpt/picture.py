@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dfa_instruct.records import Landmarks
+from dfa_instruct.sources.pictures import BadPictureError, read_image, to_rgb
 
 if TYPE_CHECKING:
     from dfa_instruct.faces import FaceDetector
@@ -21,7 +22,6 @@ ALIGNED_SIDE = 256
 """Side of an aligned face, as in the dataset, where the model does not see a smaller one."""
 ALIGNED_WITHIN = 0.06
 """How far the anchors of a face that counts as aligned may be from their places, as a share of the side."""
-DETECTION_SIDE = 512
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,6 @@ def open_picture(path: str | Path) -> Image.Image:
     Raises:
         BadPictureError: it is not a picture, or too small to show a face; the message names it.
     """
-    from dfa_instruct.sources.media import BadPictureError, read_image
-
     try:
         if re.match(r"\w{2,}:/", str(path)):
             raise BadPictureError("a URL; expected a file on this machine")
@@ -66,37 +64,39 @@ def open_face(image: str | Path | Image.Image, side: int = ALIGNED_SIDE) -> Open
     Raises:
         BadPictureError: it is not a picture, or too small to show a face.
     """
-    picture = image.convert("RGB") if isinstance(image, Image.Image) else open_picture(image)
+    picture = Image.fromarray(to_rgb(image)) if isinstance(image, Image.Image) else open_picture(image)
     found = open_faces(picture, side)
     if len(found) == 1:
         return found[0]
     return _whole(picture, len(found), f"{len(found)} faces found; the whole picture is looked at")
 
 
-def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE) -> list[OpenedFace]:
+def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE, margin: float = 0.0) -> list[OpenedFace]:
     """Bring every face of a picture, from left to right, into the frame that the model was trained on.
 
-    Each is aligned as `dfa_instruct.faces.align` does, `side` pixels wide, unless it is one face that is aligned
-    already (another resampling would blur what there is to see). Without a FaceLandmarker: the whole picture.
+    Each is aligned as `dfa_instruct.faces.align` does, unless it is one face that is aligned already (another
+    resampling would blur what there is to see). Without a FaceLandmarker: the whole picture.
+
+    Args:
+        picture: in RGB.
+        side: of the aligned faces, in pixels.
+        margin: what they show more on each side, as a share of the square; that of the training data.
     """
     from dfa_instruct.faces import TEMPLATE, LandmarkerUnavailableError, align, anchors, landmarker_path
 
     pixels = np.asarray(picture)
-    longest = max(picture.size)
     try:
         detector = _detector(landmarker_path())
     except LandmarkerUnavailableError as error:
         return [_whole(picture, None, f"the face was not aligned: {error}")]
-    enlargement = max(1, round(DETECTION_SIDE / longest))
-    larger = picture.resize((picture.width * enlargement, picture.height * enlargement))
-    found = [face / np.float32(enlargement) for face in detector.detect(np.asarray(larger))]
+    found = detector.detect(pixels)
     if len(found) == 1 and picture.width == picture.height:
-        offsets = np.abs(anchors(found[0]) / longest - TEMPLATE)
+        offsets = np.abs(anchors(found[0]) / picture.width - (TEMPLATE + margin) / (1 + 2 * margin))
         if offsets.max() < ALIGNED_WITHIN:
             return [OpenedFace(picture, 1, True, landmarks=found[0], in_picture=found[0])]
     opened = []
     for face in sorted(found, key=lambda landmarks: float(landmarks[:, 0].mean())):
-        square, landmarks = align(pixels, face, side)
+        square, landmarks = align(pixels, face, side, margin)
         opened.append(OpenedFace(Image.fromarray(square), len(found), True, landmarks=landmarks, in_picture=face))
     return opened
 

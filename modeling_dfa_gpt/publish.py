@@ -11,10 +11,10 @@ from typing import Any, Final
 
 from dfa_instruct.hub import CARD, check_repo, saying_what_to_do, show, token_for_pushing
 from dfa_instruct.hub import push as push_files
+from dfa_instruct.vlm.load import check_loadable
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE
 from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
 from modeling_dfa_gpt.dfa_gpt import merge
-from modeling_dfa_gpt.loading import check_loadable
 from modeling_dfa_gpt.resume import RUN_FILE
 
 ADAPTER_CONFIG: Final = "adapter_config.json"
@@ -62,7 +62,7 @@ def push(
     check_repo(repo)
     if base:
         check_repo(base)
-    check_loadable(folder)
+    check_loadable(folder, ask_hub=False)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
 

@@ -88,6 +88,7 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
         "warnings": bench["warnings"],
         "tasks": bench["tasks"],
         "details": bench["details"],
+        "answers": bench["answers"],
         "scores": bench["scores"],
         "baselines": beside,
         "conversation": talk,

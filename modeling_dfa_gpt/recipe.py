@@ -15,10 +15,10 @@ from typing import Any, Literal, NoReturn
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.dataset.features import CONVERSATIONS
 from dfa_instruct.errors import nearest
+from dfa_instruct.vlm.load import is_model
 from dfa_instruct.vocabulary import ABILITIES
 from dfa_instruct.yaml_file import read_mapping
 from modeling_dfa_gpt.errors import RecipeError
-from modeling_dfa_gpt.loading import is_model
 from modeling_dfa_gpt.lora import check_targets
 
 

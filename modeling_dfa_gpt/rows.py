@@ -10,18 +10,18 @@ from typing import Any
 
 import torch
 from datasets import Dataset, DatasetInfo, Image, IterableDataset, List
+from datasets.utils.file_utils import xopen
 from PIL import Image as PillowImage
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import get_dataset
 
+from dfa_instruct.sources.pictures import BadPictureError, read_image
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.processing import with_image
 from modeling_dfa_gpt.shared_prefix import IGNORED, SharedPrefixCollator
 
 GREY = PillowImage.new("RGB", (64, 64), (128, 128, 128))
-UNDECODABLE = (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError)
-"""What Pillow raises on a file that is not a picture, is cut off or damaged, or is a decompression bomb."""
 
 
 def load_rows(data: Any, split: str | None = None) -> Any:
@@ -107,10 +107,11 @@ class DecodingCollator:
             images = []
             for image in row["images"]:
                 try:
-                    images.append(Image().decode_example(image).convert("RGB"))
-                except UNDECODABLE as error:
+                    content = image["bytes"] if image["bytes"] is not None else xopen(image["path"], "rb").read()
+                    images.append(PillowImage.fromarray(read_image(content, smallest=1)))
+                except (OSError, BadPictureError) as error:
                     name = image.get("path") or f"{len(image.get('bytes') or b'')} bytes"
-                    print(f"skipped {name}: it does not decode ({type(error).__name__})", file=sys.stderr, flush=True)
+                    print(f"skipped {name}: {error}", file=sys.stderr, flush=True)
                     images.append(GREY)
                     bad.append(number)
             decoded.append({**row, "images": images})

@@ -22,14 +22,13 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from trl import get_peft_config, get_quantization_config
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets)
 from dfa_instruct.errors import one_line_errors
+from dfa_instruct.vlm.load import check_loadable, naming
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE
 from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
 from modeling_dfa_gpt.checks import ROWS_READ_BACK, check_base, check_lengths, check_rows, check_template, print_startup
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.label_mask import check_batch
-from modeling_dfa_gpt.loading import naming
 from modeling_dfa_gpt.lora import PROJECTOR, check_trainable
 from modeling_dfa_gpt.processing import CHAT_TEMPLATE
 from modeling_dfa_gpt.recipe import Recipe, parse_recipe
@@ -124,8 +123,10 @@ def load_processor(recipe: Recipe) -> Any:
 
     Raises:
         RecipeError: see `check_base` and `check_template`.
+        OSError, ValueError: see `dfa_instruct.vlm.load.check_loadable`.
     """
     base = recipe.model.model_name_or_path
+    check_loadable(base)
     with naming(base):
         processor, config = AutoProcessor.from_pretrained(base), AutoConfig.from_pretrained(base)
     check_base(base, config, processor)

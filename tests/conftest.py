@@ -11,8 +11,18 @@ import pytest
 
 from dfa_instruct.build.recipe import Recipe
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+REAL = {"photos", "synthesized", "landmarker"}
+"""Fixtures that stand for what a clone does not bring; a test that asks for one is marked `real_pictures`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need real pictures, or the model that finds faces."""
+    for item in items:
+        if REAL & {*getattr(item, "fixturenames", ())}:
+            item.add_marker("real_pictures")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,4 @@
 import io
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -250,13 +249,10 @@ def test_a_population_that_cannot_be_says_so(portraits: list[FaceRecord], popula
         population.measure(small)
 
 
-def test_photographs_compressed_again_name_nothing() -> None:
-    folder = os.environ.get("DFA_TEST_PHOTOS")
-    if not folder or not os.environ.get("DFA_FACE_LANDMARKER"):
-        pytest.skip("DFA_TEST_PHOTOS or DFA_FACE_LANDMARKER is not set")
+def test_photographs_compressed_again_name_nothing(photos: Path) -> None:
     named = count = 0
     with FaceDetector() as detector:
-        for path in sorted(Path(folder).glob("*.jpg"))[:15]:
+        for path in sorted(photos.glob("*.jpg"))[:15]:
             image = np.array(Image.open(path).convert("RGB"))
             found = detector.detect(image)
             if len(found) == 1:

@@ -7,9 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from dfa_instruct.faces import (
-    DETECTION_SIDE,
+    GREY,
     LANDMARKER_ENV,
     TEMPLATE,
     FaceDetector,
@@ -20,7 +21,7 @@ from dfa_instruct.faces import (
     anchors,
     cropped_alignment,
     largest,
-    legible,
+    margin_inside,
     move,
     nearest,
     warp,
@@ -81,9 +82,71 @@ def test_of_several_faces_one_is_chosen(portrait: tuple[Pixels, Landmarks]) -> N
     assert nearest([far], face) is None and nearest([], face) is None
 
 
-def test_small_pictures_are_enlarged(portrait: tuple[Pixels, Landmarks]) -> None:
-    assert legible(np.zeros((64, 48, 3), np.uint8)).shape == (round(64 * DETECTION_SIDE / 48), DETECTION_SIDE, 3)
-    assert legible(portrait[0]) is portrait[0]
+@pytest.mark.parametrize("size", [64, 300])
+def test_where_the_picture_ends_the_square_is_grey(portrait: tuple[Pixels, Landmarks], size: int) -> None:
+    picture, landmarks = portrait
+    left, top = np.floor(landmarks.min(0)).astype(int)
+    right, bottom = np.ceil(landmarks.max(0)).astype(int)
+    square, _ = align(picture[top:bottom, left:right], landmarks - np.float32([left, top]), size)
+    whole, moved = align(picture, landmarks, size)
+    inside = cv2.fillConvexPoly(np.zeros((size, size), np.uint8), np.rint(cv2.convexHull(moved)).astype(np.int32), 1)
+    inside = cv2.erode(inside, np.ones((5, 5), np.uint8)).astype(bool)
+    assert np.abs(square[inside].astype(int) - whole[inside]).mean() < 2
+    outside = (square == GREY).all(2)
+    assert outside.mean() > 0.3 and outside[0].all() and not outside[inside].any()
+
+
+def test_with_the_margin_that_a_picture_allows_the_square_lies_just_inside(
+    portrait: tuple[Pixels, Landmarks],
+) -> None:
+    picture, landmarks = portrait
+    for left, top in ((0, 0), (100, 0), (0, 80), (140, 90)):
+        seen, shifted = np.full_like(picture[top:, left:], 255), landmarks - np.float32([left, top])
+        margin = margin_inside(*seen.shape[:2], shifted)
+        assert (align(seen, shifted, 256, margin)[0] == 255).all()
+        assert (align(seen, shifted, 256, margin + 0.03)[0] == GREY).all(2).any()
+
+
+@pytest.mark.usefixtures("landmarker")
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_small_faces_are_found_in_a_large_picture(scale: float) -> None:
+    """Drawn faces of 60 to 100 pixels in 1080p, all over it; FaceLandmarker sees none of them in the whole."""
+    rng = np.random.default_rng(2)
+    height, width = round(1080 * scale), round(1920 * scale)
+    picture = cv2.resize(rng.integers(0, 256, (9, 16, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    placed = []
+    for n in range(12):
+        face = draw_person(n, pictures=1)[0]
+        side = round(scale * rng.integers(100, 160))
+        small = np.asarray(Image.fromarray(face.image).resize((side, side), Image.Resampling.LANCZOS))
+        left, top = round((n % 6 + 0.3) * width / 6), round((n // 6 + rng.uniform(0.1, 0.5)) * height / 2)
+        picture[top : top + side, left : left + side] = small
+        placed.append(face.landmarks * np.float32(side / 128) + np.float32([left, top]))
+    with FaceDetector() as detector:
+        found = detector.detect(np.asarray(picture, np.uint8))
+        assert sum(nearest(found, face, 0.5) is not None for face in placed) >= 11
+        assert len(found) <= 13
+        sought = detector.detect(np.asarray(picture, np.uint8), near=placed[4])
+        assert nearest(sought, placed[4], 0.5) is not None
+
+
+@pytest.mark.usefixtures("landmarker")
+def test_pictures_of_every_size_without_a_face_show_none() -> None:
+    rng = np.random.default_rng(0)
+    with FaceDetector() as detector:
+        for height, width in ((32, 40), (64, 400), (300, 300), (1080, 720)):
+            coarse = rng.integers(0, 256, (8, 8, 3), np.uint8)
+            picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+            assert detector.detect(np.asarray(picture, np.uint8)) == []
+
+
+@pytest.mark.usefixtures("landmarker")
+def test_a_small_picture_gives_landmarks_in_its_own_pixels() -> None:
+    face = draw_person(3, pictures=1)[0]
+    small = np.asarray(Image.fromarray(face.image).resize((112, 112), Image.Resampling.LANCZOS))
+    with FaceDetector() as detector:
+        found = detector.detect(small)
+    assert nearest(found, face.landmarks * np.float32(112 / 128), 0.2) is not None
 
 
 def test_a_model_file_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

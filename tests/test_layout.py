@@ -13,8 +13,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "dfa_instruct"
 LAYERS = (
-    ("vocabulary", "errors", "yaml_file", "sqlite_file", "landmarks"),
-    ("records", "plugins", "hub"),
+    ("vocabulary", "environment", "errors", "yaml_file", "sqlite_file", "landmarks"),
+    ("records", "plugins", "hub", "vlm"),
     ("schema", "colour", "faces", "regions"),
     ("artifacts", "duplicates", "splits", "pairs"),
     ("population",),

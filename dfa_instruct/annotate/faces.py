@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from dfa_instruct.records import Artifact, FaceRecord
+from dfa_instruct.sources.pictures import read_image
 
 GROUPS_KEPT: Final = 4
 """Row groups that are kept: a forgery lies near its bona fide."""
@@ -74,8 +73,7 @@ class Faces:
     def record(self, face_id: str) -> FaceRecord:
         """Return a face with its pixels and landmarks, to measure it."""
         row = self._row(face_id)
-        with Image.open(io.BytesIO(row["image"]["bytes"]), formats=["PNG"]) as image:
-            pixels = np.asarray(image.convert("RGB"))
+        pixels = read_image(row["image"]["bytes"], smallest=1)
         landmarks = None if row["landmarks"] is None else np.array(row["landmarks"], np.float32)
         known = {name: row[name] for name in NAMES if name != "artifacts"}
         return FaceRecord(image=pixels, landmarks=landmarks, **known, **NOWHERE)

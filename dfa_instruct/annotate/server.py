@@ -7,7 +7,7 @@ import json
 import os
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from httpx2 import ConnectTimeout
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from dfa_instruct.annotate.prompts import schema
+from dfa_instruct.environment import secret
 from dfa_instruct.vocabulary import Ability
 
 KEY: Final = "OPENAI_API_KEY"
@@ -25,10 +26,17 @@ LONGEST_WAIT: Final = 60.0
 LONGEST_RETRY_AFTER: Final = 600.0
 """Seconds."""
 REASON_LENGTH: Final = 200
+LISTING_TIMEOUT: Final = 10.0
+"""Seconds."""
 MOST_TOKENS: Final = 2**31
 """In one answer; a server that counts more, or less than none, counts wrong."""
-OPTIONAL: Final = ("response_format", "max_tokens", "temperature")
+LOG_PROBABILITIES: Final = ("logprobs", "top_logprobs")
+LEAST_LOG_PROBABILITY: Final = -100.0
+"""Servers give -9999 or so for what is as good as impossible."""
+OPTIONAL: Final = ("response_format", "max_tokens", "temperature", *LOG_PROBABILITIES)
 """What a server may not know, and is left out where it says so."""
+VOLATILE: Final = ("created", "permission")
+"""What some servers say anew of a model with each request."""
 POLICY: Final = ("content_policy_violation", "content_filter")
 
 
@@ -46,13 +54,21 @@ class RejectedError(UnansweredError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back; `refusal` is what the server's policy says in its place."""
+    """What came back; `refusal` is what the server's policy says in its place.
+
+    `thought` is what a reasoning model said before, `finish_reason` why it ended ("stop"; "length" where it was cut),
+    `first` the likeliest first tokens with their log probabilities, `fingerprint` what the server calls its own state.
+    """
 
     text: str
     refusal: str = ""
     tokens_in: int = 0
     tokens_out: int = 0
     seconds: float = 0.0
+    thought: str = ""
+    finish_reason: str = ""
+    first: tuple[tuple[str, float], ...] = ()
+    fingerprint: str = ""
 
 
 def read_reply(body: Any, seconds: float = 0.0) -> Reply:
@@ -66,6 +82,7 @@ def read_reply(body: Any, seconds: float = 0.0) -> Reply:
         said, usage = choice["message"], body.get("usage") or {}
         refusal = said.get("refusal") or ("by its filter" if choice.get("finish_reason") == "content_filter" else "")
         text = said.get("content") or ""
+        thought = said.get("reasoning_content") or said.get("reasoning") or ""
         if not isinstance(text, str) or not isinstance(refusal, str):
             raise TypeError(text)
         tokens = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
@@ -75,7 +92,30 @@ def read_reply(body: Any, seconds: float = 0.0) -> Reply:
         said = body.get("error") if isinstance(body, dict) else None  # some servers say it with status 200
         why = f": {said.get('message')}"[:REASON_LENGTH] if isinstance(said, dict) else ""
         raise ValueError(f"the server's answer is not a chat completion{why}") from error
-    return Reply(text, refusal, *tokens, seconds)
+    return Reply(
+        whole(text),
+        whole(refusal),
+        *tokens,
+        seconds,
+        thought=whole(thought) if isinstance(thought, str) else "",
+        finish_reason=str(choice.get("finish_reason") or ""),
+        first=_first_tokens(choice),
+        fingerprint=str(body.get("system_fingerprint") or ""),
+    )
+
+
+def _first_tokens(choice: dict[str, Any]) -> tuple[tuple[str, float], ...]:
+    """Return the likeliest first tokens of a choice; none where the server does not tell, or in another form."""
+    try:
+        top = choice["logprobs"]["content"][0]["top_logprobs"]
+        return tuple((str(of["token"]), max(float(of["logprob"]), LEAST_LOG_PROBABILITY)) for of in top)
+    except (KeyError, IndexError, TypeError, ValueError):
+        return ()
+
+
+def whole(text: str) -> str:
+    """Return a text without half of an emoji, which no file takes."""
+    return text.encode(errors="replace").decode()
 
 
 class Server:
@@ -85,10 +125,11 @@ class Server:
         """Take the key from the environment; a server of one's own may need none.
 
         Raises:
-            ValueError: there is no key, and no other server is named; or the server's address is none.
+            ValueError: there is no key, and no other server is named; the key is none; or the server's address is none.
         """
-        self.key = os.environ.get(KEY, "")
-        if not self.key and not base_url and not os.environ.get("OPENAI_BASE_URL"):
+        self.key = secret(KEY)
+        base_url = (base_url or os.environ.get("OPENAI_BASE_URL") or "").strip() or None
+        if not self.key and not base_url:
             raise ValueError(f"{KEY} is not set; set it, or name a server that needs none by --base-url")
         self.model = model
         self.client = AsyncOpenAI(
@@ -104,6 +145,7 @@ class Server:
         self.not_before = 0.0
         self.left_out: set[str] = set()
         self.structured = False
+        self.tells_probabilities = False
 
     def body(self, chat: list[dict[str, Any]], ability: Ability | None, parameters: dict[str, Any]) -> dict[str, Any]:
         """Return what is sent for a chat; an ability's answers have the form of its schema, others are plain text."""
@@ -139,10 +181,10 @@ class Server:
                 reason = self.said(error)
                 if error.code in POLICY:
                     raise RejectedError(f"rejected: {reason}") from error
-                if error.status_code in (400, 422):
-                    if not self._leave_out(sent, reason):
-                        raise UnansweredError(f"rejected: {reason}") from error
+                if self._leave_out(sent, reason, error.status_code in (400, 422)):
                     tries, wait = tries - 1, 0.0
+                elif error.status_code in (400, 422):
+                    raise UnansweredError(f"rejected: {reason}") from error
                 elif error.status_code in (401, 403):
                     taken = f"does not take the key in {KEY}" if self.key else f"wants a key, and {KEY} is not set"
                     raise UnavailableError(f"the server {taken}: {reason}") from error
@@ -165,7 +207,8 @@ class Server:
                 reason = f"an answer that is none: {self.clean(str(error))}"
             else:
                 self.structured |= "response_format" in sent
-                return self.cleaned(answer)
+                self.tells_probabilities |= bool(answer.first)
+                return answer
             await self._pause(wait if tries < TRIES else 0)
         raise UnansweredError(f"{reason} ({TRIES} times)")
 
@@ -179,14 +222,29 @@ class Server:
         if self.closing.is_set():
             raise UnansweredError("interrupted")
 
-    def _leave_out(self, sent: dict[str, Any], reason: str) -> bool:
+    async def describe(self) -> dict[str, Any]:
+        """Return what the server says of the model, without what changes with each request; nothing if it is silent."""
+        try:
+            said = await self.client.with_options(max_retries=2, timeout=LISTING_TIMEOUT).get("/models", cast_to=str)
+            entries = json.loads(said)["data"]
+            entry = next(entry for entry in entries if entry["id"] == self.model)
+            return {name: value for name, value in entry.items() if name not in VOLATILE}
+        except (openai.OpenAIError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
+            return {}
+
+    def _leave_out(self, sent: dict[str, Any], reason: str, rejected: bool) -> bool:
         """Leave out from now on what the server complains of; False: it complains of nothing that can be left out.
 
-        Not every server names it: while no structured answer has come, that is what it may be.
+        Not every server names what it rejects: while no structured answer has come, or none with probabilities, that is
+        what it may be.
         """
         named = {name for name in OPTIONAL if name in sent and name in reason}
-        if not named and "response_format" in sent and not self.structured:
+        if not named and rejected and "response_format" in sent and not self.structured:
             named = {"response_format"}
+        if not named and rejected and "logprobs" in sent and not self.tells_probabilities:
+            named = {"logprobs"}
+        if named & {*LOG_PROBABILITIES}:
+            named |= {*LOG_PROBABILITIES}
         self.left_out |= named
         return bool(named)
 
@@ -196,14 +254,9 @@ class Server:
         said = self.clean(str(words or error.response.reason_phrase))
         return f"{error.status_code} {' '.join(said.split())[:REASON_LENGTH]}"
 
-    def cleaned(self, reply: Reply) -> Reply:
-        """Return a reply with its texts cleaned."""
-        return replace(reply, text=self.clean(reply.text), refusal=self.clean(reply.refusal))
-
     def clean(self, text: str) -> str:
-        """Return a text without the key, should a server say it, nor half of an emoji, which no file takes."""
-        whole = text.encode(errors="replace").decode()
-        return whole.replace(self.key, "[key]") if self.key else whole
+        """Return an error's text without the key, should a server say it. Answers are not cleaned: they may hold it."""
+        return whole(text).replace(self.key, "[key]") if self.key else whole(text)
 
 
 def retry_after(header: str | None) -> float | None:

@@ -1,7 +1,8 @@
 """What models have answered: one SQLite file beside the dataset, so that a bench which was killed asks the rest only.
 
-An answer is known by the model (a local one by the digest of its weights), the picture's bytes, the turns, and how long
-it may be. It is written as it arrives. No picture, no key and no server's address is written here.
+An answer is known by the model (a local one by the digest of its weights, a server's by its name, its address and what
+the server says of it), the picture's bytes, the turns, and how long it may be. It is written as it arrives, unless it
+is empty or was cut. No picture, no key and no server's address is written here: of an address there is a digest.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from dfa_instruct.sqlite_file import open_sqlite
 
 APPLICATION: Final = 0x44464142
 """SQLite's `application_id`, by which a store is told from another database."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 SCHEMA: Final = """
 CREATE TABLE answers (
     model TEXT NOT NULL,
     chat TEXT NOT NULL,
     text TEXT NOT NULL,
     first TEXT NOT NULL,
+    thought TEXT NOT NULL,
+    finish_reason TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
     PRIMARY KEY (model, chat)
 ) STRICT, WITHOUT ROWID;
 """
@@ -52,11 +56,21 @@ class Answers:
     def get(self, model: str, chat: Chat) -> Answer | None:
         """Return what a model has answered; None: it was not asked."""
         found = self.connection.execute(
-            "SELECT text, first FROM answers WHERE model = ? AND chat = ?", (model, chat.key)
+            "SELECT text, first, thought, finish_reason, fingerprint FROM answers WHERE model = ? AND chat = ?",
+            (model, chat.key),
         ).fetchone()
-        return None if found is None else Answer(found[0], tuple(json.loads(found[1])))
+        return None if found is None else Answer(found[0], tuple(json.loads(found[1])), *found[2:])
 
     def put(self, model: str, chat: Chat, answer: Answer) -> None:
-        """Write an answer at once."""
-        values = (model, chat.key, answer.text, json.dumps(answer.first))
-        self.connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", values)
+        """Write an answer at once; one that is empty or was cut is none, and is asked for again."""
+        if answer.is_whole:
+            told = (answer.thought, answer.finish_reason, answer.fingerprint)
+            values = (model, chat.key, answer.text, json.dumps(answer.first), *told)
+            self.connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def fingerprints(self, beginning: str) -> dict[str, set[str]]:
+        """Return the models whose names begin so, and what the servers of each have called their own state."""
+        found = self.connection.execute(
+            "SELECT DISTINCT model, fingerprint FROM answers WHERE substr(model, 1, ?) = ?", (len(beginning), beginning)
+        ).fetchall()
+        return {model: {of for name, of in found if name == model} for model, _ in found}

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dfa_instruct.plugins import called, plug_in
+from dfa_instruct.vlm.load import check_on_hub, naming
 
 ENTRY_POINTS: Final = "dfa_instruct.probes"
 IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -47,8 +48,9 @@ def load_backbone(name: str, image_size: int | None = None) -> Backbone:
         image_size: side of the square that pictures are brought to, in pixels; None: as the model's folder says.
 
     Raises:
-        FileNotFoundError: there is no such model, or Transformers cannot load it.
-        ValueError: it has no part that sees images, weights of it are missing, or a plug-in does not load.
+        OSError: there is no such model, the Hub cannot be asked for it, or its weights cannot be read.
+        ValueError: Transformers cannot load it, it has no part that sees images, weights of it are missing, or a
+            plug-in does not load.
     """
     if name not in entry_points(group=ENTRY_POINTS).names:
         return Pretrained(name, image_size)
@@ -65,16 +67,16 @@ class Pretrained:
     """
 
     def __init__(self, name: str, image_size: int | None = None) -> None:
+        if not Path(name).is_dir():
+            check_on_hub(name)
+
         import torch
         from transformers import AutoModel
 
-        try:
+        with naming(name):
             loaded, said = AutoModel.from_pretrained(
                 name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
-        except (OSError, ValueError, ImportError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise FileNotFoundError(f"{name}: no vision model that Transformers can load: {reason}") from error
         self._model: Any = loaded.eval()
         missing = set(said["missing_keys"])
         for part in ("vision_tower", "vision_model"):  # of a LLaVA; of a CLIP, or of a LLaVA's CLIP

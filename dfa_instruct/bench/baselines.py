@@ -6,7 +6,6 @@ image can outscore a trained model), so these stand beside every result.
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from dfa_instruct.bench.metrics import classification, detection, rouge_l
 from dfa_instruct.bench.questions import TASKS
 from dfa_instruct.bench.runner import Answering, Rows, evaluate, load_model, load_rows, results_of
 from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.sources.pictures import open_image
 from dfa_instruct.vocabulary import BenchTask
 
 Figures = dict[str, dict[str, float | None]]
@@ -99,8 +99,7 @@ def _best_constant(texts: Sequence[str], candidates: int = 8, against: int = 64)
 
 def image_blind(rows: Rows) -> Rows:
     """Replace every image by one grey picture of the first one's size."""
-    size = PIL.Image.open(io.BytesIO(rows[0]["image"]["bytes"])).size
-    grey = PIL.Image.new("RGB", size, (128, 128, 128))
+    grey = PIL.Image.new("RGB", open_image(rows[0]["image"]["bytes"], smallest=1).size, (128, 128, 128))
     return [{**row, "image": grey} for row in rows]
 
 

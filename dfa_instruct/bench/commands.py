@@ -22,6 +22,15 @@ _Data = Annotated[
     Path | None, typer.Option(help="The dataset folder; else DFA_INSTRUCT_DIR, else the embedded sample.")
 ]
 
+_AnswerTokens = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="The most tokens of an answer, its thought included; else 128, of a description 512, of a conversation's "
+        "turn 200, and 4096 more of a model that thinks.",
+    ),
+]
+
 
 def bench(
     model: _Model,
@@ -49,6 +58,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON, in place of the tables.")] = False,
     base_url: Annotated[str | None, typer.Option(help="The server of openai:NAME; else OpenAI's.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Questions that a server is asked at a time.")] = 16,
+    answer_tokens: _AnswerTokens = None,
 ) -> None:
     """Measure a model on DFA-Bench: detection, classification, artifact description, conversation; in percent.
 
@@ -68,7 +78,7 @@ def bench(
         if output and output.exists() and not output.is_dir():  # before hours of work
             raise ValueError(f"--output {output}: that is a file; expected a folder")
         perturbations = parse_perturbations(perturb) if perturb else []
-        loaded = open_model(model, data, base_url, concurrency)
+        loaded = open_model(model, data, base_url, concurrency, answer_tokens)
         measured = measure(loaded, data, tasks, limit=limit, beside=beside, perturbations=perturbations)
         if not loaded.shows:
             return

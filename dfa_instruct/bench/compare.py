@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from dfa_instruct.bench.metrics import Prediction
 from dfa_instruct.bench.scores import Weights, interval, people_of
+from dfa_instruct.sources.pictures import read_image
 from dfa_instruct.vocabulary import CATEGORIES, BenchTask
 
 if TYPE_CHECKING:
@@ -160,7 +159,7 @@ def sheet(found: Mapping[str, Sequence[Pair]], pictures: Mapping[str, bytes]) ->
             if pair is None:
                 continue
             p, q = pair
-            axes.imshow(PIL.Image.open(io.BytesIO(pictures[p["face_id"]])))
+            axes.imshow(read_image(pictures[p["face_id"]], smallest=1))
             truth = p[TRUTH[BenchTask(p["task"])]]
             axes.set_title(
                 f"truth: {_named(truth)}\nA: {_named(p['predicted'])}\nB: {_named(q['predicted'])}", fontsize=8

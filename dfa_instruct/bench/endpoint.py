@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import json
+import math
+import sys
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from dfa_instruct.annotate.asking import UNANSWERED_IN_A_ROW
-from dfa_instruct.annotate.server import RejectedError, Server, UnansweredError, UnavailableError
-from dfa_instruct.bench.chat import REFUSED, Answer, Chat, png
+from dfa_instruct.annotate.server import RejectedError, Reply, Server, UnansweredError, UnavailableError
+from dfa_instruct.bench.chat import REFUSED, Answer, Chat, folded, png
+from dfa_instruct.bench.final_answer import split_thought
 from dfa_instruct.bench.model import BenchModel, Keep
 
 PREFIX: Final = "openai:"
 TIMEOUT: Final = 120.0
 """Seconds until a request counts as lost."""
+TOP: Final = 20
+"""Likeliest first tokens that a server is asked for; no server gives more."""
 
 
 class Endpoint(BenchModel):
@@ -34,11 +42,34 @@ class Endpoint(BenchModel):
         self.model, self.base_url, self.concurrency = model, base_url, concurrency
         self.left_out = Server(model, base_url, TIMEOUT).left_out
         self.in_a_row = 0
+        self.name = PREFIX + model
+        self.told_once = False
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """The model's name: nobody outside the server knows its weights."""
-        return PREFIX + self.model
+        """The model's name, with a digest of the server's address and of what the server says of the model.
+
+        A server may also name its own state in its answers. Where it names one that no kept answer came from, the model
+        is another one. Some servers alternate between states, so any that it has named before will do.
+        """
+        return asyncio.run(self._identified())
+
+    async def _identified(self) -> str:
+        server = Server(self.model, self.base_url, TIMEOUT)
+        server.left_out = self.left_out
+        try:
+            told = json.dumps([str(server.client.base_url), await server.describe()], sort_keys=True)
+            name = f"{self.name} {hashlib.sha256(told.encode()).hexdigest()[:16]}"
+            known = self.answers.fingerprints(name) if self.answers is not None else {}
+            if not set().union(*known.values()) - {""}:
+                return name
+            chat = [{"role": "user", "content": "Say yes."}]
+            now = (await server.reply(chat, None, {"max_tokens": 1, "temperature": 0})).fingerprint
+        except UnansweredError:
+            return name  # whoever asks next is told why
+        finally:
+            await server.client.close()
+        return next((of for of, states in known.items() if now in states), f"{name} {now}")
 
     def answer(self, chats: Sequence[Chat], keep: Keep) -> None:
         """Ask the server, so many at a time.
@@ -58,17 +89,26 @@ class Endpoint(BenchModel):
             await asyncio.gather(*(self._work(server, asked, keep, unanswered) for _ in workers))
         finally:
             await server.client.close()
+        if "logprobs" in self.left_out and not self.told_once:
+            self.told_once = True
+            print(
+                f"{self.name}: the server gives no log probabilities of tokens, so there is no AUC, EER or calibration",
+                file=sys.stderr,
+            )
         if unanswered:
             raise UnavailableError(
-                f"{self.identity}: {len(unanswered)} of {len(chats)} questions got no answer, the last one: "
+                f"{self.name}: {len(unanswered)} of {len(chats)} questions got no answer, the last one: "
                 f"{unanswered[-1]}"
             )
 
     async def _work(self, server: Server, asked: Iterator[tuple[int, Chat]], keep: Keep, unanswered: list[str]) -> None:
         for number, chat in asked:
+            given = self.room(chat)
             try:
-                reply = await server.reply(messages(chat), None, {"max_tokens": chat.tokens, "temperature": 0})
-                keep(number, Answer(REFUSED if reply.refusal else reply.text.strip()))
+                answer = await self._reply(server, chat)
+                if self.needs_room(chat, answer, given):
+                    answer = await self._reply(server, chat)
+                keep(number, answer)
                 self.in_a_row = 0
             except RejectedError:
                 keep(number, Answer(REFUSED))
@@ -77,8 +117,34 @@ class Endpoint(BenchModel):
                 self.in_a_row += 1
                 if self.in_a_row >= UNANSWERED_IN_A_ROW:
                     raise UnavailableError(
-                        f"{self.identity}: {self.in_a_row} questions in a row got no answer, the last one: {error}"
+                        f"{self.name}: {self.in_a_row} questions in a row got no answer, the last one: {error}"
                     ) from error
+
+    async def _reply(self, server: Server, chat: Chat) -> Answer:
+        parameters: dict[str, Any] = {"max_tokens": self.room(chat), "temperature": 0}
+        if chat.choices:
+            parameters |= {"logprobs": True, "top_logprobs": TOP}
+        reply = await server.reply(messages(chat), None, parameters)
+        if reply.refusal:
+            return Answer(REFUSED, finish_reason=reply.finish_reason, fingerprint=reply.fingerprint)
+        thought, text = split_thought(reply.text)
+        thought = reply.thought or thought
+        first = () if thought else log_probabilities(chat.choices, reply)
+        return Answer(text, first, thought, reply.finish_reason, reply.fingerprint)
+
+
+def log_probabilities(words: Sequence[str], reply: Reply) -> tuple[float, ...]:
+    """Return the log probability of each word as a reply's first token; none where no word is among the likeliest.
+
+    A word that is not among them is at most as likely as the least likely one that is.
+    """
+    if not reply.first:
+        return ()
+    found = [[value for token, value in reply.first if folded(token.strip(" ▁Ġ")) == folded(word)] for word in words]
+    if not any(found):
+        return ()
+    least = min(value for _, value in reply.first)
+    return tuple(math.log(sum(map(math.exp, of_word))) if of_word else least for of_word in found)
 
 
 def messages(chat: Chat) -> list[dict[str, Any]]:

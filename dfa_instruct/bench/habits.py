@@ -115,6 +115,14 @@ def warnings(results: Mapping[str, Any]) -> list[str]:
             said.append(
                 f"{BenchTask(name).abbreviation}: {invalid:.0f} % of the answers give no verdict, and count as wrong"
             )
+    for name, how in results["answers"].items():
+        short = BenchTask(name).abbreviation
+        if cut := how["cut"]:
+            said.append(
+                f"{short}: {cut:.0f} % of the answers were cut off; these are not kept; --answer-tokens gives more"
+            )
+        if empty := how["empty"]:
+            said.append(f"{short}: {empty:.0f} % of the answers are empty; these are not kept")
     sentences = {
         "refused": (NOTABLE, "{:.0f} % of the answers are refusals"),
         "foreign": (NOTABLE, "{:.0f} % of the answers are not in English; none is read in another language"),

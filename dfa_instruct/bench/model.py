@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
-from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 from tqdm import tqdm
 
 from dfa_instruct.annotate.server import UnavailableError
 from dfa_instruct.bench.answers import Answers
-from dfa_instruct.bench.chat import Answer, Chat, picture_of
+from dfa_instruct.bench.chat import Answer, Chat, Response, picture_of
 
 Keep = Callable[[int, Answer], None]
 """Takes the answer to the chat of this number."""
+THOUGHT_TOKENS: Final = 4096
+"""Room for the thought of a model that thinks, beside the answer."""
+WORD_TOKENS: Final = 16
+"""Room for one word."""
 
 
 def begins(doc: Doc) -> tuple[str, ...]:
@@ -28,6 +31,10 @@ class BenchModel(ABC):
 
     answers: Answers | None = None
     """Where its answers are kept; what stands there is not asked again. None: they are not kept."""
+    answer_tokens: int | None = None
+    """An answer, with its thought, has at most so many; None: as many as a task gives, and more for a thought."""
+    thinks: bool = False
+    """Whether it thinks before it answers, as far as is known by now."""
     weights: int | None = None
     """How many it has; None: it does not tell."""
     shows: bool = True
@@ -49,20 +56,55 @@ class BenchModel(ABC):
         """Return what is known already; of several processes each must return the same."""
         return known
 
-    def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
+    def room(self, chat: Chat) -> int:
+        """Return how many tokens the answer to a chat may have."""
+        return chat.tokens + (THOUGHT_TOKENS if self.thinks and self.answer_tokens is None else 0)
+
+    def needs_room(self, chat: Chat, answer: Answer, given: int) -> bool:
+        """Tell whether an answer of `given` tokens was cut in a thought, so that another one gets more room."""
+        if not answer.is_cut or (answer.text and not answer.thought):
+            return False
+        self.thinks = True
+        return self.room(chat) > given
+
+    def greedy_until(self, docs: list[Doc]) -> list[Response]:
         """Answer lighteval's documents, of one image each; one question about one image is put once.
 
         A response's `logprobs` are, for each of its document's choices, how likely the answer's first token is that
         word, or that option's letter; there are none where a choice is more than a token, or the model does not tell.
         """
         chats = [
-            Chat(picture_of(d.images[0]), (d.query,), d.generation_size, begins(d))  # type: ignore[index, arg-type]
+            Chat(picture_of(d.images[0]), (d.query,), self.answer_tokens or d.generation_size, begins(d))  # type: ignore[index, arg-type]
             for d in docs
         ]
-        with tqdm(total=len(docs), desc="DFA-Bench", unit=" answers", disable=not self.shows) as progress:
+        return self._responses(docs, chats, "DFA-Bench")
+
+    def ask_again(self, docs: Sequence[Doc], answers: Sequence[str], questions: Sequence[str]) -> list[Response]:
+        """Ask for one word after answers that could not be read, in the same conversation.
+
+        An empty answer is no turn: the question is then put anew, together with the one for a word.
+        """
+        chats = [
+            Chat(
+                picture_of(doc.images[0]),  # type: ignore[index]
+                (doc.query, answer, question) if answer else (f"{doc.query}\n{question}",),
+                self.answer_tokens or WORD_TOKENS,
+            )
+            for doc, answer, question in zip(docs, answers, questions, strict=True)
+        ]
+        return self._responses(docs, chats, "Asked again for one word")
+
+    def _responses(self, docs: Sequence[Doc], chats: Sequence[Chat], title: str) -> list[Response]:
+        with tqdm(total=len(docs), desc=title, unit=" answers", disable=not self.shows) as progress:
             said = self._put(chats, progress)
         return [
-            ModelResponse(input=doc.query, text=[answer.text], logprobs=list(answer.first))
+            Response(
+                input=doc.query,
+                text=[answer.text],
+                logprobs=list(answer.first),
+                thought=answer.thought,
+                finish_reason=answer.finish_reason,
+            )
             for doc, answer in zip(docs, said, strict=True)
         ]
 
@@ -83,7 +125,8 @@ class BenchModel(ABC):
                 turns: list[tuple[str, ...]] = [() for _ in pictures]
                 for asked in zip(*questions[part], strict=True):
                     turns = [(*before, question) for before, question in zip(turns, asked, strict=True)]
-                    chats = [Chat(p, t, max_new_tokens) for p, t in zip(pictures, turns, strict=True)]
+                    tokens = self.answer_tokens or max_new_tokens
+                    chats = [Chat(p, t, tokens) for p, t in zip(pictures, turns, strict=True)]
                     turns = [(*t, a.text) for t, a in zip(turns, self._put(chats, progress), strict=True)]
                 said += [list(talk[1::2]) for talk in turns]
         return said

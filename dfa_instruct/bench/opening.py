@@ -10,7 +10,13 @@ from dfa_instruct.bench.model import BenchModel
 from dfa_instruct.bench.vlm import VisionLanguageModel
 
 
-def open_model(name: str, data: Path | None, base_url: str | None = None, concurrency: int = 16) -> BenchModel:
+def open_model(
+    name: str,
+    data: Path | None,
+    base_url: str | None = None,
+    concurrency: int = 16,
+    answer_tokens: int | None = None,
+) -> BenchModel:
     """Open a model whose answers about a dataset folder are kept beside that folder.
 
     Args:
@@ -18,6 +24,7 @@ def open_model(name: str, data: Path | None, base_url: str | None = None, concur
         data: the dataset folder, see `run_bench`.
         base_url: the server; see `Endpoint`.
         concurrency: questions that a server is asked at a time.
+        answer_tokens: an answer has at most so many, see `BenchModel`.
 
     Raises:
         FileNotFoundError: the model is not there.
@@ -29,5 +36,6 @@ def open_model(name: str, data: Path | None, base_url: str | None = None, concur
     if not kind and not model:
         raise ValueError(f"{name}: expected {PREFIX}NAME, a model by the name that its server knows")
     opened = VisionLanguageModel(name) if kind else Endpoint(model, base_url, concurrency)
+    opened.answer_tokens = answer_tokens
     opened.answers = Answers(answers_path(data))
     return opened

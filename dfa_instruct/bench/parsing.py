@@ -1,48 +1,19 @@
 """Reading a verdict out of a model's answer, without ever guessing.
 
-An answer is read when it commits itself to exactly one verdict. One that commits itself to none or to several, or
-that only says what might be, gives None, and the metrics count it as wrong.
+An answer is read where it has a strict form: a yes or a no first, a marked final answer (see `final_answer`), a letter,
+or sentences of which each states one and the same verdict beyond doubt (see `statements`). Any other gives None: then a
+bench asks again for one word, and where nobody can be asked it counts as not said.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
+from dfa_instruct.bench.final_answer import marked_answers, split_thought
+from dfa_instruct.bench.statements import contradicts, is_undecided, plain, stated_label, yes_or_no
 from dfa_instruct.vocabulary import CATEGORIES, ArtifactKind, Category, Label, Region
-
-_VERDICT = (
-    r"(?P<forged>(?:deep ?)?fakes?|faked|forged|forger(?:y|ies)|(?:manipulat|alter|edit|tamper|doctor|falsif)\w+|"
-    r"synthetic|synthesi[sz]ed|(?:ai |computer |artificially )?generated)"
-    r"|(?P<bona_fide>bona ?fide|real|genuine|authentic|un(?:altered|edited|manipulated|modified|tampered|doctored))"
-)
-_PREDICATE = (
-    r"(?:\w+'s|is|isn't|are|aren't|was|wasn't|were|been|has|hasn't|have|appears?|looks?|seems?|shows?|contains?|"
-    r"(?:signs?|evidence|traces?|indications?|marks?) of)"
-)
-_CLAIM: Final = re.compile(
-    rf"(?P<before>(?:[\w']+ ){{0,5}}){_PREDICATE}(?P<between>(?: [\w']+){{0,4}}?) (?:{_VERDICT})\b"
-)
-"""What is said of the face: "it is not a real one", "shows no signs of manipulation". A word alone claims nothing."""
-
-_WORD: Final = re.compile(
-    rf"(?P<before>(?:(?:a|an|the|this|it|probably|likely|definitely|clearly|not|no) )*)(?P<between>)(?:{_VERDICT})"
-    r"(?: (?:face|image|photo|photograph|picture|person))?"
-)
-"""The verdict as the whole of a clause: "fake", "a genuine photo", "not forged"."""
-
-_NEGATION: Final = re.compile(r"\b(?:not|no|never|without|neither|nor|cannot|rather than|instead of|unlike)\b|n't\b")
-_UNDECIDED: Final = re.compile(
-    r"\b(?:cannot|can't|can not|couldn't|unable|impossible|difficult|hard)\b(?: \w+){0,3}? "
-    r"(?:tell|say|determine|decide|know|judge|confirm|verify|conclude|assess|identify|answer|help|assist)\b|"
-    r"\b(?:not sure|unsure|uncertain|unclear|whether|don't know|no idea|no way|no one|either|yes and no|yes or no|"
-    r"might|may|could|maybe|perhaps|possibly)\b"
-)
-_PREAMBLE: Final = re.compile(r"^(?:(?:the|my|final|short|correct) )*(?:answer|verdict|assistant)(?: is)?:? ")
-_YES_NO: Final = re.compile(
-    r"(?P<word>yes|no)\b(?! (?:visible |clear |obvious )?(?:signs?|evidence|traces?|manipulation))"
-)
 
 _NAMES: Final[dict[Category, str]] = {
     "bona_fide": r"bona ?fide",
@@ -55,6 +26,13 @@ _LETTER: Final = re.compile(
     r"^\(?([a-e])(?:[):]|\.(?!\w)|$)|\(([a-e])\)|"
     r"\b(?:option|answer|choice|letter|choose|pick|select)(?: is)?:? \(?([a-e])(?=[).,:]|$)"
 )
+_DENIAL: Final = re.compile(r"\b(?:not|no|never|without|neither|nor|rather than|instead of|unlike|nothing|none)\b")
+_DOUBTFUL: Final = re.compile(
+    r"\?|\b(?:but|however|although|though|while|doubt\w*|unlikely|would|typical\w*|usually|wrong|false|mistaken|first|"
+    r"seems? like|might|may|could|perhaps|possibly|rule[ds]? out|exclude\w*|both|far from|too|hardly|except|until)\b"
+)
+"""What leaves open whether something that an answer names is its choice."""
+_NOT_BUT: Final = re.compile(r"\bnot ([^.!?]*?),? but ")
 
 _REGIONS: Final[dict[Region, str]] = {
     "forehead": r"forehead",
@@ -96,115 +74,121 @@ _CONFIDENCE: Final = re.compile(
     r"doubts?|be wrong|supports? (?:the|this|my) verdict)\b"
 )
 
+_Read = TypeVar("_Read", bound=str)
+
 Claim = tuple[Region, ArtifactKind | None]
 """A region that an answer calls faulty, and how; None: it does not say how."""
 
 
-def _plain(text: str) -> str:
-    """Lower the case, one space for every gap, hyphen and underscore, no Markdown and no quotation marks."""
-    text = re.sub(r"[*`\"“”#>]", "", text.lower().replace("’", "'"))
-    text = re.sub(r"[ \t_\-‐-―]+", " ", text).strip(" \n.,:")
-    return re.sub(r"\b(?:there is )?no doubt(?: that)?|\bwithout (?:a |any )?doubt\b", "", text).strip(" ,")
-
-
-def _undecided(text: str) -> bool:
-    return _UNDECIDED.search(re.split(r"[.!?\n]", text)[0]) is not None
-
-
-def _clauses(text: str) -> Iterator[str]:
-    for clause in re.split(r"[.,:;!?\n()]|\b(?:but|and|because|since|so)\b", text):
-        if not _UNDECIDED.search(clause):
-            yield clause.strip()
-
-
-def _claims(text: str) -> set[Label]:
-    """All that the sentences say of the face, negations minded."""
-    labels: set[Label] = set()
-    for clause in _clauses(text):
-        word = _WORD.fullmatch(clause)
-        for claim in [word] if word else _CLAIM.finditer(clause):
-            negated = _NEGATION.search(claim[0][: claim.end("between") - claim.start()]) is not None
-            labels.add("forged" if (claim["forged"] is not None) != negated else "bona_fide")
-    return labels
-
-
-def parse_yes_no(text: str) -> Label | None:
+def parse_yes_no(text: str, cut: bool = False) -> Label | None:
     """Read the answer to "Has this face been forged?": Yes, or a sentence that says so, is "forged".
 
-    Returns None for an answer that is empty, undecided, or contradicts itself.
+    Args:
+        text: the answer; a thought before it is passed over.
+        cut: it ends where the model might have gone on, so that only a yes or a no at its beginning counts.
+
+    Returns:
+        None: the answer is empty, undecided, contradicts itself, or has none of the forms that leave no doubt.
     """
-    text = _PREAMBLE.sub("", _plain(text))
-    if _undecided(text):
-        return None
-    labels = _claims(text)
-    if answer := _YES_NO.match(text):
-        labels.add("forged" if answer["word"] == "yes" else "bona_fide")
-    return labels.pop() if len(labels) == 1 else None
+    return parse_verdict(text, "forged", cut)
 
 
-def parse_verdict(text: str, asked: Label | None) -> Label | None:
+def parse_verdict(text: str, asked: Label | None, cut: bool = False) -> Label | None:
     """Read the answer to any DF-D question; `asked` is the label that makes the answer a yes, None where none does.
 
-    Returns None for an answer that is empty, undecided, or contradicts itself: "No, this face is forged" is a verdict
-    where it was asked whether the face is real, and none where it was asked whether it is forged.
+    See `parse_yes_no` for the rest. "No, this face is forged" is a verdict where it was asked whether the face is real,
+    and none where it was asked whether it is forged.
     """
-    text = _PREAMBLE.sub("", _plain(text))
-    if _undecided(text):
-        return None
-    answer = _YES_NO.match(text)
-    labels = _claims(text[answer.end() :] if answer else text)
-    if answer and asked:
-        other: Label = "bona_fide" if asked == "forged" else "forged"
-        labels.add(asked if answer["word"] == "yes" else other)
-    return labels.pop() if len(labels) == 1 else None
+    return _read(text, lambda said: _verdict(said, asked, cut), cut)
 
 
-def parse_category(text: str, options: Sequence[str]) -> Category | None:
+def _read(text: str, read: Callable[[str], _Read | None], cut: bool = False) -> _Read | None:
+    """Read what is marked as the final answer, where anything is, else the whole answer."""
+    _, answer = split_thought(text)
+    answer = re.sub(r"^assistant\b\s*:?\s*", "", answer, flags=re.IGNORECASE)
+    marked = None if cut else marked_answers(answer)
+    found = {read(answer)} if marked is None else {_read(said, read) for said in marked}
+    return found.pop() if len(found) == 1 else None
+
+
+def _verdict(text: str, asked: Label | None, cut: bool) -> Label | None:
+    text = plain(text)
+    answer = yes_or_no(text)
+    if answer is None:
+        return None if cut else stated_label(text)
+    word, rest = answer
+    if asked is None:
+        return None if cut else stated_label(rest)
+    other: Label = "bona_fide" if asked == "forged" else "forged"
+    label = asked if word == "yes" else other
+    return None if contradicts(label, rest) else label
+
+
+def parse_category(text: str, options: Sequence[str], cut: bool = False) -> Category | None:
     """Read the answer to a question with lettered options.
 
     Args:
         text: the answer: a letter, a category's name, or a sentence with either.
         options: the categories' names in the order of their letters, A first.
+        cut: it ends where the model might have gone on, so that only a letter at its beginning counts.
 
     Returns:
         The one category that is named (a negated one is not), or None.
     """
-    text = _plain(text)
-    if _undecided(text):
-        return None
     of_name = {name: category for category, name in CATEGORIES.items()}
-    found = {of_name[option.lower()] for option in _lettered(text, options)}
-    for clause in _clauses(text):
-        for category, name in _NAMES.items():
-            for match in re.finditer(rf"\b(?:{name})\b", clause):
-                if not _NEGATION.search(clause[: match.start()]):
-                    found.add(category)
-    if not found and _claims(text) == {"bona_fide"}:
-        return "bona_fide"
-    return found.pop() if len(found) == 1 else None
+
+    def read(said: str) -> Category | None:
+        text = _NOT_BUT.sub(r"not \1. ", plain(said))
+        if is_doubtful(text):
+            return None
+        found = {of_name[option.lower()] for option in _lettered(text, options)}
+        if cut:
+            return found.pop() if len(found) == 1 and _LETTER.match(text) else None
+        found |= {category for category, name in _NAMES.items() if _named(name, text)}
+        label = stated_label(text)
+        if label == "bona_fide":
+            found.add("bona_fide")
+        return found.pop() if len(found) == 1 else None
+
+    return _read(text, read, cut)
+
+
+def is_doubtful(text: str) -> bool:
+    """Tell whether a plain text leaves open, denies or only considers what it names."""
+    return is_undecided(text) or _DOUBTFUL.search(text) is not None
+
+
+def _named(name: str, text: str) -> bool:
+    """Tell whether a plain text names something, and does not deny it in the same clause."""
+    return any(
+        not _DENIAL.search(re.split(r"[.,:;!?\n()]", text[: match.start()])[-1])
+        for match in re.finditer(rf"(?<!\w)(?:{name})(?!\w)", text)
+    )
 
 
 def _lettered(text: str, options: Sequence[str]) -> list[str]:
     """Return the options whose letters an answer gives."""
-    letters = [next(filter(None, match)) for match in _LETTER.findall(_PREAMBLE.sub("", text)) + _LETTER.findall(text)]
+    letters = [next(filter(None, match)) for match in _LETTER.findall(text)]
     return [option for letter, option in zip("abcde", options, strict=False) if letter in letters]
 
 
-def parse_option(text: str, options: Sequence[str]) -> str | None:
+def parse_option(text: str, options: Sequence[str], cut: bool = False) -> str | None:
     """Read the answer to a question with lettered options of any words, techniques for example.
 
-    Returns the one option whose letter or name is given (a negated one is not), or None.
+    Returns the one option whose letter or name is given (a negated one is not), or None; `cut` as for `parse_category`.
     """
-    text = _plain(text)
-    if _undecided(text):
-        return None
-    found = set(_lettered(text, options))
-    for option in options:
-        for match in re.finditer(rf"(?<!\w){re.escape(_plain(option))}(?!\w)", text):
-            clause = re.split(r"[.,:;!?\n()]|\bbut\b", text[: match.start()])[-1]
-            if not _NEGATION.search(clause):
-                found.add(option)
-    return found.pop() if len(found) == 1 else None
+
+    def read(said: str) -> str | None:
+        text = _NOT_BUT.sub(r"not \1. ", plain(said))
+        if is_doubtful(text):
+            return None
+        found = set(_lettered(text, options))
+        if cut:
+            return found.pop() if len(found) == 1 and _LETTER.match(text) else None
+        found |= {option for option in options if _named(re.escape(plain(option)), text)}
+        return found.pop() if len(found) == 1 else None
+
+    return _read(text, read, cut)
 
 
 def label_of(category: Category | None) -> Label | None:
@@ -218,7 +202,7 @@ def _words_of(names: dict[Any, str], text: str) -> list[Any]:
 
 def named_regions(text: str) -> list[Region]:
     """Return the regions that a text names, in the vocabulary's order."""
-    return _words_of(_REGIONS, _plain(text))
+    return _words_of(_REGIONS, plain(text))
 
 
 def parse_claims(text: str) -> list[Claim] | None:
@@ -232,7 +216,7 @@ def parse_claims(text: str) -> list[Claim] | None:
     for sentence in re.split(
         r"[\n;!?]|(?<=[^\d])\.(?=\s|$)|\bbut\b|\byet\b|\bwhile\b|\bhowever\b|, and the ", text.lower()
     ):
-        sentence = re.sub(r"^(?:yes|no), |^\d+[.)] ", "", _plain(sentence))
+        sentence = re.sub(r"^(?:yes|no), |^\d+[.)] ", "", plain(sentence))
         faulty = _FAULT.search(sentence) is not None
         if _ABSENCE.search(sentence):
             said = True
@@ -249,9 +233,9 @@ def described_label(text: str) -> Label | None:
     claims = parse_claims(text)
     if claims is None:
         return None
-    return "forged" if claims or _claims(_plain(text)) == {"forged"} else "bona_fide"
+    return "forged" if claims or stated_label(plain(text)) == "forged" else "bona_fide"
 
 
 def speaks_of_confidence(text: str) -> bool:
     """Tell whether an answer says how far a verdict may be relied on."""
-    return _CONFIDENCE.search(_plain(text)) is not None
+    return _CONFIDENCE.search(plain(text)) is not None

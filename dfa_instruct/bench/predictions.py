@@ -17,9 +17,10 @@ PREDICTIONS_FILE: Final = "predictions.parquet"
 _TEXT: Final = Value("string")
 FEATURES: Final = Features(
     {
-        **{name: _TEXT for name in ("task", "face_id")},
+        **{name: _TEXT for name in ("task", "face_id", "video")},
         "identities": List(_TEXT),
-        **{name: _TEXT for name in ("label", "category", "technique", "question", "reference", "answer", "predicted")},
+        **{name: _TEXT for name in ("label", "category", "technique", "question", "reference", "answer", "thought")},
+        **{name: _TEXT for name in ("finish_reason", "one_word", "predicted")},
         "rouge_l": Value("float64"),
         "first_token": List({"word": _TEXT, "log_probability": Value("float64")}),
     }
@@ -61,8 +62,9 @@ def read_predictions(where: Path) -> list[Prediction]:
 
 
 def _as_made(row: dict[str, Any]) -> Prediction:
-    """Leave out the columns that a prediction of its task does not have."""
+    """Leave out the columns that a prediction does not have: those of other tasks, and what its model does not tell."""
     first = {said["word"]: said["log_probability"] for said in row.pop("first_token") or []}
     absent = {"predicted", "rouge_l"} - {TASKS[row["task"]].column}
+    absent |= {name for name in ("thought", "finish_reason", "one_word") if row[name] is None}
     kept = {name: value for name, value in row.items() if name not in absent}
     return {**kept, **({"first_token": first} if first else {})}

@@ -7,7 +7,6 @@ rate, which the paper does not give, is the one of `RATES` that is best on the v
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,11 +24,12 @@ from dfa_instruct.bench.questions import TASKS
 from dfa_instruct.bench.rows import stream
 from dfa_instruct.bench.runner import Rows, name_of, scored, summed_up
 from dfa_instruct.bench.scores import all_metrics
+from dfa_instruct.sources.pictures import read_image
 from dfa_instruct.vocabulary import CATEGORIES, SPLITS, BenchTask, Category, Label, Split
 
 LABELS: Final[tuple[Label, ...]] = ("bona_fide", "forged")
 CLASSES: Final[tuple[Category, ...]] = tuple(CATEGORIES)
-KEPT: Final = ("face_id", "identities", "label", "category", "technique")
+KEPT: Final = ("face_id", "video", "identities", "label", "category", "technique")
 IMAGES_AT_ONCE: Final = 32
 BATCH: Final = 32
 RATES: Final = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -84,7 +84,7 @@ def features_of(backbone: Backbone, data: Path | None, split: Split, rows: Rows,
     batches = []
     with tqdm(total=len(rows), desc=f"look at {split} faces", unit="face") as progress:
         for batch in stream(data, split, ["image"]).iter(IMAGES_AT_ONCE):
-            images = [PIL.Image.open(io.BytesIO(image["bytes"])).convert("RGB") for image in batch["image"]]
+            images = [PIL.Image.fromarray(read_image(image["bytes"], smallest=1)) for image in batch["image"]]
             batches.append(backbone.features(images))
             progress.update(len(images))
     vectors = np.concatenate(batches)

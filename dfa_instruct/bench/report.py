@@ -36,6 +36,25 @@ def metrics_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def answers_table(answers: Mapping[str, Mapping[str, float]]) -> str:
+    """Lay out how the tasks' questions were answered, in percent; empty where all were answered at once."""
+    columns = {
+        "asked_again": "asked again for one word",
+        "unread": "unread",
+        "thought": "after a thought",
+        "cut": "cut off",
+        "empty": "empty",
+    }
+    if not any(how[column] for how in answers.values() for column in columns):
+        return ""
+    rows = ["| answers | " + " | ".join(columns.values()) + " |", "| --- |" + " ---: |" * len(columns)]
+    for task, how in answers.items():
+        rows.append(
+            f"| {BenchTask(task).abbreviation} | " + " | ".join(f"{how[column]:.2f}" for column in columns) + " |"
+        )
+    return "\n".join(rows)
+
+
 def conversation_table(measured: dict[str, dict[str, float]]) -> str:
     """Lay the figures of DFA-Bench's conversations out as a Markdown table, in percent."""
     columns = ["right_kind", "contradictions", "region_precision", "region_recall", "false_claims", "repeated"]
@@ -53,11 +72,15 @@ def summary(results: Mapping[str, Any]) -> list[str]:
     if results["warnings"]:
         sections.append("\n".join(f"- **{sentence}**" for sentence in results["warnings"]))
     sections.append(metrics_table(dict(results)))
+    if asked := answers_table(results["answers"]):
+        sections.append(asked)
     if "baselines" not in results:
         dfd, _, _, dfc, _ = majority(results["counts"])
         sections.append(f"Always the most frequent answer would give DF-D ACC {dfd:.2f} and DF-C ACC {dfc:.2f}.")
     if "sensitivity" in results:
         sections.append(_line("Asked in another form", results["sensitivity"]))
+    if "videos" in results["scores"]:
+        sections.append(_line(f"{results['counts']['videos']} videos", results["scores"]["videos"]))
     if "consistency" in results["scores"]:
         sections.append(_line("Contradictions", results["scores"]["consistency"]))
     if "generalisation" in results:
@@ -161,9 +184,14 @@ def _errors(errors: Sequence[Prediction]) -> str:
     rows = ["| face | question | answer | truth |", "| --- | --- | --- | --- |"]
     for p in errors:
         truth = p["reference"] if p["technique"] is None else f"{p['reference']} ({p['technique']})"
-        cells = [f"![{p['face_id']}](images/{p['face_id']}.png)", *map(_cell, (p["question"], p["answer"], truth))]
+        cells = [f"![{p['face_id']}](images/{p['face_id']}.png)", *map(_cell, (p["question"], _said(p), truth))]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
+
+
+def _said(p: Prediction) -> str:
+    """Return an answer, with the word for which the model was asked again."""
+    return p["answer"] if p.get("one_word") is None else f"{p['answer']}\n(asked again:) {p['one_word']}"
 
 
 def _cell(text: str) -> str:

@@ -13,12 +13,14 @@ import numpy as np
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
+from dfa_instruct.bench.chat import CUT, REFUSED
 from dfa_instruct.bench.habits import warnings
-from dfa_instruct.bench.metrics import Prediction
+from dfa_instruct.bench.metrics import Prediction, percent
+from dfa_instruct.bench.model import BenchModel
 from dfa_instruct.bench.predictions import PREDICTIONS_FILE, write_predictions
 from dfa_instruct.bench.questions import TASKS, document, is_asked, prediction
 from dfa_instruct.bench.rows import stream
-from dfa_instruct.bench.scores import Metric, all_metrics
+from dfa_instruct.bench.scores import Metric, all_metrics, by_video
 from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Split
 
@@ -29,7 +31,7 @@ Rows = list[dict[str, Any]]
 class Answering(Protocol):
     """What can be measured: ours, a model of lighteval's, anything that answers documents."""
 
-    def greedy_until(self, docs: list[Doc]) -> list[ModelResponse]:
+    def greedy_until(self, docs: list[Doc]) -> Sequence[ModelResponse]:
         """Answer every document."""
         ...
 
@@ -52,7 +54,8 @@ def run_bench(
         batch_size: questions at a time.
 
     Returns:
-        `tasks` (task → figures in percent, None where no row can tell), `details` (more of the same), `counts`,
+        `tasks` (task → figures in percent, None where no row can tell), `details` (more of the same), `answers` (see
+        `how_answered`), `counts`,
         `scores` (see `dfa_instruct.bench.scores`), `warnings`, sentences to be read before the figures, and
         `predictions` (see `dfa_instruct.bench.questions.prediction`).
 
@@ -130,7 +133,44 @@ def evaluate(model: Answering, rows: Rows, tasks: Sequence[str] = tuple(TASKS)) 
     predictions = [
         prediction(doc, response, doc.task_name) for doc, response in zip(docs, model.greedy_until(docs), strict=True)
     ]
+    if isinstance(model, BenchModel):
+        ask_for_a_word(model, docs, predictions)
     return summed_up(predictions, rows)
+
+
+def ask_for_a_word(model: BenchModel, docs: Sequence[Doc], predictions: list[Prediction]) -> None:
+    """Ask again where an answer could not be read, and note what is said then as `one_word`.
+
+    What a server's policy has withheld is not asked for again.
+    """
+    unread = [
+        (doc, p, again(doc))
+        for doc, p in zip(docs, predictions, strict=True)
+        if (again := TASKS[p["task"]].again) and p["predicted"] is None and p["answer"] != REFUSED
+    ]
+    if not unread:
+        return
+    responses = model.ask_again(*zip(*((doc, p["answer"], question) for doc, p, question in unread), strict=True))
+    for (doc, p, _), response in zip(unread, responses, strict=True):
+        p["one_word"] = response.text[0]
+        p["predicted"] = TASKS[p["task"]].read(doc, response.text[0], response.finish_reason == CUT)
+
+
+def how_answered(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Say how the questions of one task were answered, in percent.
+
+    Returns:
+        `asked_again`, the share of answers that could not be read, so that the model was asked for one word; `unread`,
+        of which that could not be read either, or which could not be asked again; `thought`, those with a thought
+        before them; `cut`, those that reached the most tokens that they might have; and `empty`.
+    """
+    return {
+        "asked_again": percent([p.get("one_word") is not None for p in predictions]),
+        "unread": percent([p.get("predicted", "") is None for p in predictions]),
+        "thought": percent([bool(p.get("thought")) for p in predictions]),
+        "cut": percent([p.get("finish_reason") == CUT for p in predictions]),
+        "empty": percent([not p["answer"] for p in predictions]),
+    }
 
 
 def summed_up(predictions: Sequence[Prediction], rows: Rows) -> dict[str, Any]:
@@ -148,10 +188,12 @@ def summed_up(predictions: Sequence[Prediction], rows: Rows) -> dict[str, Any]:
             name: _rounded({key: of_task[key] for key in of_task if key not in TASKS[name].results})
             for name, of_task in figures.items()
         },
+        "answers": {name: _rounded(how_answered([p for p in predictions if p["task"] == name])) for name in figures},
         "counts": {
             "images": len(rows),
             "questions": len(predictions),
             "forged": sum(row["label"] == "forged" for row in rows),
+            "videos": len(by_video(rows, [0.0] * len(rows))[0]),
             **{category: categories[category] for category in ("bona_fide", *FORGERY_CATEGORIES)},
         },
         "predictions": predictions,

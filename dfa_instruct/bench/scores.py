@@ -7,7 +7,7 @@ One of another package joins by the entry-point group `dfa_instruct.metrics`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final
 
@@ -155,6 +155,45 @@ def _share(hits: NDArray[np.bool_], weights: Weights) -> float:
     return 100 * float(weights[hits].sum() / weights.sum()) if weights.sum() else float("nan")
 
 
+def by_video(rows: Sequence[Mapping[str, Any]], values: Sequence[float]) -> tuple[NDArray[np.bool_], list[list[float]]]:
+    """Bring the values of the rows that are frames of a video together: what was made from a video is one of its own.
+
+    Args:
+        rows: with `video`, `technique` and `label`.
+        values: one a row.
+
+    Returns:
+        Of each video whether it is forged, and the values of its frames.
+    """
+    videos: dict[tuple[str, str | None], tuple[bool, list[float]]] = {}
+    for row, value in zip(rows, values, strict=True):
+        if row.get("video"):
+            name = row["video"], row["technique"]
+            videos.setdefault(name, (row["label"] == "forged", []))[1].append(value)
+    return np.array([forged for forged, _ in videos.values()], bool), [of_one for _, of_one in videos.values()]
+
+
+def of_videos(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Score whole videos by the mean probability of their frames in DF-D.
+
+    Returns:
+        `auc`; `balanced_acc`, where a video counts as forged from a mean of a half on; none where no row is of a video.
+    """
+    from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+    frames = [p for p in predictions if p["task"] == BenchTask.DF_D and p.get("first_token")]
+    labels, of_each = by_video(frames, forged_probabilities(frames)[1].tolist())
+    if not len(labels):
+        return {}
+    if labels.all() or not labels.any():
+        return {"auc": float("nan"), "balanced_acc": float("nan")}
+    means = np.array([float(np.mean(of_one)) for of_one in of_each])
+    return {
+        "auc": 100 * float(roc_auc_score(labels, means)),
+        "balanced_acc": 100 * float(balanced_accuracy_score(labels, means >= 0.5)),
+    }
+
+
 def of_draws(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Return the 95 % intervals of the paper's figures and of AUC, as `<task>_<figure>_low` and `_high`."""
     from sklearn.metrics import roc_auc_score
@@ -195,6 +234,7 @@ def of_draws(predictions: Sequence[Prediction]) -> dict[str, float]:
 METRICS: Final[dict[str, Metric]] = {
     "probabilities": of_probabilities,
     "options": of_options,
+    "videos": of_videos,
     "techniques": of_techniques,
     "intervals": of_draws,
     "habits": of_habits,

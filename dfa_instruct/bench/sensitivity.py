@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 from dfa_instruct.bench.metrics import percent
-from dfa_instruct.bench.parsing import parse_verdict
 from dfa_instruct.bench.runner import Answering, Rows, evaluate
 from dfa_instruct.vocabulary import BenchTask
 
@@ -39,11 +38,13 @@ def sensitivity(model: Answering, rows: Rows, results: dict[str, Any]) -> dict[s
         figures["order_changed"] = round(percent(changed), 2)
         figures["order_acc"] = round(percent([p["predicted"] == p["category"] for p in again]), 2)
     if BenchTask.DF_D in results["tasks"]:
-        asked = [[{**q, "question": OPPOSITE} for q in row["bench"] if q["ability"] == "df_d"] for row in rows]
+        asked = [
+            [{**q, "question": OPPOSITE, "asked": "bona_fide"} for q in row["bench"] if q["ability"] == "df_d"]
+            for row in rows
+        ]
         others = [{**row, "bench": bench} for row, bench in zip(rows, asked, strict=True)]
         again = evaluate(model, others, [BenchTask.DF_D])["predictions"]
-        verdicts = [parse_verdict(p["answer"], "bona_fide") for p in again]
-        changed = [v != before[p["task"], p["face_id"]] for v, p in zip(verdicts, again, strict=True)]
+        changed = [p["predicted"] != before[p["task"], p["face_id"]] for p in again]
         figures["polarity_changed"] = round(percent(changed), 2)
-        figures["polarity_acc"] = round(percent([v == p["label"] for v, p in zip(verdicts, again, strict=True)]), 2)
+        figures["polarity_acc"] = round(percent([p["predicted"] == p["label"] for p in again]), 2)
     return figures

@@ -39,6 +39,8 @@ class Result:
     model: str
     figures: Figures
     counts: Mapping[str, int]
+    asked_again: Mapping[str, float]
+    """Task → percent of its answers after which the model was asked for one word."""
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,13 @@ def read_result(given: str) -> Result:
         tasks = results["tasks"]
         figures = tuple(tasks.get(task, {}).get(figure) for _, task, figure in COLUMNS)
         counts = results["counts"].get("bench", results["counts"])  # a quickstart's also counts what was built
+        asked_again = {task: how["asked_again"] for task, how in results.get("answers", {}).items()}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{file}: not the results of a bench: {error!r}") from error
     model = results.get("model") or file.parent.name
     known = paper()["models"].get(model.removeprefix("openai:"), model)
     told = f"{model} of {weights / 1e6:.1f} M weights" if (weights := results.get("weights")) else model
-    return Result(row or known, told, figures, counts)
+    return Result(row or known, told, figures, counts, asked_again)
 
 
 def paper_table(number: int, results: Sequence[Result]) -> Table:
@@ -108,7 +111,8 @@ def _named(name: str, runs: Sequence[Result]) -> str:
 
 def _notes(printed: Mapping[str, Any], of_row: Mapping[str, Sequence[Result]]) -> list[str]:
     told = [
-        f"{name}: {run.model}, {run.counts.get('images', 0)} test faces, {run.counts.get('forged', 0)} of them forged."
+        f"{name}: {run.model}, {run.counts.get('images', 0)} test faces, {run.counts.get('forged', 0)} of them forged"
+        f"{_asked_again(run)}."
         for name, runs in of_row.items()
         for run in runs
     ]
@@ -119,6 +123,11 @@ def _notes(printed: Mapping[str, Any], of_row: Mapping[str, Sequence[Result]]) -
         *printed["notes"],
         *dict.fromkeys(told),
     ]
+
+
+def _asked_again(run: Result) -> str:
+    shares = [f"{BenchTask(task).abbreviation} {share:.2f} %" for task, share in run.asked_again.items() if share]
+    return f"; asked again for one word: {', '.join(shares)}" if shares else ""
 
 
 def worst(runs: Sequence[Figures]) -> Figures:

@@ -7,6 +7,9 @@ can reach the internet (it fetches what its own tasks need before it looks at th
         "model_name=runs/quickstart/merged,device=cpu,cache_dir=runs/cache-1" "dfa_bench_dfd|0" \
         --vision-model --custom-tasks dfa_instruct.bench.tasks
 
+Here a model cannot be asked again: an answer that could not be read stays invalid, where `dfa-instruct bench` asks for
+one word. So the shares of invalid answers, and what follows from them, may differ between the two.
+
 lighteval keeps answers under the model's name, not its weights: give new weights in an old folder a new `cache_dir`.
 It puts them into the model's own folder where that is named by an absolute path: name it by a relative one.
 """

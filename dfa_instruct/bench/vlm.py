@@ -14,28 +14,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dfa_instruct.bench.chat import Answer, Chat, decoded
+from dfa_instruct.bench.chat import CUT, Answer, Chat, decoded, folded
+from dfa_instruct.bench.final_answer import opens_thought, split_thought, thought_begun
 from dfa_instruct.bench.model import BenchModel, Keep
 from dfa_instruct.bench.prefill import Prefill, prefill
-
-
-def _refuse_absent(name: str) -> None:
-    """Raise FileNotFoundError for what is not a folder, nor in the cache or on the Hub.
-
-    Transformers would find out, too, but on a machine without internet only after minutes of trying again.
-    """
-    import httpx
-    from huggingface_hub import model_info, try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    if Path(name).is_dir():
-        return
-    try:
-        cached = [try_to_load_from_cache(name, file) for file in ("config.json", "adapter_config.json")]
-        if not any(isinstance(path, str) for path in cached):
-            model_info(name, timeout=10)
-    except (HFValidationError, httpx.HTTPError, OSError):
-        raise FileNotFoundError(f"{name}: no such model folder, and no such model on the Hub") from None
+from dfa_instruct.vlm.load import load_model, load_processor
 
 
 def messages(chat: Chat, image: Any = None) -> list[dict[str, Any]]:
@@ -60,40 +43,27 @@ class VisionLanguageModel(BenchModel):
         batch_size: images, and questions, at a time; by default 32 on a CPU, 16 on a GPU.
 
     Raises:
-        FileNotFoundError: no such model is there, or it takes no images.
+        OSError: no such model is there, the Hub cannot be asked for it, or its weights cannot be read.
+        ValueError: it takes no images, needs a package that is not installed, or is not loaded for its pickle.
     """
 
     def __init__(self, model: str | Path, *, batch_size: int | None = None) -> None:
+        self.processor = load_processor(model)  # before the imports, which take seconds
+        self.processor.tokenizer.padding_side = "left"
+
         import torch
         from accelerate import PartialState
         from peft.tuners.tuners_utils import BaseTunerLayer
-        from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        name = str(model)
-        _refuse_absent(name)
         self.state = PartialState()
-        gpu = self.state.device.type == "cuda"
-        try:
-            self.processor = AutoProcessor.from_pretrained(name, padding_side="left")
-            if not hasattr(self.processor, "image_processor"):
-                raise ValueError("it takes no images")
-            dtype = torch.bfloat16 if gpu else torch.float32
-            pair: Any = AutoModelForImageTextToText.from_pretrained(
-                name, dtype=dtype, use_safetensors=True, output_loading_info=True
-            )
-            loaded, found = pair
-            if missing := found["missing_keys"]:
-                raise ValueError(f"its weights lack {len(missing)} of the model's")
-        except Exception as error:  # the files come from strangers, and raise whatever they lead Transformers to
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise FileNotFoundError(f"{name}: no vision-language model that Transformers can load: {reason}") from error
-        for module in loaded.modules():
+        self.model = load_model(model)
+        for module in self.model.modules():
             # Beside the weights, an adapter costs two products more for each; in less than float32 it would be rounded.
-            if isinstance(module, BaseTunerLayer) and dtype == torch.float32:
+            if isinstance(module, BaseTunerLayer) and self.model.dtype == torch.float32:
                 module.merge()
-        self.model = loaded.to(self.state.device).eval()
         self.weights = self.model.num_parameters()
-        self.batch_size = batch_size or (16 if gpu else 32)
+        self.batch_size = batch_size or (16 if self.model.device.type == "cuda" else 32)
+        self.thinks = opens_thought(str(self.processor.chat_template))
         self._last: tuple[list[str], Prefill | None] = [], None
         super().__init__(conversations=self.batch_size * self.state.num_processes)
         self.shows = self.state.is_main_process
@@ -153,7 +123,11 @@ class VisionLanguageModel(BenchModel):
                 tokens = chats[waiting[-1]].tokens
                 batch = [i for i in waiting[-self.batch_size :] if chats[i].tokens == tokens]
                 del waiting[-len(batch) :]
-                for number, answer in zip(batch, self._answers([chats[i] for i in batch], seen), strict=True):
+                given = self.room(chats[batch[0]])
+                answers = self._answers([chats[i] for i in batch], seen)
+                if any(self.needs_room(chats[i], answer, given) for i, answer in zip(batch, answers, strict=True)):
+                    answers = self._answers([chats[i] for i in batch], seen)
+                for number, answer in zip(batch, answers, strict=True):
                     keep(number, answer)
 
     def _look(self, pictures: list[str], chats: list[Chat]) -> Prefill | None:
@@ -169,6 +143,7 @@ class VisionLanguageModel(BenchModel):
         import torch
 
         first: list[torch.Tensor] = []
+        tokens = self.room(chats[0])
 
         def keep_first(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
             if not first:
@@ -177,7 +152,7 @@ class VisionLanguageModel(BenchModel):
 
         if seen is not None:
             rows = [self._last[0].index(chat.about) for chat in chats]
-            inputs = seen.inputs(self.processor, rows, [messages(chat) for chat in chats], chats[0].tokens)
+            inputs = seen.inputs(self.processor, rows, [messages(chat) for chat in chats], tokens)
         else:
             inputs = self.processor.apply_chat_template(
                 [messages(chat, decoded(chat.picture)) for chat in chats],
@@ -189,27 +164,43 @@ class VisionLanguageModel(BenchModel):
             ).to(self.model.device, dtype=self.model.dtype)
         with torch.inference_mode():
             output = self.model.generate(
-                **inputs, max_new_tokens=chats[0].tokens, do_sample=False, logits_processor=[keep_first]
+                **inputs, max_new_tokens=tokens, do_sample=False, logits_processor=[keep_first]
             )
-        said = self.processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
         return [
-            Answer(text.strip(), self._log_probabilities(chat.choices, begins))
-            for chat, text, begins in zip(chats, said, first[0], strict=True)
+            self._answer_of(chat, ids, begins)
+            for chat, ids, begins in zip(chats, output[:, inputs["input_ids"].shape[1] :], first[0], strict=True)
         ]
+
+    def _answer_of(self, chat: Chat, ids: Any, begins: Any) -> Answer:
+        """Return the answer that token ids are; `begins` are the log probabilities of its first token."""
+        ends = self.model.generation_config.eos_token_id
+        ended = any(end in ids for end in (ends if isinstance(ends, list) else [ends]) if end is not None)
+        text = self.processor.decode(ids, skip_special_tokens=True)
+        marked = self.processor.decode(ids, skip_special_tokens=False)
+        if opens_thought(marked) and not opens_thought(text):  # the marks of some models' thoughts are special tokens
+            text = marked
+            for token in self.processor.tokenizer.all_special_tokens:
+                text = text if opens_thought(token) else text.replace(token, "")
+        thought, text = split_thought(self._opening + text)
+        first = () if thought else self._log_probabilities(chat.choices, begins)
+        return Answer(text.strip(), first, thought, "stop" if ended else CUT)
+
+    @cached_property
+    def _opening(self) -> str:
+        """The mark of a thought that the chat template opens before the answer; empty where it opens none."""
+        chat = Chat(b"", ("?",), 1)
+        prompt = self.processor.apply_chat_template(messages(chat), add_generation_prompt=True, tokenize=False)
+        return thought_begun(prompt)
 
     @cached_property
     def _tokens_of(self) -> dict[str, list[int]]:
         """Word, in small letters if it has several → the tokens that are it, with a space before it or none."""
         tokens: dict[str, list[int]] = defaultdict(list)
         for token, number in self.processor.tokenizer.get_vocab().items():
-            tokens[_folded(token.strip(" ▁Ġ"))].append(number)
+            tokens[folded(token.strip(" ▁Ġ"))].append(number)
         return dict(tokens)
 
     def _log_probabilities(self, words: Sequence[str], first: Any) -> tuple[float, ...]:
         """Return the log probability of each word as a first token; none at all where one is no token."""
-        tokens = [self._tokens_of.get(_folded(word), []) for word in words]
+        tokens = [self._tokens_of.get(folded(word), []) for word in words]
         return tuple(float(first[of_word].logsumexp(0)) for of_word in tokens) if all(tokens) else ()
-
-
-def _folded(word: str) -> str:
-    return word if len(word) == 1 else word.casefold()  # A is an option, a is an article

@@ -21,6 +21,7 @@ ROOT: Final = Path(__file__).parents[1]
 RECIPE: Final = f"{PACKAGE}.build.recipe"
 STEPS: Final = {
     "list": f"{PACKAGE}.build.steps.listing",
+    "margins": f"{PACKAGE}.build.steps.margins",
     "faces": f"{PACKAGE}.build.steps.alignment",
     "plan": f"{PACKAGE}.build.steps.plan",
     "rows": f"{PACKAGE}.build.steps.rows",

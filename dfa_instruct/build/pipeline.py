@@ -24,6 +24,7 @@ from dfa_instruct.build.report import dropped_named, print_table, write_dropped
 from dfa_instruct.build.resume import work_folder
 from dfa_instruct.build.steps.alignment import AlignFaces
 from dfa_instruct.build.steps.listing import ListItems
+from dfa_instruct.build.steps.margins import FindMargins
 from dfa_instruct.build.steps.plan import Plan
 from dfa_instruct.build.steps.rows import MakeRows, finished_rows
 from dfa_instruct.build.work import WorkFolder, too_few
@@ -82,6 +83,7 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
             raise ValueError(f"{failure}; all that was dropped is named in {work.dropped_table}")
         if not listed["sizes"]:
             raise ValueError(f"no picture is left of the sources; what was dropped is named in {work.dropped_table}")
+        run_step(FindMargins(recipe, work), [1], executor, workers, "margins")
         run_step(AlignFaces(recipe, work), listed["sizes"], executor, workers, "find faces")
         run_step(Plan(recipe, work), [1], executor, workers, "plan")
         planned = work.report("plan")
@@ -92,7 +94,7 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
         made = sum(pq.read_metadata(path).num_rows for path in work.shards("rows"))
         if again := made - statistics.images_of():
             dropped[""]["the same pixels as another face"] += again
-        print_table(listed["techniques"], statistics, dropped, planned)
+        print_table(listed["techniques"], statistics, dropped, planned, work.report("margins"))
         with scratch_folder(folder) as scratch:  # at once: a part of it would be another one's
             work.root.rename(scratch / "build")
     return Construction(statistics, sum(dropped.values(), Counter()))

@@ -11,11 +11,12 @@ from pydantic.dataclasses import dataclass
 
 from dfa_instruct.duplicates import NEAR
 from dfa_instruct.errors import nearest
+from dfa_instruct.faces import LEAST_MARGIN
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
 from dfa_instruct.splits import SHARES
 from dfa_instruct.techniques import Fittable, Technique
 from dfa_instruct.techniques.registry import DEFAULT_TECHNIQUES, find_technique
-from dfa_instruct.vocabulary import Split
+from dfa_instruct.vocabulary import SPLITS, Split
 from dfa_instruct.yaml_file import read_mapping
 
 SAMPLE_IDENTITIES = 160
@@ -29,6 +30,11 @@ def _by_technique(given: Any) -> Any:
     if not isinstance(given, dict):
         return {"default": given}
     return {"default": LEAST_RESOLVED} | {spelling(str(name)) or str(name): share for name, share in given.items()}
+
+
+def _every_split(given: Any) -> Any:
+    """Name every split; one that is not named gets no share."""
+    return dict.fromkeys(SPLITS, 0.0) | given if isinstance(given, dict) else given
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -53,8 +59,9 @@ class Recipe:
     # Faces
     size: Annotated[int, Field(ge=32, le=2048)] = 256
     """Side of the aligned square in pixels."""
-    margin: Annotated[float, Field(ge=-0.25, le=2)] = 0.0
-    """What is shown more on each side, as a share of the square; less than 0: a tighter cut."""
+    margin: Annotated[float, Field(ge=LEAST_MARGIN, le=2)] = 0.0
+    """What is shown more on each side at most, as a share of the square; less than 0: a tighter cut. A source whose
+    pictures are cut closer gets the margin that they allow, see `dfa_instruct.build.steps.margins`."""
     several_faces: Literal["largest", "all", "fail"] = "largest"
     """A picture with several: take the largest; take all; count it as bad. A forgery that has its bona fide always
     gives one face: nothing says which of several was forged."""
@@ -64,7 +71,9 @@ class Recipe:
     """Keep a cropped face in which no landmarks were found; a picture that is not a cropped face is dropped anyway."""
 
     # Splits
-    shares: dict[Split, Share] = Field(default_factory=lambda: dict(SHARES))
+    shares: Annotated[dict[Split, Share], BeforeValidator(_every_split)] = Field(default_factory=lambda: dict(SHARES))
+    """Of each split, of the images; a split that is not named gets none. `{test: 1.0}`: a dataset to measure on only.
+    """
     official_splits: str | None = None
     """FaceForensics++'s own: a folder with train.json, val.json and test.json; other identities join as shares want."""
     near_duplicates: Annotated[int, Field(ge=-1, le=255)] = NEAR
@@ -112,6 +121,9 @@ def techniques_of(recipe: Recipe) -> list[Technique | Fittable]:
         if "size" in settings:
             raise ValueError(f"technique {settings['name']}: its size is the recipe's; size was given")
         found.append(find_technique(size=recipe.size, **settings))
+    learning = [technique.name for technique in found if isinstance(technique, Fittable)]
+    if recipe.forgeries_per_face and learning and not recipe.shares["train"]:
+        raise ValueError(f"technique {learning[0]} learns from faces of the train split, and shares gives it none")
     if recipe.forgeries_per_face and not found:
         raise ValueError(f"forgeries_per_face is {recipe.forgeries_per_face:g}, and techniques names none")
     return found
@@ -149,8 +161,8 @@ def read_recipe(path: Path, output: Path | None = None) -> Recipe:
         where = ".".join(str(part) for part in first["loc"])
         given = "" if first["type"] == "missing" else f", not {first['input']!r}"
         raise ValueError(f"{path}: {where}: {first['msg']}{given}") from error
-    if abs(sum(recipe.shares.values()) - 1) > 1e-6 or set(recipe.shares) != set(SHARES):
-        raise ValueError(f"{path}: shares: expected train, validation and test, and a sum of 1, not {recipe.shares}")
+    if abs(sum(recipe.shares.values()) - 1) > 1e-6:
+        raise ValueError(f"{path}: shares: expected a sum of 1, not {recipe.shares}")
     known = ["default", "bona_fide", *(name for names in DATASET_TECHNIQUES.values() for name in names)]
     unknown = [name for name in recipe.least_resolved if name not in known]
     # a folder of one's own may call its technique anything

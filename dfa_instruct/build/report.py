@@ -58,8 +58,17 @@ def print_table(
     statistics: Statistics,
     dropped: Mapping[str, Counter[str]],
     planned: Mapping[str, Any],
+    margins: Mapping[str, Any],
 ) -> None:
-    """Print what was found of each technique, resolved, paired, written, and dropped and why; then the notes."""
+    """Print what was found of each technique, resolved, paired, written, and dropped and why; then the notes.
+
+    Args:
+        listed: the techniques of the first step's report.
+        statistics: of what was written.
+        dropped: how many of each technique, by reason.
+        planned: the report of the plan.
+        margins: the report of the margins.
+    """
     table = Table(title="What was built")
     for column in ("technique", "files", "resolved", "paired", "images", "dropped, and why"):
         table.add_column(column, justify="left" if column in ("technique", "dropped, and why") else "right")
@@ -82,6 +91,10 @@ def print_table(
     shares = ", ".join(f"{split} {len(names)}" for split, names in sorted(statistics.identities.items()))
     twins = planned["near_duplicates_inside"]
     console.print(f"Identities: {shares}. Near-duplicates inside of splits, kept: {twins}.")
+    for source, found in margins.items():
+        if found["sampled"]:
+            told = f"{found['inside']} of {found['sampled']} pictures looked at hold the whole square"
+            console.print(f"{source}: cut with a margin of {found['margin']:g}, bona fide and forged; {told}.")
     for what in planned["lacking"]:
         console.print(f"warning: {what}", markup=False, highlight=False)
     for (technique, pairing), n in sorted(statistics.pairings.items()):

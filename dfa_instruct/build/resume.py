@@ -76,7 +76,7 @@ def _keep_what_holds(work: WorkFolder, before: Mapping[str, Any], after: Mapping
     Raises:
         FileExistsError: see `work_folder`.
     """
-    of_faces = {"output"} | keys_read_by(STEPS["list"]) | keys_read_by(STEPS["faces"])
+    of_faces = {"output"}.union(*(keys_read_by(STEPS[step]) for step in ("list", "margins", "faces")))
     recipes = before["recipe"], after["recipe"]
     differs = [key for key in after["recipe"] if key in of_faces and recipes[0].get(key) != recipes[1][key]]
     if differs:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import datasets
 from filelock import FileLock
 
 from dfa_instruct.build.fingerprint import STEPS, digest_of, modules_run_by
@@ -28,6 +27,8 @@ def sample_directory() -> Path:
 
     The cache knows it by a digest of the modules that draw, forge, ask and write: other ones would write other bytes.
     """
+    import datasets
+
     writers = (*STEPS.values(), "dfa_instruct.dataset.writer")
     digest = digest_of(sorted({name for module in writers for name in modules_run_by(module)}))
     cache = Path(datasets.config.HF_DATASETS_CACHE).expanduser()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -10,13 +9,13 @@ from itertools import chain
 from typing import Any, Final
 
 import numpy as np
-from PIL import Image
 
 from dfa_instruct.dataset.features import MAY_BE_NULL
 from dfa_instruct.faces import anchors
 from dfa_instruct.inspect.promises import Findings
 from dfa_instruct.records import FaceRecord, Pixels, face_id_of
 from dfa_instruct.schema import from_columns
+from dfa_instruct.sources.pictures import BadPictureError, open_image, read_image
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, PAIRINGS, REGIONS
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -73,11 +72,14 @@ def check_source(findings: Findings, name: str, row: Mapping[str, Any]) -> None:
 def check_image(findings: Findings, name: str, row: Mapping[str, Any]) -> Pixels | None:
     """Check that a picture decodes, is what it is named by, and carries its provenance; return its pixels."""
     try:
-        with Image.open(io.BytesIO(row["image"]["bytes"]), formats=["PNG"]) as image:
-            pixels: Pixels = np.asarray(image.convert("RGB"))
-            notes = dict(getattr(image, "text", {}))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        pixels = read_image(row["image"]["bytes"], smallest=1)
+        with open_image(row["image"]["bytes"], smallest=1) as image:
+            format, notes = image.format, dict(getattr(image, "text", {}))
+    except BadPictureError as error:
         findings.check("images", False, f"{name}: {error}")
+        return None
+    if format != "PNG":
+        findings.check("images", False, f"{name}: a {format} picture; expected a PNG")
         return None
     findings.check("hashes", row["face_id"] == face_id_of(pixels), f"{name}: the pixels give {face_id_of(pixels)}")
     if row["label"] == "forged":
@@ -121,8 +123,5 @@ def check_labels(findings: Findings, name: str, row: Mapping[str, Any]) -> bool:
 
 def face_of_row(row: Mapping[str, Any], decode: bool = False) -> FaceRecord:
     """Read a face from its row; its pixels only where they are to be decoded."""
-    pixels = np.zeros((1, 1, 3), np.uint8)
-    if decode:
-        with Image.open(io.BytesIO(row["image"]["bytes"]), formats=["PNG"]) as image:
-            pixels = np.asarray(image.convert("RGB"))
+    pixels = read_image(row["image"]["bytes"], smallest=1) if decode else np.zeros((1, 1, 3), np.uint8)
     return from_columns(FaceRecord, row, image=pixels, parameters={})

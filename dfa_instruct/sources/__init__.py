@@ -71,6 +71,14 @@ class Frames:
         )
 
 
+HIDDEN: Final = "hidden"
+ARCHIVE: Final = "an archive that is not unpacked"
+OTHER: Final = "neither a picture nor a video by the end of its name"
+NOT_READ: Final = "not among what this source reads"
+PASSED_OVER: Final = frozenset({HIDDEN, ARCHIVE, OTHER, NOT_READ})
+"""Reasons that say nothing of how well a layout is understood: what is left out for them counts for no rate."""
+
+
 @dataclass(slots=True)
 class TechniqueReport:
     """What a source found of one technique (or of `bona_fide`): files, how many gave an item, how many have a pair.
@@ -103,6 +111,10 @@ class TechniqueReport:
     def pass_over(self, reason: str, file: str) -> None:
         """Name a file or a folder that is known to give no item; it counts for no rate."""
         self.passed_over.append((file, reason))
+
+    def leave_out(self, reason: str, file: str) -> None:
+        """Name what `dfa_instruct.sources.files.entries` refused; where that says something of a layout, count it."""
+        (self.pass_over if reason in PASSED_OVER else self.drop)(reason, file)
 
     def use(self, paired: bool = False) -> None:
         """Count a file that gives an item."""

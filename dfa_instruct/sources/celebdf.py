@@ -18,9 +18,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from dfa_instruct.sources import Frames, SourceItem, TechniqueReport
+from dfa_instruct.sources import UNKNOWN, Frames, SourceItem, TechniqueReport
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES
-from dfa_instruct.sources.clips import ClipSettings, Word, child, clip_items, clips_in, not_read, read_clip
+from dfa_instruct.sources.clips import ClipSettings, Word, child, clip_items, clips_in, name_rest, not_read, read_clip
 from dfa_instruct.vocabulary import Category, Label
 
 ((TECHNIQUE, CATEGORY),) = DATASET_TECHNIQUES["celebdf"].items()
@@ -75,12 +75,15 @@ class CelebDFSource:
         if folders["Celeb-real"] is None and folders["YouTube-real"] is None:
             raise FileNotFoundError(f"{self.root}: {expected}{not_read(self._refused)}")
         clips = {name: clips_in(settings, refuse, folder) if folder else {} for name, folder in folders.items()}
+        name_rest(settings, refuse, "", *read)
         self._originals = {f"celeb/{name.casefold()}": file for name, file in clips["Celeb-real"].items()}
         self._originals |= {f"youtube/{name}": file for name, file in clips["YouTube-real"].items()}
         self._swapped = clips.get("Celeb-synthesis", {})
         self._missing: list[str] = []
         if settings.testing_list:
             listed = read_testing_list(settings.testing_list, settings.labels)
+            every = {**self._originals, **{_video_of(name): file for name, file in self._swapped.items()}}
+            self._refused |= {file: f"not in {settings.testing_list}" for v, file in every.items() if v not in listed}
             self._originals = {video: file for video, file in self._originals.items() if video in listed}
             self._swapped = {name: file for name, file in self._swapped.items() if _video_of(name) in listed}
             there = {*self._originals, *map(_video_of, self._swapped)}
@@ -104,9 +107,11 @@ class CelebDFSource:
         for file, reason in self._refused.items():
             top = file.partition("/")[0].casefold()
             if top in ("celeb-real", "youtube-real"):
-                self.report["bona_fide"].drop(reason, file)
+                self.report["bona_fide"].leave_out(reason, file)
             elif top == "celeb-synthesis" and self.settings.forgeries:
-                self.report[TECHNIQUE].drop(reason, file)
+                self.report[TECHNIQUE].leave_out(reason, file)
+            else:
+                self.report[UNKNOWN].pass_over(reason, file)
         for video in self._missing:
             self.report[TECHNIQUE if TECHNIQUE in video else "bona_fide"].drop("listed, not on disk", video)
 

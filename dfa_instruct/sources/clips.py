@@ -10,9 +10,10 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from dfa_instruct.sources import Frames, SourceItem, TechniqueReport
+from dfa_instruct.sources import NOT_READ, Frames, SourceItem, TechniqueReport
 from dfa_instruct.sources.files import Refuse, entries, is_picture, is_video
-from dfa_instruct.sources.media import BadPictureError, FrameChoice, Video
+from dfa_instruct.sources.media import FrameChoice, Video
+from dfa_instruct.sources.pictures import BadPictureError
 
 Word = Annotated[str, Field(coerce_numbers_to_str=True)]
 """A word of a table, as a recipe gives it: YAML reads 0 and 1 as numbers."""
@@ -63,6 +64,14 @@ def child(settings: ClipSettings, refuse: Refuse, below: str, *names: str) -> st
     return below
 
 
+def name_rest(settings: ClipSettings, refuse: Refuse, below: str, *read: str) -> None:
+    """Tell `refuse` what lies in a folder beside the folders that are read, in any letter case."""
+    files, folders = settings.entries(below, refuse)
+    for name in (*files, *folders):
+        if name.casefold() not in map(str.casefold, read):
+            refuse(f"{below}/{name}" if below else name, NOT_READ)
+
+
 def clips_in(settings: ClipSettings, refuse: Refuse, below: str) -> dict[str, str]:
     """Name → each clip in a folder, or in its `frames` and `videos`: a folder of pictures, else a video file."""
     clips: dict[str, str] = {}
@@ -72,11 +81,16 @@ def clips_in(settings: ClipSettings, refuse: Refuse, below: str) -> dict[str, st
         here: dict[str, str] = {}
         files, folders = settings.entries(place, refuse)
         here |= {name: f"{place}/{name}" for name in folders if name.casefold() not in NO_CLIPS}
+        for name in (*filter(is_picture, files), *(name for name in folders if name not in here)):
+            if f"{place}/{name}" not in inside:
+                refuse(f"{place}/{name}", NOT_READ)
         for name in filter(is_video, files):
             if (clip := PurePosixPath(name).stem) in here:
                 refuse(f"{place}/{name}", "the name of another clip beside it")
             else:
                 here[clip] = f"{place}/{name}"
+        for name in clips.keys() & here.keys():
+            refuse(clips[name], f"the same clip is read from {here[name]}")
         clips |= here
     return dict(sorted(clips.items()))
 
@@ -121,7 +135,9 @@ def read_clip(
     """Find the frames of a clip, and choose among them; see `clip_items` and `FrameChoice.of`."""
     files: dict[int, Path] = {}
     if clip.path.is_dir():
-        names, _ = settings.entries(clip.source_path, lambda file, reason: report.drop(reason, file))
+        names, folders = settings.entries(clip.source_path, lambda file, reason: report.leave_out(reason, file))
+        for name in (*filter(is_video, names), *folders):
+            report.pass_over("among the frames of a clip, and none of them", f"{clip.source_path}/{name}")
         for name in filter(is_picture, names):
             number = frame_number(PurePosixPath(name).stem)
             if number is None:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from dfa_instruct.errors import nearest
-from dfa_instruct.sources import UNKNOWN, BonaFideVideos, Frames, SourceItem, TechniqueReport
+from dfa_instruct.sources import NOT_READ, UNKNOWN, BonaFideVideos, Frames, SourceItem, TechniqueReport
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, asked_for, find_technique, require
 from dfa_instruct.sources.clips import ClipSettings, clip_items, frame_number, with_pair
 from dfa_instruct.sources.deepfakebench import listed_files
@@ -23,7 +23,6 @@ from dfa_instruct.sources.files import is_picture, is_video, walk
 from dfa_instruct.vocabulary import Category
 
 TECHNIQUES: Final = DATASET_TECHNIQUES["df40"]
-ARCHIVES: Final = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 LEVELS: Final = frozenset({"ff", "ffpp", "cdf", "cdfv1", "cdfv2", "frames", "videos"})
 """Folders that say nothing: the form of the names below them tells the datasets apart."""
 FOREIGN: Final = re.compile(r"faceforensics(\+\+|pp)?|celeb-df(-v\d)?|celeb-synthesis|(original|manipulated)_sequences")
@@ -201,7 +200,7 @@ class DF40Source:
         ):
             if canonical(f"{self._above}/{below}/x"):
                 holding.update(map(str, PurePosixPath(below).parents))
-            elif any(is_picture(name) or is_video(name) for name in names):
+            else:
                 strange.add(below or ".")
             clips: dict[Meaning, dict[int, str]] = defaultdict(dict)
             for name in names:
@@ -223,17 +222,18 @@ class DF40Source:
             for meaning, files in clips.items():
                 yield from self._frames(meaning, files)
         for file, reason in refused.items():
+            if reason == NOT_READ:
+                self.report[UNKNOWN].pass_over(reason, file)
+                continue
             if not self._asked(file):
                 continue
             found = canonical(f"{self._above}/{file}/x")
             report = self.report[found[0] if found else UNKNOWN]
             if found and (is_picture(file) or is_video(file)):
-                report.drop(reason, file)
+                report.leave_out(reason, file)
             else:
                 report.pass_over(reason, file)
-        if self.settings.techniques is None:
-            for folder in sorted({_topmost(folder, holding) for folder in strange}):
-                self.report[UNKNOWN].pass_over("of no technique of DF40, and not read", folder)
+        self._name_strange({_topmost(folder, holding) for folder in strange})
         for technique, file in sorted((self._listed or set()) - self._seen):
             self.report[technique].drop("listed, not on disk", file)
         for technique, count in unlisted.items():
@@ -241,6 +241,17 @@ class DF40Source:
         require(self.settings.techniques, self.name, self.report, self.root)
         if not any(found.found for found in self.report.values()):
             raise ValueError(f"{self.root}: nothing of DF40 in it (expected folders called {', '.join(TECHNIQUES)})")
+
+    def _name_strange(self, folders: Collection[str]) -> None:
+        """Name what belongs to no technique: whole folders, or (`*`) the files in one that has techniques below it."""
+        for folder in sorted(folders):
+            unused = [folder]
+            if folder.endswith("*"):
+                below = folder.removesuffix("*").removesuffix("/")
+                names, _ = self.settings.entries(below, _tell_nobody)
+                unused = [f"{below}/{name}" if below else name for name in names]
+            for name in unused:
+                self.report[UNKNOWN].pass_over("of no technique of DF40, and not read", name)
 
     def _asked(self, folder: str) -> bool:
         """Whether a folder may hold what is asked for: it is of no other technique, and of no bona fide dataset."""
@@ -251,15 +262,10 @@ class DF40Source:
 
     def _understand(self, file: str, unlisted: Counter[str]) -> Meaning | None:
         """Say what a file's path means; none where it is not asked for, or cannot be used, which is counted."""
-        archive = file.casefold().endswith(ARCHIVES)
-        if not archive and not is_picture(file) and not is_video(file):
-            return None
         technique, path = canonical(f"{self._above}/{file}") or (UNKNOWN, "")
         if technique not in self._techniques and (technique, self.settings.techniques) != (UNKNOWN, None):
             return None
-        if archive:
-            self.report[technique].pass_over("an archive that is not unpacked", file)
-        if archive or technique == UNKNOWN:
+        if technique == UNKNOWN:
             return None
         if self._listed is not None:
             entry = _listed_as(technique, path)
@@ -325,6 +331,10 @@ class DF40Source:
         if not listed:
             raise ValueError(f"{path}: names no file of DF40")
         return {entry for entry in listed if entry[0] in self._techniques}
+
+
+def _tell_nobody(file: str, reason: str) -> None:
+    """Refuse a file that was refused before."""
 
 
 def _topmost(folder: str, holding: Collection[str]) -> str:

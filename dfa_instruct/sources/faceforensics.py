@@ -13,12 +13,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import PurePosixPath
 from typing import Final
 
 from dfa_instruct.errors import nearest
-from dfa_instruct.sources import UNKNOWN, Frames, SourceItem, TechniqueReport
+from dfa_instruct.sources import NOT_READ, UNKNOWN, Frames, SourceItem, TechniqueReport
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, asked_for, find_technique, require
-from dfa_instruct.sources.clips import ClipSettings, child, clip_items, clips_in, not_read, read_clip
+from dfa_instruct.sources.clips import ClipSettings, child, clip_items, clips_in, name_rest, not_read, read_clip
 from dfa_instruct.vocabulary import Category
 
 TECHNIQUES: Final = DATASET_TECHNIQUES["faceforensics"]
@@ -67,6 +68,7 @@ class FaceForensicsSource:
         originals = child(settings, refuse, "", "original_sequences", "youtube", settings.compression)
         if originals is None:
             raise FileNotFoundError(f"{self.root}: {expected}{not_read(self._refused)}")
+        self._folder = originals
         self._originals = clips_in(settings, refuse, originals)
         self._techniques = asked_for("faceforensics", settings.techniques)
         self.frames_of = lru_cache(maxsize=1024)(self._frames_of)
@@ -80,14 +82,18 @@ class FaceForensicsSource:
             else:
                 self.report["bona_fide"].drop(MISNAMED, file)
         refused = dict(self._refused)
-        manipulated = child(self.settings, refused.__setitem__, "", "manipulated_sequences")
-        folders = self.settings.entries(manipulated, refused.__setitem__)[1] if manipulated else []
-        for folder in folders:
-            technique = find_technique("faceforensics", folder)
-            if technique is None:
-                self.report[UNKNOWN].notes.append(f"{folder}: no technique that is known, and not read")
-            elif technique in self._techniques:
-                yield from self._technique(technique, f"{manipulated}/{folder}", refused)
+        refuse = refused.__setitem__
+        name_rest(self.settings, refuse, "", "original_sequences", "manipulated_sequences")
+        for folder in map(str, PurePosixPath(self._folder).parents[:-1]):
+            name_rest(self.settings, refuse, folder, "youtube", self.settings.compression)
+        manipulated = child(self.settings, refuse, "", "manipulated_sequences")
+        files, folders = self.settings.entries(manipulated, refuse) if manipulated else ([], [])
+        for name in (*files, *folders):
+            technique = find_technique("faceforensics", name) if name in folders else None
+            if technique in self._techniques:
+                yield from self._technique(technique, f"{manipulated}/{name}", refused)
+            else:
+                refuse(f"{manipulated}/{name}", NOT_READ)
         for file, reason in refused.items():
             self._refuse(file, reason)
         require(self.settings.techniques, self.name, self.report, self.root)
@@ -99,6 +105,7 @@ class FaceForensicsSource:
             others = ", ".join(self.settings.entries(folder, refused.__setitem__)[1]) or "nothing"
             self.report[technique].notes.append(f"{folder}: no {wanted} in it, but {others}; not read")
             return
+        name_rest(self.settings, refused.__setitem__, folder, wanted)
         for name, file in clips_in(self.settings, refused.__setitem__, compressed).items():
             if pair := PAIR.fullmatch(name):
                 yield from self._forged(technique, pair["target"], pair["donor"], file)
@@ -110,11 +117,11 @@ class FaceForensicsSource:
         top, _, below = file.casefold().partition("/")
         technique = find_technique("faceforensics", below.partition("/")[0])
         if top == "original_sequences":
-            self.report["bona_fide"].drop(reason, file)
-        elif technique is None:
-            self.report[UNKNOWN].notes.append(f"{file}: {reason}")
+            self.report["bona_fide"].leave_out(reason, file)
         elif technique in self._techniques:
-            self.report[technique].drop(reason, file)
+            self.report[technique].leave_out(reason, file)
+        else:
+            self.report[UNKNOWN].pass_over(reason, file)
 
     def _frames_of(self, video: str) -> Frames | None:
         dataset, _, name = video.partition("/")

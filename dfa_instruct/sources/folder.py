@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from dfa_instruct.errors import nearest
-from dfa_instruct.sources import SourceItem, TechniqueReport
+from dfa_instruct.sources import PASSED_OVER, SourceItem, TechniqueReport
 from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
 from dfa_instruct.sources.clips import ClipSettings, Word, clip_items, read_clip
 from dfa_instruct.sources.files import is_picture, is_video, walk
@@ -86,7 +86,7 @@ class FolderSource:
         self.report = defaultdict(TechniqueReport)
         refused: dict[str, str] = {}
         files = self._media(refused)
-        if (first := next(files, None)) is None and not refused:
+        if (first := next(files, None)) is None and PASSED_OVER.issuperset(refused.values()):
             raise ValueError(f"{self.root}: no image and no video in it")
         files = chain([first] if first else [], files)
         rows = self._rows
@@ -94,15 +94,14 @@ class FolderSource:
             for file in files:
                 yield from self._of_file(file, self._by_place(file))
             for file, reason in refused.items():
-                self._report(self._by_place(file)).drop(reason, file)
+                self._report(self._by_place(file)).leave_out(reason, file)
             return
         on_disk: dict[str, str] = {}
-        unlisted = 0
         for file in files:
             if _nfc(file) in rows:
                 on_disk[_nfc(file)] = file
             else:
-                unlisted += 1
+                self.report["bona_fide"].pass_over(f"not in {self.settings.csv}", file)
         for name, file in on_disk.items():
             pair = rows[name].pair or ""
             bona_fide = self._item(on_disk[pair], rows[pair]) if pair in on_disk else None
@@ -110,15 +109,14 @@ class FolderSource:
         refused = {_nfc(file): reason for file, reason in refused.items()}
         for name, row in rows.items():
             if name not in on_disk:
-                self._report(row).drop(refused.get(name, "listed, not on disk"), name)
-        if unlisted:
-            self.report["bona_fide"].notes.append(f"{unlisted} files are not in {self.settings.csv} and were not used")
+                self._report(row).drop(refused.pop(name, "listed, not on disk"), name)
+        for file, reason in refused.items():
+            self.report["bona_fide"].leave_out(reason, file)
 
     def _media(self, refused: dict[str, str]) -> Iterator[str]:
         for below, names in walk(self.root, refused.__setitem__, follow_links=self.settings.follow_links):
             for name in names:
-                if is_picture(name) or is_video(name):
-                    yield f"{below}/{name}" if below else name
+                yield f"{below}/{name}" if below else name
 
     def _report(self, row: _Row) -> TechniqueReport:
         return self.report[row.technique or "bona_fide"]

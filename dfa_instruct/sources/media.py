@@ -1,4 +1,4 @@
-"""Pixels: decoding pictures, and single frames of videos.
+"""Pixels: decoding the pictures and the single frames of videos that the sources name.
 
 A frame of a video is named by its number: its time multiplied by the video's average rate, rounded. A video's frames
 are read by seeking, so that 32 frames of an hour cost 32 groups of pictures and not the hour.
@@ -6,7 +6,6 @@ are read by seeking, so that 32 frames of an hour cost 32 groups of pictures and
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -14,22 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dfa_instruct.records import Pixels
 from dfa_instruct.sources import SourceItem
 from dfa_instruct.sources.files import is_video
+from dfa_instruct.sources.pictures import BadPictureError, check_size, read_image
 
-SMALLEST_SIDE = 32
-LARGEST_SIDE = 20_000
-LARGEST_AREA = 89_000_000
-"""Pixels in all. Both limits are read in the file's header; what is beyond them is not decoded."""
 LONGEST_GROUP = 250
 """Frames from one that can be sought to the next, at most, in a video without an index (the encoders' default)."""
-
-
-class BadPictureError(ValueError):
-    """A picture, or a frame of a video, that no record can be made of; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,55 +48,6 @@ class FrameChoice:
         return [candidates[(2 * i + 1) * total // (2 * self.count)] for i in range(self.count)]
 
 
-def _check_size(width: int, height: int, most: int = LARGEST_AREA) -> None:
-    if max(width, height) > LARGEST_SIDE or width * height > most:
-        raise BadPictureError(
-            f"{width}×{height} pixels (a decompression bomb?); "
-            f"at most {LARGEST_SIDE} a side and {most // 10**6} million in all are decoded"
-        )
-    if min(width, height) < SMALLEST_SIDE:
-        raise BadPictureError(f"{width}×{height} pixels; at least {SMALLEST_SIDE}×{SMALLEST_SIDE} are needed")
-
-
-def to_rgb(image: Image.Image) -> Pixels:
-    """Turn a picture of any mode and depth into RGB, upright by its EXIF orientation, shape (height, width, 3)."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):  # greyscale of more than 8 bits: Pillow would cut it off at 255, not scale it
-        levels = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
-        whites = (1, 2**8 - 1, 2**16 - 1) if image.mode == "F" else (2**8 - 1, 2**16 - 1, 2**31 - 1)
-        white = next((white for white in whites if white >= levels.max()), levels.max())
-        image = Image.fromarray(np.rint(255 * np.clip(levels / white, 0, 1)).astype(np.uint8))
-    return np.asarray(image.convert("RGB"))
-
-
-def read_image(path: Path, formats: tuple[str, ...] | None = None, most: int = LARGEST_AREA) -> Pixels:
-    """Decode an image as RGB, upright by its EXIF orientation, shape (height, width, 3).
-
-    Args:
-        path: the file.
-        formats: Pillow's names of those that are decoded; None: all.
-        most: pixels of a picture that is decoded.
-
-    Raises:
-        BadPictureError: it does not decode, or is too small or too large to hold a face.
-    """
-    if not path.is_file():
-        raise BadPictureError("no such file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below Pillow's
-            opened = Image.open(path, formats=formats)
-        with opened as image:
-            _check_size(*image.size, most)
-            return to_rgb(image)
-    except Image.DecompressionBombError as error:
-        raise BadPictureError("too many pixels (a decompression bomb)") from error
-    except BadPictureError:
-        raise
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
-        raise BadPictureError("does not decode as an image") from error
-
-
 class Video:
     """A video file, open: how many frames it has, and some of them. A context manager.
 
@@ -124,12 +66,12 @@ class Video:
     def __init__(self, path: Path, formats: tuple[str, ...] | None = None) -> None:
         import av
 
-        self._errors = av.error.FFmpegError
         if not path.is_file():
             raise BadPictureError("no such file")
         try:
-            self._container = av.open(str(path), options={"format_whitelist": ",".join(formats)} if formats else {})
-        except self._errors as error:
+            options = {"format_whitelist": ",".join(formats)} if formats else {}
+            self._container = av.open(str(path), options=options, metadata_errors="replace")
+        except Exception as error:  # FFmpeg's errors, but also others: PyAV reads what a damaged header says
             raise BadPictureError("does not open as a video (empty, cut short or none)") from error
         try:
             if not self._container.streams.video:
@@ -139,16 +81,18 @@ class Video:
                 raise BadPictureError("the video's index is cut short")
             self._stream.thread_count = 1  # the engine's workers share the processors already
             self.width, self.height = self._stream.width, self._stream.height
-            _check_size(self.width, self.height)
+            check_size(self.width, self.height)
             rate = self._stream.average_rate or self._stream.guessed_rate
             if not rate or not self._stream.time_base:
                 raise BadPictureError("the video states no frame rate")
             self.rate = float(rate)
             self._ticks = 1 / (rate * self._stream.time_base)  # from one frame to the next
             self._start = self._stream.start_time or 0
-        except BaseException:
+        except BaseException as error:
             self._container.close()
-            raise
+            if isinstance(error, BadPictureError) or not isinstance(error, Exception):
+                raise
+            raise BadPictureError("the video's header is damaged") from error
 
     def __enter__(self) -> Video:
         return self
@@ -168,7 +112,7 @@ class Video:
             for packet in self._container.demux(self._stream):
                 if packet.size and not packet.is_corrupt:
                     yield packet
-        except self._errors:
+        except Exception:
             return
 
     def count(self) -> tuple[int, int]:
@@ -179,7 +123,7 @@ class Video:
         for start in (promised - 1, 0):
             try:
                 self._seek(start)
-            except self._errors:
+            except Exception:
                 continue
             stamps = [p.dts if p.pts is None else p.pts for p in self._packets()]
             numbers = sorted({self._number(stamp) for stamp in stamps if stamp is not None})
@@ -198,6 +142,8 @@ class Video:
         A number that no frame has (the rate varies) gives the next frame. Frames that the file lacks or that do not
         decode are not yielded.
         """
+        # x264 says in the first frame only which version it is, and FFmpeg decodes those that older ones wrote by that
+        self._decode_from(0)
         keys = [self._number(e.timestamp) for e in self._stream.index_entries if e.is_keyframe]
         decoded: Iterator[tuple[int, Any]] = iter(())
         position, current = -1, None
@@ -209,8 +155,11 @@ class Video:
                 position, current = next(decoded, (position, None))
             if current is None:
                 return
-            turned = current.to_ndarray(format="rgb24")
-            yield number, np.ascontiguousarray(np.rot90(turned, round(current.rotation / 90)))
+            try:
+                turned = np.rot90(current.to_ndarray(format="rgb24"), round(current.rotation / 90))
+            except Exception:  # it does not decode
+                continue
+            yield number, np.ascontiguousarray(turned)
 
     def _decode_from(self, number: int) -> tuple[Iterator[tuple[int, Any]], int, Any]:
         """Seek to a keyframe at or before a frame; return the frames from there on, and the first one."""
@@ -218,7 +167,7 @@ class Video:
         while True:
             try:
                 self._seek(number - back)
-            except self._errors:
+            except Exception:
                 return iter(()), number, None
             decoded = self._decoded()
             position, current = next(decoded, (number, None))
@@ -231,7 +180,7 @@ class Video:
         for packet in chain(self._packets(), (None,)):
             try:
                 frames = self._stream.codec_context.decode(packet)
-            except self._errors:
+            except Exception:
                 continue
             for frame in frames:
                 stamp = frame.dts if frame.pts is None else frame.pts

@@ -1,6 +1,6 @@
 """Photographs are few: several views of each, as the frames of a video would show a person.
 
-A view is the photograph turned, zoomed and lit a little differently, at another JPEG quality. Views are made before
+A view is the photograph zoomed and lit a little differently, at another JPEG quality. Views are made before
 anything is forged, so that bona fide and forged faces have been through the same.
 """
 
@@ -9,21 +9,22 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
 from dfa_instruct.records import Pixels
-from dfa_instruct.sources.files import find_images
-from dfa_instruct.sources.media import BadPictureError, read_image
+from dfa_instruct.sources import PASSED_OVER
+from dfa_instruct.sources.files import find_images, is_video, walk
+from dfa_instruct.sources.pictures import BadPictureError, read_image
 
 
 def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> None:
     """Write `count` views of every photograph as `views/<person>/<photograph>-<number>.jpg`.
 
-    The person is the photograph's subfolder, or the photograph itself where it lies in none. A file that does not
-    decode is passed on as it is, for the build to name and count.
+    The person is the photograph's subfolder, or the photograph itself where it lies in none. What is no photograph, or
+    does not decode, is passed on for the build to name and count: videos as they are, links as links to the original,
+    and an empty file in place of what the build knows by the end of its name.
 
     Raises:
         FileNotFoundError, ValueError: see `find_images`.
@@ -32,6 +33,16 @@ def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> No
     found = find_images(photographs)
     if views.exists() and any(views.iterdir()):
         raise FileExistsError(f"{views} holds something already; name an empty or a new folder")
+    refused: dict[str, str] = {}
+    videos = [f"{below}/{name}" for below, names in walk(photographs, refused.__setitem__) for name in names]
+    for name in (*filter(is_video, videos), *refused):
+        (views / name).parent.mkdir(parents=True, exist_ok=True)
+        if name not in refused:
+            shutil.copyfile(photographs / name, views / name)
+        elif refused[name] in PASSED_OVER:
+            (views / name).touch()
+        else:
+            (views / name).symlink_to((photographs / name).absolute())
     for path in tqdm(found, "views", unit="photograph"):
         below = path.relative_to(photographs).parent
         folder = views / (below if below.parts else path.stem)
@@ -49,11 +60,8 @@ def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> No
 
 def _view(picture: Pixels, rng: np.random.Generator) -> Image.Image:
     height, width = picture.shape[:2]
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-8, 8), zoom := rng.uniform(0.8, 1.1))
-    size = int(width * zoom), int(height * zoom)
-    turn[:, 2] += (size[0] - width) / 2, (size[1] - height) / 2
-    turned = cv2.warpAffine(picture, turn, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-    view = Image.fromarray(turned)
+    zoom = rng.uniform(0.8, 1.1)
+    view = Image.fromarray(picture).resize((round(width * zoom), round(height * zoom)), Image.Resampling.BICUBIC)
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         view = enhance(view).enhance(rng.uniform(0.8, 1.2))
     return view

@@ -16,7 +16,7 @@ import numpy as np
 from huggingface_hub import hf_hub_download
 from numpy.typing import NDArray
 
-from dfa_instruct.faces import FaceDetector, align, legible
+from dfa_instruct.faces import FaceDetector, align
 from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
 from dfa_instruct.techniques.warp import usable
 from dfa_instruct.vocabulary import Category
@@ -258,10 +258,9 @@ def _fitted_in(
             raise ValueError("the generator gave the target back as it was")
         if category != "face_reenactment":
             return picture, landmarks
-    seen = legible(picture)
     with FaceDetector() as detector:
-        found = detector.detect(seen)
+        found = detector.detect(picture)
     if len(found) != 1:
         raise ValueError("no face or several were found in what the generator made")
-    landmarks = found[0] * np.float32(picture.shape[0] / seen.shape[0])
+    landmarks = found[0]
     return (picture, landmarks) if size is None or target is not None else align(picture, landmarks, size)

@@ -21,7 +21,7 @@ from PIL import Image
 from dfa_instruct.regions import region_outlines
 from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, REGIONS
 from modeling_dfa_gpt.app.case import SHOWN_SIDE, Case
-from modeling_dfa_gpt.app.video import Frame, worst
+from modeling_dfa_gpt.app.video import Frame, verdict, worst
 from modeling_dfa_gpt.calibration import TOLERATED, Calibration
 
 WORST_SHOWN = 6
@@ -93,7 +93,7 @@ def video_html(frames: Sequence[Frame], calibration: Calibration) -> str:
         length=frames[-1].seconds,
         calibration=calibration,
         worst=[(frame, data_uri(frame.case.face.image)) for frame in worst(frames)[:WORST_SHOWN]],
-        faceless=sum(frame.probability is None for frame in frames),
+        verdict=verdict(frames, calibration).in_words(),
     )
 
 

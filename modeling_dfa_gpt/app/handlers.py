@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from dfa_instruct.sources.media import BadPictureError
+from dfa_instruct.sources.pictures import BadPictureError
 from modeling_dfa_gpt.app.case import SUGGESTED, Analyst, Case, Turn
 from modeling_dfa_gpt.app.drawing import case_html, comparison_html, faces_html, notice_html, video_html
 from modeling_dfa_gpt.app.pdf import report_pdf
@@ -35,7 +35,7 @@ class Handlers:
         self.facts = model_facts(name)
 
     def open(self, sent: dict[str, Any]) -> Case:
-        """Open an upload; one that is refused is deleted at once.
+        """Open an upload; one that is refused, or fails, is deleted at once.
 
         Raises:
             BadPictureError: it is not a picture that is taken.
@@ -43,7 +43,7 @@ class Handlers:
         path = sent_file(sent)
         try:
             return self.analyst.open(path)
-        except BadPictureError:
+        except BaseException:
             path.unlink(missing_ok=True)
             raise
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from dfa_instruct.vlm.load import naming
 from modeling_dfa_gpt.app.case import Case
 from modeling_dfa_gpt.app.drawing import TEMPLATES, context, style, video_html
 from modeling_dfa_gpt.app.video import Frame
 from modeling_dfa_gpt.calibration import Calibration
-from modeling_dfa_gpt.loading import naming
 
 
 def model_facts(name: str) -> dict[str, str]:

@@ -6,7 +6,6 @@ What goes on from here is pixels only. A file's metadata is kept as text for the
 from __future__ import annotations
 
 import hashlib
-import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,9 @@ from pathlib import Path
 from PIL import Image
 
 from dfa_instruct.errors import printable
-from dfa_instruct.sources.media import BadPictureError, read_image
+from dfa_instruct.sources.pictures import FORMATS, BadPictureError, open_image, read_image
 from modeling_dfa_gpt.app.provenance import Tags, c2pa_as_text, exif_as_text
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 LARGEST_FILE = 25_000_000
 """Bytes of a file."""
 LARGEST_PICTURE = 50_000_000
@@ -66,27 +64,16 @@ def open_upload(path: Path) -> Upload:
     if b"<svg" in content[:4096].lower():
         raise BadPictureError("The file is an SVG, which is a program that draws; save it as a PNG or a JPEG.")
     try:
-        picture = Image.fromarray(read_image(path, FORMATS, LARGEST_PICTURE))
+        with open_image(path) as image:
+            if image.width * image.height > LARGEST_PICTURE:
+                most = LARGEST_PICTURE // 10**6
+                raise BadPictureError(f"{image.width}×{image.height} pixels; at most {most} million in all are decoded")
+            format, exif = str(image.format), exif_as_text(image)
+        picture = Image.fromarray(read_image(path))
     except BadPictureError as error:
-        if "does not decode" in str(error):
-            sentence = f"The file {error}: it is damaged, cut short, or none of {', '.join(FORMATS)}."
-        else:
-            sentence = f"The picture has {error}."
-        raise BadPictureError(sentence) from error
-    with Image.open(path, formats=FORMATS) as image:
-        if _is_sequence(image):
-            raise BadPictureError("The file holds several pictures or an animation; give a single picture.")
-        sha256 = hashlib.sha256(content).hexdigest()
-        told = exif_as_text(image), c2pa_as_text(content)
-        return Upload(printable(path.name), sha256, size, str(image.format), *told, *picture.size, picture)
-
-
-def _is_sequence(image: Image.Image) -> bool:
-    """Tell whether a file holds more than one picture; the previews in a telephone's JPEG (MPO) do not count."""
-    if image.format != "TIFF":  # whose pages can be counted only by walking through all of them
-        return image.format != "MPO" and getattr(image, "is_animated", False)
-    try:
-        image.seek(1)
-    except (EOFError, OSError, ValueError, SyntaxError, struct.error):  # no second page, or none that can be read
-        return False
-    return True
+        sentence = f"The {'picture has' if 'pixels' in str(error) else 'file'} {error}"
+        if "does not decode" in sentence:
+            sentence += f": it is damaged, cut short, or none of {', '.join(FORMATS)}"
+        raise BadPictureError(f"{sentence}.") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Upload(printable(path.name), sha256, size, format, exif, c2pa_as_text(content), *picture.size, picture)

@@ -3,44 +3,35 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from dfa_instruct.errors import printable
-from dfa_instruct.sources.media import BadPictureError, Video
+from dfa_instruct.sources.pictures import BadPictureError
 from modeling_dfa_gpt.app.case import SHOWN_SIDE, Case
 from modeling_dfa_gpt.app.provenance import c2pa_as_text
 from modeling_dfa_gpt.app.upload import LARGEST_FILE, Upload
+from modeling_dfa_gpt.calibration import Calibration
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
-from modeling_dfa_gpt.picture import open_faces
+from modeling_dfa_gpt.timeline import Look, VideoVerdict, look_at, sampled, verdict_of
 
-FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi")
-"""FFmpeg's names of MP4, MOV, MKV, WebM and AVI."""
-MOST_FRAMES = 24
-SHORTEST_INTERVAL = 0.5
-"""Seconds from one frame that is looked at to the next."""
-LARGEST_FRAME = 3840 * 2160
-"""Pixels."""
 PATIENCE = 60
 """Seconds after which no further frame is looked at."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame of a video: when it is shown, in seconds, and how probable it is that its largest face is forged.
+    """A frame of a video: when it is shown, in seconds, its case, and how probable it is that its face is forged.
 
-    `probability` is None where there is no face.
+    `probability` is None where there is no verdict; `reason` says why.
     """
 
     seconds: float
     case: Case
     probability: float | None
+    reason: str = ""
 
 
 def watch(model: DfaGpt, path: Path) -> Iterator[list[Frame]]:
@@ -52,15 +43,17 @@ def watch(model: DfaGpt, path: Path) -> Iterator[list[Frame]]:
     frames: list[Frame] = []
     until = time.monotonic() + PATIENCE
     for seconds, upload in open_video(path):
-        faces = open_faces(upload.picture, model.face_side)
+        look = look_at(model, upload.picture)
         upload.picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-        sizes = [0.0 if face.in_picture is None else float(np.ptp(face.in_picture, 0).prod()) for face in faces]
-        case = Case(upload, faces, int(np.argmax(sizes)) if faces else None)
-        probability = model.calibration.probability(*model.forged_logits([case.face.image])) if faces else None
-        frames.append(Frame(seconds, case, probability))
+        frames.append(Frame(seconds, Case(upload, look.faces, look.chosen), look.probability, look.reason))
         yield frames
         if time.monotonic() > until:
             return
+
+
+def verdict(frames: Sequence[Frame], calibration: Calibration) -> VideoVerdict:
+    """Bring the frames together, as `dfa-gpt analyze` does."""
+    return verdict_of([Look(f.case.faces, f.case.chosen, f.probability, f.reason) for f in frames], calibration)
 
 
 def worst(frames: Sequence[Frame]) -> list[Frame]:
@@ -84,17 +77,8 @@ def open_video(path: Path) -> Iterator[tuple[float, Upload]]:
     sha256, c2pa = hashlib.sha256(content).hexdigest(), c2pa_as_text(content)
     del content
     try:
-        with Video(path, FORMATS) as video:
-            if video.width * video.height > LARGEST_FRAME:
-                raise BadPictureError(f"{video.width}×{video.height} pixels; 3840×2160 at most are decoded")
-            total, _ = video.count()
-            interval = max(math.ceil(total / MOST_FRAMES), round(SHORTEST_INTERVAL * video.rate), 1)
-            found = False
-            for number, pixels in video.frames(range(0, total, interval)):
-                found, picture, seconds = True, Image.fromarray(pixels), number / video.rate
-                told = f"frame {number} of a video, at {seconds:.2f} s"
-                yield seconds, Upload(printable(path.name), sha256, size, told, (), c2pa, *picture.size, picture)
-            if not found:
-                raise BadPictureError("no frame of it decodes")
+        for number, seconds, picture in sampled(path):
+            told = f"frame {number} of a video, at {seconds:.2f} s"
+            yield seconds, Upload(printable(path.name), sha256, size, told, (), c2pa, *picture.size, picture)
     except BadPictureError as error:
         raise BadPictureError(f"The file cannot be read as a video (MP4, MOV, MKV, WebM, AVI): {error}.") from error

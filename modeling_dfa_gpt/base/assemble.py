@@ -15,7 +15,7 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from modeling_dfa_gpt.loading import new_folder
+from modeling_dfa_gpt.new_folder import new_folder
 from modeling_dfa_gpt.processing import IMAGE_TOKEN, make_processor
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -17,11 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.vlm.load import load_model, load_processor
 from dfa_instruct.vocabulary import CATEGORIES
-from modeling_dfa_gpt.loading import check_loadable, naming
 
 GRID = 4
 BATCH = 16
@@ -41,10 +40,7 @@ def probe(base: str, data: Path) -> None:
     Raises:
         FileNotFoundError: the base or the dataset is not there.
     """
-    check_loadable(base)
-    with naming(base):
-        model = AutoModelForImageTextToText.from_pretrained(base, use_safetensors=True).eval()
-        processor = AutoProcessor.from_pretrained(base)
+    processor, model = load_processor(base), load_model(base)
     known: dict[str, tuple[NDArray[np.float32], NDArray[np.bool_]]] = {}
     for split in ("train", "validation", "test"):
         rows = load_dataset(DATASET_NAME, data_dir=str(data), split=split).shuffle(seed=0)
@@ -65,11 +61,12 @@ def tower_features(rows: Dataset, model: Any, processor: Any) -> NDArray[np.floa
     for batch in tqdm(rows.iter(BATCH), total=-(-len(rows) // BATCH), desc="look at faces", unit="batch"):
         pixels = processor.image_processor(batch["image"], return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
-            states = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
-        patches = states[model.config.vision_feature_layer][:, 1:].transpose(1, 2)
+            given = pixels.to(model.device, model.dtype)
+            states = model.model.vision_tower(given, output_hidden_states=True).hidden_states
+        patches = states[model.config.vision_feature_layer][:, 1:].float().transpose(1, 2)
         side = round(patches.shape[2] ** 0.5)
         grid = torch.nn.functional.adaptive_avg_pool2d(patches.unflatten(2, (side, side)), GRID).flatten(1)
-        batches.append(torch.cat([patches.mean(2), patches.std(2), grid], 1).numpy())
+        batches.append(torch.cat([patches.mean(2), patches.std(2), grid], 1).cpu().numpy())
     return np.concatenate(batches)
 
 

@@ -29,7 +29,7 @@ from transformers import (
 from dfa_instruct.dataset import DATASET_NAME
 from modeling_dfa_gpt.base.assemble import assemble
 from modeling_dfa_gpt.base.tower import Axis, Cosine, fit, mean_and_deviation, whiten_patch_embedding
-from modeling_dfa_gpt.loading import new_folder
+from modeling_dfa_gpt.new_folder import new_folder
 
 WIDTH = 128
 LAYERS = 4

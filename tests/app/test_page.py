@@ -163,6 +163,7 @@ def test_a_video_is_deleted_once_it_was_looked_at(
     assert any("cannot be read as a video" in str(part) for part in shown) and not (tmp_path / "none.mp4").exists()
 
 
+@pytest.mark.usefixtures("landmarker")
 def test_two_pictures_stand_side_by_side(
     model: DfaGpt, adapter: Path, portrait: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

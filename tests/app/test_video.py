@@ -11,14 +11,15 @@ from layouts import number_in, write_video
 from PIL import Image
 from test_upload import hostile
 
-from dfa_instruct.sources.media import BadPictureError
+from dfa_instruct.sources.pictures import BadPictureError
 from modeling_dfa_gpt.app.case import Case
 from modeling_dfa_gpt.app.drawing import video_html
 from modeling_dfa_gpt.app.upload import LARGEST_FILE, Upload
-from modeling_dfa_gpt.app.video import MOST_FRAMES, Frame, open_video, watch, worst
+from modeling_dfa_gpt.app.video import Frame, open_video, watch, worst
 from modeling_dfa_gpt.calibration import Calibration
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 from modeling_dfa_gpt.picture import OpenedFace
+from modeling_dfa_gpt.timeline import MOST_FRAMES, NO_FACE
 
 
 def test_frames_are_spread_evenly_at_half_a_second_or_more(tmp_path: Path) -> None:
@@ -53,7 +54,8 @@ def test_each_frame_with_a_face_gets_its_probability(model: DfaGpt, photos: Path
 def frame(seconds: float, probability: float | None) -> Frame:
     picture = Image.new("RGB", (64, 64))
     upload = Upload("clip.mp4", "0" * 64, 1, f"frame at {seconds}", (), None, 64, 64, picture)
-    return Frame(seconds, Case(upload, [OpenedFace(picture, 1, True)], 0), probability)
+    case = Case(upload, [OpenedFace(picture, 1, True)], 0)
+    return Frame(seconds, case, probability, NO_FACE if probability is None else "")
 
 
 def test_the_worst_come_first_and_frames_without_a_face_are_counted() -> None:
@@ -61,7 +63,7 @@ def test_the_worst_come_first_and_frames_without_a_face_are_counted() -> None:
     assert [f.seconds for f in worst(frames)] == [2, 3, 0]
     drawn = video_html(frames, Calibration(certain=0.9))
     assert "the highest is 97 % at 2.0 s" in drawn and drawn.count('class="forged"') == 2
-    assert drawn.count('class="below"') == 1 and "no face was found, in 1 of them" in drawn
+    assert drawn.count('class="below"') == 1 and "4 frames, 1 without a face" in drawn
     assert drawn.index("97 %</b>") < drawn.index("60 %, uncertain</b>") < drawn.index("20 %, uncertain</b>")
     assert "the highest" not in video_html(frames[1:2], Calibration())
 

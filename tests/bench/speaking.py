@@ -9,14 +9,17 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 Say = Callable[[dict[str, Any]], str | int | dict[str, Any]]
-"""From the body of a request to what the model says, as a text or a whole message, or to an HTTP status."""
+"""From the body of a request to what the model says, as a text or a whole message, or to an HTTP status.
+
+A message may also hold `finish_reason`, `logprobs` and `system_fingerprint`, and an error its `status` and `error`.
+"""
 
 
 def question(body: dict[str, Any]) -> str:
@@ -26,8 +29,8 @@ def question(body: dict[str, Any]) -> str:
 
 
 @contextmanager
-def speaking(say: Say) -> Iterator[str]:
-    """Serve in a thread; give the address that a client is told."""
+def speaking(say: Say, models: Sequence[dict[str, Any]] = ()) -> Iterator[str]:
+    """Serve in a thread; give the address that a client is told. `models` are what it says of its models."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -35,13 +38,22 @@ def speaking(say: Say) -> Iterator[str]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             said = say({**body, "headers": {name.title(): value for name, value in self.headers.items()}})
-            if isinstance(said, int):
-                answer: dict[str, Any] = {"error": {"message": "no", "code": None}}
-            else:
-                message = said if isinstance(said, dict) else {"content": said}
-                answer = {"choices": [{"index": 0, "message": {"role": "assistant", **message}}]}
+            status = said if isinstance(said, int) else 200
+            message = {"content": said} if isinstance(said, str) else {} if isinstance(said, int) else dict(said)
+            choice = {name: message.pop(name, None) for name in ("finish_reason", "logprobs")}
+            answer: dict[str, Any] = {"system_fingerprint": message.pop("system_fingerprint", None)}
+            answer["choices"] = [{"index": 0, **choice, "message": {"role": "assistant", **message}}]
+            if status != 200 or "error" in message:
+                status = message.get("status", status)
+                answer = {"error": {"message": message.get("error", "no"), "code": None}}
+            self.send(status, answer)
+
+        def do_GET(self) -> None:
+            self.send(200 if models else 404, {"data": list(models)})
+
+        def send(self, status: int, answer: dict[str, Any]) -> None:
             content = json.dumps(answer).encode()
-            self.send_response(said if isinstance(said, int) else 200)
+            self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)

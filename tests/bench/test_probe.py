@@ -174,7 +174,7 @@ def test_what_cannot_be_probed_is_one_line(dataset_folder: Path, tmp_path: Path)
         json.dumps(Dinov2Config(**{**SMALL, "num_hidden_layers": 3}, image_size=42).to_dict())
     )
     for model, said in (
-        ("nothing", "no vision model that Transformers can load"),
+        ("nothing", "nothing: no such folder"),
         ("llama", "a llama, which does not see images"),
         ("half", "more are not there"),
     ):

@@ -24,6 +24,7 @@ from dfa_instruct.bench.scores import (
     of_options,
     of_probabilities,
     of_techniques,
+    of_videos,
 )
 from dfa_instruct.vocabulary import CATEGORIES
 
@@ -163,3 +164,23 @@ def test_options_by_hand() -> None:
     assert found["auc"] == 50 and found["acc"] == pytest.approx(200 / 3)
     assert found["said"] == pytest.approx(100 * (0.6 + 0.6 + 0.25) / 3)
     assert math.isnan(of_options([sure])["auc"]) and of_options([{**sure, "first_token": {}}]) == {}
+
+
+def test_a_video_is_scored_by_the_mean_of_its_frames() -> None:
+    labels = np.repeat([True, False, True, False], 3)
+    probabilities = np.array(
+        [0.9, 0.2, 0.7, 0.1, 0.6, 0.2, 0.4, 0.3, 0.35, 0.7, 0.8, 0.1]
+    )  # means 0.6, 0.3, 0.35, 0.53
+    rows = predicted(labels, probabilities)
+    for number, row in enumerate(rows):
+        row["video"] = f"ff/{number // 3}"
+    assert of_videos(rows) == pytest.approx({"auc": 75, "balanced_acc": 50})
+    stills = [{**row, "video": None} for row in predicted(labels, 1 - probabilities)]
+    assert of_videos([*rows, *stills]) == of_videos(rows) and of_videos(stills) == {}
+    assert all(math.isnan(value) for value in of_videos(rows[:3]).values())
+    assert of_videos([{**row, "first_token": None} for row in rows]) == {}
+
+
+def test_what_was_forged_of_a_video_s_frames_is_a_video_of_its_own() -> None:
+    rows = predicted(np.array([False, False, True, True]), np.array([0.1, 0.3, 0.8, 0.6]), video="ff/1")
+    assert of_videos(rows) == {"auc": 100, "balanced_acc": 100}

@@ -25,13 +25,13 @@ from rich.table import Table
 
 from dfa_instruct.artifacts import MAX_REGIONS
 from dfa_instruct.evidence import measure
-from dfa_instruct.faces import FaceDetector, align, legible
+from dfa_instruct.faces import FaceDetector, align
 from dfa_instruct.population import PopulationEvidence
 from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
 from dfa_instruct.regions import LANDMARKS_OF, interocular, region_masks
 from dfa_instruct.sources.files import find_images
-from dfa_instruct.sources.media import read_image
+from dfa_instruct.sources.pictures import read_image
 from dfa_instruct.techniques.registry import TECHNIQUES
 from dfa_instruct.techniques.synthesize import Eigenfaces
 from dfa_instruct.vocabulary import REGIONS, ArtifactKind, Region
@@ -57,7 +57,7 @@ def photographed(folder: Path) -> Iterator[FaceRecord]:
     """Cut the face out of every photograph that shows just one."""
     with FaceDetector() as detector:
         for path in find_images(folder):
-            pixels = legible(read_image(path))
+            pixels = read_image(path)
             if len(found := detector.detect(pixels)) == 1:
                 image, landmarks = align(pixels, found[0], SIZE)
                 yield FaceRecord(

@@ -1,9 +1,10 @@
 """Aligned faces a second against the bare detector, and the memory of a build of 1,000 and of 20,000 images.
 
-    DFA_TEST_PHOTOS=PHOTOGRAPHS python tests/benchmarks/faces.py [--images 3000] [--memory 1000 20000]
+    DFA_TEST_PHOTOS=PHOTOGRAPHS python tests/benchmarks/faces.py [--images 3000] [--memory 1000 20000] [--pairs 200]
 
 The photographs are repeated, each time cut and lit a little differently. The bare detector decodes and detects, in one
-process, and does nothing else; the step `AlignFaces` decodes, detects, aligns, hashes and writes its shards.
+process, and does nothing else; the step `AlignFaces` decodes, detects, aligns, hashes and writes its shards. The pairs
+are photographs with a large face, given in turn to FaceLandmarker alone and to the detector, which may look again.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from dfa_instruct.build.executors import run_step
 from dfa_instruct.build.recipe import Recipe
 from dfa_instruct.build.steps.alignment import AlignFaces
 from dfa_instruct.build.steps.listing import ListItems
+from dfa_instruct.build.steps.margins import FindMargins
 from dfa_instruct.build.work import WorkFolder
-from dfa_instruct.faces import FaceDetector, legible
+from dfa_instruct.faces import DETECTION_SIDE, FaceDetector
 from dfa_instruct.sources.files import find_images
-from dfa_instruct.sources.media import read_image
+from dfa_instruct.sources.pictures import read_image
 
 
 def vary(photos: Path, folder: Path, count: int) -> None:
@@ -52,12 +54,13 @@ def speed(photos: Path, count: int, size: int) -> None:
         with FaceDetector() as detector:
             start = time.perf_counter()
             for path in sorted(pictures.iterdir()):
-                detector.detect(legible(read_image(path)))
+                detector.detect(read_image(path))
             rates["bare detector"] = count / (time.perf_counter() - start)
         for workers in (1, 2):
             work = WorkFolder(Path(scratch) / f"work{workers}")
             run_step(ListItems(recipe, work), [1], "local", 1)
             sizes = work.report("list")["sizes"]
+            run_step(FindMargins(recipe, work), [1], "local", 1)
             start = time.perf_counter()
             run_step(AlignFaces(recipe, work), sizes, "local", workers)
             rates[f"{workers} workers"] = count / (time.perf_counter() - start)
@@ -65,6 +68,24 @@ def speed(photos: Path, count: int, size: int) -> None:
             print(f"{name:>14}: {rate:6.1f} images/s")
         print(f"1 worker is {rates['1 workers'] / rates['bare detector']:.2f} of the bare detector (aim: 0.8)")
         print(f"2 workers are {rates['2 workers'] / rates['1 workers']:.2f} of 1 (aim: 1.7)")
+
+
+def first_look(photos: Path, count: int) -> None:
+    """Compare the detector with FaceLandmarker alone where the whole picture shows a large face, picture by picture."""
+    with FaceDetector() as detector:
+        pictures = [read_image(path) for path in find_images(photos)]
+        pictures = [p for p in pictures if min(p.shape[:2]) >= DETECTION_SIDE]  # smaller ones are enlarged before
+        heights = [max((np.ptp(f[:, 1]) for f in detector.first_look(p)), default=0) / max(p.shape) for p in pictures]
+        large = [p for p, height in zip(pictures, heights, strict=True) if height > 0.25]
+        alone, looking = [], []
+        for n in range(count):
+            picture = large[n % len(large)]
+            for times, look in ((alone, detector.first_look), (looking, detector.detect))[:: 1 if n % 2 else -1]:
+                start = time.process_time()
+                look(picture)
+                times.append(time.process_time() - start)
+    ratio = np.median(np.array(alone) / np.array(looking))
+    print(f"large faces: the detector is {ratio:.3f} as fast as FaceLandmarker alone (aim: 0.95)")
 
 
 def memory(photos: Path, counts: list[int], size: int) -> None:
@@ -96,6 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--memory", type=int, nargs="*", default=[1000, 20000])
+    parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--size", type=int, default=128)
     arguments = parser.parse_args()
     if "DFA_TEST_PHOTOS" not in os.environ:
@@ -104,6 +126,8 @@ def main() -> None:
     photos = Path(os.environ["DFA_TEST_PHOTOS"])
     if arguments.images:
         speed(photos, arguments.images, arguments.size)
+    if arguments.pairs:
+        first_look(photos, arguments.pairs)
     if arguments.memory:
         memory(photos, arguments.memory, arguments.size)
 

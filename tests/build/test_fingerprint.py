@@ -35,10 +35,11 @@ EDITS = {
     "templates/fc.yaml": ["rows"],
     "splits.py": ["plan", "rows"],
     "techniques/swap.py": ["plan", "rows"],
+    "build/steps/margins.py": ["margins", "faces", "plan", "rows"],
     "build/steps/alignment.py": ["faces", "plan", "rows"],
     "pairs.py": ["faces", "plan", "rows"],
-    "sources/df40.py": ["list", "faces", "plan", "rows"],
-    "vocabulary.py": ["list", "faces", "plan", "rows"],
+    "sources/df40.py": ["list", "margins", "faces", "plan", "rows"],
+    "vocabulary.py": ["list", "margins", "faces", "plan", "rows"],
 }
 """File → the steps that are done anew where it is edited."""
 BUILD = """
@@ -111,7 +112,7 @@ def test_a_key_concerns_the_steps_that_read_it() -> None:
         "sources": everything,
         "seed": everything,
         "size": faces,
-        "margin": faces,
+        "margin": ["margins", *faces],
         "shares": plan,
         "held_out": plan,
         "techniques": plan,
@@ -141,7 +142,7 @@ def test_a_stopped_build_goes_on_after_an_edit_elsewhere_and_starts_anew_after_o
     again = made()
     assert again.keys() == first.keys()
     assert {name for name in first if again[name] == first[name]} == {
-        name for name in first if name.startswith(("list/", "logs/list/"))
+        name for name in first if name.startswith(("list/", "logs/list/", "logs/margins/"))
     }
 
 
@@ -178,6 +179,6 @@ def test_a_store_that_has_changed_concerns_the_rows(tmp_path: Path) -> None:
         store.put(request, Outcome("failed", "no answer"))
         assert kept() == list(STEPS)
         store.put(request, Outcome("annotated", parsed=[{"region": "mouth"}]))
-        assert kept() == ["list", "faces", "plan"]
+        assert kept() == ["list", "margins", "faces", "plan"]
         Decisions(store).put(request.face_id, "1. **Mouth**: Red.", Decision("ann", "reject"))
-        assert kept() == ["list", "faces", "plan"] and kept() == list(STEPS)
+        assert kept() == ["list", "margins", "faces", "plan"] and kept() == list(STEPS)

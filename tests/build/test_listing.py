@@ -60,8 +60,8 @@ def test_techniques_are_left_out_or_cut_short(tmp_path: Path, settings: dict[str
     assert not {f"{row['source']}/{row['source_path']}" for row in rows} & set(dropped)
 
 
-def test_a_million_and_a_half_files_are_listed_in_a_gigabyte(tmp_path: Path) -> None:
-    """Of which a third is there before the first file."""
+def test_three_times_the_files_take_little_more_memory(tmp_path: Path) -> None:
+    """What a million and a half files take is measured by `tests/benchmarks/listing.py`."""
     for name, people in (("few", 1000), ("people", 3000)):
         for person in range(people):
             (folder := tmp_path / name / f"a person of the number {person:06d}").mkdir(parents=True)
@@ -77,6 +77,5 @@ def test_a_million_and_a_half_files_are_listed_in_a_gigabyte(tmp_path: Path) -> 
         "    print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
-    few, many = (1024 * int(line) for line in done.stdout.split())
-    assert few < 350e6
-    assert few + (many - few) / 80_000 * 1.46e6 < 1e9
+    few, many = map(int, done.stdout.split())
+    assert many < 1.3 * few

@@ -66,6 +66,17 @@ def test_verdicts_that_a_re_encoded_picture_turns_are_counted(tmp_path: Path) ->
     assert found.tested["turned_bona_fide"] == 100 and found.tested["turned_forged"] == 0
 
 
+def test_videos_are_calibrated_where_there_are_enough_of_them(tmp_path: Path) -> None:
+    rows = [{**brightness(i % 2, i), "video": f"v{i // 4}-{i % 2}"} for i in range(80)]
+    found = calibrate(Knowing(), dataset(tmp_path / "enough", {"validation": rows, "test": rows[:20]}))
+    assert found.videos == 40 and found.video_scale > 0
+    sure = [found.video_probability([p] * 2) for p in (0.05, 0.95)]
+    assert sure[0] < 0.1 and sure[1] > 0.9
+    few = calibrate(Knowing(), dataset(tmp_path / "few", {"validation": rows[:30], "test": rows[:20]}))
+    assert (few.images, few.videos) == (30, 0)
+    assert few.video_probability([0.2, 0.4, 0.9]) == pytest.approx(0.5)  # their mean
+
+
 def test_one_label_or_a_few_faces_calibrate_nothing(tmp_path: Path) -> None:
     for name, validation in (("few", [brightness(i % 2, i) for i in range(6)]), ("one", [brightness(1, 1)] * 30)):
         test = [brightness(i % 2, i) for i in range(20)]

@@ -1,6 +1,3 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -83,9 +80,7 @@ def test_grain_is_everywhere(portraits: list[FaceRecord]) -> None:
         assert tiles.min() > 0.5
 
 
-@pytest.mark.skipif(
-    not Path(os.environ.get(faces.LANDMARKER_ENV, "")).is_file(), reason=f"{faces.LANDMARKER_ENV} names no file"
-)
+@pytest.mark.usefixtures("landmarker")
 def test_a_face_detector_sees_them(portraits: list[FaceRecord]) -> None:
     errors = []
     with faces.FaceDetector() as detector:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from layouts import write_files, write_video
 
-from dfa_instruct.sources import BonaFideVideos, Source, SourceItem
+from dfa_instruct.sources import NOT_READ, BonaFideVideos, Source, SourceItem
 from dfa_instruct.sources.registry import open_source, open_sources
 
 YOUTUBE = "original_sequences/youtube/c23"
@@ -75,7 +75,7 @@ def test_faceforensics_as_videos(tmp_path: Path, videos: dict[str, Path]) -> Non
     assert 0 < len(cut) <= 6 and all(i.pair and i.frame < 30 for i in cut if i.frame is not None)
 
     counts = {name: (r.found, r.resolved, r.paired) for name, r in source.report.items()}
-    assert source.report["unknown"].notes == ["DeepFakeDetection: no technique that is known, and not read"]
+    assert source.report["unknown"].passed_over == [("manipulated_sequences/DeepFakeDetection", NOT_READ)]
     assert counts == {
         "unknown": (0, 0, 0),
         "bona_fide": (3, 2, 0),
@@ -277,3 +277,55 @@ def test_a_method_in_another_compression_gets_its_note_only(tmp_path: Path) -> N
     asked = open_source("faceforensics", root=tmp_path, techniques=["Deepfakes"])
     with pytest.raises(ValueError, match=r"no file of Deepfakes, which the recipe asks for \(.*no c23 in it, but raw"):
         list(asked.items())
+
+
+LAYOUTS = {
+    "faceforensics": (
+        [f"{YOUTUBE}/frames/000/000.png", "manipulated_sequences/Deepfakes/c23/frames/000_003/000.png"],
+        [
+            *("readme.txt", "csvs/train.csv", "original_sequences/actors/c23/videos/01.mp4", "a.png", ".hidden.png"),
+            *(f"{YOUTUBE}/{name}" for name in ("loose.png", "frames.zip", "landmarks/000/000.npy", "masks/000.png")),
+            *(f"{YOUTUBE}/frames/000/{name}" for name in ("000.npy", "more/1.png", "clip.mp4")),
+            "original_sequences/youtube/c40/videos/000.mp4",
+            *(f"manipulated_sequences/{name}" for name in ("notes.md", "Unheard/c23/videos/000_003.mp4")),
+            *(
+                f"manipulated_sequences/Deepfakes/{name}"
+                for name in ("raw/videos/1.mp4", "c23/loose.jpg", "masks/1.png")
+            ),
+        ],
+    ),
+    "celebdf": (
+        ["Celeb-real/frames/id0_0000/000.png", "Celeb-synthesis/frames/id0_id1_0000/000.png"],
+        [
+            *("List_of_testing_videos.txt", "Unheard/1.mp4", "a.png", ".hidden.png"),
+            *(f"Celeb-real/{name}" for name in ("loose.png", "frames/id0_0000/x.npy", "masks/1.png", "all.zip")),
+            *(f"Celeb-synthesis/{name}" for name in ("loose.png", "frames/id0_id1_0000/x/1.png", "notes.txt")),
+        ],
+    ),
+    "df40": (
+        ["DF40/simswap/ff/frames/000_003/000.png"],
+        [
+            *("readme.txt", "DF40/unheard/1.png", "faceforensics/000.png", "loose.png", ".hidden.png"),
+            *(
+                f"DF40/simswap/{name}"
+                for name in ("ff/frames/000_003/0.npy", "notes.txt", "ff.zip", "ff/masks/1/1.png")
+            ),
+        ],
+    ),
+}
+"""Kind → files that are read, files that are not."""
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_whatever_lies_in_a_layout_is_read_or_named(kind: str, tmp_path: Path) -> None:
+    read, others = LAYOUTS[kind]
+    write_files(tmp_path, read)
+    for file in others:
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"something")
+    source = open_source(kind, root=tmp_path)
+    assert sorted(item.source_path for item in source.items()) == sorted(read)
+    named = {file for report in source.report.values() for file, _ in (*report.left_out, *report.passed_over)}
+    for file in others:
+        assert named & {file, *map(str, Path(file).parents)}, file
+    assert not {reason for report in source.report.values() for _, reason in report.left_out}

@@ -202,7 +202,8 @@ def test_what_is_not_asked_for_is_not_read(tree: Path, tmp_path: Path) -> None:
     (root / "DF40" / "tpsm" / "unreadable").chmod(0)
     (source,) = open_sources([{"kind": "df40", "root": root, "techniques": ["simswap"]}])
     assert {item.technique for item in source.items()} == {"simswap"}
-    assert set(source.report) == {"simswap"}
+    assert set(source.report) == {"simswap", "unknown"}
+    assert {file for file, _ in source.report["unknown"].passed_over} == {"DF40/e4s", "DF40/tpsm", "DF40/newest"}
 
 
 def test_a_technique_that_is_a_link_is_not_there_for_who_asks_for_it(tree: Path, tmp_path: Path) -> None:
@@ -241,7 +242,7 @@ def test_a_technique_that_was_asked_for_must_be_there(tree: Path) -> None:
         list(open_df40(tree, techniques=["simswap", "TPSM"]).items())
     asked = open_df40(tree, techniques=["simswap"])
     assert {item.technique for item in asked.items()} == {"simswap"}
-    assert set(asked.report) == {"simswap"}
+    assert set(asked.report) == {"simswap", "unknown"}
 
 
 def test_a_path_outside_df40_means_nothing() -> None:

@@ -15,8 +15,9 @@ from PIL import Image
 from dfa_instruct.build.pipeline import build
 from dfa_instruct.build.recipe import Recipe
 from dfa_instruct.faces import TEMPLATE, anchors
+from dfa_instruct.sources import OTHER
 from dfa_instruct.sources.files import find_images
-from dfa_instruct.sources.media import BadPictureError, read_image
+from dfa_instruct.sources.pictures import BadPictureError, read_image
 from dfa_instruct.sources.registry import open_source
 
 
@@ -50,7 +51,8 @@ def test_bad_pictures_among_good_ones_are_named_and_skipped(tmp_path: Path) -> N
     (folder / "notes.txt").write_text("no picture")
     rows, reasons = build_folder(folder, tmp_path / "out")
     assert sorted(row["source_path"] for row in rows) == [photo.name for photo in good]
-    assert set(reasons) == {"corrupt.jpg", "empty.png", "dot.png", "wall.png", "two.png"}
+    assert set(reasons) == {"corrupt.jpg", "empty.png", "dot.png", "wall.png", "two.png", "notes.txt"}
+    assert reasons["notes.txt"] == "neither a picture nor a video by the end of its name"
     assert reasons["dot.png"].startswith("1×1 pixels") and reasons["wall.png"] == "no face found"
     assert reasons["corrupt.jpg"] == reasons["empty.png"] == "does not decode as an image"
     assert "faces found" in reasons["two.png"]
@@ -58,7 +60,7 @@ def test_bad_pictures_among_good_ones_are_named_and_skipped(tmp_path: Path) -> N
 
 def test_faces_come_out_aligned(photos: Path, tmp_path: Path) -> None:
     rows, dropped = build_folder(photos, tmp_path)
-    assert len(rows) + len(dropped) == len(find_images(photos)) and len(dropped) < 3
+    assert len(rows) + len(dropped) == len(list(photos.rglob("*"))) and len(dropped) < 4
     off = [np.abs(anchors(np.array(row["landmarks"])) / 128 - TEMPLATE).mean() for row in rows]
     assert np.median(off) < 0.02
     assert {row["image"].size for row in rows} == {(128, 128)}
@@ -144,7 +146,7 @@ def test_a_csv_says_what_the_files_are(media: Path) -> None:
     assert {item.pair for item in items} - {None} <= {item.key for item in items}
     report = source.report["bona_fide"]
     assert dict(report.dropped) == {"listed, not on disk": 1, "a link that leads out of the folder": 1}
-    assert report.notes[-1].startswith("1 files are not in")
+    assert report.passed_over == [("unlisted.png", f"not in {media / 'labels.csv'}"), ("labels.csv", OTHER)]
     assert (source.report["mine"].found, source.report["mine"].paired) == (2, 2)
 
 

@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+import av
+import cv2
 import numpy as np
 import pytest
 from layouts import number_in, write_video
@@ -16,13 +18,8 @@ from PIL import Image
 
 from dfa_instruct.sources import SourceItem
 from dfa_instruct.sources.files import find_images, walk
-from dfa_instruct.sources.media import (
-    BadPictureError,
-    FrameChoice,
-    Video,
-    read_image,
-    read_items,
-)
+from dfa_instruct.sources.media import FrameChoice, Video, read_items
+from dfa_instruct.sources.pictures import BadPictureError, read_image
 
 
 def item_of(path: Path, frame: int | None = None) -> SourceItem:
@@ -125,14 +122,38 @@ def test_a_frame_is_the_one_that_is_asked_for(tmp_path: Path, name: str, codec: 
     assert "frame 999 does not decode" in str(read[999])
 
 
+def test_a_frame_that_is_sought_is_decoded_as_its_encoder_meant_it(tmp_path: Path) -> None:
+    """Frames of 4:4:4 are read in another way where an x264 before version 151 wrote them, which the first one says."""
+    path = tmp_path / "old.mp4"
+    coarse = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    picture = np.asarray(cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC), np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "18", "x264-params": "8x8dct=1:scenecut=0"})
+        stream.gop_size = 10
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv444p"
+        for number in range(40):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(picture, 2 * number, 1), format="rgb24")))
+        container.mux(stream.encode())
+    content = path.read_bytes()
+    version = content.index(b"x264 - core ") + len(b"x264 - core ")
+    path.write_bytes(content[:version] + b"148" + content[version + 3 :])
+    with Video(path) as video:
+        in_turn = dict(video.frames(range(40)))
+    with Video(path) as video:
+        sought = dict(video.frames([25]))
+    assert np.array_equal(sought[25], in_turn[25])
+
+
 def test_of_a_long_video_only_a_part_is_decoded(tmp_path: Path) -> None:
     video = write_video(tmp_path / "long.mp4", 1200, group=25)
-    start = time.perf_counter()
-    assert number_in(read_item(item_of(video, 1180))) == 1180 % 256
-    one = time.perf_counter() - start
+    alone = []
+    for _ in range(5):
+        start = time.perf_counter()
+        assert number_in(read_item(item_of(video, 1180))) == 1180 % 256
+        alone.append(time.perf_counter() - start)
     start = time.perf_counter()
     frames_of(video, range(1200))
-    assert one < (time.perf_counter() - start) / 5
+    assert min(alone) < (time.perf_counter() - start) / 5
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("b.avi", "mpeg4"), ("c.mkv", "libx264")])
@@ -204,6 +225,7 @@ def test_links_are_followed_inside_the_folder_only(tmp_path: Path) -> None:
         "up": "a link that leads out of the folder",
         "round": "a link to a folder",
         "gone.png": "a link to nothing",
+        "ada/._1.png": "hidden",
         "self.png": "a link to nothing",
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import sys
 from pathlib import Path
@@ -11,16 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dfa_instruct.faces import LANDMARKER_ENV
 from dfa_instruct.portraits.drawing import draw_person
 from dfa_instruct.records import FaceRecord
 from dfa_instruct.techniques import Fittable
 from dfa_instruct.techniques.registry import DEFAULT_TECHNIQUES, FITTABLE, TECHNIQUES, find_technique
 
 SIDE = 128
-needs_landmarker = pytest.mark.skipif(
-    not os.environ.get(LANDMARKER_ENV), reason=f"needs the model of FaceLandmarker in {LANDMARKER_ENV}"
-)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +180,7 @@ def test_onnx_swaps_a_target_and_a_donor(target_input: str | None, tmp_path: Pat
         technique.forge(faces[0], None, np.random.default_rng(0))  # type: ignore[union-attr]
 
 
-@needs_landmarker
+@pytest.mark.usefixtures("landmarker")
 def test_onnx_synthesizes_a_face_that_is_found_and_aligned(tmp_path: Path, faces: list[FaceRecord]) -> None:
     """A generator as DCGAN's: noise of shape (n, 8, 1, 1) in, a face of another size out."""
     portrait = draw_person(5, 1, 192, seed=1)[0].image.transpose(2, 0, 1)[None] / np.float32(127.5) - 1
@@ -204,7 +199,7 @@ def test_onnx_synthesizes_a_face_that_is_found_and_aligned(tmp_path: Path, faces
     assert np.abs(mouth - [0.5 * SIDE, 0.71 * SIDE]).max() < 0.06 * SIDE
 
 
-@needs_landmarker
+@pytest.mark.usefixtures("landmarker")
 def test_onnx_synthesis_without_a_face_is_refused(tmp_path: Path) -> None:
     grey = np.zeros((1, 3, 64, 64), np.float32)
     name = write_onnx(
@@ -333,7 +328,7 @@ def test_diffusers_edits_from_image_to_image(stable_diffusion: str, faces: list[
         technique.forge(None, None, np.random.default_rng(0))
 
 
-@needs_landmarker
+@pytest.mark.usefixtures("landmarker")
 def test_diffusers_synthesis_without_a_face_is_refused(ddpm: str) -> None:
     """What has learned nothing draws noise."""
     technique = find_technique(f"diffusers:{ddpm}", category="entire_face_synthesis", size=SIDE, steps=2)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 
 import cv2
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfa_instruct.faces import LANDMARKER_ENV, FaceDetector, align
+from dfa_instruct.faces import FaceDetector, align
 from dfa_instruct.landmarks import MIRRORED
 from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord, Forgery
@@ -25,7 +24,6 @@ from dfa_instruct.techniques.warp import border, piecewise_affine, yaw
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES
 
 SIDE = 128
-PHOTOS = Path(os.environ.get("DFA_TEST_PHOTOS", ""))
 
 
 @pytest.fixture(scope="module")
@@ -313,18 +311,14 @@ def test_a_vae_repeats_with_the_seed_and_leaves_torchs_chance_alone(faces: list[
         Vae.fit(faces[:3])
 
 
-@pytest.mark.skipif(
-    not PHOTOS.is_dir() or not os.environ.get("DFA_TEST_PHOTOS") or not os.environ.get(LANDMARKER_ENV),
-    reason=f"needs photographs in DFA_TEST_PHOTOS and the model in {LANDMARKER_ENV}",
-)
-def test_photographs() -> None:
-    photos = []
+def test_photographs(photos: Path) -> None:
+    records = []
     with FaceDetector() as detector:
-        for path in sorted(PHOTOS.glob("*.jpg"))[:24]:
+        for path in sorted(photos.glob("*.jpg"))[:24]:
             picture = np.array(Image.open(path).convert("RGB"))
             if len(found := detector.detect(picture)) == 1:
                 image, points = align(picture, found[0], SIDE)
-                photos.append(
+                records.append(
                     FaceRecord(
                         image=image,
                         label="bona_fide",
@@ -338,7 +332,7 @@ def test_photographs() -> None:
                 )
     for name, technique in TECHNIQUES.items():
         forgeries, reasons = 0, set()
-        for target, other in zip(photos, photos[1:] + photos[:1], strict=True):
+        for target, other in zip(records, records[1:] + records[:1], strict=True):
             try:
                 forgery = forge(technique, target, other)
             except ValueError as error:

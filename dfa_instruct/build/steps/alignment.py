@@ -1,8 +1,7 @@
-"""The second step: decode, detect, align."""
+"""The third step: decode, detect, align."""
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,15 +12,14 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from dfa_instruct.build.detector import close_detector, detector
 from dfa_instruct.build.work import BONA_FIDE, DROPPED_SCHEMA, FACE_SCHEMA, Step, face_row, one_thread, shard_writer
 from dfa_instruct.faces import (
-    FaceDetector,
     Transform,
     alignment,
     alignment_onto,
     cropped_alignment,
     largest,
-    legible,
     move,
     nearest,
     warp,
@@ -30,23 +28,10 @@ from dfa_instruct.pairs import most_alike
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources import SourceItem
-from dfa_instruct.sources.media import BadPictureError, read_items
+from dfa_instruct.sources.media import read_items
+from dfa_instruct.sources.pictures import BadPictureError
 from dfa_instruct.sources.sample import draw_item, is_drawn
 from dfa_instruct.vocabulary import Pairing
-
-
-@lru_cache(maxsize=1)
-def _detector() -> FaceDetector:
-    """Open the process's detector; it serves every shard that the process makes."""
-    atexit.register(_close_detector)
-    return FaceDetector().__enter__()
-
-
-def _close_detector() -> None:
-    """Close it, where it is open: MediaPipe's cannot close itself any more when the interpreter ends."""
-    if _detector.cache_info().currsize:
-        _detector().__exit__(None, None, None)
-        _detector.cache_clear()
 
 
 @lru_cache(maxsize=4)
@@ -77,6 +62,7 @@ class AlignFaces(Step):
         items = [
             from_columns(SourceItem, columns) for columns in pq.read_table(self.work.shard("list", rank)).to_pylist()
         ]
+        self.margins = {source: found["margin"] for source, found in self.work.report("margins").items()}
         heads: dict[str, _Head] = {}
         forging = False
         with (
@@ -96,14 +82,14 @@ class AlignFaces(Step):
                     try:
                         if isinstance(pixels, BadPictureError):
                             raise pixels
-                        for face in self.faces(item, legible(pixels), heads):
+                        for face in self.faces(item, pixels, heads):
                             write(face_row(face))
                     except BadPictureError as error:
                         drop({"what": item.key, "technique": item.technique or BONA_FIDE, "reason": str(error)})
 
     def close(self) -> None:
         """Close the detector."""
-        _close_detector()
+        close_detector()
 
     def faces(self, item: SourceItem, pixels: Pixels, heads: dict[str, _Head]) -> Iterator[FaceRecord]:
         """Yield the aligned faces of a picture; a bona fide one is kept in `heads`.
@@ -114,9 +100,14 @@ class AlignFaces(Step):
             BadPictureError: it holds no face, or several where that is a failure.
         """
         size = self.recipe.size
-        found = _detector().detect(pixels) if self.recipe.detect_cropped or not item.cropped else []
         pairing: Pairing | None = "content" if item.among else "same_frame"
-        head = self.most_alike(item, pixels, found, heads) if item.among else heads.get(item.pair or "")
+        head = heads.get(item.pair or "")
+        found: list[Landmarks] = []
+        if self.recipe.detect_cropped or not item.cropped:
+            near = head.landmarks if head and head.shape == pixels.shape else None
+            found = detector().detect(pixels, near)
+        if item.among:
+            head = self.most_alike(item, pixels, found, heads)
         for number, (transform, landmarks) in enumerate(self.places(item, pixels, found, head)):
             image = warp(pixels, transform, size)
             forged = item.category != BONA_FIDE
@@ -175,4 +166,4 @@ class AlignFaces(Step):
             raise BadPictureError(f"{len(found)} faces found; one is expected")
         first = largest(found)
         others = [f for f in found if f is not first] if recipe.several_faces == "all" and head is None else []
-        return [(alignment(f, recipe.size, recipe.margin), f) for f in (first, *others)]
+        return [(alignment(f, recipe.size, self.margins[item.source]), f) for f in (first, *others)]

@@ -1,4 +1,4 @@
-"""The third step: splits, what is dropped, what is forged of whom."""
+"""The fourth step: splits, what is dropped, what is forged of whom."""
 
 from __future__ import annotations
 
@@ -89,8 +89,9 @@ class Plan(Step):
         faces = _Faces.read(work, shards)
         self.check_alignment(faces, shards)
         reasons = self.drop_before_splits(faces)
-        if (left := reasons.count(None)) < SMALLEST_SET:
-            raise ValueError(f"{left} faces are too few to build a dataset from; {SMALLEST_SET} are needed")
+        least = SMALLEST_SET if recipe.shares["train"] else 1
+        if (left := reasons.count(None)) < least:
+            raise ValueError(f"{left} faces are too few to build a dataset from; {least} are needed")
         self.check_held_out(faces)
         splits, cost = self.split(faces, reasons)
         inside = self.drop_after_splits(faces, splits, reasons)

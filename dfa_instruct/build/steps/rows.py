@@ -1,4 +1,4 @@
-"""The fourth step: forge, measure, annotate, ask."""
+"""The fifth step: forge, measure, annotate, ask."""
 
 from __future__ import annotations
 

@@ -1,0 +1,308 @@
+"""Which label a sentence states beyond doubt; a sentence that leaves any gives none.
+
+Language turns a verdict round in more ways than can be listed ("too perfect to be real", "whoever calls it a fake is
+wrong"). So nothing is looked for within a sentence: it must be, as a whole, one of a few plain forms. And nothing that
+stands beside it may bear on the verdict, but for a reason without such words. After a yes or a no, what follows must
+not speak against it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from dfa_instruct.vocabulary import Label
+
+_FORGED: Final = (
+    r"(?:(?:a |the product of (?:a )?)?(?:deep ?fakes?|fakes?|forger(?:y|ies)|manipulation|face swap)|faked|forged|"
+    r"manipulated|altered|edited|tampered(?: with)?|doctored|falsified|synthetic|synthesi[sz]ed|generated|photoshopped|"
+    r"face swapped|artificial|computer made)"
+)
+_BONA_FIDE: Final = (
+    r"(?:real|genuine|authentic|bona fide|un(?:altered|edited|manipulated|modified|tampered|doctored|forged)|"
+    r"(?:photo|photograph|picture|image) of a (?:real|genuine) (?:person|face|human being))"
+)
+_NOUN: Final = r"(?:human )?(?:face|image|picture|photo|photograph|portrait|person|human(?: being)?|one|man|woman)"
+_HERE: Final = (
+    r"(?: (?:shown |depicted )?(?:in|on|of) (?:the|this) (?:image|picture|photo|photograph|portrait|face)| here)"
+)
+_SUBJECT: Final = (
+    rf"(?:it|this|that|he|she|(?:the|this|that) {_NOUN}(?: shown| depicted| itself)?{_HERE}?|what (?:i|we) see)"
+)
+_TO_BE: Final = r"(?: to be| to have been| like)?"
+_IS: Final = rf"(?:(?:is|was|has been|have been)(?: likely to be)?|must be|(?:looks|appears|seems){_TO_BE})"
+_IS_NOT: Final = rf"(?:(?:is|was) not|(?:has|have) not been|(?:is|was) no|does not (?:look|appear|seem){_TO_BE})"
+_SURELY: Final = (
+    r"(?:(?:very|quite|clearly|definitely|probably|(?:most |very |highly )?likely|almost certainly|certainly|entirely|"
+    r"completely|fully|totally|wholly|digitally|artificially|indeed|obviously|evidently|actually|absolutely|plainly|ai|"
+    r"computer|machine) )*"
+)
+_TAIL: Final = (
+    rf"(?: by (?:an? )?(?:ai|computer|software|machine|someone|somebody)| with (?:software|ai)| at all|{_HERE}|"
+    r" (?:around|near|at|on|in) the \w+(?: and (?:the )?\w+)?)?"
+)
+_LEAD: Final = (
+    r"(?:(?:so|thus|therefore|hence|overall|in conclusion|clearly|in my (?:opinion|view|judge?ment)|"
+    r"i (?:firmly |strongly )?(?:think|believe|conclude|would say)|i can confirm|i am afraid|it is (?:clear|evident|"
+    r"obvious)|"
+    r"i am (?:(?:quite|very|fairly|pretty|absolutely|completely) )?(?:sure|certain|confident|convinced)|"
+    r"based on (?:the|this) (?:provided |given )?(?:image|picture|photo|photograph)(?: provided| given| alone)?|"
+    r"it (?:is|seems|appears)(?: (?:very |highly |most )?likely)?(?= that))(?:,? that|,)? )*"
+)
+_OPINION: Final = r"i (?:do not (?:think|believe)|(?:highly |strongly |seriously )?doubt)(?: that)? "
+_KINDS: Final = (
+    r"(?:(?:facial|face|digital|image|ai|deepfake|computer) )*"
+    r"(?:manipulations?|forger(?:y|ies)|tampering|alterations?|editing|deepfakes?|falsification|generation)"
+)
+_SIGNS: Final = (
+    r"(?:(?:clear|visible|obvious|apparent|evident|strong|definite|convincing|noticeable|detectable|unmistakable) )*"
+    r"(?:signs?|evidence|traces?|indications?|marks?|indicators?)"
+)
+_OF: Final = rf" (?:of {_KINDS}|that {_SUBJECT} (?:is|was|has been) {_SURELY}{_FORGED})"
+
+
+def _said(verdict: str) -> str:
+    return rf"{_SURELY}(?:an? )?{_SURELY}{verdict}(?:(?: and|,) {_SURELY}{verdict})?(?: {_NOUN})?{_TAIL}"
+
+
+_VERDICTS: Final[tuple[tuple[Label, Label, str], ...]] = (
+    ("forged", "bona_fide", _FORGED),
+    ("bona_fide", "forged", _BONA_FIDE),
+)
+"""A label, the other one, and the words for the first."""
+_FORMS: Final[tuple[tuple[Label, re.Pattern[str]], ...]] = tuple(
+    (label, re.compile(_LEAD + form))
+    for label, form in (
+        *(
+            (which, form)
+            for which, other, verdict in _VERDICTS
+            for which, form in (
+                (which, rf"(?:{_SUBJECT} {_IS} )?{_said(verdict)}"),
+                (which, rf"{_SUBJECT} shows an? {_SURELY}{verdict} {_NOUN}(?: s face)?(?: as the camera saw it)?"),
+                (
+                    other,
+                    rf"(?:(?:{_SUBJECT} )?{_IS_NOT}|not) (?:actually |been |digitally |ai |"
+                    rf"computer )*(?:an? )?{verdict}"
+                    rf"(?: {_NOUN})?{_TAIL}",
+                ),
+                (other, rf"{_OPINION}{_SUBJECT} {_IS} {_said(verdict)}"),
+            )
+        ),
+        (
+            "forged",
+            rf"(?:{_SUBJECT} (?:shows|has|contains|exhibits|displays|bears)|there (?:is|are)|"
+            rf"i (?:can )?(?:see|notice|find|detect)) {_SIGNS}{_OF}{_TAIL}",
+        ),
+        (
+            "bona_fide",
+            rf"(?:{_SUBJECT} (?:shows|has|contains|exhibits|displays|bears) no|there (?:is|are) (?:no|not any)|"
+            rf"{_SUBJECT} does not (?:show|have|contain|exhibit|display|bear)(?: any)?|i (?:see|notice|find|detect) no|"
+            rf"i (?:do|can|could) not (?:see|notice|find|detect)(?: any)?|no) (?:{_SIGNS}{_OF}|{_KINDS}){_TAIL}"
+            r"(?: (?:is|are|was|were) (?:visible|present|found|detected|apparent|evident)| (?:visible|found|"
+            r"detected))?",
+        ),
+        (
+            "bona_fide",
+            rf"(?:nothing{_HERE}? (?:suggests|indicates)|i (?:have|see|find) no reason to (?:believe|think|suspect|"
+            rf"say))"
+            rf"(?: that)? {_SUBJECT} {_IS} {_said(_FORGED)}",
+        ),
+    )
+)
+"""Each plain form of a clause, with the label that it states."""
+
+_ANY_FORGED: Final = (
+    r"\b(?:deep ?fakes?|fak(?:e|es|ed|ery|ing)|forg\w+|manipulat\w+|alter(?:ed|ations?|ing)?|edit(?:ed|ing|s)?|"
+    r"tamper\w*|doctor\w*|falsif\w+|synthe\w+|generat\w+|photoshop\w*|retouch\w*|swap\w*|reenact\w*|composites?|cgi|"
+    r"artificial\w*|"
+    r"ai|phony|bogus|counterfeit|fabricat\w+|computer\w*|machine\w*|render\w*|hoax|morph\w*|falso|artifacts?|"
+    r"inconsisten\w+|unnatural\w*|unreal\w*|suspicious\w*)\b"
+)
+_ANY_BONA_FIDE: Final = (
+    r"\b(?:real|genuine\w*|authentic\w*|bona fide|legit\w*|un(?:altered|edited|manipulated|modified|tampered|doctored|"
+    r"touched|retouched|forged))\b"
+)
+_WHOLE_NATURAL: Final = (
+    r"\b(?:face|it|image|photo|photograph|picture|portrait|person|everything|all|skin)\b(?: \w+){0,4} "
+    r"(?:natural\w*|normal\w*|consistent|plausible|original|true|human|realistic)\b"
+)
+"""Words that bear on a verdict. Of a face, all of whose parts are natural, none is said to be forged."""
+_BEARING: Final = re.compile(
+    rf"{_ANY_FORGED}|{_ANY_BONA_FIDE}|\b(?:natural\w*|realis\w+|original\w*|true|truth|human|exists?|actual|perfect\w*|"
+    r"(?:yes|no)\b(?! \w)|nope|not so|wrong|false|mistake\w*|incorrect|kidding|jok\w+|lies?|opposite|contrary|said|"
+    r"says?|"
+    r"claims?|thinks?|"
+    r"thought|believes?|would|if|unless|were|except|until|however|despite|yet|otherwise|still|though|although|while|"
+    r"pretend\w*|"
+    r"might|may|could|maybe|perhaps|possibl[ye]|whether|either)\b"
+)
+_FEATURE: Final = re.compile(
+    r"\b(?:eyes?|eyelids?|pupils?|iris(?:es)?|gaze|nose|nostrils?|mouth|lips?|teeth|tooth|smile|chin|jaw\w*|"
+    r"cheek\w*|forehead|"
+    r"hair\w*|eyebrows?|brows?|ears?|neck|skin|pores?|wrinkles?|complexion|features?|regions?|textures?|light\w*|"
+    r"shad(?:ow|ing)\w*|"
+    r"reflect\w*|background|edges?|seams?|borders?|boundar\w+|blend\w*|details?|colou?r\w*|tones?|grain|noise|"
+    r"a?symmetr\w*|"
+    r"contours?|expression|pixels?|sharp\w*|blurr?\w*|focus|proportions?|perspective)\b"
+)
+"""What a sentence is about that gives a reason."""
+_NEGATION: Final = re.compile(
+    r"\b(?:not|no|never|nothing|none|nobody|nowhere|neither|nor|without|hardly|barely|scarcely|unlikely|improbable|"
+    r"lacks?|"
+    r"lacking|absence|absent|free (?:of|from)|fail(?:s|ed)?|doubt\w*|rather than|instead of|unlike|far from|"
+    r"anything but|"
+    r"less|little|impossible|too(?: \w+){1,3} (?:to|for))\b"
+)
+_DENIED: Final = re.compile(
+    r"^(?: \w+){0,6} (?:is|are|was|were|would be)(?: \w+)? (?:wrong|false|mistaken|untrue|incorrect|unfounded|"
+    r"baseless)\b"
+)
+_CONCEDED: Final = re.compile(r"^\W*(?:even )?(?:although|though|despite|unlike|while)\b")
+_ONLY_LOOKS: Final = re.compile(r"\b(?:looks?|seems?|appears?|parts?|most|some|unlike)\b")
+_CUT: Final = re.compile(
+    r"[.!;\n]+|, (?=(?:it|this|that|the|he|she|they|which|and|so)\b)|"
+    r"(?=\b(?:but|yet|however|although|though|while|whereas|because|since|despite|unlike|so)\b)"
+)
+"""Where a negation ends."""
+_CLAUSES: Final = re.compile(
+    r",? (?:and|so) (?=(?:it|this|the|i|there|no|not|has|is|was|does)\b)|, (?=(?:it|this|the \w+) )|,? but |"
+    r",? (?:even )?(?:al)?though |,? (?:because|since) "
+)
+_OPENING: Final = re.compile(
+    r"(?:^|(?<=[.!;\n] ))(so|thus|therefore|hence|overall|in conclusion|clearly|in my \w+|based on [a-z ]{1,40}),"
+)
+"""What may stand before a statement, with a comma that ends no clause."""
+_CONTRAST: Final = re.compile(r"\b(?:but|although|though)\b")
+
+_UNDECIDED: Final = re.compile(
+    r"\b(?:not able|unable|impossible|difficult|hard|can not|could not)(?: \w+){0,3}? "
+    r"(?:tell|say|determine|decide|know|judge|confirm|verify|conclude|assess|identify|answer|help|assist|certain\w*)\b|"
+    r"\b(?:not (?:\w+ )?(?:sure|certain)|unsure|uncertain|unclear|do not know|no idea|as an ai)\b"
+)
+_HEDGED: Final = re.compile(
+    r"\b(?:might|may|could|maybe|perhaps|possibl[ye]|whether|either|if|depends|yes or no|yes and no|or not|unless)\b"
+)
+_TURNED: Final = re.compile(
+    r"\?|\b(?:wait|actually|second thought|kidding|jok\w+|iron\w+|correction|scratch that|take (?:that|it) back|"
+    r"hmm+|nope|"
+    r"never ?mind|reject\w*|otherwise|opposite|reverse|what \w+(?: \w+)? would|in (?:a|some) sense|sort of|kind of|"
+    r"partly|"
+    r"partially|technically|more or less|not (?:only|just|merely|entirely|exactly|completely|fully|quite))\b"
+)
+"""What goes back on a yes or a no, or leaves half of it."""
+_OFFER: Final = re.compile(
+    r"(?<=[.!\n])\s*(?:would|do|can|could|should|shall|may|is there anything|what else|how can)\b[^.!?\n]*\?\s*$"
+)
+"""A question to the reader at an answer's end."""
+_YES_NO: Final = re.compile(
+    r"(?P<word>yes|no)(?:(?=\s*$)|\s*[.,!;:()\n]+\s*| (?=(?:it|this|the|that|there|i|he|she|they|we|because|as)\b))"
+)
+_OTHER_YES_NO: Final = re.compile(r"\b(yes|no)\b(?=\s*(?:$|[.,!;:)\n]))")
+_SAYING: Final = (
+    r"(?:(?:so|well|i would say|i (?:think|believe)|probably|(?:most )?likely|definitely|certainly)[,:]? )+"
+)
+_GROUNDS: Final = re.compile(
+    rf"^\W*$|^[\d.% ]+|{_ANY_FORGED}|{_ANY_BONA_FIDE}|{_FEATURE.pattern}|\b(?:sure|certain\w*|definitely|clearly|"
+    rf"absolutely|"
+    r"obviously|confiden\w+|probably|likely|at all|never|(?:it|this) (?:is|was|has|does|looks)|face (?:has been|"
+    r"was)|think so|doubt\w*|"
+    r"natural\w*|"
+    r"yes|no|visib\w+|signs?|traces?|evidence|i can see)\b"
+)
+"""What follows a yes or a no that answers the question, and not another one ("Yes, I see the picture")."""
+_COURTESY: Final = re.compile(
+    r"(?:of course|sure\b|please|let me|happy to|what|how|i (?:can|could|will|would) (?:be|help|analy|assist|"
+    r"describe|look|do|"
+    r"provide|examine|try|answer|gladly|take))"
+)
+_ENGLISH: Final = re.compile(
+    r"\b(?:the|this|that|it|is|a|an|i|there|of|to|not|has|does|face|image|photo|picture|in|on|and|or|because|with|"
+    r"my|no|by|"
+    r"confidence|sure|definitely|clearly|fake|forged|real|genuine|deepfake|manipulated|bona|doubt|signs?|certain\w*)\b"
+)
+
+
+def plain(text: str) -> str:
+    """Return a text in small letters, without Markdown and quotation marks, its contractions and hyphens spelt out."""
+    text = re.sub(r"[*`\"“”#>\[\]$✅❌]", "", text.lower().replace("’", "'"))
+    text = re.sub(r"\s*[—–]\s*|\s+-+\s+", ", ", text)
+    text = re.sub(r"[ \t_\-‐-―…]+", " ", text)
+    text = re.sub(r"\b(?:can't|cannot)\b", "can not", text).replace("n't", " not")
+    text = re.sub(r"\b(it|that|this|there|he|she|what|here)'s\b", r"\1 is", text)
+    text = re.sub(r"\bi'm\b", "i am", text).replace("'", " ")
+    text = re.sub(
+        r"\b(?:i have |there is )?no (?:doubt|question)\b(?: that| about it)?[:,]?|"
+        r"\b(?:without (?:a |any )?doubt|undoubtedly)\b,?",
+        "",
+        text,
+    )
+    return re.sub(r"[ \t]+", " ", text).strip(" ,:").strip()
+
+
+def is_undecided(text: str) -> bool:
+    """Tell whether a plain text says that it cannot be told, or leaves it open in its first sentence."""
+    return _UNDECIDED.search(text) is not None or _HEDGED.search(re.split(r"[.!?\n]", text)[0]) is not None
+
+
+def stated_label(text: str) -> Label | None:
+    """Return the label that a plain text states in sentences, none of which bears on it otherwise."""
+    text = _OFFER.sub("", re.sub(r"\((?:confidence:? )?[\d.]+ ?%?(?: confidence)?\)", "", text)).strip()
+    text = _OPENING.sub(r"\1", text)
+    if "?" in text or is_undecided(text) or re.search(r"\b(?:anything|nothing|all|none) but\b", text):
+        return None
+    labels: set[Label] = set()
+    apart = looks = False
+    for sentence in re.split(r"[.!;\n]+", text):
+        stated = False
+        for clause in filter(None, (part.strip(" ,:()") for part in _CLAUSES.split(sentence))):
+            if label := next((label for label, form in _FORMS if form.fullmatch(clause)), None):
+                labels.add(label)
+                stated, looks = True, looks or _ONLY_LOOKS.search(clause) is not None
+            elif _is_bearing(clause) or (stated and _CONTRAST.search(sentence)):
+                return None
+            else:
+                apart = True
+    # "It looks genuine. The seam at the chin gives it away."
+    return labels.pop() if len(labels) == 1 and not (looks and apart) else None
+
+
+def _is_bearing(clause: str) -> bool:
+    """Tell whether a clause that states no label may still bear on the verdict."""
+    return _BEARING.search(clause) is not None or _FEATURE.search(clause) is None
+
+
+def yes_or_no(text: str) -> tuple[str, str] | None:
+    """Split a plain text into the yes or no at its beginning and the rest; None: there is none, or it is taken back."""
+    text = re.sub(rf"^{_SAYING}(?=(?:yes|no)[.!]*$)", "", _OFFER.sub("", text).strip())
+    begins = _YES_NO.match(text)
+    if begins is None:
+        return None
+    word, rest = begins["word"], text[begins.end() :]
+    others = set(_OTHER_YES_NO.findall(rest)) - {word}
+    foreign = len(rest.split()) > 1 and not _ENGLISH.search(rest)
+    if (
+        others
+        or foreign
+        or not _GROUNDS.search(rest)
+        or _COURTESY.match(rest)
+        or _TURNED.search(rest)
+        or is_undecided(text)
+    ):
+        return None
+    return word, rest
+
+
+def contradicts(label: Label, text: str) -> bool:
+    """Tell whether anything in a plain text may speak against a label."""
+    against = {"forged": (_ANY_BONA_FIDE, _ANY_FORGED), "bona_fide": (_ANY_FORGED, _ANY_BONA_FIDE)}[label]
+    for part in filter(None, _CUT.split(text)):
+        conceded = _CONCEDED.match(part) and _ONLY_LOOKS.search(part)
+        for words, turned in zip(against, (False, True), strict=True):
+            for word in re.finditer(words, part):
+                negations = len(_NEGATION.findall(part[: word.start()])) + bool(_DENIED.match(part[word.end() :]))
+                if negations > 1 or ((negations == 1) == turned and not conceded):
+                    return True
+        whole = re.search(_WHOLE_NATURAL, part) if label == "forged" and not conceded else None
+        if whole and not _NEGATION.search(part[: whole.end()]):
+            return True
+    return False

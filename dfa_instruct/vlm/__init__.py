@@ -1,0 +1,1 @@
+"""Vision-language models: what Transformers' `AutoModelForImageTextToText` loads, and adapters of it."""

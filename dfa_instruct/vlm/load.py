@@ -1,0 +1,179 @@
+"""Opening a vision-language model by its name, for chat, analysis, calibration and the benchmark alike.
+
+Weights come from strangers: they are read as safetensors only, no code of theirs is run, and an error names the model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    import torch
+
+HUB_SECONDS: Final = 3.0
+"""How long the Hub may take to answer whether it has a model. Transformers itself would ask for minutes."""
+VLMS_EXTRA: Final = ("num2words", "torchvision")
+"""Packages that processors of some models need, and that the extra `vlms` installs."""
+_NEEDED: Final = re.compile(r"requires? the (\w+) library|requires? `(\w+)`|[Pp]ackage `(\w+)` is required")
+"""How Transformers says that a package is missing."""
+
+
+@contextmanager
+def naming(name: str | Path) -> Iterator[None]:
+    """Name the model in an error of reading or writing it, which is raised as OSError or ValueError.
+
+    Its files come from strangers, and Transformers and PEFT raise whatever these lead them to.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except Exception as error:
+        if package := _missing_package(error):
+            extra = " (or 'dfa-instruct[vlms]')" if package in VLMS_EXTRA else ""
+            raise ValueError(f"{name}: needs {package}, which is not there: pip install {package}{extra}") from error
+        if isinstance(error, OSError | SafetensorError):
+            raise OSError(f"{name}: {error}") from error
+        if isinstance(error, json.JSONDecodeError):
+            raise ValueError(f"{name}: a JSON file of it cannot be read: {error}") from error
+        if isinstance(error, ValueError):
+            raise error if str(name) in str(error) else ValueError(f"{name}: {error}") from error
+        raise ValueError(f"{name}: cannot be loaded ({type(error).__name__}: {error})") from error
+
+
+def _missing_package(error: Exception) -> str | None:
+    """Return the package that an error says is needed; None: it says something else, or the package is there."""
+    found = _NEEDED.search(str(error))
+    package = getattr(error, "name", None) or (found and next(filter(None, found.groups())).lower())
+    known = isinstance(error, ImportError | ValueError) and package and find_spec(package) is None
+    return package if known else None
+
+
+def is_model(name: str | Path) -> bool:
+    """Tell whether a name is a model's folder, or may be a Hub id."""
+    folder = Path(name)
+    if folder.is_dir():
+        return any((folder / file).is_file() for file in ("config.json", "adapter_config.json"))
+    return not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~"))
+
+
+def check_loadable(name: str | Path, ask_hub: bool = True) -> None:
+    """Refuse what is not a model, what has its weights as a pickle, and an adapter whose base is not there.
+
+    A pickle runs whatever code its author put in.
+
+    Args:
+        name: an adapter's or a model's folder, or a Hub id.
+        ask_hub: refuse a Hub id that the Hub does not know, too.
+
+    Raises:
+        FileNotFoundError: there is no such model, or not the base that an adapter names.
+        ConnectionError: the Hub cannot be asked for a model that is not in the cache.
+        ValueError: there are no safetensors, or the adapter's configuration cannot be read.
+    """
+    if not is_model(name):
+        raise FileNotFoundError(f"{name}: no such model (expected an adapter's or a model's folder, or a Hub id)")
+    folder = Path(name)
+    if not folder.is_dir():
+        if ask_hub:
+            check_on_hub(str(name))
+        return
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{name}: no weights as safetensors there; a pickle (.bin, .pt) is not loaded")
+    if (folder / "adapter_config.json").is_file():
+        with naming(name):
+            base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+            if not isinstance(base, str):
+                raise ValueError(f"base_model_name_or_path: expected a model's folder or Hub id, not {base!r}")
+        if not is_model(base):
+            raise FileNotFoundError(f"{name}: its base model {base} is not there")
+        if (Path(base) / "adapter_config.json").is_file():
+            raise ValueError(f"{name}: its base model {base} is an adapter; expected a whole model")
+        check_loadable(base, ask_hub)
+
+
+def check_on_hub(name: str) -> None:
+    """Refuse a Hub id that is neither in the cache nor on the Hub.
+
+    Raises:
+        FileNotFoundError: the Hub has no such model, or none that one may see.
+        ConnectionError: the Hub cannot be asked.
+    """
+    import httpx
+    from huggingface_hub import model_info, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    try:
+        cached = [try_to_load_from_cache(name, file) for file in ("config.json", "adapter_config.json")]
+        if not any(isinstance(path, str) for path in cached):
+            model_info(name, timeout=HUB_SECONDS)
+    except (HFValidationError, RepositoryNotFoundError):
+        raise FileNotFoundError(
+            f"{name}: no such folder, and no such model on the Hub (or a private one: set HF_TOKEN)"
+        ) from None
+    except (httpx.HTTPError, OSError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConnectionError(f"{name}: no such folder, and the Hub cannot be asked for it: {reason}") from None
+
+
+def best_device() -> torch.device:
+    """Return the GPU of this process where there is one, the same as `accelerate` gives it; else the CPU."""
+    from accelerate import PartialState
+
+    return PartialState().device
+
+
+def dtype_on(device: torch.device) -> torch.dtype:
+    """Return the type that a model computes in: bfloat16 on a GPU, float32 elsewhere."""
+    import torch
+
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def load_processor(name: str | Path) -> Any:
+    """Load the processor of a model, which is checked first (see `check_loadable`).
+
+    Raises:
+        OSError: there is no such model, or the Hub cannot be asked for it.
+        ValueError: it takes no images, needs a package that is not installed, or a file of it is not as expected.
+    """
+    check_loadable(name)  # before the import, which takes seconds
+
+    from transformers import AutoProcessor
+
+    with naming(name):
+        processor = AutoProcessor.from_pretrained(name)
+        if not hasattr(processor, "image_processor"):
+            raise ValueError("it takes no images; expected a vision-language model")
+    return processor
+
+
+def load_model(name: str | Path, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Any:
+    """Load a model, or an adapter with its base, for inference.
+
+    Args:
+        name: a folder or Hub id that `load_processor` has loaded.
+        device: where it computes; else on the GPU of this process where there is one.
+        dtype: what it computes in; else bfloat16 on a GPU, float32 elsewhere.
+
+    Raises:
+        OSError: its weights cannot be read.
+        ValueError: weights are missing, or a file of it is not as expected.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    device = device or best_device()
+    with naming(name):
+        pair: Any = AutoModelForImageTextToText.from_pretrained(
+            name, dtype=dtype or dtype_on(device), use_safetensors=True, output_loading_info=True
+        )
+        model, found = pair
+        if missing := sorted(found["missing_keys"]):
+            raise ValueError(f"its weights lack {len(missing)} of the model's, the first is {missing[0]}")
+        return model.to(device).eval()

@@ -1,0 +1,40 @@
+"""The two commands, before any of their work: what they import to say what they do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SLOW = {"datasets", "torch", "transformers", "pandas", "pyarrow", "numpy", "PIL", "cv2", "mediapipe", "sklearn"}
+"""Packages that take a tenth of a second to seconds to import."""
+
+
+@pytest.mark.parametrize("package", ["dfa_instruct", "modeling_dfa_gpt"])
+def test_help_imports_nothing_slow(package: str) -> None:
+    program = (
+        f"import sys\nsys.argv = ['command', '--help']\nfrom {package}.cli import app\n"
+        "try:\n    app()\nfinally:\n    print('\\nimported:', *sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    said, imported = done.stdout.rsplit("\nimported:", 1)
+    assert "Usage: command" in said
+    assert SLOW & {*imported.split()} == set()
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import datasets, dfa_instruct",
+        "import dfa_instruct, datasets",
+        "import dfa_instruct.dataset.builder, datasets",
+        "import importlib.util, dfa_instruct; importlib.util.find_spec('datasets'); import datasets",
+    ],
+)
+def test_datasets_knows_the_name_in_whatever_order_they_are_imported(imports: str) -> None:
+    program = f"{imports}; print(datasets.load_dataset_builder('dfa-instruct', data_dir='nowhere'))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1].endswith(
+        "nowhere: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)"
+    )
