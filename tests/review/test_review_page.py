@@ -9,7 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-gr = pytest.importorskip("gradio")
+pytest.importorskip("gradio")
+
+import gradio as gr
 
 from dfa_instruct.annotate.store import Outcome, Request, Store, store_path
 from dfa_instruct.review.page import BUTTONS, Action, Page, build, launch

@@ -221,7 +221,7 @@ def test_a_key_before_the_first_item_does_nothing(browser: Any, folder: Path) ->
     with reviewing(folder, "ann") as (address, _):
         ann = Reviewer(browser, "about:blank")
         held: list[Any] = []
-        ann.page.route("**/queue/join*", held.append)
+        ann.page.route("**/queue/join*", lambda route: held.append(route))
         ann.page.goto(address)
         ann.page.locator("#review-accept").wait_for()
         ann.press("a", "r", "u", "d", "ArrowLeft", "e", "Control+Enter")
