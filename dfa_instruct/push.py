@@ -1,14 +1,18 @@
-"""Pushing a dataset folder to the Hub: which of its files go, whether its pictures may, and the card that says so."""
+"""Pushing a dataset folder to the Hub: which of its files go, whether its pictures may, and the card that says so.
+
+Beside the rows go the conversations, as files of their own: on the Hub `load_dataset` runs no code of ours that could
+make them. Their pictures are the same bytes a second time, most of which Xet neither sends nor stores again.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import re
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dfa_instruct.dataset.card import FIGURE, SplitFiles, dataset_card
 from dfa_instruct.dataset.reading import files_of
@@ -19,7 +23,14 @@ from dfa_instruct.inspect.statistics import count, draw
 from dfa_instruct.sources.licences import licence_of, not_redistributable
 from dfa_instruct.vocabulary import SPLITS
 
-OURS: Final = re.compile(rf"data/({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}-[0-9a-f]{{16}}\.parquet|{re.escape(FIGURE)}")
+if TYPE_CHECKING:
+    from datasets import Features
+
+    from dfa_instruct.dataset.writer import SplitWriter
+
+OURS: Final = re.compile(
+    rf"(data|conversations)/({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}-[0-9a-f]{{16}}\.parquet|{re.escape(FIGURE)}"
+)
 """The names that a push writes beside the card."""
 OF_THE_PICTURE: Final = ("image", "landmarks")
 """The columns that do not go where the pictures do not."""
@@ -51,24 +62,51 @@ def push(
         ValueError: the pictures of a source may not be passed on; or see `dfa_instruct.hub.push`.
         OSError: see `dfa_instruct.hub.push`.
     """
+    from datasets import Features
+
+    from dfa_instruct.dataset.builder import conversation
+    from dfa_instruct.dataset.features import CONVERSATIONS_FEATURES, FEATURES
+
     check_repo(repo)
     parts = files_of(folder)
     statistics = count(str(folder))
     if images:
         _check_terms(statistics, permitted)
     with tempfile.TemporaryDirectory(prefix="dfa-instruct-") as scratch:
-        if not images:
-            parts = {split: _without_pictures(files, Path(scratch)) for split, files in parts.items()}
-        named = {split: _describe(split, files) for split, files in parts.items()}
-        card = dataset_card(statistics, named, repo=repo, images=images, figure=True)
+        conversations = {}
+        if images:
+            named = {split: _describe(split, files) for split, files in parts.items()}
+            where, view = Path(scratch, "conversations"), partial(conversation, config="conversations")
+            conversations = {
+                split: _rewritten(files, split, where, CONVERSATIONS_FEATURES, ["image", "face_id", "qa"], view)
+                for split, files in parts.items()
+            }
+        else:
+            kept = Features({name: FEATURES[name] for name in FEATURES if name not in OF_THE_PICTURE})
+            written = {
+                split: _rewritten(files, split, Path(scratch, "data"), kept, list(kept), dict)
+                for split, files in parts.items()
+            }
+            parts = {split: writer.files for split, writer in written.items()}
+            named = {split: writer.described() for split, writer in written.items()}
+        card = dataset_card(
+            statistics,
+            named,
+            conversations={split: writer.described() for split, writer in conversations.items()},
+            repo=repo,
+            images=images,
+            figure=True,
+        )
         picture = io.BytesIO()
         draw(statistics).savefig(picture, format="png", dpi=110, metadata={"Software": None})
         files: dict[str, Path | bytes] = {CARD: str(card).encode(), FIGURE: picture.getvalue()}
         files |= {f"data/{path.name}": path for paths in parts.values() for path in paths}
+        repeating = {f"conversations/{path.name}": path for of in conversations.values() for path in of.files}
+        files |= repeating
         if dry_run:
             show(files)
         else:
-            print(push_files(repo, "dataset", files, OURS, private=private, revision=revision))
+            print(push_files(repo, "dataset", files, OURS, repeating=repeating, private=private, revision=revision))
 
 
 def _check_terms(statistics: Statistics, permitted: Collection[str]) -> None:
@@ -87,26 +125,32 @@ def _check_terms(statistics: Statistics, permitted: Collection[str]) -> None:
         )
 
 
-def _without_pictures(paths: list[Path], scratch: Path) -> list[Path]:
-    """Write a split's files anew without the columns of the picture, named by what is in them."""
+def _rewritten(
+    paths: Iterable[Path], split: str, folder: Path, features: Features, columns: list[str], view: Callable[[Any], Any]
+) -> SplitWriter:
+    """Write a split's files anew, each row as `view` makes it from some of its columns.
+
+    Args:
+        paths: the split's Parquet files.
+        split: its name.
+        folder: where the new ones go.
+        features: of the new rows.
+        columns: of the old rows, those that `view` reads.
+        view: an old row → a new one.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
-    from datasets import Features
 
-    from dfa_instruct.dataset.features import FEATURES
-    from dfa_instruct.dataset.writer import ROWS_PER_GROUP
+    from dfa_instruct.dataset.writer import ROWS_PER_GROUP, SplitWriter
 
-    kept = [name for name in FEATURES if name not in OF_THE_PICTURE]
-    schema = Features({name: FEATURES[name] for name in kept}).arrow_schema
-    content, written = hashlib.sha256(), []
-    for path in paths:
-        written.append(scratch / path.name)
-        with pq.ParquetFile(path) as rows, pq.ParquetWriter(written[-1], schema) as writer:
-            for batch in rows.iter_batches(10 * ROWS_PER_GROUP, columns=kept):
-                writer.write_batch(batch.cast(schema))
-        with written[-1].open("rb") as file:
-            content.update(hashlib.file_digest(file, "sha256").digest())
-    fingerprint = content.hexdigest()[:16]
-    return [path.rename(scratch / f"{path.stem.rpartition('-')[0]}-{fingerprint}.parquet") for path in written]
+    folder.mkdir(exist_ok=True)
+    with SplitWriter(folder, split, features) as writer:
+        for path in paths:
+            with pq.ParquetFile(path) as rows:
+                for batch in rows.iter_batches(ROWS_PER_GROUP, columns=columns):
+                    made = [view(row) for row in batch.to_pylist()]
+                    writer.add(pa.Table.from_pylist(made, schema=features.arrow_schema))
+    return writer
 
 
 def _describe(split: str, paths: list[Path]) -> SplitFiles:

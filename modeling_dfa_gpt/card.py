@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 RESULTS_FILE: Final = "results.json"
 METRIC_TYPES: Final = {"acc": "accuracy", "rouge_l": "rouge", "rouge_l_forged": "rouge"}
 """Metric → what the Hub calls its kind, where it has a word for it."""
+MOST_INVALID: Final = 10.0
+"""Percent. Figures of a task of which more answers could not be read measure the reading, and not the model."""
 RECIPE: Final = (
     *("dtype", "bf16", "load_in_", "learning_rate", "projector_learning_rate", "lr_scheduler_type", "warmup_"),
     *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "max_length"),
@@ -52,16 +54,19 @@ def model_card(
     from huggingface_hub import ModelCard, ModelCardData
 
     licence: dict[str, Any] = {"license": "unknown", **base.licence}
+    run, calibration = _read(folder / RUN_FILE), _read(folder / CALIBRATION_FILE)
+    measured = eval_results(results) if results else []
     data = ModelCardData(
         **licence,
+        language=["en"],
+        datasets=_datasets(run) if run else None,
         library_name="transformers" if merged else "peft",
         pipeline_tag="image-text-to-text",
         tags=["deepfake-detection", "face-forgery", "llava", *([] if merged else ["lora"])],
         base_model=base.hub_id,
-        model_name=(repo.partition("/")[2] if repo else "DFA-GPT") if results else None,
-        eval_results=eval_results(results) if results else None,
+        model_name=(repo.partition("/")[2] if repo else "DFA-GPT") if measured else None,
+        eval_results=measured or None,
     )
-    run, calibration = _read(folder / RUN_FILE), _read(folder / CALIBRATION_FILE)
     body = _render(
         "model_card",
         base=base,
@@ -70,6 +75,8 @@ def model_card(
         table=metrics_table(results) if results else None,
         baselines=bool(results and results.get("baselines")),
         images=_bench_counts(results)["images"] if results else None,
+        unread=unread(results) if results else {},
+        most_invalid=MOST_INVALID,
         errors=error_rates(results) if results else {},
         conversation=conversation_table(results["conversation"]) if results and "conversation" in results else None,
         calibration=Calibration(**calibration) if calibration else Calibration(),
@@ -116,7 +123,10 @@ def _render(card: str, **values: Any) -> str:
 
 
 def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:
-    """Lay the measured figures out for the Hub, each with the same figure of every baseline as its arguments."""
+    """Lay the measured figures out for the Hub, each with the same figure of every baseline as its arguments.
+
+    A task of which more than `MOST_INVALID` percent of the answers could not be read is left out.
+    """
     from huggingface_hub import EvalResult
 
     return [
@@ -137,9 +147,16 @@ def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:
             or None,
         )
         for task, figures in results["tasks"].items()
+        if BenchTask(task).abbreviation not in unread(results)
         for metric, value in figures.items()
         if value is not None
     ]
+
+
+def unread(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return the tasks of which too many answers could not be read, each with their percentage."""
+    shares = {BenchTask(task).abbreviation: figures.get("invalid") for task, figures in results["tasks"].items()}
+    return {task: share for task, share in shares.items() if share is not None and share > MOST_INVALID}
 
 
 def error_rates(results: Mapping[str, Any]) -> dict[str, float]:
@@ -154,6 +171,12 @@ def _bench_counts(results: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the counts of DFA-Bench; a quickstart's results have those of its dataset beside them."""
     counts: Mapping[str, Any] = results["counts"]
     return counts.get("bench", counts)
+
+
+def _datasets(run: Mapping[str, Any]) -> list[str]:
+    """Return the datasets that a run was trained on, by their names; a folder of somebody's disk is not one."""
+    named = [str(dataset["path"]) for dataset in run["settings"].get("datasets", ())]
+    return sorted({name for name in named if name.count("/") < 2 and name[:1] not in "./~" and not Path(name).exists()})
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -27,6 +27,13 @@ def messages(qa: Iterable[dict[str, str]], dialogue: bool = False) -> list[dict[
     ]
 
 
+def conversation(face: dict[str, Any], config: str) -> dict[str, Any]:
+    """Turn a row into one of `CONVERSATIONS_FEATURES`: the questions and answers that belong to a config."""
+    asked = (pair for pair in face["qa"] if pair["ability"] in CONVERSATIONS[config])
+    said = messages(asked, dialogue=is_dialogue(face["face_id"]))
+    return {"images": [face["image"]], "face_id": face["face_id"], "messages": said}
+
+
 class DfaInstruct(Parquet):
     """The builder behind `load_dataset("dfa-instruct")`: the Parquet files, seen through one of the configs."""
 
@@ -72,11 +79,10 @@ class DfaInstruct(Parquet):
 
     def _view(self, faces: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for face in faces:
-            common = {"images": [face["image"]], "face_id": face["face_id"]}
-            if abilities := CONVERSATIONS.get(self.config.name):
-                asked = (pair for pair in face["qa"] if pair["ability"] in abilities)
-                yield {**common, "messages": messages(asked, dialogue=is_dialogue(face["face_id"]))}
-            else:
-                for pair in face["qa"]:
-                    if self.config.name in ("qa", pair["ability"]):
-                        yield {**common, "messages": messages([pair]), **pair}
+            if self.config.name in CONVERSATIONS:
+                yield conversation(face, self.config.name)
+                continue
+            for pair in face["qa"]:
+                if self.config.name in ("qa", pair["ability"]):
+                    images = [face["image"]]
+                    yield {"images": images, "face_id": face["face_id"], "messages": messages([pair]), **pair}

@@ -34,6 +34,7 @@ def dataset_card(
     statistics: Statistics,
     splits: Mapping[str, SplitFiles],
     *,
+    conversations: Mapping[str, SplitFiles] | None = None,
     repo: str | None = None,
     images: bool = True,
     figure: bool = False,
@@ -43,6 +44,7 @@ def dataset_card(
     Args:
         statistics: counts of all rows.
         splits: the files of each split that has any.
+        conversations: the files of the config `conversations`, where they stand beside these.
         repo: the Hub repository that it is for; none: a folder.
         images: the pictures are in the rows.
         figure: `FIGURE` stands beside the card.
@@ -52,7 +54,8 @@ def dataset_card(
 
     sources = {source for _, _, source in statistics.sources}
     free = not not_redistributable(sources)
-    data = _header(statistics, splits, free, repo)
+    configs = {"default": splits, **({"conversations": conversations} if conversations else {})}
+    data = _header(statistics, configs, free, repo)
     template = files("dfa_instruct.dataset_card").joinpath("dataset_card.md.jinja").read_text(encoding="utf-8")
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
@@ -66,16 +69,31 @@ def dataset_card(
         free=free,
         repo=repo,
         images=images,
+        conversations=bool(conversations),
         figure=FIGURE if figure else None,
     )
     return DatasetCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
 
 
-def _header(statistics: Statistics, splits: Mapping[str, SplitFiles], free: bool, repo: str | None) -> DatasetCardData:
-    """Say what the dataset is, where its files are, under which terms; `free`: no source has its own."""
+def _header(
+    statistics: Statistics, configs: Mapping[str, Mapping[str, SplitFiles]], free: bool, repo: str | None
+) -> DatasetCardData:
+    """Say what the dataset is, where each config's files are, under which terms; `free`: no source has its own."""
     from huggingface_hub import DatasetCardData
 
     rows = statistics.images_of()
+    about = [
+        {
+            "config_name": config,
+            "splits": [
+                {"name": split, "num_bytes": of_split.bytes, "num_examples": of_split.rows}
+                for split, of_split in splits.items()
+            ],
+            "download_size": sum(of_split.bytes_on_disk for of_split in splits.values()),
+            "dataset_size": sum(of_split.bytes for of_split in splits.values()),
+        }
+        for config, splits in configs.items()
+    ]
     data = DatasetCardData(
         pretty_name="DFA-Instruct",
         license="apache-2.0" if free else "other",
@@ -86,18 +104,12 @@ def _header(statistics: Statistics, splits: Mapping[str, SplitFiles], free: bool
         tags=["deepfake-detection", "face-forgery", "instruction-tuning"],
         configs=[
             {
-                "config_name": "default",
+                "config_name": config,
                 "data_files": [{"split": split, "path": of_split.path} for split, of_split in splits.items()],
             }
+            for config, splits in configs.items()
         ],
-        dataset_info={
-            "splits": [
-                {"name": split, "num_bytes": of_split.bytes, "num_examples": of_split.rows}
-                for split, of_split in splits.items()
-            ],
-            "download_size": sum(of_split.bytes_on_disk for of_split in splits.values()),
-            "dataset_size": sum(of_split.bytes for of_split in splits.values()),
-        },
+        dataset_info=about if len(about) > 1 else about[0],
     )
     if not free:
         data["license_name"] = "terms-of-its-sources"

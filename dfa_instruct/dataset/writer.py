@@ -12,6 +12,7 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from datasets import Features
 
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.dataset.card import SplitFiles, dataset_card
@@ -62,7 +63,7 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
         data = made / "data"
         data.mkdir(parents=True)
         with ExitStack() as stack:
-            writers = {split: stack.enter_context(_SplitFiles(data, split)) for split in SPLITS}
+            writers = {split: stack.enter_context(SplitWriter(data, split)) for split in SPLITS}
             for table in tables:
                 for row in table.drop_columns(["image", "landmarks"]).to_pylist():
                     statistics.add(row)
@@ -70,11 +71,7 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
                     writer.add(table.filter(pc.field("split") == split))
         if not statistics.images_of():
             raise ValueError(f"{folder}: there is no row to write")
-        parts: dict[str, SplitFiles] = {
-            split: SplitFiles(f"data/{split}-*-{of.fingerprint}.parquet", of.rows, of.bytes, of.bytes_on_disk)
-            for split, of in writers.items()
-            if of.rows
-        }
+        parts = {split: writer.described() for split, writer in writers.items() if writer.rows}
         dataset_card(statistics, parts).save(made / "README.md")
         if folder.exists():
             folder.rename(scratch / "before")
@@ -82,19 +79,19 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
     return statistics
 
 
-class _SplitFiles:
-    """The Parquet files of one split, each of about `BYTES_PER_FILE` at most; numbered and named when all are there.
+class SplitWriter:
+    """Writes the Parquet files of one split, each of about `BYTES_PER_FILE` at most; names them when all are there.
 
     Counted are its rows, their bytes in memory, and at the end its files' bytes and their fingerprint.
     """
 
-    def __init__(self, data: Path, split: str) -> None:
-        self.data, self.split = data, split
+    def __init__(self, data: Path, split: str, features: Features = FEATURES) -> None:
+        self.data, self.split, self.schema = data, split, features.arrow_schema
         self.files: list[Path] = []
         self.writer: pq.ParquetWriter | None = None
         self.rows = self.bytes = self.bytes_in_file = self.bytes_on_disk = 0
         self.fingerprint = ""
-        self.waiting = FEATURES.arrow_schema.empty_table()
+        self.waiting = self.schema.empty_table()
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +108,10 @@ class _SplitFiles:
         if self.writer is None or self.bytes_in_file + group.nbytes > BYTES_PER_FILE:
             self._close()
             self.files.append(self.data / f"{self.split}-{len(self.files):05d}")
-            self.writer = pq.ParquetWriter(self.files[-1], FEATURES.arrow_schema, use_content_defined_chunking=True)
+            # The pictures of two files are then the same bytes wherever their columns stand, and Xet sends them once.
+            self.writer = pq.ParquetWriter(
+                self.files[-1], self.schema, use_content_defined_chunking=True, data_page_version="2.0"
+            )
             self.bytes_in_file = 0
         self.writer.write_table(group)
         self.rows += len(group)
@@ -132,5 +132,12 @@ class _SplitFiles:
                 content.update(hashlib.file_digest(file, "sha256").digest())
             self.bytes_on_disk += path.stat().st_size
         self.fingerprint = content.hexdigest()[:16]
-        for path in self.files:
+        self.files = [
             path.rename(path.with_name(f"{path.name}-of-{len(self.files):05d}-{self.fingerprint}.parquet"))
+            for path in self.files
+        ]
+
+    def described(self) -> SplitFiles:
+        """Say of the files, once they are closed, what the card's header says."""
+        pattern = f"{self.data.name}/{self.split}-*-{self.fingerprint}.parquet"
+        return SplitFiles(pattern, self.rows, self.bytes, self.bytes_on_disk)

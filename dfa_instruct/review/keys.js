@@ -1,24 +1,64 @@
-document.addEventListener("keydown", (event) => {
-    const press = (name) => document.getElementById(`review-${name}`)?.click();
-    const text = document.querySelector("#review-text textarea");
-    if (!text || event.repeat) return;
-    if (event.target === text) {
-        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-            event.preventDefault();
-            press("save");
-            text.blur();
-        } else if (event.key === "Escape") {
-            text.blur();
+// The keys of the page, and the edits that are not saved: each stays in this tab, by its face, until it is saved or
+// dropped. The editor keeps the focus until the server has said that a save succeeded, so that what is typed before
+// that is text and no command.
+{
+    let shown = "";
+    let saving = "";
+    const editor = () => document.querySelector("#review-text textarea");
+    const say = (text) => (document.getElementById("review-unsaved").textContent = text);
+
+    // After each answer of the server; returns what the editor shows.
+    window.reviewShown = (face, stored, text) => {
+        if (saving && (face !== saving || text === stored)) sessionStorage.removeItem(saving);
+        if (saving && face !== saving) {
+            editor().blur();
+        } else if (saving || (!shown && sessionStorage.getItem(face) !== null)) {
+            editor().focus();
         }
-        return;
-    }
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const name = {a: "accept", r: "reject", u: "back", ArrowLeft: "previous", ArrowRight: "next"}[event.key];
-    if (name) {
-        event.preventDefault();
-        press(name);
-    } else if (event.key === "e") {
-        event.preventDefault();
-        text.focus();
-    }
-}, true);
+        shown = face;
+        saving = "";
+        const draft = sessionStorage.getItem(face) ?? text;
+        say(draft === stored ? "" : "This edit is not saved: Ctrl+Enter saves it, Esc and then D drops it.");
+        return draft;
+    };
+
+    document.addEventListener("input", (event) => {
+        if (shown && event.target === editor()) sessionStorage.setItem(shown, event.target.value);
+    }, true);
+
+    document.addEventListener("click", (event) => {
+        const name = event.target.closest("button[id^=review-]")?.id;
+        if (!shown || !name) return;
+        if (name === "review-save") saving = shown;
+        if (name === "review-drop") sessionStorage.removeItem(shown);
+        fetch(location.href, {method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(5000)}).catch(() => {
+            if (saving) editor().focus();
+            say("Nothing was kept: the server does not answer. The text stays here, also when the page is loaded anew.");
+        });
+    }, true);
+
+    document.addEventListener("keydown", (event) => {
+        const press = (name) => document.getElementById(`review-${name}`).click();
+        if (!shown || event.repeat) return;
+        if (event.target === editor()) {
+            if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+                event.preventDefault();
+                press("save");
+            } else if (event.key === "Escape") {
+                editor().blur();
+            }
+            return;
+        }
+        if (event.ctrlKey || event.metaKey || event.altKey) return;
+        const name = {
+            a: "accept", d: "drop", r: "reject", u: "back", ArrowLeft: "previous", ArrowRight: "next",
+        }[event.key];
+        if (name) {
+            event.preventDefault();
+            press(name);
+        } else if (event.key === "e") {
+            event.preventDefault();
+            editor().focus();
+        }
+    }, true);
+}

@@ -1,12 +1,15 @@
 """The page on which a reviewer accepts, edits or rejects descriptions, by Gradio; it can be reached from here only.
 
-The keys: A accepts, E edits (Ctrl+Enter saves, Esc leaves), R rejects, U takes the last decision back, ← and → leave
-an item as it is. Nothing is kept in the page: what is shown after a reload, or a crash, is what the store holds.
+The keys: A accepts, E edits (Ctrl+Enter saves, Esc leaves the text), D drops an edit that is not saved, R rejects, U
+takes the last decision back, ← and → leave an item as it is. The page keeps no decision: what is shown after a reload,
+or a crash, is what the store holds. An edit that is not saved stays in the browser's tab (`keys.js`).
 """
 
 from __future__ import annotations
 
 import base64
+import sqlite3
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -15,8 +18,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from dfa_instruct.annotate.answers import NotUnderstoodError
-from dfa_instruct.annotate.decisions import Choice
 from dfa_instruct.annotate.grounding import Verdict
 from dfa_instruct.regions import region_outlines
 from dfa_instruct.review.work import Work, lines
@@ -31,9 +32,11 @@ VERDICTS: Final[dict[Verdict, str]] = {
     "contradicted": "✗ the pixels contradict it",
     "not_measured": "? cannot be measured",
 }
-BUTTONS: Final[tuple[tuple[str, str, Literal["primary", "secondary", "stop"]], ...]] = (
+Action = Literal["accept", "save", "drop", "reject", "back", "previous", "next"]
+BUTTONS: Final[tuple[tuple[Action, str, Literal["primary", "secondary", "stop"]], ...]] = (
     ("accept", "Accept (A)", "primary"),
-    ("save", "Save (Ctrl+⏎)", "secondary"),
+    ("save", "Save edit (Ctrl+⏎)", "secondary"),
+    ("drop", "Drop edit (D)", "secondary"),
     ("reject", "Reject (R)", "stop"),
     ("back", "Take back (U)", "secondary"),
     ("previous", "Previous (←)", "secondary"),
@@ -56,34 +59,57 @@ class Page:
         """Show the first item that is not decided."""
         return self.shown(self.work.next_open(0))
 
-    def decide(self, face_id: str, choice: Choice) -> list[Any]:
-        """Accept or reject what is shown, and go on to what is not decided."""
-        number = self.work.number_of[face_id]
-        self.work.decide(self.work.items[number], choice)
-        return self.shown(self.work.next_open(number + 1))
+    def act(self, action: Action, face_id: str, stored: str, text: str) -> list[Any]:
+        """Do what a button or a key says, and show what comes next; where that fails, say so and leave the text alone.
 
-    def save(self, face_id: str, text: str) -> list[Any]:
-        """Keep an edit and go on; where it is not understood, say why and leave it as it was typed."""
-        number = self.work.number_of[face_id]
-        try:
-            self.work.edit(self.work.items[number], text)
-        except NotUnderstoodError as error:
-            return [*self.shown(number, str(error))[:2], gr.skip(), gr.skip()]
-        return self.shown(self.work.next_open(number + 1))
+        Args:
+            action: the button's name.
+            face_id: of the item that was shown; empty before the first one was.
+            stored: its claims as they were stored when it was shown.
+            text: what stands in the editor.
 
-    def take_back(self, face_id: str) -> list[Any]:
-        """Take the last decision back, and show what it was about."""
-        number = self.work.take_back()
+        Returns:
+            A value for each of the `outputs` in `build`.
+        """
+        number = self.work.number_of.get(face_id)
         if number is None:
-            return self.shown(self.work.number_of[face_id], "There is no decision of yours to take back.")
-        return self.shown(number)
+            return self.begin()
+        try:
+            return self._act(action, number, stored, text)
+        except (OSError, ValueError, sqlite3.Error) as error:
+            return self.refused(f"Nothing was kept: {error}", stored)
 
-    def move(self, face_id: str, by: int) -> list[Any]:
-        """Show a neighbour of what is shown."""
-        return self.shown((self.work.number_of[face_id] + by) % len(self.work.items))
+    def _act(self, action: Action, number: int, stored: str, text: str) -> list[Any]:
+        work, item = self.work, self.work.items[number]
+        if action in ("accept", "save", "reject") and (now := lines(work.claims(item))) != stored:
+            changed = "Nothing was kept, for this description was changed in another window"
+            if text == stored:
+                return self.shown(number, f"{changed}. This is what is stored now.")
+            return self.refused(f"{changed}. Save again to replace what is stored now: {now}", now)
+        match action:
+            case "accept" | "reject":
+                if text != stored:
+                    return self.refused("The edit is not saved. Save it (Ctrl+Enter) or drop it (D) first.", stored)
+                if action == "reject" or work.chosen(item) != "edit":  # an edit that is accepted stays that edit
+                    work.decide(item, action)
+            case "save":
+                work.edit(item, text)
+            case "back":
+                if (taken := work.take_back()) is None:
+                    return self.refused("There is no decision of yours to take back.", stored)
+                return self.shown(taken)
+            case "drop":
+                return self.shown(number)
+            case "previous" | "next":
+                return self.shown((number + (1 if action == "next" else -1)) % len(work.items))
+        return self.shown(work.next_open(number + 1))
+
+    def refused(self, notice: str, stored: str) -> list[Any]:
+        """Leave everything as it is, and say why."""
+        return [gr.skip(), stored, gr.skip(), gr.skip(), gr.skip(), self._notice(notice)]
 
     def shown(self, number: int, notice: str = "") -> list[Any]:
-        """Lay an item out: its face, its page, its claims as text, the progress (`outputs` in `build`)."""
+        """Lay an item out: its face, its claims as they are stored, its page, its claims to edit, the progress."""
         work = self.work
         item, progress = work.items[number], work.progress()
         face = work.faces.record(item.face_id)
@@ -95,7 +121,6 @@ class Page:
             number=number,
             progress=progress,
             chosen=work.chosen(item),
-            notice=notice or ("All are decided." if progress.decided == progress.items else ""),
             face=face,
             size=len(face.image),
             forgery_uri=self._uri(item.face_id),
@@ -107,7 +132,11 @@ class Page:
             claims=[{"verdict": None, **claim} for claim in claims],
         )
         done = TEMPLATES.get_template("progress.html.jinja").render(progress=progress, reviewer=work.reviewer)
-        return [item.face_id, page, lines(claims), done]
+        notice = notice or ("All are decided." if progress.decided == progress.items else "")
+        return [item.face_id, lines(claims), page, lines(claims), done, self._notice(notice)]
+
+    def _notice(self, text: str) -> str:
+        return TEMPLATES.get_template("notice.html.jinja").render(notice=text)
 
     def _uri(self, face_id: str) -> str:
         return f"data:image/png;base64,{base64.b64encode(self.work.faces.png(face_id)).decode()}"
@@ -120,21 +149,18 @@ def build(work: Work) -> gr.Blocks:
     with gr.Blocks(title="Review of descriptions", analytics_enabled=False) as blocks:
         done = gr.HTML()
         item = gr.HTML()
+        notice = gr.HTML()
+        gr.HTML('<div class="review"><p class="notice" role="alert" id="review-unsaved"></p></div>')
         text = gr.Textbox(label="The description, to edit (E)", info=FORM, lines=4, max_lines=12, elem_id="review-text")
-        face_id = gr.Textbox(visible="hidden")
+        face_id, stored = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
+        outputs = [face_id, stored, item, text, done, notice]
+        events = [blocks.load(page.begin, None, outputs, **queued)]
         with gr.Row():
-            buttons = {
-                name: gr.Button(label, variant=variant, min_width=110, elem_id=f"review-{name}")
-                for name, label, variant in BUTTONS
-            }
-        outputs = [face_id, item, text, done]
-        blocks.load(page.begin, None, outputs, **queued)
-        buttons["accept"].click(lambda face: page.decide(face, "accept"), face_id, outputs, **queued)
-        buttons["reject"].click(lambda face: page.decide(face, "reject"), face_id, outputs, **queued)
-        buttons["save"].click(page.save, [face_id, text], outputs, **queued)
-        buttons["back"].click(page.take_back, face_id, outputs, **queued)
-        buttons["previous"].click(lambda face: page.move(face, -1), face_id, outputs, **queued)
-        buttons["next"].click(lambda face: page.move(face, 1), face_id, outputs, **queued)
+            for name, label, variant in BUTTONS:
+                button = gr.Button(label, variant=variant, min_width=110, elem_id=f"review-{name}")
+                events.append(button.click(partial(page.act, name), [face_id, stored, text], outputs, **queued))
+        for event in events:
+            event.then(None, [face_id, stored, text], text, js="window.reviewShown", **queued)
     return blocks.queue(max_size=None)
 
 

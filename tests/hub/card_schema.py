@@ -37,6 +37,13 @@ _OTHER_IS_NAMED = {
     "if": {"properties": {"license": {"const": "other"}}},
     "then": {"required": ["license_name"]},
 }
+_INFO = _object(
+    "splits download_size dataset_size",
+    config_name=_TEXT,
+    splits={"type": "array", "items": _object("name", name=_TEXT, num_bytes=_COUNT, num_examples=_COUNT)},
+    download_size=_COUNT,
+    dataset_size=_COUNT,
+)
 _DATASET = {
     **_object(
         "license language task_categories size_categories configs dataset_info",
@@ -53,12 +60,7 @@ _DATASET = {
                 data_files={"type": "array", "items": _object("split path", split=_TEXT, path=_TEXT), "minItems": 1},
             ),
         },
-        dataset_info=_object(
-            "splits download_size dataset_size",
-            splits={"type": "array", "items": _object("name", name=_TEXT, num_bytes=_COUNT, num_examples=_COUNT)},
-            download_size=_COUNT,
-            dataset_size=_COUNT,
-        ),
+        dataset_info={"anyOf": [_INFO, {"type": "array", "items": {**_INFO, "required": ["config_name"]}}]},
     ),
     **_OTHER_IS_NAMED,
 }

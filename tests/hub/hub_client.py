@@ -19,11 +19,14 @@ class Client:
 
     hub: Hub
     home: Path
+    xet: bool = True
+    """Large files go by Xet, which is the default of `huggingface_hub`; else by git LFS."""
 
     def command(self, arguments: tuple[Any, ...], token: str | None) -> dict[str, Any]:
         """The arguments of `subprocess` for a command of Python."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "DFA_INSTRUCT"))}
-        client = {"HF_ENDPOINT": self.hub.endpoint, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(self.home / "hf")}
+        client = {"HF_ENDPOINT": self.hub.endpoint, "HF_HOME": str(self.home / "hf")}
+        client |= {} if self.xet else {"HF_HUB_DISABLE_XET": "1"}
         environment = {**kept, **client, **({"HF_TOKEN": token} if token else {}), "HOME": str(self.home)}
         self.home.mkdir(exist_ok=True)
         return {"args": [sys.executable, *map(str, arguments)], "env": environment, "cwd": self.home}

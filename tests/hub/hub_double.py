@@ -1,8 +1,7 @@
 """A double of the Hub on the loopback: the unmodified `huggingface_hub` talks to it through `HF_ENDPOINT`.
 
-It knows what a push and a load ask for: repositories, branches, uploads of large files by git LFS, commits, trees,
-files with their ETags and ranges. It speaks no Xet: clients are told so by `HF_HUB_DISABLE_XET`. Errors and cut
-connections are made to order by `Hub.fail` and `Hub.cut`.
+It knows what a push and a load ask for: repositories, branches, uploads of large files by Xet and by git LFS, commits,
+trees, files with their ETags and ranges. Errors and cut connections are made to order by `Hub.fail` and `Hub.cut`.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +18,8 @@ from urllib.parse import parse_qs, unquote
 
 import uvicorn
 from card_schema import problems
-from hub_store import LARGE, READ_TOKEN, TOKEN, USER, Blob, RefusalError, Repository, Store, tree
+from hub_store import LARGE, READ_TOKEN, TOKEN, USER, XET_TOKEN, Blob, RefusalError, Repository, Store, tree
+from hub_xet import chunks_of, files_of
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -46,7 +47,9 @@ class Hub:
     requests: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     uploads: list[str] = field(default_factory=list)
-    """The SHA-256 of every large file that came in whole, as often as it came."""
+    """The SHA-256 of every file that came in whole by LFS, the hash of every block by Xet, as often as it came."""
+    xorbs: dict[str, list[bytes]] = field(default_factory=dict)
+    """The chunks of every block that came in by Xet, by its hash."""
     endpoint: str = ""
 
     def fail(self, pattern: str, status: int, times: int = 100) -> None:
@@ -89,6 +92,7 @@ class Hub:
             ("POST", "/commit/{revision}", self.commit),
             ("POST", "/branch/{branch}", self.branch),
             ("GET", "/refs", self.refs),
+            ("GET", "/xet-write-token/{revision}", self.xet_token),
             ("GET", "/tree/{revision}", self.tree),
             ("GET", "/tree/{revision}/{path:path}", self.tree),
             ("POST", "/paths-info/{revision}", self.paths_info),
@@ -101,6 +105,8 @@ class Hub:
             Route("/api/repos/create", self.create, methods=["POST"]),
             Route("/lfs/{sha256}", self.receive_object, methods=["PUT"]),
             Route("/lfs/{sha256}/verify", self.verify_object, methods=["POST"]),
+            Route("/cas/v1/xorbs/default/{hash}", self.receive_xorb, methods=["POST"]),
+            Route("/cas/v1/shards", self.receive_shard, methods=["POST"]),
             *(
                 Route(f"/api/{kind}s/{{owner}}/{{name}}{path}", run, methods=[method], name=kind)
                 for kind in KINDS
@@ -208,6 +214,27 @@ class Hub:
         if request.path_params["sha256"] not in self.store.objects:
             raise RefusalError(404, "no such object")
         return JSONResponse({})
+
+    async def xet_token(self, request: Request) -> Response:
+        self.find(request, write=True)
+        lease = {"casUrl": f"{self.endpoint}/cas", "accessToken": XET_TOKEN, "exp": int(time.time()) + 600}
+        return JSONResponse(lease)
+
+    async def receive_xorb(self, request: Request) -> Response:
+        self.check_xet_token(request)
+        self.uploads.append(request.path_params["hash"])
+        self.xorbs[self.uploads[-1]] = chunks_of(await request.body())
+        return JSONResponse({"was_inserted": True})
+
+    async def receive_shard(self, request: Request) -> Response:
+        self.check_xet_token(request)
+        for sha256, content in files_of(await request.body(), self.xorbs):
+            self.store.objects[sha256] = content
+        return JSONResponse({"result": 1})
+
+    def check_xet_token(self, request: Request) -> None:
+        if request.headers.get("authorization") != f"Bearer {XET_TOKEN}":
+            raise RefusalError(401, "not a token of this store")
 
     async def commit(self, request: Request) -> Response:
         repository = self.find(request, write=True)

@@ -11,6 +11,8 @@ from typing import Any
 USER = "analyst"
 TOKEN = "hf_double_of_a_token_that_may_write"
 READ_TOKEN = "hf_double_of_a_token_that_may_read"
+XET_TOKEN = "short-lived"
+"""Of the store of large files; the Hub lends it to who may write."""
 LARGE = (".parquet", ".safetensors", ".png")
 """Names that go through the store of large files, as the Hub's own `.gitattributes` says."""
 

@@ -45,18 +45,23 @@ assert [b.name for b in api.list_repo_refs("analyst/things", repo_type="dataset"
     assert client.output("-c", program).split("\n")[0] == USER
 
 
-def test_a_file_that_stands_there_is_not_sent_again(hub: Hub, client: Client) -> None:
+@pytest.mark.parametrize(("xet", "sent"), [(True, 1), (False, 2)])
+def test_a_file_that_stands_there_is_not_sent_again(hub: Hub, tmp_path: Path, xet: bool, sent: int) -> None:
+    client = Client(hub, tmp_path / "home", xet=xet)
     first = client.output("-c", UPLOAD)
     assert client.output("-c", UPLOAD) == first
-    assert len(hub.uploads) == 2
+    assert len(hub.uploads) == sent and any("/lfs/" in line for line in hub.requests) != xet
     assert [commit.title for commit in hub.repository("dataset", "things").log()] == ["Things", "initial commit"]
 
 
-def test_a_connection_that_is_cut_is_taken_up_again_by_the_client(hub: Hub, client: Client) -> None:
-    cut = hub.cut("PUT /lfs/")
-    client.output("-c", UPLOAD)
-    assert cut.is_set() and len(hub.uploads) == 2
-    assert sum(line.startswith("PUT /lfs/") for line in hub.requests) == 3
+@pytest.mark.parametrize(("xet", "request_", "sent"), [(True, "POST /cas/v1/xorbs/", 1), (False, "PUT /lfs/", 2)])
+def test_a_connection_that_is_cut_is_taken_up_again_by_the_client(
+    hub: Hub, tmp_path: Path, xet: bool, request_: str, sent: int
+) -> None:
+    cut = hub.cut(request_)
+    Client(hub, tmp_path / "home", xet=xet).output("-c", UPLOAD)
+    assert cut.is_set() and len(hub.uploads) == sent
+    assert sum(line.startswith(request_) for line in hub.requests) == sent + 1
 
 
 @pytest.mark.parametrize(("token", "status"), [("hf_of_nobody", 401), (READ_TOKEN, 403), (None, 401)])

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from dfa_instruct.cli import app
 from dfa_instruct.dataset.writer import write_tables
+from dfa_instruct.hub import TRIES
 from dfa_instruct.sources.licences import LICENCES
 from dfa_instruct.techniques.registry import FITTABLE
 
@@ -35,6 +36,21 @@ for split in here:
     rows, expected = (side[split].cast_column("image", Image(decode=False)).to_list() for side in (there, here))
     assert rows == expected and len(rows) > 1, split
 print(sum(there.num_rows.values()))
+"""
+CONVERSATIONS = f"""
+import sys
+from datasets import Image, List, load_dataset
+there = load_dataset("{REPO}", "conversations")
+streamed = next(iter(load_dataset("{REPO}", "conversations", split="train", streaming=True)))
+assert "dfa_instruct" not in sys.modules
+assert streamed["images"][0].size == (128, 128) and streamed["messages"][0]["role"] == "user"
+import dfa_instruct
+here = load_dataset("dfa-instruct", "conversations", data_dir=sys.argv[1])
+for split in here:
+    assert there[split].features == here[split].features
+    undecoded = List(Image(decode=False))
+    rows, expected = (side[split].cast_column("images", undecoded).to_list() for side in (there, here))
+    assert rows == expected and len(rows) > 1, split
 """
 ONE_FILE = f"""
 import re, sys
@@ -76,7 +92,34 @@ def test_what_was_pushed_loads_as_it_was(dataset_folder: Path, hub: Hub, client:
     assert re.search(r"license: apache-2.0\n", card) and "Nobody real is in these pictures" in card
 
 
+def test_the_conversations_load_from_the_hub_without_this_package(
+    dataset_folder: Path, hub: Hub, client: Client, tmp_path: Path
+) -> None:
+    client.output(*PUSH, dataset_folder, REPO)
+    files = content(hub.repository("dataset", "dfa-instruct").log()[0])
+    Client(hub, tmp_path / "stranger").output("-c", CONVERSATIONS, dataset_folder, token=None)
+    sent = sum(len(chunk) for chunks in hub.xorbs.values() for chunk in chunks)
+    rows, conversations = (
+        sum(len(file) for name, file in files.items() if name.startswith(f"{part}/"))
+        for part in ("data", "conversations")
+    )
+    assert conversations > rows / 2 and sent < rows + conversations / 2  # the pictures are not sent twice
+
+
 def test_a_push_that_was_cut_is_taken_up_again(dataset_folder: Path, hub: Hub, client: Client) -> None:
+    hub.fail("/commit/", 503)
+    assert "the Hub answered 503" in client.refusal(*PUSH, dataset_folder, REPO)
+    sent = list(hub.uploads)
+    assert len(sent) > 1 and len(hub.repository("dataset", "dfa-instruct").log()) == 1  # nobody sees a half
+    hub.faults.clear()
+    client.output(*PUSH, dataset_folder, REPO)
+    assert hub.uploads == sent  # nothing went a second time
+    files = content(hub.repository("dataset", "dfa-instruct").log()[0])
+    assert all(files[f"data/{path.name}"] == path.read_bytes() for path in dataset_folder.glob("data/*"))
+
+
+def test_a_push_by_lfs_that_was_cut_is_taken_up_again(dataset_folder: Path, hub: Hub, tmp_path: Path) -> None:
+    client = Client(hub, tmp_path / "home", xet=False)
     train = next(dataset_folder.glob("data/train-*"))
     cut = hub.cut(f"PUT /lfs/{hashlib.sha256(train.read_bytes()).hexdigest()}", times=100)
     push = subprocess.Popen(**client.command((*PUSH, dataset_folder, REPO), TOKEN), stderr=subprocess.DEVNULL)
@@ -90,13 +133,14 @@ def test_a_push_that_was_cut_is_taken_up_again(dataset_folder: Path, hub: Hub, c
     assert len(repository.log()) == 1  # nobody sees a half
     hub.faults.clear()
     client.output(*PUSH, dataset_folder, REPO)
-    assert len(hub.uploads) == len(set(hub.uploads)) == 4
+    assert len(hub.uploads) == len(set(hub.uploads)) == 7  # with the conversations, a file a split
     files = content(repository.log()[0])
     for path in dataset_folder.glob("data/*"):
         assert files.pop(f"data/{path.name}") == path.read_bytes()
-    assert set(files) == {"README.md", "statistics.png"}
+    conversations = {name for name in files if name.startswith("conversations/")}
+    assert len(conversations) == 3 and set(files) - conversations == {"README.md", "statistics.png"}
     client.output(*PUSH, dataset_folder, REPO)
-    assert len(repository.log()) == 2 and len(hub.uploads) == 4  # nothing had changed
+    assert len(repository.log()) == 2 and len(hub.uploads) == 7  # nothing had changed
 
 
 def test_an_earlier_build_is_replaced_and_what_is_not_ours_stays(
@@ -112,7 +156,8 @@ def test_an_earlier_build_is_replaced_and_what_is_not_ours_stays(
         client.output("-c", f"{add} path_in_repo={name!r}, path_or_fileobj={text.encode()!r})", REPO)
     client.output(*PUSH, df40_folder, REPO, "--may-redistribute", "df40", "--may-redistribute", "mine")
     files = content(repository.log()[0])
-    assert set(files) == {
+    conversations = {name for name in files if name.startswith("conversations/")}
+    assert len(conversations) == 3 and set(files) - conversations == {
         "README.md",
         "statistics.png",
         *theirs,
@@ -189,6 +234,31 @@ def test_an_error_of_the_hub_is_one_line(client: Client, hub: Hub, request_: str
     hub.fail(request_, status)
     line = client.refusal("-c", ONE_FILE)
     assert line.startswith(f"error: {REPO}: ") and told in line
+
+
+@pytest.mark.parametrize(
+    ("xet", "request_", "status", "told"),
+    [
+        (True, "/preupload/", 500, "the Hub answered 500: made to order: 500; push again"),
+        (True, "xet-write-token", 401, "the Hub does not know the token in HF_TOKEN; make one that may write"),
+        (True, "xet-write-token", 500, "the Hub answered 500: "),
+        (True, "/cas/v1/xorbs/", 403, "its account must be, or belong to, analyst"),
+        (True, "/cas/v1/xorbs/", None, "the connection to the Hub broke"),
+        (True, "/cas/v./shards", 500, "the Hub answered 500: "),
+        (False, "PUT /lfs/", 500, "the Hub answered 500: made to order: 500; push again"),
+        (False, "PUT /lfs/", None, "the connection to the Hub broke (2 times in a row, at /lfs/"),
+    ],
+)
+def test_an_upload_that_fails_is_not_tried_for_minutes(
+    tmp_path: Path, hub: Hub, xet: bool, request_: str, status: int | None, told: str
+) -> None:
+    if status:
+        hub.fail(request_, status)
+    else:
+        hub.cut(request_, times=100)
+    assert told in Client(hub, tmp_path / "home", xet=xet).refusal("-c", ONE_FILE)
+    assert 1 <= sum(bool(re.search(request_, line)) for line in hub.requests) <= TRIES
+    assert len(hub.repository("model", "dfa-instruct").log()) == 1  # nobody sees a half
 
 
 def test_a_card_that_the_hub_does_not_accept_is_one_line(client: Client, hub: Hub) -> None:

@@ -57,7 +57,14 @@ assert DfaGpt.from_pretrained(merged).calibration == ours.calibration
 
 def figures(start: float) -> dict[str, dict[str, float]]:
     numbers = iter(range(100))
-    return {task: {metric: round(start + next(numbers) / 7, 2) for metric in TASKS[task].results} for task in BenchTask}
+    return {
+        task: {metric: round(start + next(numbers) / 7, 2) for metric in TASKS[task].results} | unreadable(task)
+        for task in BenchTask
+    }
+
+
+def unreadable(task: BenchTask) -> dict[str, float]:
+    return {"invalid": 1.25} if "invalid" in TASKS[task].results else {}
 
 
 RESULTS: dict[str, Any] = {
@@ -182,6 +189,31 @@ def test_the_figures_of_the_card_are_those_of_the_results(calibrated: Path) -> N
     run = json.loads((calibrated / "run.json").read_text())
     assert run["data"]["sha256"] in card.text and rows["learning_rate"] == [f" `{run['settings']['learning_rate']}` "]
     assert "model_name_or_path" not in card.text and "output_dir" not in card.text
+
+
+def test_the_cards_say_the_language_and_the_datasets(calibrated: Path, tmp_path: Path) -> None:
+    for merged in (False, True):
+        header = model_card(calibrated, Base("`b`"), repo=ADAPTER, merged=merged).data.to_dict()
+        assert header["language"] == ["en"] and header["datasets"] == ["dfa-instruct"]
+    run = json.loads((calibrated / "run.json").read_text())
+    named = ["analyst/faces", "dfa-instruct", "runs/mine/dfa-instruct", "./faces", str(tmp_path)]
+    run["settings"]["datasets"] = [{"path": name} for name in named]
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    assert model_card(tmp_path, Base("`b`")).data.to_dict()["datasets"] == ["analyst/faces", "dfa-instruct"]
+
+
+def test_figures_of_answers_that_could_not_be_read_are_not_in_the_index(calibrated: Path) -> None:
+    unread = {**RESULTS, "tasks": {task: dict(of_task) for task, of_task in RESULTS["tasks"].items()}}
+    unread["tasks"]["dfa_bench_dft"]["invalid"] = 82.08
+    unread["tasks"]["dfa_bench_dfc"]["invalid"] = 10.0
+    card = model_card(calibrated, Base("`b`"), unread, repo=ADAPTER)
+    assert problems(str(card), "model") == []
+    _, measured = model_index_to_eval_results(card.data.to_dict()["model-index"])
+    assert {result.metric_name.split()[0] for result in measured if result.metric_name} == {"DF-D", "DF-C", "AD"}
+    assert "82.08 % of the answers to DF-T could not be read" in card.text
+    assert "no task with more than 10 % of such answers" in card.text and "answers to DF-C could" not in card.text
+    only = {**unread, "tasks": {"dfa_bench_dft": unread["tasks"]["dfa_bench_dft"]}}
+    assert "model-index" not in model_card(calibrated, Base("`b`"), only, repo=ADAPTER).data.to_dict()
 
 
 def test_what_was_not_measured_is_not_in_the_card(adapter: Path, tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ import pytest
 
 pytest.importorskip("gradio")
 
+import gradio as gr
+
 from dfa_instruct.annotate.store import Outcome, Request, Store, store_path
-from dfa_instruct.review.page import Page, build, launch
-from dfa_instruct.review.work import Work
+from dfa_instruct.review.page import BUTTONS, Action, Page, build, launch
+from dfa_instruct.review.work import Work, lines
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def test_only_this_machine_is_let_in_by_its_own_name(address: str) -> None:
 
 
 def test_words_are_shown_and_not_obeyed(work: Work) -> None:
-    face_id, page, text, _ = Page(work).begin()
+    face_id, _, page, text, _, _ = Page(work).begin()
     assert face_id == work.items[0].face_id and "<b>tiny" not in page and "&lt;b&gt;tiny" in page
     assert "<script>" not in page and "&lt;script&gt;evil()" in page
     assert text == "mouth (colour): <script>evil()</script> Red."
@@ -52,9 +54,66 @@ def test_words_are_shown_and_not_obeyed(work: Work) -> None:
 
 def test_a_key_acts_on_what_was_seen(work: Work) -> None:
     page, (first, second) = Page(work), work.items[:2]
-    assert page.decide(first.face_id, "accept")[0] == second.face_id
-    assert page.decide(first.face_id, "reject")[0] == second.face_id  # pressed before the next one was there
+    seen = first.face_id, *[lines(first.claims)] * 2
+    assert page.act("accept", *seen)[0] == second.face_id
+    assert page.act("reject", *seen)[0] == second.face_id  # pressed before the next one was there
     assert (work.chosen(first), work.chosen(second)) == ("reject", None)
-    assert page.take_back(second.face_id)[0] == page.take_back(second.face_id)[0] == first.face_id
-    assert "There is no decision of yours to take back." in page.take_back(second.face_id)[1]
-    assert page.move(first.face_id, -1)[0] == work.items[-1].face_id
+    assert page.act("back", second.face_id, "", "")[0] == page.act("back", second.face_id, "", "")[0] == first.face_id
+    assert "There is no decision of yours to take back." in page.act("back", second.face_id, "", "")[-1]
+    assert page.act("previous", *seen)[0] == work.items[-1].face_id
+    assert page.act("next", work.items[-1].face_id, "", "")[0] == first.face_id
+
+
+@pytest.mark.parametrize("action", [name for name, _, _ in BUTTONS])
+def test_a_key_before_the_first_item_is_there_only_shows_it(work: Work, action: Action) -> None:
+    assert Page(work).act(action, "", "", "")[0] == work.items[0].face_id
+    assert work.progress().decided == 0
+
+
+@pytest.fixture
+def own(work: Work, tmp_path: Path) -> Work:
+    """The same work on a copy of the folder."""
+    shutil.copytree(work.faces.folder, tmp_path / "own")
+    return Work(tmp_path / "own", "test", "ann")
+
+
+def test_an_edit_that_is_not_saved_is_never_decided_on(own: Work) -> None:
+    page, (first, second) = Page(own), own.items[:2]
+    stored, edit = lines(first.claims), "mouth (colour): Redder than the face."
+    for action in ("accept", "reject"):
+        *shown, notice = page.act(action, first.face_id, stored, edit)
+        assert "The edit is not saved. Save it" in notice and shown == [gr.skip(), stored, *[gr.skip()] * 3]
+    assert own.chosen(first) is None
+    assert page.act("drop", first.face_id, stored, edit)[3] == stored
+    assert page.act("save", first.face_id, stored, edit)[0] == second.face_id
+    assert page.act("accept", first.face_id, edit, edit)[0] == second.face_id
+    assert own.chosen(first) == "edit" and lines(own.claims(first)) == edit  # accepted is what was seen
+    page.act("reject", first.face_id, edit, edit)
+    assert own.chosen(first) == "reject"
+
+
+def test_a_save_that_fails_leaves_the_editor_alone_and_says_why(own: Work) -> None:
+    page, first = Page(own), own.items[0]
+    stored = lines(first.claims)
+    *shown, notice = page.act("save", first.face_id, stored, "lips (colour): Red.")
+    assert "Nothing was kept: The region &#39;lips&#39; is none of" in notice
+    assert shown == [gr.skip(), stored, *[gr.skip()] * 3]
+    own.path.rename(own.path.with_suffix(".away"))
+    own.path.mkdir()
+    *shown, notice = page.act("save", first.face_id, stored, "mouth (colour): Redder.")
+    assert "Nothing was kept: " in notice and str(own.path) in notice
+    assert shown == [gr.skip(), stored, *[gr.skip()] * 3]
+
+
+def test_what_was_changed_in_another_window_is_not_overwritten_unseen(own: Work) -> None:
+    here, there, first = Page(own), Page(own), own.items[0]
+    stored, theirs, mine = lines(first.claims), "mouth (colour): Their edit.", "mouth (colour): My edit."
+    there.act("save", first.face_id, stored, theirs)
+    for action in ("accept", "reject"):
+        face_id, now, _, text, _, notice = here.act(action, first.face_id, stored, stored)
+        assert (face_id, now, text) == (first.face_id, theirs, theirs) and "changed in another window" in notice
+    *shown, notice = here.act("save", first.face_id, stored, mine)
+    assert "changed in another window" in notice and theirs in notice
+    assert shown == [gr.skip(), theirs, *[gr.skip()] * 3] and lines(own.claims(first)) == theirs
+    here.act("save", first.face_id, theirs, mine)
+    assert lines(own.claims(first)) == mine

@@ -1,0 +1,65 @@
+"""Xet as the Hub double speaks it: blocks of chunks (xorbs) come in, and shards that say which chunks make which file.
+
+After the published specification of the protocol (the formats of xorbs and shards, the upload's order). Nothing is
+taken on trust: a file is put together from its chunks, and refused where that does not have the SHA-256 it claims.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+from hub_store import RefusalError
+
+XORB_FOOTER = b"XETBLOB"
+END_OF_FILES = b"\xff" * 32
+ENTRY = 48
+"""Bytes of every entry of a shard, and of its header."""
+HAS_VERIFICATION, HAS_SHA256 = 1 << 31, 1 << 30
+
+
+def chunks_of(xorb: bytes) -> list[bytes]:
+    """Unpack the chunks of a xorb: stored as they are, by LZ4, or by LZ4 with every fourth byte side by side."""
+    chunks, at = [], 0
+    while at < len(xorb) and not xorb.startswith(XORB_FOOTER, at):
+        packed, size = (int.from_bytes(xorb[at + i : at + i + 3], "little") for i in (1, 5))
+        scheme, at = xorb[at + 4], at + 8
+        chunk, at = xorb[at : at + packed], at + packed
+        if scheme:
+            chunk = pa.decompress(chunk, size, codec="lz4", asbytes=True)
+        if scheme == 2:
+            grouped, chunk, first = chunk, bytearray(size), 0
+            for i in range(4):
+                chunk[i::4] = grouped[first : first + len(chunk[i::4])]
+                first += len(chunk[i::4])
+        chunks.append(bytes(chunk))
+    return chunks
+
+
+def files_of(shard: bytes, xorbs: Mapping[str, list[bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Put the files of a shard together; yield the SHA-256 and the content of each.
+
+    Raises:
+        RefusalError: a xorb is missing, or a file is not what it claims to be.
+    """
+    at = ENTRY
+    while not shard.startswith(END_OF_FILES, at):
+        flags, terms = struct.unpack_from("<2I", shard, at + 32)
+        content = b""
+        for _ in range(terms):
+            at += ENTRY
+            first, end = struct.unpack_from("<2I", shard, at + 40)
+            if (xorb := _hash(shard, at)) not in xorbs:
+                raise RefusalError(400, f"the xorb {xorb} has not come in")
+            content += b"".join(xorbs[xorb][first:end])
+        at += ENTRY * (terms + 1 if flags & HAS_VERIFICATION else 1)
+        if not flags & HAS_SHA256 or _hash(shard, at) != hashlib.sha256(content).hexdigest():
+            raise RefusalError(400, "a file does not have the SHA-256 that the shard gives it")
+        yield _hash(shard, at), content
+        at += ENTRY
+
+
+def _hash(shard: bytes, at: int) -> str:
+    return "".join(f"{word:016x}" for word in struct.unpack_from("<4Q", shard, at))
