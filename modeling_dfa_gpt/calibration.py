@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Sequence
@@ -27,6 +28,10 @@ LEAST_IMAGES = 20
 """Of the validation split, images or videos; with fewer, or one label only, nothing can be calibrated."""
 OF_USE = 60
 """Percent: a verdict whose balanced accuracy has an interval that reaches below it is said with a warning."""
+SHOWN = {"sample": "drawn portraits", "faceforensics": "FaceForensics++", "celebdf": "Celeb-DF", "df40": "DF40"}
+"""Source of a row → what its pictures show; other sources speak for themselves."""
+COMPUTED = ("eigenface", "vae")
+"""Sources whose pictures were computed from those of the others."""
 TOLERATED = 0.05
 """The share of wrong verdicts on the validation split that are tolerated where a verdict is not called uncertain."""
 
@@ -43,6 +48,9 @@ class Calibration:
     `certain`: the probability from which on (and, for bona fide, below one less it) a verdict is not uncertain; among
     the verdicts beyond, at most `TOLERATED` were wrong on the validation split. None: it was not measured.
 
+    `trained_on` names what the pictures of the dataset show, and `margin` says how its faces are cut (see
+    `dfa_instruct.faces.alignment`): a picture is cut in the same way before the model looks at it.
+
     `video_scale`, `video_bias`: the same scaling for videos, of the logit of the mean probability of their frames.
     `videos` of the validation split made it; 0: it was not calibrated, and the mean is what is said.
     """
@@ -55,6 +63,8 @@ class Calibration:
     video_scale: float = 1.0
     video_bias: float = 0.0
     videos: int = 0
+    trained_on: str = ""
+    margin: float = 0.0
 
     def probability(self, logit: float) -> float:
         """Return the probability of a forgery from the logit of `DfaGpt.forged_logits`."""
@@ -65,12 +75,20 @@ class Calibration:
         of_videos = replace(self, scale=self.video_scale, bias=self.video_bias)
         return of_videos.probability(logit_of_mean(probabilities))
 
+    def training_data(self) -> str:
+        """Say in one sentence what the model was trained on, as far as it is known."""
+        if not self.trained_on:
+            return "What this model was trained on is not stated: it was not calibrated."
+        return f"This model was trained on {self.trained_on} and on forgeries of them; it knows no other pictures."
+
     def is_uncertain(self, probability: float) -> bool:
         """Tell whether a probability lies where verdicts on the validation split were too often wrong."""
         return self.certain is not None and 1 - self.certain < probability < self.certain
 
     def warning(self) -> str:
-        """Say that the verdict was not, or hardly, better than chance on people not seen before; else say nothing."""
+        """Say that a model was not calibrated, or how little better than chance its verdict was; else say nothing."""
+        if not self.images:
+            return "This model was not calibrated: nothing is known of how often its verdicts are right."
         if not self.tested or self.tested["low"] >= OF_USE:
             return ""
         return (
@@ -124,9 +142,9 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
     rows = load_rows(data, split="validation")
     labels, of_faces, _ = verdict_logits(model, rows)
     logits = of_faces[:, 0]
-    fitted = Calibration()
+    fitted = Calibration(trained_on=trained_on(rows), margin=margin_of(rows))
     if line := platt(labels, logits):
-        fitted = Calibration(*line, len(labels))
+        fitted = replace(fitted, scale=line[0], bias=line[1], images=len(labels))
         probabilities = np.array([fitted.probability(logit) for logit in logits])
         fitted = replace(fitted, certain=certain_from(labels, probabilities))
         of_videos, frames = by_video(rows, probabilities.tolist())
@@ -142,6 +160,27 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
         for name, chosen in (("forged", labels), ("bona_fide", ~labels)):
             tested[f"turned_{name}"] = round(100 * float(turned[chosen].mean()), 2)
     return replace(fitted, tested=tested)
+
+
+def trained_on(rows: list[dict[str, Any]]) -> str:
+    """Name what the pictures of rows show, by their sources."""
+    sources = sorted({row["source"] for row in rows} - set(COMPUTED))
+    return ", ".join(SHOWN.get(source, source) for source in sources)
+
+
+def margin_of(rows: list[dict[str, Any]]) -> float:
+    """Return the margin that aligned faces were cut with, the median over rows; 0 where none has landmarks."""
+    import numpy as np
+
+    from dfa_instruct.faces import alignment
+
+    margins = []
+    for row in rows:
+        if row["landmarks"] is not None:
+            with Image.open(io.BytesIO(row["image"]["bytes"])) as square:
+                transform = alignment(np.asarray(row["landmarks"], np.float32), square.width)
+            margins.append((float(np.hypot(transform[0, 0], transform[1, 0])) - 1) / 2)
+    return round(float(np.median(margins)), 2) if margins else 0.0
 
 
 def platt(labels: NDArray[np.bool_], logits: NDArray[np.float64]) -> tuple[float, float] | None:

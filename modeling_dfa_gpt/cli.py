@@ -53,8 +53,9 @@ def chat(model: Model, image: Annotated[Path, typer.Argument(help="A picture of 
         picture = open_picture(image)  # before the weights, which may take minutes
         dfa_gpt = DfaGpt.from_pretrained(model)
         conversation = dfa_gpt.chat(picture)
-        if warning := dfa_gpt.calibration.warning():
-            print(warning)
+        for warning in (conversation.notice, dfa_gpt.calibration.warning()):
+            if warning:
+                print(f"{warning[0].upper()}{warning[1:]}".removesuffix(".") + ".")
         print("Ask about the face (for example: Has this face been forged?). An empty line ends.")
         while True:
             try:
@@ -77,11 +78,12 @@ def analyze(
     model: Model,
     files: Annotated[list[Path], typer.Argument(help="Pictures of one face each, and videos.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file, one a line.")] = False,
-    force: Annotated[bool, typer.Option(help="Look at the whole of a picture that shows no face, or several.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Give a verdict even where there should be none.")] = False,
 ) -> None:
     """Give the verdict with its probability, the category and a description of the artifacts.
 
-    A picture with no face, or with several, gets no verdict; the exit status is then 3. Of a video frames are looked
+    A picture gets no verdict where it shows no face or several, where no face can be looked for, or where its face is
+    unlike those that the model was trained on; the exit status is then 3. Of a video frames are looked
     at, each at its largest face, and their mean is the verdict; where no frame gives one, the exit status is 3. Files
     that cannot be read are named and left out; the exit status is then 2.
     """
@@ -122,14 +124,40 @@ def analyze(
 def in_words(analysis: Analysis) -> str:
     """Say an analysis in a few lines."""
     if analysis.label is None:
-        return f"no verdict: {analysis.faces or 'no'} faces found, one is expected (--force looks at the whole picture)"
+        return f"no verdict: {analysis.reason} (--force gives one)"
     kind = "calibrated probability" if analysis.calibrated else "probability, not calibrated,"
     lines = [f"{analysis.label} ({kind} of a forgery {analysis.probability:.3f})"]
+    if analysis.forced:
+        lines.append(f"forced: there should be no verdict: {analysis.reason}")
     if analysis.uncertain:
-        lines.append("uncertain: saved as a JPEG, or shifted by half a pixel, it gets the other verdict")
+        lines.append("uncertain: verdicts of this probability were too often wrong on the validation split")
+    if analysis.unstable:
+        lines.append("unstable: saved as a JPEG, or shifted by half a pixel, it gets the other verdict")
     if analysis.disagreements:
         lines.append(f"contradicts the verdict: {', '.join(analysis.disagreements)}")
     return "\n".join([*lines, analysis.classification, analysis.description])
+
+
+@app.command()
+def calibrate(
+    model: Annotated[Path, typer.Argument(help="An adapter's or a merged model's folder.")],
+    data: Annotated[Path, typer.Option(help="The dataset folder that it was trained on.")],
+    limit: Annotated[int | None, typer.Option(min=1, help="Test on this many images only.")] = None,
+) -> None:
+    """Calibrate the verdict on the validation split, test it, and learn which faces the model knows."""
+    with one_line_errors(OSError, ValueError):
+        from modeling_dfa_gpt.calibration import calibrate as run
+        from modeling_dfa_gpt.dfa_gpt import DfaGpt
+        from modeling_dfa_gpt.domain import KnownFaces
+
+        calibration, known_faces = run(DfaGpt.from_pretrained(model), data, limit), KnownFaces.learn(data)
+        calibration.write(model)
+        if known_faces:
+            known_faces.write(model)
+        print(f"{model}: calibrated on {calibration.images} faces ({calibration.trained_on})")
+        for sentence in (calibration.warning(), "" if known_faces else "Too few faces to learn which ones it knows."):
+            if sentence:
+                print(sentence)
 
 
 @app.command("app")

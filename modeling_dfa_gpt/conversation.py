@@ -52,6 +52,8 @@ class Conversation:
     model: LoadedModel
     image: Image.Image
     keep: bool = True
+    notice: str = ""
+    """Why the answers mean little; empty where nothing speaks against them."""
     messages: list[dict[str, Any]] = field(default_factory=list)
     _read: list[int] = field(default_factory=list, repr=False)
     _cache: Any = field(default=None, repr=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -15,8 +14,9 @@ from dfa_instruct.vlm.load import check_loadable, load_model, load_processor, na
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 from modeling_dfa_gpt.calibration import Calibration, read_calibration
 from modeling_dfa_gpt.conversation import Conversation, render
+from modeling_dfa_gpt.domain import KnownFaces, read_known_faces
 from modeling_dfa_gpt.new_folder import new_folder
-from modeling_dfa_gpt.picture import ALIGNED_SIDE, OpenedFace, open_face, re_encoded
+from modeling_dfa_gpt.picture import ALIGNED_SIDE, OpenedFace, open_face, open_faces, re_encoded
 from modeling_dfa_gpt.processing import with_image
 
 if TYPE_CHECKING:
@@ -51,19 +51,26 @@ class Analysis:
     Attributes:
         faces: how many were found in it; None: no FaceLandmarker was at hand.
         aligned: one face was found and brought into the frame that the model was trained on.
+        reason: why there is no verdict, or, where it was `forced`, why there should be none; else empty.
+        forced: the verdict was given in spite of `reason`.
         label, probability: the verdict, and the probability of a forgery.
         calibrated: that probability was calibrated on a validation split.
-        uncertain: the picture saved as a JPEG, or shifted by half a pixel, gets the other verdict.
+        uncertain: the probability lies where verdicts on the validation split were too often wrong
+            (`Calibration.is_uncertain`).
+        unstable: the picture saved as a JPEG, or shifted by half a pixel, gets the other verdict.
         category, verdict, classification, description: from the turns of one conversation.
         disagreements: which of these turns contradict the label.
     """
 
     faces: int | None
     aligned: bool
+    reason: str = ""
+    forced: bool = False
     label: Label | None = None
     probability: float | None = None
     calibrated: bool = False
     uncertain: bool = False
+    unstable: bool = False
     category: Category | None = None
     verdict: str = ""
     classification: str = ""
@@ -85,10 +92,17 @@ class DfaGpt:
     `model` is the Transformers model and `processor` its processor; both may be used as such.
     """
 
-    def __init__(self, model: Any, processor: Any, calibration: Calibration | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        calibration: Calibration | None = None,
+        known_faces: KnownFaces | None = None,
+    ) -> None:
         self.model = model.eval()
         self.processor = processor
         self.calibration = calibration or Calibration()
+        self.known_faces = known_faces
 
     @classmethod
     def from_pretrained(
@@ -109,14 +123,28 @@ class DfaGpt:
         with naming(name):
             render(processor, _TALK)
             calibration = read_calibration(name)
-        return cls(load_model(name, device, dtype), processor, calibration)
+            known_faces = read_known_faces(name)
+        return cls(load_model(name, device, dtype), processor, calibration, known_faces)
 
     def chat(self, image: str | Path | Image.Image) -> Conversation:
-        """Begin a conversation about one face; a picture that shows none, or several, is looked at whole."""
-        face = open_face(image, self.face_side)
-        if face.notice:
-            print(face.notice, file=sys.stderr)
-        return Conversation(self, face.image)
+        """Begin a conversation about one face; a picture that shows none, or several, is looked at whole.
+
+        The conversation's `notice` says why its answers mean little, where they do.
+        """
+        face = open_face(image, self.open_faces)
+        return Conversation(self, face.image, notice=self.reason_against(face))
+
+    def open_faces(self, picture: Image.Image) -> list[OpenedFace]:
+        """Cut every face of a picture as the faces were cut that the model was trained on."""
+        return open_faces(picture, self.face_side, self.calibration.margin)
+
+    def reason_against(self, face: OpenedFace) -> str:
+        """Say why there should be no verdict on a face; empty where nothing speaks against one."""
+        if not face.aligned:
+            return face.notice
+        if self.known_faces is None or self.known_faces.contains(face.image):
+            return ""
+        return f"unlike what this model was trained on ({self.calibration.trained_on})"
 
     @property
     def face_side(self) -> int:
@@ -126,15 +154,18 @@ class DfaGpt:
     def analyze(self, image: str | Path | Image.Image, force: bool = False) -> Analysis:
         """Detect, classify and describe one face, in one conversation.
 
-        A picture with no face or with several gets no verdict, unless it is forced: it is then looked at whole.
+        There is no verdict, unless it is forced, on a picture with no face or several (it is then looked at whole),
+        without a FaceLandmarker, or on a face unlike those that the model was trained on.
         """
-        opened = open_face(image, self.face_side)
-        if opened.faces not in (1, None) and not force:
-            return Analysis(opened.faces, opened.aligned)
-        return list(self.examine(opened, Conversation(self, opened.image)))[-1]
+        opened = open_face(image, self.open_faces)
+        return list(self.examine(opened, Conversation(self, opened.image), force))[-1]
 
-    def examine(self, opened: OpenedFace, conversation: Conversation) -> Iterator[Analysis]:
+    def examine(self, opened: OpenedFace, conversation: Conversation, force: bool = False) -> Iterator[Analysis]:
         """Analyse a face as the first turns of a conversation about it; yield what is known, more after each turn."""
+        reason = self.reason_against(opened)
+        if reason and not force:
+            yield Analysis(opened.faces, opened.aligned, reason)
+            return
         from dfa_instruct.bench.parsing import described_label, label_of, parse_category, parse_yes_no
 
         face = opened.image
@@ -144,10 +175,13 @@ class DfaGpt:
         known = Analysis(
             faces=opened.faces,
             aligned=opened.aligned,
+            reason=reason,
+            forced=bool(reason),
             label=label,
             probability=probability,
             calibrated=self.calibration.images > 0,
-            uncertain=any((other >= 0.5) != forged for other in again),
+            uncertain=self.calibration.is_uncertain(probability),
+            unstable=any((other >= 0.5) != forged for other in again),
         )
         yield known
         verdict = conversation.ask(DETECTION_QUESTION, begin="Yes" if forged else "No")
@@ -223,3 +257,5 @@ def merge(adapter: Path, output: Path) -> None:
             merged.save_pretrained(made)
             processor.save_pretrained(made)
             read_calibration(adapter).write(made)
+            if known_faces := read_known_faces(adapter):
+                known_faces.write(made)

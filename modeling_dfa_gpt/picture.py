@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -56,19 +57,25 @@ def open_picture(path: str | Path) -> Image.Image:
         raise BadPictureError(f"{path}: {error}") from error
 
 
-def open_face(image: str | Path | Image.Image, side: int = ALIGNED_SIDE) -> OpenedFace:
-    """Bring the one face of a picture into its frame; see `open_faces`.
+def open_face(
+    image: str | Path | Image.Image, faces_of: Callable[[Image.Image], list[OpenedFace]] | None = None
+) -> OpenedFace:
+    """Bring the one face of a picture into its frame.
 
     No face, several, or no FaceLandmarker: the whole picture; `notice` says so.
+
+    Args:
+        image: a picture or its file.
+        faces_of: finds and cuts the faces; else `open_faces` does, with its default settings.
 
     Raises:
         BadPictureError: it is not a picture, or too small to show a face.
     """
     picture = Image.fromarray(to_rgb(image)) if isinstance(image, Image.Image) else open_picture(image)
-    found = open_faces(picture, side)
+    found = (faces_of or open_faces)(picture)
     if len(found) == 1:
         return found[0]
-    return _whole(picture, len(found), f"{len(found)} faces found; the whole picture is looked at")
+    return _whole(picture, len(found), f"{len(found) or 'no'} faces found, one is expected")
 
 
 def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE, margin: float = 0.0) -> list[OpenedFace]:
@@ -88,7 +95,7 @@ def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE, margin: float = 0
     try:
         detector = _detector(landmarker_path())
     except LandmarkerUnavailableError as error:
-        return [_whole(picture, None, f"the face was not aligned: {error}")]
+        return [_whole(picture, None, f"no face was looked for: {error}")]
     found = detector.detect(pixels)
     if len(found) == 1 and picture.width == picture.height:
         offsets = np.abs(anchors(found[0]) / picture.width - (TEMPLATE + margin) / (1 + 2 * margin))

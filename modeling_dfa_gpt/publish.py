@@ -15,6 +15,7 @@ from dfa_instruct.vlm.load import check_loadable
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE
 from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
 from modeling_dfa_gpt.dfa_gpt import merge
+from modeling_dfa_gpt.domain import DOMAIN_FILE
 from modeling_dfa_gpt.resume import RUN_FILE
 
 ADAPTER_CONFIG: Final = "adapter_config.json"
@@ -23,7 +24,7 @@ OURS: Final = re.compile(
     r"(adapter_)?config\.json|(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
     r"|generation_config\.json|(pre)?processor_config\.json|chat_template\.jinja"
     r"|tokenizer(_config)?\.(json|model)|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt"
-    rf"|{re.escape(CALIBRATION_FILE)}|{re.escape(RESULTS_FILE)}"
+    rf"|{re.escape(CALIBRATION_FILE)}|{re.escape(DOMAIN_FILE)}|{re.escape(RESULTS_FILE)}"
 )
 """The files of a model that go; what else lies in its folder (how it was trained, with paths of this disk) does not."""
 

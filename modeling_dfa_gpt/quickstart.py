@@ -71,11 +71,14 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     from dfa_instruct.bench.vlm import VisionLanguageModel
     from modeling_dfa_gpt.calibration import calibrate
     from modeling_dfa_gpt.dfa_gpt import DfaGpt
+    from modeling_dfa_gpt.domain import KnownFaces
     from modeling_dfa_gpt.report import print_summary, write_report
 
     loaded = DfaGpt.from_pretrained(adapter)
     calibration = steps.run("Calibrate the verdict", lambda: calibrate(loaded, data, limit=BENCH_IMAGES))
     calibration.write(adapter)
+    if known_faces := KnownFaces.learn(data):
+        known_faces.write(adapter)
     model = VisionLanguageModel(adapter)
     bench = steps.run("Run DFA-Bench", lambda: run_bench(model, data, limit=BENCH_IMAGES))
     beside = steps.run("Run its baselines", lambda: baselines(model, data, limit=BENCH_IMAGES, seed=seed))
@@ -100,7 +103,7 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     carried = Base("the tiny base of this package", licence={"license": "apache-2.0"})
     model_card(adapter, carried, results).save(adapter / "README.md")
     shutil.copy(output / RESULTS_FILE, adapter)  # what a card on the Hub says goes with it
-    write_report(output, results, bench["predictions"])
+    write_report(output, results, bench["predictions"], calibration)
     print_summary(output, results, calibration.warning())
 
 

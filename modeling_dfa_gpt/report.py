@@ -11,6 +11,7 @@ from dfa_instruct.bench.report import conversation_table, metrics_table
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.inspect.show import contact_sheet
 from dfa_instruct.vocabulary import CATEGORIES
+from modeling_dfa_gpt.calibration import Calibration
 
 CONVERSATION = (
     "Has this face been forged?",
@@ -20,7 +21,9 @@ CONVERSATION = (
 )
 
 
-def write_report(output: Path, results: dict[str, Any], predictions: list[dict[str, Any]]) -> None:
+def write_report(
+    output: Path, results: dict[str, Any], predictions: list[dict[str, Any]], calibration: Calibration
+) -> None:
     """Write `report.md` and its pictures (`images/`) into a quickstart's folder."""
     from datasets import load_dataset
 
@@ -33,7 +36,7 @@ def write_report(output: Path, results: dict[str, Any], predictions: list[dict[s
     sections = [
         "# DFA-GPT quickstart",
         "Figures of a model of a few million parameters, trained in minutes; they say that the chain works, not how "
-        "well forgeries can be detected.",
+        f"well forgeries can be detected. {calibration.training_data()}",
         "## Faces and their forgeries",
         "![Forgeries beside their bona fide, the measured evidence drawn on](images/faces.png)",
         f"## DFA-Bench\n\n{metrics_table(results)}",

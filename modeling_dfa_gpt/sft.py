@@ -27,6 +27,7 @@ from dfa_instruct.vlm.load import check_loadable, naming
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE
 from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
 from modeling_dfa_gpt.checks import ROWS_READ_BACK, check_base, check_lengths, check_rows, check_template, print_startup
+from modeling_dfa_gpt.domain import DOMAIN_FILE
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.label_mask import check_batch
 from modeling_dfa_gpt.lora import PROJECTOR, check_trainable
@@ -228,7 +229,7 @@ def resume(training: Training) -> Path | None:
 def forget_figures(training: Training) -> None:
     """Remove what was measured of the weights that stood in the folder before."""
     if training.trainer.accelerator.is_main_process:
-        for measured in (RESULTS_FILE, CALIBRATION_FILE):
+        for measured in (RESULTS_FILE, CALIBRATION_FILE, DOMAIN_FILE):
             (training.folder / measured).unlink(missing_ok=True)
 
 

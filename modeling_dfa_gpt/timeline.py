@@ -15,7 +15,7 @@ from dfa_instruct.sources.media import Video
 from dfa_instruct.sources.pictures import BadPictureError
 from dfa_instruct.vocabulary import Label
 from modeling_dfa_gpt.calibration import Calibration
-from modeling_dfa_gpt.picture import OpenedFace, open_faces
+from modeling_dfa_gpt.picture import OpenedFace
 
 if TYPE_CHECKING:
     from modeling_dfa_gpt.dfa_gpt import DfaGpt
@@ -37,8 +37,8 @@ class Look:
     Attributes:
         faces: from left to right.
         chosen: the number of the largest of them; None: there is none.
-        probability: that this face is forged; None where `reason` says why there is no verdict.
-        reason: `NO_FACE`, or what keeps the model from judging this face.
+        probability: that this face is forged; None where there is no verdict.
+        reason: `NO_FACE`, or why there is no verdict, or, where it was forced, why there should be none.
     """
 
     faces: list[OpenedFace]
@@ -136,6 +136,7 @@ class Timeline:
         for moment in self.moments:
             look = moment.look
             said = look.reason if look.probability is None else f"{look.probability:.3f}"
+            said += f" (forced: {look.reason})" if look.reason and look.probability is not None else ""
             lines.append(f"{moment.seconds:6.1f} s  {moment.number:6d}  {len(look.faces):5d}  {said}")
         return "\n".join(lines)
 
@@ -162,14 +163,15 @@ def watch(model: DfaGpt, path: Path, force: bool = False) -> Timeline:
 
 def look_at(model: DfaGpt, picture: Image.Image, force: bool = False) -> Look:
     """Find the faces of a frame, and ask how probable it is that the largest is forged."""
-    faces = open_faces(picture, model.face_side)
+    faces = model.open_faces(picture)
     if not faces:
         return Look(faces, None, None, NO_FACE)
     sizes = [0.0 if face.in_picture is None else float(np.ptp(face.in_picture, 0).prod()) for face in faces]
     chosen = int(np.argmax(sizes))
-    if not (faces[chosen].aligned or force):
-        return Look(faces, chosen, None, faces[chosen].notice)
-    return Look(faces, chosen, model.calibration.probability(*model.forged_logits([faces[chosen].image])))
+    reason = model.reason_against(faces[chosen])
+    if reason and not force:
+        return Look(faces, chosen, None, reason)
+    return Look(faces, chosen, model.calibration.probability(*model.forged_logits([faces[chosen].image])), reason)
 
 
 def verdict_of(looks: list[Look], calibration: Calibration) -> VideoVerdict:

@@ -71,7 +71,7 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
                     writer.add(table.filter(pc.field("split") == split))
         if not statistics.images_of():
             raise ValueError(f"{folder}: there is no row to write")
-        parts = {split: writer.described() for split, writer in writers.items() if writer.rows}
+        parts: dict[str, SplitFiles] = {split: writer.described() for split, writer in writers.items() if writer.rows}
         dataset_card(statistics, parts).save(made / "README.md")
         if folder.exists():
             folder.rename(scratch / "before")

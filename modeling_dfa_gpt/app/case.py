@@ -17,7 +17,7 @@ from modeling_dfa_gpt.app.attention import attention_received
 from modeling_dfa_gpt.app.upload import Upload, open_upload
 from modeling_dfa_gpt.conversation import ContextError, Conversation
 from modeling_dfa_gpt.dfa_gpt import Analysis, DfaGpt
-from modeling_dfa_gpt.picture import OpenedFace, open_faces
+from modeling_dfa_gpt.picture import OpenedFace
 
 LONGEST_QUESTION = 500
 """Characters."""
@@ -94,7 +94,7 @@ class Case:
             return "No face was found in this picture, so nothing is said about it."
         if self.chosen is None:
             return f"{len(self.faces)} faces were found; choose the one to look at."
-        notice = self.face.notice
+        notice = self.face.notice or (self.analysis.reason if self.analysis else "")
         return f"{notice[0].upper()}{notice[1:]}." if notice else ""
 
     @property
@@ -137,7 +137,7 @@ class Analyst:
             BadPictureError: it is not a picture that is taken; the message is a sentence for who sent it.
         """
         upload = open_upload(path)
-        faces = open_faces(upload.picture, self.model.face_side)
+        faces = self.model.open_faces(upload.picture)
         upload.picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))  # all that is shown of it; many cases are held at once
         return Case(upload, faces, chosen=0 if len(faces) == 1 else None)
 
@@ -145,10 +145,15 @@ class Analyst:
         """Analyse the chosen face; yield the case each time that more is known of it, until `case.stopping` is set."""
         case.stopping.clear()
         case.analysis, case.turns = None, []  # of a face that was chosen before
-        case.conversation = Conversation(self.model, case.face.image)
-        case.attention = attention_received(self.model, case.face.image)
+        case.attention, case.conversation = None, Conversation(self.model, case.face.image)
         for known in self.model.examine(case.face, case.conversation):
             case.analysis = known
+            if known.label is None:  # then nothing that the model says of the picture is shown
+                case.conversation = None
+                yield case
+                return
+            if case.attention is None:
+                case.attention = attention_received(self.model, case.face.image)
             yield case
             if case.stopping.is_set():
                 return

@@ -52,15 +52,12 @@ def context(case: Case, calibration: Calibration, printed: bool = False) -> dict
     """Lay out a case for the templates; where it is `printed`, nothing is folded away."""
     face = case.faces[case.chosen] if case.chosen is not None else None
     analysis = case.analysis
-    in_band = analysis is not None and calibration.is_uncertain(analysis.probability or 0)
     return {
         "printed": printed,
         "case": case,
         "analysis": analysis,
         "calibration": calibration,
         "tolerated": TOLERATED,
-        "in_band": in_band,
-        "uncertain": in_band or (analysis is not None and analysis.uncertain),
         "picture_uri": data_uri(case.upload.picture) if printed else "",
         "face": face,
         "face_uri": data_uri(face.image) if face else "",

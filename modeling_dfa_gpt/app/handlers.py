@@ -159,7 +159,9 @@ class Handlers:
 
     def _talk(self, case: Case | None, answer: Callable[[Case], Iterator[Turn]]) -> Iterator[list[dict[str, str]]]:
         if case is None or case.conversation is None:
-            gr.Warning(FIRST)  # not an error: Gradio's page would not go on with what follows an answer
+            gr.Warning(
+                (case and case.notice) or FIRST
+            )  # not an error: Gradio's page would not go on with what follows an answer
             yield messages(None)
             return
         for _ in answer(case):
@@ -202,7 +204,7 @@ class Handlers:
     def chat(self, case: Case | None, question: str) -> Iterator[str]:
         """`/chat`: talk on about the picture that was given last; the answer as far as it has come."""
         if case is None or case.conversation is None:
-            raise gr.Error(FIRST, print_exception=False)
+            raise gr.Error((case and case.notice) or FIRST, print_exception=False)
         for turn in self.analyst.ask(case, question):
             yield turn.answer.strip()
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -64,7 +65,7 @@ def build(model: DfaGpt, name: str) -> gr.Blocks:
     queued: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "api_visibility": "private"}
     with gr.Blocks(title="DFA-GPT", analytics_enabled=False) as blocks:
         case, frames = gr.State(None, time_to_live=SESSION_KEPT), gr.State([], time_to_live=SESSION_KEPT)
-        gr.HTML(ABOUT)
+        gr.HTML(f"{ABOUT}<p>{escape(model.calibration.training_data())}</p>")
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 with gr.Tab("Picture"):

@@ -1,0 +1,218 @@
+"""Which faces a model knows: a picture unlike those that it was trained on gets no verdict.
+
+A face is described by the orientations of its edges (histograms of oriented gradients, Dalal and Triggs, 2005), and
+judged by its distance from the principal subspace of the known faces and its distance within it (Moghaddam and
+Pentland, 1997).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Self
+from zipfile import BadZipFile
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from dfa_instruct.sources.pictures import read_image
+
+DOMAIN_FILE: Final = "domain.npz"
+SIDE: Final = 128
+"""Pixels that a face is resized to before it is described."""
+CELL: Final = 16
+"""Side of a cell of the gradient histograms, in pixels."""
+COMPONENTS: Final = 64
+KNOWN: Final = 98
+"""Percentile of the distances of held-out faces, up to which a face is like those that a model was trained on."""
+KNOWN_DRAWN: Final = 99.5
+"""The same for drawn portraits: hardly a photograph comes near them."""
+MOST_FACES: Final = 2000
+"""Of a split, drawn at random, from which is learned."""
+LEAST_FACES: Final = 20
+DRAWN: Final = "sample"
+"""The source of the portraits that this package draws."""
+JPEG_QUALITY: Final = 75
+"""Each face is learned from twice: as it is, and saved as a JPEG of this quality."""
+DRAWN_PEOPLE: Final = (600, 200)
+"""Drawn to learn what drawn portraits look like: people to learn from, and held-out people."""
+
+Descriptions = NDArray[np.float32]
+"""Histograms of oriented gradients, shape (N, 1764): 7 x 7 blocks of 4 cells of 9 bins."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A set of faces.
+
+    Attributes:
+        mean, scale: of each value of a description, shape (1764,).
+        components: unit vectors of the principal subspace, shape (K, 1764).
+        variance: of the faces along each component, shape (K,).
+        center, precision: of the two distances of held-out faces, shapes (2,) and (2, 2).
+        limit: the squared Mahalanobis distance from `center` up to which a face belongs to the set, shape ().
+    """
+
+    mean: Descriptions
+    scale: Descriptions
+    components: Descriptions
+    variance: Descriptions
+    center: Descriptions
+    precision: Descriptions
+    limit: Descriptions
+
+    @classmethod
+    def fit(cls, faces: Iterable[Image.Image], held_out: Iterable[Image.Image], percentile: float = KNOWN) -> Self:
+        """Learn a set of faces.
+
+        Args:
+            faces: aligned faces, from which the subspace is learned; at least two.
+            held_out: faces of other people, from which the limit is learned; at least two.
+            percentile: of their distances, up to which a face belongs to the set.
+        """
+        from sklearn.decomposition import PCA
+
+        known = _describe(_with_jpeg(faces))
+        mean, scale = known.mean(0), known.std(0) + 1e-3 * known.std()
+        pca = PCA(min(COMPONENTS, len(known) // 2), svd_solver="randomized", random_state=0).fit((known - mean) / scale)
+        subspace = (mean, scale, pca.components_, pca.explained_variance_)
+        distances = _distances(_describe(_with_jpeg(held_out)), *subspace)
+        center, precision = distances.mean(0), np.linalg.pinv(np.cov(distances.T))
+        limit = np.percentile(_mahalanobis(distances - center, precision), percentile)
+        return cls(*(np.asarray(part, np.float32) for part in (*subspace, center, precision, limit)))
+
+    def contains(self, face: Image.Image) -> bool:
+        """Tell whether an aligned face belongs to the set.
+
+        A face whose distances are too small does not belong, either: a drawing lies closer to the mean of photographs
+        than photographs do.
+        """
+        distances = _distances(_describe([face]), self.mean, self.scale, self.components, self.variance)
+        return bool(_mahalanobis(distances - self.center, self.precision)[0] <= self.limit)
+
+    def __post_init__(self) -> None:
+        shapes = [self.mean.shape, self.scale.shape, self.components.shape[1:]]
+        if set(shapes) != {(1764,)} or self.variance.shape != self.components.shape[:1]:
+            raise ValueError("the shapes of the arrays do not fit together")
+        if not all(np.isfinite(getattr(self, part.name)).all() for part in fields(self)):
+            raise ValueError("a value is not finite")
+
+
+@dataclass(frozen=True)
+class KnownFaces:
+    """The faces that a model knows.
+
+    Attributes:
+        trained: those that it was trained on.
+        drawn: the portraits that this package draws, which a model of photographs must not judge; None where it was
+            trained on drawn portraits itself.
+    """
+
+    trained: Domain
+    drawn: Domain | None = None
+
+    @classmethod
+    def learn(cls, data: Path | None) -> Self | None:
+        """Learn from the training split of a dataset folder, and the limit from its validation split.
+
+        Returns:
+            None where one of the splits has fewer than `LEAST_FACES` faces.
+        """
+        from dfa_instruct.bench.runner import load_rows
+
+        training, validation = (load_rows(data, MOST_FACES, split) for split in ("train", "validation"))
+        if min(len(training), len(validation)) < LEAST_FACES:
+            return None
+        drawn = any(row["source"] == DRAWN for row in training)
+        return cls(Domain.fit(_pictures(training), _pictures(validation)), None if drawn else drawn_portraits())
+
+    def contains(self, face: Image.Image) -> bool:
+        """Tell whether an aligned face is like those that the model was trained on."""
+        return self.trained.contains(face) and not (self.drawn and self.drawn.contains(face))
+
+    def write(self, folder: Path) -> None:
+        """Write it into a model's folder, in half precision where half is enough."""
+        arrays = {
+            f"{name}.{part.name}": getattr(domain, part.name).astype(np.float16 if part.name == "components" else None)
+            for name, domain in (("trained", self.trained), ("drawn", self.drawn))
+            if domain
+            for part in fields(domain)
+        }
+        with (folder / DOMAIN_FILE).open("wb") as file:
+            np.savez(file, **arrays)
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """Read what `write` wrote.
+
+        Raises:
+            ValueError: the file is not as `write` writes it.
+        """
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                found = {
+                    name: Domain(*(stored[f"{name}.{part.name}"].astype(np.float32) for part in fields(Domain)))
+                    for name in ("trained", "drawn")
+                    if f"{name}.limit" in stored
+                }
+            return cls(**found)
+        except (OSError, KeyError, ValueError, TypeError, BadZipFile, EOFError) as error:
+            raise ValueError(f"{file}: expected the faces that a model knows, by dfa-gpt calibrate: {error}") from error
+
+
+def read_known_faces(name: str | Path) -> KnownFaces | None:
+    """Read the faces that the model of a folder or Hub repository knows; None where this was not learned."""
+    from transformers.utils import cached_file
+
+    file = cached_file(
+        str(name),
+        DOMAIN_FILE,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return KnownFaces.read(Path(file)) if file else None
+
+
+def drawn_portraits() -> Domain:
+    """Learn what the portraits look like that this package draws."""
+    from dfa_instruct.portraits.drawing import draw_sample
+
+    learned, held_out = DRAWN_PEOPLE
+    faces = [Image.fromarray(face.image) for face in draw_sample(learned + held_out, pictures=1, size=SIDE)]
+    return Domain.fit(faces[:learned], faces[learned:], percentile=KNOWN_DRAWN)
+
+
+def _pictures(rows: Iterable[dict[str, Any]]) -> Iterator[Image.Image]:
+    return (Image.fromarray(read_image(row["image"]["bytes"], smallest=1)) for row in rows)
+
+
+def _describe(faces: Iterable[Image.Image]) -> Descriptions:
+    hog = cv2.HOGDescriptor((SIDE, SIDE), (2 * CELL, 2 * CELL), (CELL, CELL), (CELL, CELL), 9)
+    resized = (face if face.size == (SIDE, SIDE) else face.resize((SIDE, SIDE), Image.Resampling.BOX) for face in faces)
+    return np.stack([np.asarray(hog.compute(np.asarray(face))).ravel() for face in resized])
+
+
+def _distances(
+    described: Descriptions, mean: Descriptions, scale: Descriptions, components: Descriptions, variance: Descriptions
+) -> Descriptions:
+    """Return the logarithms of the distances from a subspace and within it, shape (N, 2)."""
+    standard = (described - mean) / scale
+    within = standard @ components.T
+    away = ((standard - within @ components) ** 2).mean(1)
+    return np.log(np.stack([away, (within**2 / variance).mean(1)], 1) + 1e-9)
+
+
+def _mahalanobis(vectors: Descriptions, precision: Descriptions) -> Descriptions:
+    return np.asarray(np.einsum("ni,ij,nj->n", vectors, precision, vectors))
+
+
+def _with_jpeg(faces: Iterable[Image.Image]) -> Iterator[Image.Image]:
+    for face in faces:
+        yield face
+        buffer = io.BytesIO()
+        face.save(buffer, format="JPEG", quality=JPEG_QUALITY)
+        yield Image.open(buffer).convert("RGB")
