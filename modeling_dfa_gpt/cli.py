@@ -163,7 +163,7 @@ def calibrate(
 @app.command("app")
 def serve(
     model: Model,
-    host: Annotated[str, typer.Option(help="The address to listen at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address or name to listen at, and to be called by.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else the first free one from 7860 on.")] = None,
     auth: Annotated[
         str | None,

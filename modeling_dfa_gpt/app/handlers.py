@@ -230,11 +230,6 @@ def messages(case: Case | None) -> list[dict[str, str]]:
     return said
 
 
-def take(question: str) -> tuple[str, str]:
-    """Empty the line that a question was typed in, and hand it on. The line can be typed in all the time."""
-    return "", question
-
-
 def stop(case: Case | None) -> None:
     """Stop the answer that is being given, or the analysis."""
     if case is not None:

@@ -29,7 +29,7 @@ from dfa_instruct.sources.files import VIDEO_EXTENSIONS
 from modeling_dfa_gpt.app.case import LONGEST_QUESTION
 from modeling_dfa_gpt.app.drawing import TEMPLATES
 from modeling_dfa_gpt.app.guard import Guard
-from modeling_dfa_gpt.app.handlers import SUGGESTIONS, Handlers, stop, take
+from modeling_dfa_gpt.app.handlers import SUGGESTIONS, Handlers, stop
 from modeling_dfa_gpt.app.storage import sweeping, upload_folder
 from modeling_dfa_gpt.app.upload import LARGEST_FILE
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
@@ -38,6 +38,8 @@ SESSION_KEPT = 3600
 """Seconds without a word, after which a case is forgotten."""
 LIVE = "element.setAttribute('aria-live', 'polite')"
 """JavaScript by which a screen reader says what changes in an element."""
+TAKE = "(typed) => ['', typed]"
+"""JavaScript that empties the line for questions and hands on what was typed; the line can be typed in all the time."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 DOWNLOAD = """(content) => {{
     if (!content) return;
@@ -119,8 +121,7 @@ def build(model: DfaGpt, name: str) -> gr.Blocks:
                         **queued)  # fmt: skip
         every: dict[str, Any] = {"trigger_mode": "multiple", **queued}
         for trigger in (ask.click, question.submit):
-            taken = trigger(take, question, [question, typed], queue=False, api_visibility="private",
-                            trigger_mode="multiple")  # fmt: skip
+            taken = trigger(None, question, [question, typed], js=TAKE, trigger_mode="multiple")
             taken.then(page.ask, [case, typed], chat, **every)
         for button in suggested:
             button.click(page.ask, [case, button], chat, **every)

@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from modeling_dfa_gpt.app.page import TAKE
+
 
 class Visitor:
     """Keeps the components of the page, and sends and takes what an event of one of them does to the others."""
@@ -55,6 +57,10 @@ class Visitor:
 
     def _run(self, event: dict[str, Any], meanwhile: Callable[[], None]) -> str:
         given = [self.components[number].get("value") for number in event["inputs"]]
+        if event["js"] == TAKE:  # no other script stands before a request
+            for number, new in zip(event["outputs"], ("", *given), strict=True):
+                self.components[number]["value"] = new
+            return self._follow(event)
         asked = {"data": given, "fn_index": event["id"], "session_hash": self.session}
         httpx.post(f"{self.api}queue/join", json=asked).raise_for_status()
         meanwhile()
@@ -66,6 +72,9 @@ class Visitor:
         for number, new in zip(event["outputs"], done["output"]["data"], strict=True):
             updated = new if isinstance(new, dict) and new.get("__type__") == "update" else {"value": new}
             self.components[number].update(updated)
+        return self._follow(event)
+
+    def _follow(self, event: dict[str, Any]) -> str:
         for following in self.events:
             if following["trigger_after"] == event["id"] and following["backend_fn"]:
                 return self._run(following, lambda: None)
