@@ -159,9 +159,8 @@ class Handlers:
 
     def _talk(self, case: Case | None, answer: Callable[[Case], Iterator[Turn]]) -> Iterator[list[dict[str, str]]]:
         if case is None or case.conversation is None:
-            gr.Warning(
-                (case and case.notice) or FIRST
-            )  # not an error: Gradio's page would not go on with what follows an answer
+            # Not an error: Gradio's page would not go on with what follows an answer.
+            gr.Warning((case and case.notice) or FIRST)
             yield messages(None)
             return
         for _ in answer(case):
