@@ -180,7 +180,7 @@ def margin_of(rows: list[dict[str, Any]]) -> float:
             with Image.open(io.BytesIO(row["image"]["bytes"])) as square:
                 transform = alignment(np.asarray(row["landmarks"], np.float32), square.width)
             margins.append((float(np.hypot(transform[0, 0], transform[1, 0])) - 1) / 2)
-    return round(float(np.median(margins)), 2) if margins else 0.0
+    return round(float(np.median(margins)), 2) + 0.0 if margins else 0.0  # no -0.0
 
 
 def platt(labels: NDArray[np.bool_], logits: NDArray[np.float64]) -> tuple[float, float] | None:

@@ -53,9 +53,10 @@ def chat(model: Model, image: Annotated[Path, typer.Argument(help="A picture of 
         picture = open_picture(image)  # before the weights, which may take minutes
         dfa_gpt = DfaGpt.from_pretrained(model)
         conversation = dfa_gpt.chat(picture)
-        for warning in (conversation.notice, dfa_gpt.calibration.warning()):
-            if warning:
-                print(f"{warning[0].upper()}{warning[1:]}".removesuffix(".") + ".")
+        if conversation.notice:
+            print(f"Do not rely on the answers: {conversation.notice}.")
+        if warning := dfa_gpt.calibration.warning():
+            print(warning)
         print("Ask about the face (for example: Has this face been forged?). An empty line ends.")
         while True:
             try:

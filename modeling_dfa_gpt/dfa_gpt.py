@@ -54,7 +54,7 @@ class Analysis:
         reason: why there is no verdict, or, where it was `forced`, why there should be none; else empty.
         forced: the verdict was given in spite of `reason`.
         label, probability: the verdict, and the probability of a forgery.
-        calibrated: that probability was calibrated on a validation split.
+        calibrated: that probability was calibrated on a validation split of such faces.
         uncertain: the probability lies where verdicts on the validation split were too often wrong
             (`Calibration.is_uncertain`).
         unstable: the picture saved as a JPEG, or shifted by half a pixel, gets the other verdict.
@@ -179,7 +179,7 @@ class DfaGpt:
             forced=bool(reason),
             label=label,
             probability=probability,
-            calibrated=self.calibration.images > 0,
+            calibrated=self.calibration.images > 0 and not reason,
             uncertain=self.calibration.is_uncertain(probability),
             unstable=any((other >= 0.5) != forged for other in again),
         )

@@ -137,10 +137,10 @@ def test_an_analysis_is_one_conversation_that_stands_on_the_verdict(adapter: Pat
     for bias, label, word in ((20.0, "forged", "Yes"), (-20.0, "bona_fide", "No")):
         model = DfaGpt.from_pretrained(adapter)
         model.calibration = Calibration(scale=0.0, bias=bias, images=100)
-        analysis = model.analyze(portrait)
-        assert analysis.label == label and analysis.verdict.startswith(word) and analysis.calibrated
+        analysis = model.analyze(portrait, force=True)  # a FaceLandmarker need not be there
+        assert analysis.label == label and analysis.verdict.startswith(word)
         assert (analysis.probability >= 0.5) == (label == "forged")
-        assert not analysis.uncertain  # the bias alone decides
+        assert not analysis.unstable  # the bias alone decides
         talk = model.chat(portrait)
         talk.ask(DETECTION_QUESTION, begin=word)
         assert talk.ask(CLASSIFICATION_QUESTION) == analysis.classification
@@ -150,14 +150,15 @@ def test_an_analysis_is_one_conversation_that_stands_on_the_verdict(adapter: Pat
         assert set(analysis.disagreements) == {part for part, said in told.items() if said not in (None, label)}
 
 
-def test_a_face_that_a_jpeg_turns_round_is_uncertain(adapter: Path, portrait: Path) -> None:
+def test_a_face_that_a_jpeg_turns_round_is_unstable(adapter: Path, portrait: Path) -> None:
     model = DfaGpt.from_pretrained(adapter)
     face = open_face(portrait).image
     logits = model.forged_logits([face, *re_encoded(face)])
     assert len(set(logits)) == 3
     between = (logits[0] + logits[1]) / 2
     model.calibration = Calibration(scale=1e4, bias=-1e4 * between, images=100)
-    assert model.analyze(portrait).uncertain
+    analysis = model.analyze(portrait, force=True)
+    assert analysis.unstable and not analysis.uncertain
 
 
 def test_an_aligned_face_is_left_as_it_is(portrait: Path) -> None:
@@ -180,14 +181,14 @@ def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
 def test_the_commands(adapter: Path, portrait: Path) -> None:
     talked = run("chat", str(adapter), str(portrait), text="Has this face been forged?\nWhat gives it away?\n\n")
     assert talked.returncode == 0 and talked.stdout.count("DFA-GPT:") == 2
-    analyzed = run("analyze", str(adapter), str(portrait), "--json")
+    analyzed = run("analyze", str(adapter), str(portrait), "--json", "--force")
     assert analyzed.returncode == 0
     assert set(json.loads(analyzed.stdout)) >= {"image", "label", "probability", "disagreements", "description"}
 
 
 def test_one_bad_picture_does_not_stop_the_others(adapter: Path, portrait: Path, tmp_path: Path) -> None:
     absent = tmp_path / "absent.png"
-    done = run("analyze", str(adapter), str(portrait), str(absent), str(portrait), "--json")
+    done = run("analyze", str(adapter), str(portrait), str(absent), str(portrait), "--json", "--force")
     assert done.returncode == 2
     assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [str(portrait)] * 2
     assert f"error: {absent}: no such file" in done.stderr.splitlines()

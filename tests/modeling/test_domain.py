@@ -1,0 +1,138 @@
+"""A model gives no verdict on a face unlike those that it was trained on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from dfa_instruct.portraits.drawing import draw_sample
+from modeling_dfa_gpt.calibration import Calibration, read_calibration
+from modeling_dfa_gpt.cli import app
+from modeling_dfa_gpt.dfa_gpt import DfaGpt, merge
+from modeling_dfa_gpt.domain import DOMAIN_FILE, Domain, KnownFaces, read_known_faces
+from modeling_dfa_gpt.picture import open_faces
+from modeling_dfa_gpt.timeline import look_at
+
+PEOPLE = 150
+
+
+@pytest.fixture(scope="module")
+def portraits() -> list[Image.Image]:
+    return [Image.fromarray(face.image) for face in draw_sample(PEOPLE, pictures=1, size=128)]
+
+
+@pytest.fixture(scope="module")
+def drawings(portraits: list[Image.Image]) -> Domain:
+    return Domain.fit(portraits[:80], portraits[80:110])
+
+
+def noise(count: int) -> list[Image.Image]:
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 256, (128, 128, 3), np.uint8)) for _ in range(count)]
+
+
+def share(domain: Domain | KnownFaces, faces: Iterable[Image.Image]) -> float:
+    return float(np.mean([domain.contains(face) for face in faces]))
+
+
+def test_held_out_faces_are_known_and_noise_is_not(drawings: Domain, portraits: list[Image.Image]) -> None:
+    assert share(drawings, portraits[110:]) >= 0.95
+    assert share(drawings, noise(10)) == 0
+
+
+def test_photographs_and_faces_of_a_generator_are_not_drawings(
+    drawings: Domain, photos: Path, synthesized: Path
+) -> None:
+    for folder in (photos, synthesized):
+        pictures = [Image.open(path).convert("RGB") for path in sorted(folder.glob("*.*g"))[:40]]
+        found = [face.image for picture in pictures for face in open_faces(picture, 128) if face.aligned]
+        assert len(found) >= 30 and share(drawings, found) <= 0.05
+
+
+def test_a_model_of_photographs_knows_no_drawing(drawings: Domain, portraits: list[Image.Image]) -> None:
+    anything = Domain(drawings.mean, drawings.scale, drawings.components, np.float32(np.finfo(np.float32).max))
+    assert share(KnownFaces(anything), portraits[110:]) == 1
+    assert share(KnownFaces(anything, drawings), portraits[110:]) <= 0.05
+    assert share(KnownFaces(anything, drawings), noise(10)) == 1
+
+
+def test_a_face_that_is_not_known_gets_no_verdict(adapter: Path, drawings: Domain) -> None:
+    model = DfaGpt.from_pretrained(adapter)
+    model.calibration = Calibration(images=100, trained_on="drawn portraits")
+    face = open_faces(noise(1)[0])[0]
+    unknown = type(face)(face.image, 1, True)
+    model.open_faces = lambda picture: [unknown]  # type: ignore[method-assign]
+    model.known_faces = KnownFaces(drawings)
+    refused = model.analyze(face.image)
+    assert refused.reason == "unlike what this model was trained on (drawn portraits)" and not refused.forced
+    nothing = (refused.label, refused.probability, refused.category, refused.verdict, refused.description)
+    assert nothing == (None, None, None, "", "")
+    forced = model.analyze(face.image, force=True)
+    assert forced.forced and forced.reason == refused.reason and forced.label and not forced.calibrated
+    assert model.chat(face.image).notice == refused.reason
+    assert look_at(model, face.image).probability is None
+    assert look_at(model, face.image, force=True).probability is not None
+    model.known_faces = None
+    assert model.analyze(face.image).reason == "" and model.chat(face.image).notice == ""
+
+
+def test_without_a_landmarker_there_is_no_verdict(
+    adapter: Path, portraits: list[Image.Image], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DFA_FACE_LANDMARKER", str(tmp_path / "absent.task"))
+    model = DfaGpt.from_pretrained(adapter)
+    analysis = model.analyze(portraits[0])
+    assert (analysis.faces, analysis.label) == (None, None) and "absent.task" in analysis.reason
+    assert model.analyze(portraits[0], force=True).label is not None
+
+
+def test_calibrate_writes_what_a_model_knows(adapter: Path, dataset_folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "adapter"
+    shutil.copytree(adapter, copy)
+    done = CliRunner().invoke(app, ["calibrate", str(copy), "--data", str(dataset_folder), "--limit", "8"])
+    assert done.exit_code == 0, done.output
+    assert read_calibration(copy).trained_on == "drawn portraits" and "(drawn portraits)" in done.output
+    learned = KnownFaces.learn(dataset_folder)
+    assert (read_known_faces(copy) is None) == (learned is None)
+
+
+def test_what_a_model_knows_goes_where_it_goes(adapter: Path, drawings: Domain, tmp_path: Path) -> None:
+    copy = tmp_path / "adapter"
+    shutil.copytree(adapter, copy)
+    KnownFaces(drawings, drawings).write(copy)
+    assert (copy / DOMAIN_FILE).stat().st_size < 600_000
+    merge(copy, tmp_path / "merged")
+    for folder in (copy, tmp_path / "merged"):
+        found = read_known_faces(folder)
+        assert (
+            found
+            and found.drawn
+            and found.trained.contains(Image.new("RGB", (128, 128))) == drawings.contains(Image.new("RGB", (128, 128)))
+        )
+        assert np.allclose(found.trained.components, drawings.components, atol=1e-3)
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "shapes", "infinite", "other"])
+def test_a_damaged_file_is_one_named_error(damage: str, drawings: Domain, tmp_path: Path) -> None:
+    KnownFaces(drawings).write(tmp_path)
+    file = tmp_path / DOMAIN_FILE
+    with np.load(file) as stored:
+        arrays = dict(stored)
+    if damage in ("empty", "text"):
+        file.write_bytes(b"" if damage == "empty" else json.dumps({}).encode())
+    else:
+        changed = {
+            "shapes": {"trained.mean": np.zeros(3, np.float32)},
+            "infinite": {"trained.limit": np.asarray(np.nan, np.float32)},
+            "other": {},
+        }[damage]
+        np.savez(file, **({} if damage == "other" else arrays | changed))
+    with pytest.raises(ValueError, match=f"{file}: expected the faces that a model knows"):
+        KnownFaces.read(file)
