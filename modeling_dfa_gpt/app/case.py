@@ -95,7 +95,7 @@ class Case:
         if self.chosen is None:
             return f"{len(self.faces)} faces were found; choose the one to look at."
         notice = self.face.notice or (self.analysis.reason if self.analysis else "")
-        return f"{notice[0].upper()}{notice[1:]}." if notice else ""
+        return f"No verdict: {notice}." if notice else ""
 
     @property
     def statements(self) -> list[Statement]:
