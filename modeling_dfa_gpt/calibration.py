@@ -86,10 +86,10 @@ class Calibration:
         return self.certain is not None and 1 - self.certain < probability < self.certain
 
     def warning(self) -> str:
-        """Say that a model was not calibrated, or how little better than chance its verdict was; else say nothing."""
-        if not self.images:
-            return "This model was not calibrated: nothing is known of how often its verdicts are right."
-        if not self.tested or self.tested["low"] >= OF_USE:
+        """Say that a model was not measured, or how little better than chance its verdict was; else say nothing."""
+        if not self.tested:
+            return "" if self.images else "It was not measured how often this model's verdicts are right."
+        if self.tested["low"] >= OF_USE:
             return ""
         return (
             "Do not rely on the verdict: on {people:.0f} people that it had not seen it was {how} better than chance "
@@ -164,7 +164,7 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
 
 def trained_on(rows: list[dict[str, Any]]) -> str:
     """Name what the pictures of rows show, by their sources."""
-    sources = sorted({row["source"] for row in rows} - set(COMPUTED))
+    sources = sorted({row["source"] for row in rows} - {*COMPUTED, None})
     return ", ".join(SHOWN.get(source, source) for source in sources)
 
 

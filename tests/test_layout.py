@@ -31,7 +31,7 @@ LAYERS = (
 )
 """The rooms from the lowest layer to the highest. A room imports from lower layers and from itself."""
 LAYER_OF = {room: number for number, layer in enumerate(LAYERS) for room in layer}
-LONGEST_FILE, LONGEST_FUNCTION = 350, 60
+LONGEST_FILE = 350
 DRAWING = "portraits/drawing.py"
 
 NAME = re.compile(r"(?:dfa_instruct|modeling_dfa_gpt)(?:\.\w+)+")
@@ -108,13 +108,6 @@ def test_the_data_know_nothing_of_the_model() -> None:
     assert {name: modules for name, modules in named.items() if modules} == {}
 
 
-def test_no_file_and_no_function_is_long() -> None:
+def test_no_file_is_long() -> None:
     files = {str(path.relative_to(PACKAGE)): len(path.read_text().splitlines()) for path in MODULES.values()}
     assert {file: n for file, n in files.items() if n > LONGEST_FILE and file != DRAWING} == {}
-    functions = {
-        f"{name}.{node.name}": (node.end_lineno or 0) - node.lineno + 1
-        for name, path in MODULES.items()
-        for node in ast.walk(parsed(path))
-        if isinstance(node, ast.FunctionDef)
-    }
-    assert {name: n for name, n in functions.items() if n > LONGEST_FUNCTION} == {}

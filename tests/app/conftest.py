@@ -17,7 +17,8 @@ def model(adapter: Path) -> DfaGpt:
 
 
 @pytest.fixture(scope="session")
-def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def portrait(landmarker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn portrait; without a FaceLandmarker there would be no verdict on it."""
     path = tmp_path_factory.mktemp("face") / "portrait.png"
     Image.fromarray(next(draw_sample(1, 1)).image).save(path)
     return path

@@ -184,12 +184,13 @@ def test_regions_and_sentences_are_linked(analyst: Analyst, photos: Path) -> Non
 
 def test_doubt_is_told(opened: Case) -> None:
     assert "Uncertain" not in case_html(told(opened, FORGED), Calibration(certain=0.9))[0]
-    assert "Uncertain, more likely forged" in case_html(told(opened, FORGED), Calibration(certain=0.99))[0]
+    doubtful = told(opened, replace(FORGED, uncertain=True))
+    assert "Uncertain, more likely forged" in case_html(doubtful, Calibration(certain=0.99))[0]
     assert "was not measured" in case_html(told(opened, FORGED), Calibration())[0]
     no_band = case_html(told(opened, FORGED), Calibration(certain=0.501, images=100))[0]
     assert "from 50 % to 50 %" not in no_band and "none is called uncertain" in no_band
-    turned, _ = case_html(told(opened, replace(FORGED, uncertain=True)), Calibration())
-    assert "Uncertain, more likely forged" in turned and "gets the other verdict" in turned
+    turned, _ = case_html(told(opened, replace(FORGED, unstable=True)), Calibration())
+    assert "Uncertain" not in turned and "gets the other verdict" in turned
     against, _ = case_html(told(opened, replace(FORGED, disagreements=("description",))), Calibration())
     assert "contradicts this verdict in its description" in against
     tested = {"images": 9, "people": 9, "balanced_acc": 50.0, "low": 40.0, "high": 60.0}

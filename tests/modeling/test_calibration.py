@@ -142,7 +142,7 @@ def test_it_goes_with_the_model_and_is_said_on_start(adapter: Path, tmp_path: Pa
     face = tmp_path / "face.png"
     Image.fromarray(next(draw_sample(1, 1)).image).save(face)
     command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()"]
-    for arguments in (["chat", str(folder), str(face)], ["analyze", str(folder), str(face)]):
+    for arguments in (["chat", str(folder), str(face)], ["analyze", str(folder), str(face), "--force"]):
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, input="")
         assert done.returncode == 0 and "not better than chance" in done.stdout + done.stderr
 

@@ -70,7 +70,7 @@ def test_an_image_that_does_not_decode_is_named_skipped_and_counted(
     assert len(history(folder, "loss")) == 6  # every batch of the epoch was trained on
     assert history(folder, "skipped_images")[-1] == 1
     name = rows[5]["images"][0]["path"]
-    assert f"skipped {name}: it does not decode" in capfd.readouterr().err
+    assert f"skipped {name}: does not decode as an image" in capfd.readouterr().err
 
 
 def test_a_batch_taken_in_parts_sorted_by_length_teaches_the_same(

@@ -61,7 +61,8 @@ def test_bad_pictures_among_good_ones_are_named_and_skipped(tmp_path: Path) -> N
 def test_faces_come_out_aligned(photos: Path, tmp_path: Path) -> None:
     rows, dropped = build_folder(photos, tmp_path)
     assert len(rows) + len(dropped) == len(list(photos.rglob("*"))) and len(dropped) < 4
-    off = [np.abs(anchors(np.array(row["landmarks"])) / 128 - TEMPLATE).mean() for row in rows]
+    places = (TEMPLATE - 0.1) / 0.8  # some of the photographs are cut too close for a larger margin
+    off = [np.abs(anchors(np.array(row["landmarks"])) / 128 - places).mean() for row in rows]
     assert np.median(off) < 0.02
     assert {row["image"].size for row in rows} == {(128, 128)}
     assert len({tuple(row["identities"]) for row in rows}) == len(rows)

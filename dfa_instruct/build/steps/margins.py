@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from dfa_instruct.build.detector import close_detector, detector
 from dfa_instruct.build.work import BONA_FIDE, Step, digest, one_thread, whole
-from dfa_instruct.faces import LEAST_MARGIN, largest, margin_inside
+from dfa_instruct.faces import largest, margin_inside
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources import SourceItem
 from dfa_instruct.sources.media import read_items
@@ -25,6 +25,8 @@ SAMPLE = 48
 """Pictures of a source that are looked at, drawn by the seed."""
 OUTSIDE = 0.05
 """The part of them whose squares may reach beyond the picture."""
+WHOLE_FACE = -0.1
+"""With a smaller margin the chin would be cut off; what a picture lacks then is grey."""
 
 
 class FindMargins(Step):
@@ -90,4 +92,4 @@ class FindMargins(Step):
         if not allowed:
             return self.recipe.margin
         most = floor(100 * allowed[int(OUTSIDE * len(allowed))]) / 100
-        return max(min(most, self.recipe.margin), LEAST_MARGIN)
+        return min(max(most, WHOLE_FACE), self.recipe.margin)
