@@ -95,8 +95,8 @@ def analyze(
         from modeling_dfa_gpt.timeline import watch
 
         dfa_gpt = DfaGpt.from_pretrained(model)
-        if warning := dfa_gpt.calibration.warning():
-            print(warning, file=sys.stderr)
+        calibration = dfa_gpt.calibration
+        print(f"{calibration.training_data()} {calibration.warning()}".rstrip(), file=sys.stderr)
         status = 0
         for file in files:
             try:
@@ -112,6 +112,7 @@ def analyze(
                 print(f"error: {printable(str(error))}", file=sys.stderr, flush=True)
                 status = 2
                 continue
+            known["trained_on"] = calibration.trained_on
             if label is None:
                 status = status or 3
             if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -233,7 +234,7 @@ class DfaGpt:
 
 
 def merge(adapter: Path, output: Path) -> None:
-    """Merge an adapter into its base: a folder that plain Transformers, lighteval and vLLM load.
+    """Merge an adapter into its base: a folder with a card, that plain Transformers and lighteval load.
 
     Raises:
         FileNotFoundError: there is no adapter.
@@ -242,6 +243,8 @@ def merge(adapter: Path, output: Path) -> None:
     """
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
 
     if not (adapter / "adapter_config.json").is_file():
         raise FileNotFoundError(f"{adapter}: no adapter there (expected a folder with adapter_config.json)")
@@ -259,3 +262,7 @@ def merge(adapter: Path, output: Path) -> None:
             read_calibration(adapter).write(made)
             if known_faces := read_known_faces(adapter):
                 known_faces.write(made)
+            measured = adapter / RESULTS_FILE
+            results = json.loads(measured.read_text(encoding="utf-8")) if measured.is_file() else None
+            named = Base(f"`{Path(base).name if Path(base).is_dir() else base}`")
+            model_card(adapter, named, results, merged=True).save(made / "README.md")

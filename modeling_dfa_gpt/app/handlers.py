@@ -198,7 +198,7 @@ class Handlers:
         if case.chosen is not None:
             for _ in self.analyst.analyze(case):
                 pass
-        return case, case.to_dict()
+        return case, {**case.to_dict(), "trained_on": self.calibration.trained_on}
 
     def chat(self, case: Case | None, question: str) -> Iterator[str]:
         """`/chat`: talk on about the picture that was given last; the answer as far as it has come."""

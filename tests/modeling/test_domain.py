@@ -107,6 +107,7 @@ def test_what_a_model_knows_goes_where_it_goes(adapter: Path, drawings: Domain, 
     copy = tmp_path / "adapter"
     shutil.copytree(adapter, copy)
     KnownFaces(drawings, drawings).write(copy)
+    Calibration(images=100, trained_on="drawn portraits").write(copy)
     assert (copy / DOMAIN_FILE).stat().st_size < 600_000
     merge(copy, tmp_path / "merged")
     for folder in (copy, tmp_path / "merged"):
@@ -116,6 +117,8 @@ def test_what_a_model_knows_goes_where_it_goes(adapter: Path, drawings: Domain, 
             and found.drawn
             and found.trained.contains(Image.new("RGB", (128, 128))) == drawings.contains(Image.new("RGB", (128, 128)))
         )
+        card = (folder / "README.md").read_text()
+        assert "This model was trained on drawn portraits" in card or folder == copy
         assert np.allclose(found.trained.components, drawings.components, atol=1e-3)
 
 
