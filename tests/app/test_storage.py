@@ -58,12 +58,21 @@ def test_the_folder_of_a_process_that_runs_stays(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
+def heed_hangups() -> None:
+    """Undo what nohup, under which the tests may run, hands on to the processes that they start."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def test_nothing_is_left_however_the_app_ends(adapter: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()", "app", str(adapter)]
     left = {}
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
         running = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            preexec_fn=heed_hangups,
         )
         try:
             line = next(line for line in running.stdout or () if "answers at" in line)

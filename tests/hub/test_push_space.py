@@ -57,7 +57,8 @@ def test_what_was_pushed_opens_the_page_of_the_model(model: None, hub: Hub, clie
         visitor = gradio_client.Client(f"http://127.0.0.1:{port}/", verbose=False)
         Image.fromarray(next(draw_sample(1, 1)).image).save(tmp_path / "face.png")
         known = visitor.predict(gradio_client.handle_file(tmp_path / "face.png"), None, api_name="/analyze")
-        assert known["label"] in ("bona_fide", "forged")
+        # Without a FaceLandmarker there is no verdict, and the page says why.
+        assert known["label"] in ("bona_fide", "forged") or known["reason"].startswith("no face was looked for")
         assert head.oid and hub.repository("model", "dfa-gpt-tiny").log()[0].oid in visitor.predict(api_name="/report")
     finally:
         running.terminate()
