@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dfa_instruct.sources.pictures import read_image
+from dfa_instruct.sources.sample import SAMPLE
 
 DOMAIN_FILE: Final = "domain.npz"
 SIDE: Final = 128
@@ -36,8 +37,6 @@ KNOWN_DRAWN: Final = 98
 MOST_FACES: Final = 2000
 """Of a split, drawn at random, from which is learned."""
 LEAST_FACES: Final = 20
-DRAWN: Final = "sample"
-"""The source of the portraits that this package draws."""
 JPEG_QUALITY: Final = 75
 """Each face is learned from twice: as it is, and saved as a JPEG of this quality."""
 DRAWN_PEOPLE: Final = (450, 150)
@@ -116,7 +115,7 @@ class KnownFaces:
         training, validation = (load_rows(data, MOST_FACES, split) for split in ("train", "validation"))
         if min(len(training), len(validation)) < LEAST_FACES:
             return None
-        drawn = any(row["source"] == DRAWN for row in training)
+        drawn = any(row["source"] == SAMPLE for row in training)
         return cls(Domain.fit(_pictures(training), _pictures(validation)), None if drawn else drawn_portraits())
 
     def contains(self, face: Image.Image) -> bool:
