@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _register() -> None:
-    from dfa_instruct.build.sample import sample_directory
+    from dfa_instruct.construction.embedded_sample import sample_directory
     from dfa_instruct.dataset.registration import register
 
     register(default_folder=sample_directory)

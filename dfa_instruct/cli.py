@@ -35,8 +35,8 @@ def build(
 ) -> None:
     """Build the dataset folder from what lies on disk; a build that was killed goes on where it stopped."""
     with one_line_errors(OSError, ValueError, RuntimeError):
-        from dfa_instruct.build.pipeline import build as run
-        from dfa_instruct.build.recipe import read_recipe
+        from dfa_instruct.construction.pipeline import build as run
+        from dfa_instruct.construction.recipe import read_recipe
 
         run(read_recipe(recipe, output), workers, executor)
 
@@ -146,11 +146,11 @@ def instruct(
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
-        from dfa_instruct.annotate.artifact_description import Measured
+        from dfa_instruct.annotate.from_store import Stored
+        from dfa_instruct.annotate.measured import Measured
         from dfa_instruct.annotate.store import store_path
-        from dfa_instruct.annotate.stored import Stored
-        from dfa_instruct.build.reinstruct import reinstruct
-        from dfa_instruct.inspect.statistics import table
+        from dfa_instruct.construction.rewrite import reinstruct
+        from dfa_instruct.verify.dataset_plots import table
 
         path = store or store_path(folder)
         annotator = Stored(path, ungrounded) if store or path.exists() else Measured()
@@ -197,7 +197,7 @@ def stats(
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
-        from dfa_instruct.inspect.statistics import count, draw, table
+        from dfa_instruct.verify.dataset_plots import count, draw, table
 
         path = _picture_path(output, where, "statistics")
         statistics = count(where)
@@ -217,7 +217,7 @@ def show(
 ) -> None:
     """Draw a contact sheet: forgeries beside their bona fide, what differs, and the evidence drawn on."""
     with one_line_errors(OSError, ValueError):
-        from dfa_instruct.inspect.show import contact_sheet
+        from dfa_instruct.verify.show import contact_sheet
 
         path = _picture_path(output, where, "sheet")
         contact_sheet(where, split, technique, examples).save(path)
@@ -275,9 +275,9 @@ def verify(
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
-        from dfa_instruct.build.recipe import read_recipe
-        from dfa_instruct.inspect.promises import report
-        from dfa_instruct.inspect.verify import verify as check
+        from dfa_instruct.construction.recipe import read_recipe
+        from dfa_instruct.verify.promises import report
+        from dfa_instruct.verify.verify import verify as check
 
         findings = check(where, read_recipe(recipe) if recipe else None)
         Console().print(report(findings))

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_instruct.colour import to_lab
+from dfa_instruct.face.colour import to_lab
+from dfa_instruct.face.regions import outside
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
-from dfa_instruct.regions import outside
 from dfa_instruct.vocabulary import Split
 
 SAME_PICTURE: Final = 0.8

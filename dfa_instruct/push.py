@@ -19,8 +19,8 @@ from dfa_instruct.dataset.reading import files_of
 from dfa_instruct.dataset.statistics import Statistics
 from dfa_instruct.hub import CARD, check_repo, show
 from dfa_instruct.hub import push as push_files
-from dfa_instruct.inspect.statistics import count, draw
 from dfa_instruct.sources.licences import licence_of, not_redistributable
+from dfa_instruct.verify.dataset_plots import count, draw
 from dfa_instruct.vocabulary import SPLITS
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ Pixels = NDArray[np.uint8]
 
 Landmarks = NDArray[np.float32]
 """Facial landmarks in pixels (x, y), shape (81, 2): the 68 points of iBUG 300-W, then 13 along the top of the
-forehead from the subject's right temple to the left one. See `dfa_instruct.faces`."""
+forehead from the subject's right temple to the left one. See `dfa_instruct.face.detection`."""
 
 MEASURED: Final = "measured"
 """Who wrote a text that no language model wrote."""

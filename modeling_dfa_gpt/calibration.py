@@ -49,7 +49,7 @@ class Calibration:
     the verdicts beyond, at most `TOLERATED` were wrong on the validation split. None: it was not measured.
 
     `trained_on` names what the pictures of the dataset show, and `margin` says how its faces are cut (see
-    `dfa_instruct.faces.alignment`): a picture is cut in the same way before the model looks at it.
+    `dfa_instruct.face.detection.alignment`): a picture is cut in the same way before the model looks at it.
 
     `video_scale`, `video_bias`: the same scaling for videos, of the logit of the mean probability of their frames.
     `videos` of the validation split made it; 0: it was not calibrated, and the mean is what is said.
@@ -172,7 +172,7 @@ def margin_of(rows: list[dict[str, Any]]) -> float:
     """Return the margin that aligned faces were cut with, the median over rows; 0 where none has landmarks."""
     import numpy as np
 
-    from dfa_instruct.faces import alignment
+    from dfa_instruct.face.detection import alignment
 
     margins = []
     for row in rows:

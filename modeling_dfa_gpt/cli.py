@@ -89,8 +89,8 @@ def analyze(
     that cannot be read are named and left out; the exit status is then 2.
     """
     with one_line_errors(OSError, ValueError):
-        from dfa_instruct.sources.files import is_video
         from dfa_instruct.sources.pictures import BadPictureError
+        from dfa_instruct.sources.walk import is_video
         from modeling_dfa_gpt.dfa_gpt import DfaGpt
         from modeling_dfa_gpt.timeline import watch
 
@@ -222,7 +222,7 @@ def push(
     A push that broke off is run again: files that have arrived whole are not sent a second time.
     """
     with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.publish import push as run
+        from modeling_dfa_gpt.hub.push import push as run
 
         run(
             adapter,
@@ -248,7 +248,7 @@ def push_space(
 ) -> None:
     """Push the page of `dfa-gpt app` as a Space, in one commit; the token is taken from HF_TOKEN."""
     with one_line_errors(OSError, ValueError, ImportError):
-        from modeling_dfa_gpt.space import push_space as run
+        from modeling_dfa_gpt.hub.space import push_space as run
 
         run(model, repo, private=private, revision=revision, dry_run=dry_run)
 
@@ -265,7 +265,7 @@ def assemble(
 ) -> None:
     """Join a vision tower and a language model, both pretrained, into a LLaVA to train DFA-GPT on."""
     with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.base.assemble import assemble as run
+        from modeling_dfa_gpt.bases.assemble import assemble as run
 
         run(vision, language, output, image_size=image_size, seed=seed)
 
@@ -281,7 +281,7 @@ def teach(
 ) -> None:
     """Teach a new vision tower what was done to each patch of a face, and join it to a language model as a LLaVA."""
     with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.base.teach import teach as run
+        from modeling_dfa_gpt.bases.teach import teach as run
 
         run(data, language, output, patch=patch, steps=steps, more_steps=more_steps)
 
@@ -293,7 +293,7 @@ def probe(
 ) -> None:
     """Say how much of a forgery a LLaVA's vision tower shows, by a logistic regression on its patches."""
     with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.base.probe import probe as run
+        from modeling_dfa_gpt.bases.tower_probe import probe as run
 
         run(base, data)
 
@@ -306,7 +306,7 @@ def pretrain(
 ) -> None:
     """Make anew the tiny base that this package carries: its vision tower, its projector, its language model."""
     with one_line_errors(OSError, ValueError, subprocess.CalledProcessError):
-        from modeling_dfa_gpt.base.tiny import pretrain as run
+        from modeling_dfa_gpt.bases.tiny import pretrain as run
 
         run(data, output, seed)
 
@@ -317,6 +317,6 @@ def describe(
 ) -> None:
     """Say what a training will take, without its weights: parameters, tokens, memory, FLOPs, hours."""
     with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.describe import describe as run
+        from modeling_dfa_gpt.estimate import describe as run
 
         run(recipe)

@@ -14,11 +14,11 @@ from PIL import Image
 from dfa_instruct.vlm.load import check_loadable, load_model, load_processor, naming
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 from modeling_dfa_gpt.calibration import Calibration, read_calibration
+from modeling_dfa_gpt.chat_template import with_image
 from modeling_dfa_gpt.conversation import Conversation, render
 from modeling_dfa_gpt.domain import KnownFaces, read_known_faces
 from modeling_dfa_gpt.new_folder import new_folder
 from modeling_dfa_gpt.picture import ALIGNED_SIDE, OpenedFace, open_face, open_faces, re_encoded
-from modeling_dfa_gpt.processing import with_image
 
 if TYPE_CHECKING:
     import torch
@@ -167,7 +167,7 @@ class DfaGpt:
         if reason and not force:
             yield Analysis(opened.faces, opened.aligned, reason)
             return
-        from dfa_instruct.bench.parsing import described_label, label_of, parse_category, parse_yes_no
+        from dfa_instruct.bench.tasks.parsing import described_label, label_of, parse_category, parse_yes_no
 
         face = opened.image
         probability, *again = (self.calibration.probability(x) for x in self.forged_logits([face, *re_encoded(face)]))
@@ -244,7 +244,7 @@ def merge(adapter: Path, output: Path) -> None:
     from peft import PeftConfig, PeftModel
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
+    from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
 
     if not (adapter / "adapter_config.json").is_file():
         raise FileNotFoundError(f"{adapter}: no adapter there (expected a folder with adapter_config.json)")

@@ -167,7 +167,7 @@ def read_known_faces(name: str | Path) -> KnownFaces | None:
 
 def drawn_portraits() -> Domain:
     """Learn what the portraits look like that this package draws."""
-    from dfa_instruct.portraits.drawing import draw_sample
+    from dfa_instruct.sources.portraits.drawing import draw_sample
 
     learned, held_out = DRAWN_PEOPLE
     faces = [Image.fromarray(face.image) for face in draw_sample(learned + held_out, pictures=1, size=SIDE)]

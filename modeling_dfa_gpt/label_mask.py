@@ -1,7 +1,8 @@
 """The label mask: the loss is taken on the answers, each with its end of sequence, and on nothing else.
 
-TRL's collator takes the mask from the chat template's marks (`{% generation %}` in `modeling_dfa_gpt.processing`), and
-`modeling_dfa_gpt.shared_prefix` makes its own. Here the first rows are read back before the first step.
+TRL's collator takes the mask from the chat template's marks (`{% generation %}` in
+`modeling_dfa_gpt.chat_template`), and `modeling_dfa_gpt.shared_prefix` makes its own. Here the first rows are read back
+before the first step.
 """
 
 from __future__ import annotations

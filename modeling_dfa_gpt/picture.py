@@ -17,7 +17,7 @@ from dfa_instruct.records import Landmarks
 from dfa_instruct.sources.pictures import BadPictureError, read_image, to_rgb
 
 if TYPE_CHECKING:
-    from dfa_instruct.faces import FaceDetector
+    from dfa_instruct.face.detection import FaceDetector
 
 ALIGNED_SIDE = 256
 """Side of an aligned face, as in the dataset, where the model does not see a smaller one."""
@@ -81,7 +81,7 @@ def open_face(
 def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE, margin: float = 0.0) -> list[OpenedFace]:
     """Bring every face of a picture, from left to right, into the frame that the model was trained on.
 
-    Each is aligned as `dfa_instruct.faces.align` does, unless it is one face that is aligned already (another
+    Each is aligned as `dfa_instruct.face.detection.align` does, unless it is one face that is aligned already (another
     resampling would blur what there is to see). Without a FaceLandmarker: the whole picture.
 
     Args:
@@ -89,7 +89,7 @@ def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE, margin: float = 0
         side: of the aligned faces, in pixels.
         margin: what they show more on each side, as a share of the square; that of the training data.
     """
-    from dfa_instruct.faces import TEMPLATE, LandmarkerUnavailableError, align, anchors, landmarker_path
+    from dfa_instruct.face.detection import TEMPLATE, LandmarkerUnavailableError, align, anchors, landmarker_path
 
     pixels = np.asarray(picture)
     try:
@@ -111,7 +111,7 @@ def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE, margin: float = 0
 @cache
 def _detector(landmarker: Path) -> FaceDetector:
     """Return the detector of a FaceLandmarker's model file; to make one takes longer than to use it."""
-    from dfa_instruct.faces import FaceDetector
+    from dfa_instruct.face.detection import FaceDetector
 
     return FaceDetector().__enter__()
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dfa_instruct.dataset import DATASET_NAME
-from modeling_dfa_gpt.base import TINY_BASE
-from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
+from modeling_dfa_gpt.bases import TINY_BASE
+from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
 
 PARTS = frozenset(
     {DATASET_NAME, "views", "base", "adapter", "results.json", "predictions.parquet", "conversations.jsonl"}
@@ -65,14 +65,14 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     length = STEPS_ON_PHOTOGRAPHS if bona_fide else None
     steps.run("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed, length))
 
-    from dfa_instruct.bench.baselines import baselines
-    from dfa_instruct.bench.conversation import run_conversation
+    from dfa_instruct.bench.experiments.baselines import baselines
+    from dfa_instruct.bench.experiments.conversation import run_conversation
     from dfa_instruct.bench.runner import run_bench, write_results
     from dfa_instruct.bench.vlm import VisionLanguageModel
     from modeling_dfa_gpt.calibration import calibrate
     from modeling_dfa_gpt.dfa_gpt import DfaGpt
     from modeling_dfa_gpt.domain import KnownFaces
-    from modeling_dfa_gpt.report import print_summary, write_report
+    from modeling_dfa_gpt.quickstart_report import print_summary, write_report
 
     loaded = DfaGpt.from_pretrained(adapter)
     calibration = steps.run("Calibrate the verdict", lambda: calibrate(loaded, data, limit=BENCH_IMAGES))
@@ -133,11 +133,11 @@ def refuse_foreign(output: Path) -> None:
 
 def build_dataset(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> Any:
     """Build the dataset folder from the sample or from photographs; return what was written and dropped."""
-    from dfa_instruct.build.pipeline import build
-    from dfa_instruct.build.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
-    from dfa_instruct.faces import landmarker_path
-    from dfa_instruct.sources.files import find_images
+    from dfa_instruct.construction.pipeline import build
+    from dfa_instruct.construction.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
+    from dfa_instruct.face.detection import landmarker_path
     from dfa_instruct.sources.views import write_views
+    from dfa_instruct.sources.walk import find_images
 
     recipe = replace(sample_recipe(output / DATASET_NAME, seed=seed), several_faces="fail", least_aligned=0.0)
     pictures = SAMPLE_IDENTITIES * SAMPLE_PICTURES

@@ -25,15 +25,8 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from dfa_instruct.errors import one_line_errors
 from dfa_instruct.vlm.load import check_loadable, naming
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE
-from modeling_dfa_gpt.card import RESULTS_FILE, Base, model_card
-from modeling_dfa_gpt.checks import ROWS_READ_BACK, check_base, check_lengths, check_rows, check_template, print_startup
-from modeling_dfa_gpt.domain import DOMAIN_FILE
-from modeling_dfa_gpt.errors import RecipeError
-from modeling_dfa_gpt.label_mask import check_batch
-from modeling_dfa_gpt.lora import PROJECTOR, check_trainable
-from modeling_dfa_gpt.processing import CHAT_TEMPLATE
-from modeling_dfa_gpt.recipe import Recipe, parse_recipe
-from modeling_dfa_gpt.resume import (
+from modeling_dfa_gpt.chat_template import CHAT_TEMPLATE
+from modeling_dfa_gpt.checkpoints import (
     RUN_FILE,
     describe_run,
     end_of_training,
@@ -41,7 +34,21 @@ from modeling_dfa_gpt.resume import (
     publish_checkpoint,
     refuse_other_run,
 )
-from modeling_dfa_gpt.rows import GREY, DecodingCollator, load_rows, row_lengths
+from modeling_dfa_gpt.data import GREY, DecodingCollator, load_rows, row_lengths
+from modeling_dfa_gpt.domain import DOMAIN_FILE
+from modeling_dfa_gpt.errors import RecipeError
+from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
+from modeling_dfa_gpt.label_mask import check_batch
+from modeling_dfa_gpt.lora import PROJECTOR, check_trainable
+from modeling_dfa_gpt.preflight import (
+    ROWS_READ_BACK,
+    check_base,
+    check_lengths,
+    check_rows,
+    check_template,
+    print_startup,
+)
+from modeling_dfa_gpt.recipe import Recipe, parse_recipe
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 from modeling_dfa_gpt.trainer import DfaTrainer
 
@@ -167,7 +174,7 @@ def check(training: Training) -> None:
     """Stop a training that would learn the wrong thing; show what is trained, and what the loss is taken on.
 
     Raises:
-        RecipeError: see `modeling_dfa_gpt.checks`, `label_mask` and `lora`.
+        RecipeError: see `modeling_dfa_gpt.preflight`, `label_mask` and `lora`.
     """
     recipe, trainer, processor = training.recipe, training.trainer, training.processor
     model: Any = trainer.model

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from modeling_dfa_gpt.processing import with_image
+from modeling_dfa_gpt.chat_template import with_image
 
 Message = dict[str, Any]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from dfa_instruct.sources.media import Video
+from dfa_instruct.sources.decoding import Video
 from dfa_instruct.sources.pictures import BadPictureError
 from dfa_instruct.vocabulary import Label
 from modeling_dfa_gpt.calibration import Calibration

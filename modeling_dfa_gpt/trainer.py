@@ -13,9 +13,9 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
+from modeling_dfa_gpt.checkpoints import last_checkpoint
+from modeling_dfa_gpt.data import DecodingCollator, EpochSampler
 from modeling_dfa_gpt.lora import PROJECTOR
-from modeling_dfa_gpt.resume import last_checkpoint
-from modeling_dfa_gpt.rows import DecodingCollator, EpochSampler
 
 SKIPPED_SHARE = 0.05
 SKIPPED_AT_LEAST = 20

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dfa_instruct.build.recipe import Recipe
+from dfa_instruct.construction.recipe import Recipe
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def dataset_folder(small_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset folder built from a few drawn portraits."""
-    from dfa_instruct.build.pipeline import build
+    from dfa_instruct.construction.pipeline import build
 
     folder = tmp_path_factory.mktemp("data") / "dfa-instruct"
     build(replace(small_recipe, output=str(folder)), workers=1)
@@ -66,7 +66,7 @@ def synthesized() -> Path:
 @pytest.fixture(scope="session")
 def landmarker() -> Path:
     """MediaPipe's model, which finds the faces of photographs, and of drawn portraits from 256 pixels on."""
-    from dfa_instruct.faces import LandmarkerUnavailableError, landmarker_path
+    from dfa_instruct.face.detection import LandmarkerUnavailableError, landmarker_path
 
     try:
         return landmarker_path()
@@ -84,7 +84,7 @@ def _given(variable: str) -> Path:
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the tiny base that the package carries."""
-    from modeling_dfa_gpt.base import TINY_BASE
+    from modeling_dfa_gpt.bases import TINY_BASE
 
     folder = tmp_path_factory.mktemp("model") / "base"
     shutil.copytree(TINY_BASE, folder)

@@ -10,8 +10,8 @@ import av
 import numpy as np
 from PIL import Image
 
-from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import Pixels
+from dfa_instruct.sources.portraits.drawing import draw_sample
 
 FF = "faceforensics/original_sequences/youtube/c23/frames"
 CELEB = "celebdf/Celeb-real/frames"

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from dfa_instruct.duplicates import NEAR, near_duplicates, perceptual_hash, same_pixels
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.sources.portraits.drawing import draw_sample
 
 
 def test_a_copy_is_near_and_other_faces_are_not() -> None:

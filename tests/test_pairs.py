@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dfa_instruct.pairs import left_alone, most_alike, parted, refused
-from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import FaceRecord
+from dfa_instruct.sources.portraits.drawing import draw_sample
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from dfa_instruct.schema import arrow_schema, from_columns, to_columns
 PROGRAM = """
 import sys
 from pathlib import Path
-from dfa_instruct.build.pipeline import build
-from dfa_instruct.build.recipe import Recipe
+from dfa_instruct.construction.pipeline import build
+from dfa_instruct.construction.recipe import Recipe
 
 build(Recipe([{"kind": "sample", "identities": 8, "pictures": 2}], size=64, forgeries_per_face=0.5, output=sys.argv[1],
     techniques=["lips", "delaunay_swap"]), workers=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfa_instruct.sources.official import OfficialLists, read_official
+from dfa_instruct.sources.official_splits import OfficialLists, read_official
 from dfa_instruct.splits import SHARES, TOLERANCE, Identities, assign_splits, lost_by, split_images, split_of
 from dfa_instruct.vocabulary import SPLITS, Split
 

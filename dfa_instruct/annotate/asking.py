@@ -11,10 +11,10 @@ from typing import Final
 
 from tqdm import tqdm
 
-from dfa_instruct.annotate.answers import NotUnderstoodError, is_refusal, read_answer
+from dfa_instruct.annotate.answer_parsing import NotUnderstoodError, is_refusal, read_answer
+from dfa_instruct.annotate.client import RejectedError, Reply, Server, UnansweredError, UnavailableError
 from dfa_instruct.annotate.prices import Estimate, Price, Purse
 from dfa_instruct.annotate.prompts import messages
-from dfa_instruct.annotate.server import RejectedError, Reply, Server, UnansweredError, UnavailableError
 from dfa_instruct.annotate.store import Outcome, Request, Store
 
 ANSWERS: Final = 3

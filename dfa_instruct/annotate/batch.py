@@ -17,8 +17,8 @@ from typing import Any, Final
 import openai
 
 from dfa_instruct.annotate.asking import Asking, is_missing, take
+from dfa_instruct.annotate.client import UnavailableError, read_reply
 from dfa_instruct.annotate.prompts import messages
-from dfa_instruct.annotate.server import UnavailableError, read_reply
 from dfa_instruct.annotate.store import Outcome, Request
 
 POLL_SECONDS: Final = 30.0

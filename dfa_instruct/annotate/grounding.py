@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from dfa_instruct.annotate.faces import Faces
 from dfa_instruct.annotate.store import Store
-from dfa_instruct.evidence import strengths
+from dfa_instruct.evidence.paired import strengths
 from dfa_instruct.records import Artifact, FaceRecord
 from dfa_instruct.vocabulary import ArtifactKind, Region
 

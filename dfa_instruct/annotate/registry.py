@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from dfa_instruct.annotate import Annotator
-from dfa_instruct.annotate.artifact_description import Measured
-from dfa_instruct.annotate.stored import Stored
+from dfa_instruct.annotate.from_store import Stored
+from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.plugins import called, plug_in
 
 ENTRY_POINTS: Final = "dfa_instruct.annotators"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from dfa_instruct.bench.chat import Answer, Chat
-from dfa_instruct.build.sample import sample_directory
+from dfa_instruct.construction.embedded_sample import sample_directory
 from dfa_instruct.dataset import DIRECTORY_ENV
 from dfa_instruct.sqlite_file import open_sqlite
 

@@ -68,10 +68,10 @@ def bench(
         from rich.console import Console
         from rich.markdown import Markdown
 
+        from dfa_instruct.bench.experiments.robustness import parse_perturbations
         from dfa_instruct.bench.measure import measure
         from dfa_instruct.bench.opening import open_model
-        from dfa_instruct.bench.perturb import parse_perturbations
-        from dfa_instruct.bench.report import summary, write_report
+        from dfa_instruct.bench.report.markdown import summary, write_report
         from dfa_instruct.bench.rows import pictures_of
         from dfa_instruct.bench.runner import name_of, write_results
 
@@ -109,8 +109,8 @@ def probe(
         from rich.console import Console
         from rich.markdown import Markdown
 
-        from dfa_instruct.bench.probe import run_probe
-        from dfa_instruct.bench.report import metrics_table, write_report
+        from dfa_instruct.bench.experiments.probe import run_probe
+        from dfa_instruct.bench.report.markdown import metrics_table, write_report
         from dfa_instruct.bench.runner import write_results
 
         results = run_probe(model, data, image_size=image_size, seed=seed)
@@ -134,7 +134,7 @@ def table(
 ) -> None:
     """Print one of the paper's tables with our figures beside the paper's; what was not run is said."""
     with one_line_errors(OSError, ValueError):
-        from dfa_instruct.bench.tables import latex, markdown, paper_table, read_result
+        from dfa_instruct.bench.report.paper_tables import latex, markdown, paper_table, read_result
 
         made = paper_table(number, [read_result(given) for given in results or []])
         print(markdown(made) if form == "markdown" else latex(made))
@@ -151,9 +151,9 @@ def compare(
         from rich.console import Console
         from rich.markdown import Markdown
 
-        from dfa_instruct.bench.compare import comparison_table, differences, paired, parted, sheet
-        from dfa_instruct.bench.plots import DOTS_PER_INCH
+        from dfa_instruct.bench.experiments.compare import comparison_table, differences, paired, parted, sheet
         from dfa_instruct.bench.predictions import read_predictions
+        from dfa_instruct.bench.report.plots import DOTS_PER_INCH
         from dfa_instruct.bench.rows import pictures_of
 
         pairs = paired(read_predictions(a), read_predictions(b))

@@ -13,10 +13,10 @@ from functools import cached_property
 from typing import Any, Final
 
 from dfa_instruct.annotate.asking import UNANSWERED_IN_A_ROW
-from dfa_instruct.annotate.server import RejectedError, Reply, Server, UnansweredError, UnavailableError
+from dfa_instruct.annotate.client import RejectedError, Reply, Server, UnansweredError, UnavailableError
 from dfa_instruct.bench.chat import REFUSED, Answer, Chat, folded, png
-from dfa_instruct.bench.final_answer import split_thought
 from dfa_instruct.bench.model import BenchModel, Keep
+from dfa_instruct.bench.tasks.final_answer import split_thought
 
 PREFIX: Final = "openai:"
 TIMEOUT: Final = 120.0

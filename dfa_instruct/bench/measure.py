@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dfa_instruct.bench.baselines import baselines
-from dfa_instruct.bench.conversation import run_conversation
-from dfa_instruct.bench.generalisation import generalisation
+from dfa_instruct.bench.experiments.baselines import baselines
+from dfa_instruct.bench.experiments.conversation import run_conversation
+from dfa_instruct.bench.experiments.generalisation import generalisation
+from dfa_instruct.bench.experiments.robustness import Perturbation, robustness
+from dfa_instruct.bench.experiments.sensitivity import sensitivity
 from dfa_instruct.bench.model import BenchModel
-from dfa_instruct.bench.perturb import Perturbation, robustness
 from dfa_instruct.bench.runner import load_rows, run_bench
-from dfa_instruct.bench.sensitivity import sensitivity
 from dfa_instruct.vocabulary import BenchTask
 
 

@@ -16,7 +16,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Label
 
 Prediction = dict[str, Any]
-"""One question with its answer, see `dfa_instruct.bench.questions.prediction`."""
+"""One question with its answer, see `dfa_instruct.bench.tasks.questions.prediction`."""
 
 _ROUGE = RougeScorer(["rougeL"], use_stemmer=False)
 

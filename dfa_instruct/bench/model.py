@@ -9,7 +9,7 @@ from typing import Any, Final
 from lighteval.tasks.requests import Doc
 from tqdm import tqdm
 
-from dfa_instruct.annotate.server import UnavailableError
+from dfa_instruct.annotate.client import UnavailableError
 from dfa_instruct.bench.answers import Answers
 from dfa_instruct.bench.chat import Answer, Chat, Response, picture_of
 

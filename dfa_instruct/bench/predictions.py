@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from datasets import Features, Image, List, Value
 
 from dfa_instruct.bench.metrics import Prediction
-from dfa_instruct.bench.questions import TASKS
+from dfa_instruct.bench.tasks.questions import TASKS
 
 PREDICTIONS_FILE: Final = "predictions.parquet"
 _TEXT: Final = Value("string")

@@ -18,9 +18,9 @@ from dfa_instruct.bench.habits import warnings
 from dfa_instruct.bench.metrics import Prediction, percent
 from dfa_instruct.bench.model import BenchModel
 from dfa_instruct.bench.predictions import PREDICTIONS_FILE, write_predictions
-from dfa_instruct.bench.questions import TASKS, document, is_asked, prediction
 from dfa_instruct.bench.rows import stream
 from dfa_instruct.bench.scores import Metric, all_metrics, by_video
+from dfa_instruct.bench.tasks.questions import TASKS, document, is_asked, prediction
 from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Split
 
@@ -57,7 +57,7 @@ def run_bench(
         `tasks` (task → figures in percent, None where no row can tell), `details` (more of the same), `answers` (see
         `how_answered`), `counts`,
         `scores` (see `dfa_instruct.bench.scores`), `warnings`, sentences to be read before the figures, and
-        `predictions` (see `dfa_instruct.bench.questions.prediction`).
+        `predictions` (see `dfa_instruct.bench.tasks.questions.prediction`).
 
     Raises:
         FileNotFoundError: the model or the dataset is not there.

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from dfa_instruct.bench.chat import CUT, Answer, Chat, decoded, folded
-from dfa_instruct.bench.final_answer import opens_thought, split_thought, thought_begun
 from dfa_instruct.bench.model import BenchModel, Keep
 from dfa_instruct.bench.prefill import Prefill, prefill
+from dfa_instruct.bench.tasks.final_answer import opens_thought, split_thought, thought_begun
 from dfa_instruct.vlm.load import load_model, load_processor
 
 

@@ -13,7 +13,7 @@ from datasets.builder import Key
 from datasets.packaged_modules.parquet.parquet import Parquet, ParquetConfig
 
 from dfa_instruct.dataset.features import CONVERSATIONS, CONVERSATIONS_FEATURES, QA_FEATURES
-from dfa_instruct.instruct import is_dialogue
+from dfa_instruct.instruct.sampling import is_dialogue
 from dfa_instruct.vocabulary import ABILITIES
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfa_instruct.sources.files import is_picture
+from dfa_instruct.sources.walk import is_picture
 from dfa_instruct.vocabulary import Label
 
 Coming = Literal["dfa-instruct", "fakeclue", "dd-vqa"]

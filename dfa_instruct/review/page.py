@@ -19,8 +19,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from dfa_instruct.annotate.grounding import Verdict
-from dfa_instruct.regions import region_outlines
-from dfa_instruct.review.work import Work, lines
+from dfa_instruct.face.regions import region_outlines
+from dfa_instruct.review.reviewer import Work, lines
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS, Split
 
 HERE: Final = Path(__file__).parent

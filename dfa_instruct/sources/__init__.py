@@ -113,7 +113,7 @@ class TechniqueReport:
         self.passed_over.append((file, reason))
 
     def leave_out(self, reason: str, file: str) -> None:
-        """Name what `dfa_instruct.sources.files.entries` refused; where that says something of a layout, count it."""
+        """Name what `dfa_instruct.sources.walk.entries` refused; where that says something of a layout, count it."""
         (self.pass_over if reason in PASSED_OVER else self.drop)(reason, file)
 
     def use(self, paired: bool = False) -> None:

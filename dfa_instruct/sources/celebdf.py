@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from dfa_instruct.sources import UNKNOWN, Frames, SourceItem, TechniqueReport
-from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES
 from dfa_instruct.sources.clips import ClipSettings, Word, child, clip_items, clips_in, name_rest, not_read, read_clip
+from dfa_instruct.sources.technique_names import DATASET_TECHNIQUES
 from dfa_instruct.vocabulary import Category, Label
 
 ((TECHNIQUE, CATEGORY),) = DATASET_TECHNIQUES["celebdf"].items()

@@ -11,9 +11,9 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from dfa_instruct.sources import NOT_READ, Frames, SourceItem, TechniqueReport
-from dfa_instruct.sources.files import Refuse, entries, is_picture, is_video
-from dfa_instruct.sources.media import FrameChoice, Video
+from dfa_instruct.sources.decoding import FrameChoice, Video
 from dfa_instruct.sources.pictures import BadPictureError
+from dfa_instruct.sources.walk import Refuse, entries, is_picture, is_video
 
 Word = Annotated[str, Field(coerce_numbers_to_str=True)]
 """A word of a table, as a recipe gives it: YAML reads 0 and 1 as numbers."""
@@ -49,7 +49,7 @@ class ClipSettings:
         return FrameChoice(self.frames, self.interval)
 
     def entries(self, below: str, refuse: Refuse) -> tuple[list[str], list[str]]:
-        """Name the files and the folders in a folder below the root; see `dfa_instruct.sources.files.entries`."""
+        """Name the files and the folders in a folder below the root; see `dfa_instruct.sources.walk.entries`."""
         return entries(self.root.expanduser(), below, refuse, self.follow_links)
 
 

@@ -16,10 +16,10 @@ from typing import Final
 
 from dfa_instruct.errors import nearest
 from dfa_instruct.sources import NOT_READ, UNKNOWN, BonaFideVideos, Frames, SourceItem, TechniqueReport
-from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, asked_for, find_technique, require
 from dfa_instruct.sources.clips import ClipSettings, clip_items, frame_number, with_pair
 from dfa_instruct.sources.deepfakebench import listed_files
-from dfa_instruct.sources.files import is_picture, is_video, walk
+from dfa_instruct.sources.technique_names import DATASET_TECHNIQUES, asked_for, find_technique, require
+from dfa_instruct.sources.walk import is_picture, is_video, walk
 from dfa_instruct.vocabulary import Category
 
 TECHNIQUES: Final = DATASET_TECHNIQUES["df40"]

@@ -18,8 +18,8 @@ from typing import Final
 
 from dfa_instruct.errors import nearest
 from dfa_instruct.sources import NOT_READ, UNKNOWN, Frames, SourceItem, TechniqueReport
-from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, asked_for, find_technique, require
 from dfa_instruct.sources.clips import ClipSettings, child, clip_items, clips_in, name_rest, not_read, read_clip
+from dfa_instruct.sources.technique_names import DATASET_TECHNIQUES, asked_for, find_technique, require
 from dfa_instruct.vocabulary import Category
 
 TECHNIQUES: Final = DATASET_TECHNIQUES["faceforensics"]

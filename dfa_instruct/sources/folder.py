@@ -20,10 +20,10 @@ from typing import Final
 
 from dfa_instruct.errors import nearest
 from dfa_instruct.sources import PASSED_OVER, SourceItem, TechniqueReport
-from dfa_instruct.sources.catalogue import DATASET_TECHNIQUES, spelling
 from dfa_instruct.sources.clips import ClipSettings, Word, clip_items, read_clip
-from dfa_instruct.sources.files import is_picture, is_video, walk
 from dfa_instruct.sources.licences import LICENCES
+from dfa_instruct.sources.technique_names import DATASET_TECHNIQUES, spelling
+from dfa_instruct.sources.walk import is_picture, is_video, walk
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 
 COLUMNS: Final = ("file", "label", "category", "technique", "identity", "pair")

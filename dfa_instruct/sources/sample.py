@@ -10,9 +10,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from dfa_instruct.portraits.drawing import draw_person
 from dfa_instruct.records import FaceRecord
 from dfa_instruct.sources import SourceItem, TechniqueReport
+from dfa_instruct.sources.portraits.drawing import draw_person
 from dfa_instruct.vocabulary import Category
 
 SAMPLE = "sample"

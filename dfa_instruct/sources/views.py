@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from dfa_instruct.records import Pixels
 from dfa_instruct.sources import PASSED_OVER
-from dfa_instruct.sources.files import find_images, is_video, walk
 from dfa_instruct.sources.pictures import BadPictureError, read_image
+from dfa_instruct.sources.walk import find_images, is_video, walk
 
 
 def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> None:

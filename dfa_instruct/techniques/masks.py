@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_instruct.colour import to_lab
-from dfa_instruct.landmarks import BROWS, EYES, FOREHEAD, OUTER_LIPS, RIM
+from dfa_instruct.face.colour import to_lab
+from dfa_instruct.face.landmarks import BROWS, EYES, FOREHEAD, OUTER_LIPS, RIM
 from dfa_instruct.records import Landmarks, Pixels
-from dfa_instruct.techniques.warp import fade_inwards, hull, pixel_grid, polygon_mask
+from dfa_instruct.techniques.warping import fade_inwards, hull, pixel_grid, polygon_mask
 
 LEAST_HAIR_CONTRAST = 14
 """Distance in L*a*b* of hair from skin."""

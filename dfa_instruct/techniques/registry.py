@@ -6,9 +6,19 @@ from typing import Any, Final
 
 from dfa_instruct.plugins import called, plug_in
 from dfa_instruct.techniques import Fittable, Technique
-from dfa_instruct.techniques.edit import FaceEditing, age_lines, eye_shape, eyes, hair_tone, lip_shape, lips, skin
-from dfa_instruct.techniques.outside import DiffusersGenerator, OnnxGenerator
-from dfa_instruct.techniques.reenact import (
+from dfa_instruct.techniques.entire_face_synthesis import Eigenfaces, Vae
+from dfa_instruct.techniques.external import DiffusersGenerator, OnnxGenerator
+from dfa_instruct.techniques.face_editing import (
+    FaceEditing,
+    age_lines,
+    eye_shape,
+    eyes,
+    hair_tone,
+    lip_shape,
+    lips,
+    skin,
+)
+from dfa_instruct.techniques.face_reenactment import (
     FaceReenactment,
     drivers_mouth,
     expression_change,
@@ -16,9 +26,8 @@ from dfa_instruct.techniques.reenact import (
     open_mouth,
     turn,
 )
-from dfa_instruct.techniques.swap import FaceSwapping, colour_transferred, feathered, poisson
-from dfa_instruct.techniques.synthesize import Eigenfaces, Vae
-from dfa_instruct.techniques.warp import piecewise_affine, thin_plate
+from dfa_instruct.techniques.face_swapping import FaceSwapping, colour_transferred, feathered, poisson
+from dfa_instruct.techniques.warping import piecewise_affine, thin_plate
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Category
 
 ENTRY_POINTS: Final = "dfa_instruct.techniques"
@@ -68,7 +77,7 @@ def find_technique(
         name: of ours or of a plug-in; `onnx:PATH`; `diffusers:MODEL`, a folder or a Hub id.
         category: needed for `onnx:` and `diffusers:`, whose files do not tell it.
         size: the aligned square's side in pixels, needed where `onnx:` or `diffusers:` synthesizes entire faces.
-        settings: what the plug-in's callable or the generator takes besides, see `dfa_instruct.techniques.outside`.
+        settings: what the plug-in's callable or the generator takes besides, see `dfa_instruct.techniques.external`.
 
     Raises:
         ValueError: one line: nobody knows the name (the nearest is said), its category is another, an extra is not

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfa_instruct.regions import region_outlines
+from dfa_instruct.face.regions import region_outlines
 from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, REGIONS
 from modeling_dfa_gpt.app.case import SHOWN_SIDE, Case
 from modeling_dfa_gpt.app.video import Frame, verdict, worst

@@ -13,9 +13,9 @@ from gradio.utils import get_upload_folder
 
 from dfa_instruct.sources.pictures import BadPictureError
 from modeling_dfa_gpt.app.case import SUGGESTED, Analyst, Case, Turn
+from modeling_dfa_gpt.app.case_report import model_facts, report_html
 from modeling_dfa_gpt.app.drawing import case_html, comparison_html, faces_html, notice_html, video_html
 from modeling_dfa_gpt.app.pdf import report_pdf
-from modeling_dfa_gpt.app.report import model_facts, report_html
 from modeling_dfa_gpt.app.video import Frame, watch, worst
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 

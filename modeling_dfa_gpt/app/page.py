@@ -25,7 +25,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from dfa_instruct.sources.files import VIDEO_EXTENSIONS
+from dfa_instruct.sources.walk import VIDEO_EXTENSIONS
 from modeling_dfa_gpt.app.case import LONGEST_QUESTION
 from modeling_dfa_gpt.app.drawing import TEMPLATES
 from modeling_dfa_gpt.app.guard import Guard

@@ -46,7 +46,7 @@ def report_pdf(html: str) -> bytes:
     """Lay a report on pages of A4.
 
     Args:
-        html: what `modeling_dfa_gpt.app.report.report_html` writes, which is XML, too.
+        html: what `modeling_dfa_gpt.app.case_report.report_html` writes, which is XML, too.
     """
     _register_fonts()
     root = ElementTree.fromstring(NO_XML.sub("\ufffd", html))

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from dfa_instruct.annotate.artifact_description import Measured
+from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.dataset.writer import write_tables
-from dfa_instruct.evidence import evidence_of
-from dfa_instruct.instruct import instruct
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.evidence.paired import evidence_of
+from dfa_instruct.face.regions import region_masks
+from dfa_instruct.instruct.sampling import instruct
 from dfa_instruct.records import FaceRecord
-from dfa_instruct.regions import region_masks
+from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, SPLITS
 
 SIZE = 64

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from dfa_instruct.annotate import server as server_module
+from dfa_instruct.annotate import client as server_module
 from dfa_instruct.annotate.store import store_path
 from dfa_instruct.cli import app
 

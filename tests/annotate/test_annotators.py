@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from dfa_instruct.annotate.registry import annotator
-from dfa_instruct.instruct import questions_and_answers
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.instruct.sampling import questions_and_answers
 from dfa_instruct.records import Annotation, FaceRecord, Finding
+from dfa_instruct.sources.portraits.drawing import draw_sample
 
 
 def forged(identities: int) -> list[FaceRecord]:

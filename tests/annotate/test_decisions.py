@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from dfa_instruct.annotate.answers import findings
-from dfa_instruct.annotate.artifact_description import NOTHING_NAMED, Measured, description
+from dfa_instruct.annotate.answer_parsing import findings
 from dfa_instruct.annotate.decisions import Choice, Decision, Decisions, agreements, reviewer_name
+from dfa_instruct.annotate.from_store import Stored
+from dfa_instruct.annotate.measured import NOTHING_NAMED, Measured, description
 from dfa_instruct.annotate.store import Outcome, Request, Store
-from dfa_instruct.annotate.stored import Stored
-from dfa_instruct.portraits.drawing import draw_sample
 from dfa_instruct.records import Artifact, FaceRecord
+from dfa_instruct.sources.portraits.drawing import draw_sample
 
 MOUTH = {"region": "mouth", "artifact": "colour", "sentence": "The lips are too red.", "verdict": "borne_out"}
 EYES = {"region": "eyes", "artifact": "geometry", "sentence": "One eye is larger.", "verdict": "contradicted"}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from dfa_instruct.annotate.grounding import ground
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.face.regions import region_masks
 from dfa_instruct.records import FaceRecord, Pixels
-from dfa_instruct.regions import region_masks
+from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.techniques.registry import TECHNIQUES
 from dfa_instruct.vocabulary import REGIONS
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from dfa_instruct.annotate.answers import NotUnderstoodError, findings, is_refusal, read_answer
-from dfa_instruct.annotate.artifact_description import description
+from dfa_instruct.annotate.answer_parsing import NotUnderstoodError, findings, is_refusal, read_answer
+from dfa_instruct.annotate.measured import description
 from dfa_instruct.annotate.prompts import conversation_request, description_request, filled, messages, prompt, schema
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, FORGERY_CATEGORIES, REGIONS
 

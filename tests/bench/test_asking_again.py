@@ -19,9 +19,9 @@ from dfa_instruct.bench.endpoint import Endpoint
 from dfa_instruct.bench.model import THOUGHT_TOKENS
 from dfa_instruct.bench.opening import open_model
 from dfa_instruct.bench.predictions import read_predictions
-from dfa_instruct.bench.report import write_report
+from dfa_instruct.bench.report.markdown import write_report
+from dfa_instruct.bench.report.paper_tables import markdown, paper_table, read_result
 from dfa_instruct.bench.runner import run_bench, write_results
-from dfa_instruct.bench.tables import markdown, paper_table, read_result
 from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.cli import app
 
@@ -262,8 +262,8 @@ def test_a_tiny_model_in_process_is_asked_again_and_says_how_it_ended(data: Path
 
 
 def doc(data: Path) -> Doc:
-    from dfa_instruct.bench.questions import document
     from dfa_instruct.bench.runner import load_rows
+    from dfa_instruct.bench.tasks.questions import document
 
     return document(load_rows(data, 1)[0], DFD[0])
 

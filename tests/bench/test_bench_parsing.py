@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dfa_instruct.bench.parsing import parse_category, parse_option, parse_yes_no
+from dfa_instruct.bench.tasks.parsing import parse_category, parse_option, parse_yes_no
 from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, Category
 
 FORGED = [

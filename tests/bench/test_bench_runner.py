@@ -18,12 +18,12 @@ from lighteval.tasks.lighteval_task import LightevalTask
 from lighteval.tasks.requests import Doc
 from typer.testing import CliRunner
 
-from dfa_instruct.bench.baselines import baselines, images_swapped
+from dfa_instruct.bench.experiments.baselines import baselines, images_swapped
 from dfa_instruct.bench.metrics import classification, detection, rouge_l
 from dfa_instruct.bench.predictions import read_predictions
-from dfa_instruct.bench.questions import TASKS
 from dfa_instruct.bench.runner import load_rows, run_bench, write_results
-from dfa_instruct.bench.tasks import TASKS_TABLE
+from dfa_instruct.bench.tasks.lighteval_tasks import TASKS_TABLE
+from dfa_instruct.bench.tasks.questions import TASKS
 from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.cli import app
 from dfa_instruct.dataset.features import FEATURES
@@ -213,7 +213,7 @@ def tiny_base(folder: Path, seed: int) -> Path:
     import torch
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-    from modeling_dfa_gpt.processing import make_processor, train_tokenizer
+    from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
 
     texts = ["Is this face forged? Which category? Describe the artifacts.", *map(description, CATEGORIES)]
     tokenizer = train_tokenizer(texts, 400)

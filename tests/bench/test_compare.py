@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.stats import binom
 from typer.testing import CliRunner
 
-from dfa_instruct.bench.compare import comparison_table, differences, mcnemar, paired, parted
+from dfa_instruct.bench.experiments.compare import comparison_table, differences, mcnemar, paired, parted
 from dfa_instruct.bench.predictions import read_predictions, write_predictions
 from dfa_instruct.bench.runner import run_bench, write_results
 from dfa_instruct.cli import app

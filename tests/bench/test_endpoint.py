@@ -18,7 +18,7 @@ from speaking import question, speaking
 from test_bench_runner import TEST, TRAIN, row, write
 from typer.testing import CliRunner
 
-from dfa_instruct.annotate import server as server_module
+from dfa_instruct.annotate import client as server_module
 from dfa_instruct.bench.chat import REFUSED
 from dfa_instruct.bench.endpoint import Endpoint
 from dfa_instruct.bench.runner import run_bench

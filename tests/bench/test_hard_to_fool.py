@@ -13,8 +13,8 @@ from speaking import question, speaking
 from test_bench_runner import TEST, TRAIN, row, write
 from typer.testing import CliRunner
 
+from dfa_instruct.bench.experiments.sensitivity import turned
 from dfa_instruct.bench.habits import is_foreign, of_consistency, of_habits
-from dfa_instruct.bench.sensitivity import turned
 from dfa_instruct.cli import app
 
 

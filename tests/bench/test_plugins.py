@@ -14,8 +14,8 @@ from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
 from dfa_instruct.bench.runner import run_bench, write_results
-from dfa_instruct.build.pipeline import build
-from dfa_instruct.build.recipe import Recipe
+from dfa_instruct.construction.pipeline import build
+from dfa_instruct.construction.recipe import Recipe
 
 MODULE = """
 from statistics import fmean

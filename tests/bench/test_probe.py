@@ -31,8 +31,8 @@ from transformers import (
 )
 from typer.testing import CliRunner
 
-from dfa_instruct.bench.backbones import Features, load_backbone
-from dfa_instruct.bench.probe import features_of, linear_layer, run_probe
+from dfa_instruct.bench.experiments.backbones import Features, load_backbone
+from dfa_instruct.bench.experiments.probe import features_of, linear_layer, run_probe
 from dfa_instruct.bench.rows import stream
 from dfa_instruct.cli import app
 

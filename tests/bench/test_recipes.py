@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dfa_instruct.bench.tables import paper
+from dfa_instruct.bench.report.paper_tables import paper
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "dfa-bench"
 STAND_IN = """#!{python}

@@ -12,7 +12,7 @@ from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 from PIL import Image
 
-from dfa_instruct.bench.report import worst_errors, write_report
+from dfa_instruct.bench.report.markdown import worst_errors, write_report
 from dfa_instruct.bench.rows import pictures_of
 from dfa_instruct.bench.runner import run_bench, write_results
 

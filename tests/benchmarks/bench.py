@@ -23,9 +23,9 @@ from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from dfa_instruct.bench.vlm import VisionLanguageModel
-from dfa_instruct.instruct import libraries
-from dfa_instruct.portraits.drawing import draw_sample
-from modeling_dfa_gpt.processing import make_processor, train_tokenizer
+from dfa_instruct.instruct.sampling import libraries
+from dfa_instruct.sources.portraits.drawing import draw_sample
+from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
 
 FACES = 6
 ANSWERS = {"df_d": 8, "df_c": 24, "ad": 64, "df_t": 16}

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import time
 
-from dfa_instruct.portraits.drawing import draw_sample
-from modeling_dfa_gpt.base import TINY_BASE
+from dfa_instruct.sources.portraits.drawing import draw_sample
+from modeling_dfa_gpt.bases import TINY_BASE
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 
 PAIRS = 10

@@ -16,12 +16,12 @@ import torch
 from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-from dfa_instruct.portraits.drawing import draw_sample
-from dfa_instruct.templates import libraries
+from dfa_instruct.instruct.templates import libraries
+from dfa_instruct.sources.portraits.drawing import draw_sample
 from modeling_dfa_gpt import conversation
+from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
 from modeling_dfa_gpt.conversation import Conversation
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
-from modeling_dfa_gpt.processing import make_processor, train_tokenizer
 
 ANSWERS = ("No", "No, this face is bona fide.", "Yes. The colour of the mouth does not match the rest of the face.")
 PAIRS = 7

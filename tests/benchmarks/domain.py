@@ -15,8 +15,8 @@ import typer
 from PIL import Image
 
 from dfa_instruct.bench.runner import load_rows
-from dfa_instruct.sources.files import find_images
 from dfa_instruct.sources.pictures import BadPictureError, read_image
+from dfa_instruct.sources.walk import find_images
 from modeling_dfa_gpt.calibration import margin_of
 from modeling_dfa_gpt.domain import KnownFaces
 from modeling_dfa_gpt.picture import open_faces

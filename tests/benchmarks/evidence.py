@@ -23,17 +23,17 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from dfa_instruct.artifacts import MAX_REGIONS
-from dfa_instruct.evidence import measure
-from dfa_instruct.faces import FaceDetector, align
-from dfa_instruct.population import PopulationEvidence
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.evidence.paired import measure
+from dfa_instruct.evidence.population import PopulationEvidence
+from dfa_instruct.evidence.strength import MAX_REGIONS
+from dfa_instruct.face.detection import FaceDetector, align
+from dfa_instruct.face.regions import LANDMARKS_OF, interocular, region_masks
 from dfa_instruct.records import FaceRecord, Landmarks, Pixels
-from dfa_instruct.regions import LANDMARKS_OF, interocular, region_masks
-from dfa_instruct.sources.files import find_images
 from dfa_instruct.sources.pictures import read_image
+from dfa_instruct.sources.portraits.drawing import draw_sample
+from dfa_instruct.sources.walk import find_images
+from dfa_instruct.techniques.entire_face_synthesis import Eigenfaces
 from dfa_instruct.techniques.registry import TECHNIQUES
-from dfa_instruct.techniques.synthesize import Eigenfaces
 from dfa_instruct.vocabulary import REGIONS, ArtifactKind, Region
 
 SIZE = 128

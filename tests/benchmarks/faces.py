@@ -20,15 +20,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfa_instruct.build.executors import run_step
-from dfa_instruct.build.recipe import Recipe
-from dfa_instruct.build.steps.alignment import AlignFaces
-from dfa_instruct.build.steps.listing import ListItems
-from dfa_instruct.build.steps.margins import FindMargins
-from dfa_instruct.build.work import WorkFolder
-from dfa_instruct.faces import DETECTION_SIDE, FaceDetector
-from dfa_instruct.sources.files import find_images
+from dfa_instruct.construction.executors import run_step
+from dfa_instruct.construction.recipe import Recipe
+from dfa_instruct.construction.steps.align_faces import AlignFaces
+from dfa_instruct.construction.steps.find_margins import FindMargins
+from dfa_instruct.construction.steps.list_items import ListItems
+from dfa_instruct.construction.work_folder import WorkFolder
+from dfa_instruct.face.detection import DETECTION_SIDE, FaceDetector
 from dfa_instruct.sources.pictures import read_image
+from dfa_instruct.sources.walk import find_images
 
 
 def vary(photos: Path, folder: Path, count: int) -> None:
@@ -102,7 +102,8 @@ def memory(photos: Path, counts: list[int], size: int) -> None:
             )
             program = (
                 "import resource, sys\nfrom pathlib import Path\n"
-                "from dfa_instruct.build.pipeline import build\nfrom dfa_instruct.build.recipe import read_recipe\n"
+                "from dfa_instruct.construction.pipeline import build\n"
+                "from dfa_instruct.construction.recipe import read_recipe\n"
                 f"build(read_recipe(Path({str(recipe)!r}), Path({scratch!r}) / 'dfa-instruct'), workers=1)\n"
                 "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
             )

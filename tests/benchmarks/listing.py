@@ -13,9 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from dfa_instruct.build.recipe import Recipe
-from dfa_instruct.build.steps.listing import ListItems
-from dfa_instruct.build.work import WorkFolder
+from dfa_instruct.construction.recipe import Recipe
+from dfa_instruct.construction.steps.list_items import ListItems
+from dfa_instruct.construction.work_folder import WorkFolder
 
 FILES = 1_500_000
 PICTURES = 40

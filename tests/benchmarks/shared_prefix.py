@@ -33,13 +33,13 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
-from dfa_instruct.annotate.artifact_description import Measured
-from dfa_instruct.instruct import questions_and_answers
-from dfa_instruct.portraits.drawing import draw_sample
-from modeling_dfa_gpt.describe import PEAK, flops
+from dfa_instruct.annotate.measured import Measured
+from dfa_instruct.instruct.sampling import questions_and_answers
+from dfa_instruct.sources.portraits.drawing import draw_sample
+from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
+from modeling_dfa_gpt.data import DecodingCollator, undecoded
+from modeling_dfa_gpt.estimate import PEAK, flops
 from modeling_dfa_gpt.lora import count_parameters
-from modeling_dfa_gpt.processing import make_processor, train_tokenizer
-from modeling_dfa_gpt.rows import DecodingCollator, undecoded
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 from modeling_dfa_gpt.trainer import DfaTrainer
 

@@ -20,8 +20,8 @@ import yaml
 from datasets import load_dataset
 from PIL import Image
 
-from dfa_instruct.build.pipeline import build
-from dfa_instruct.build.recipe import Recipe
+from dfa_instruct.construction.pipeline import build
+from dfa_instruct.construction.recipe import Recipe
 from dfa_instruct.dataset.writer import write_tables
 from dfa_instruct.records import face_id_of
 from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS
@@ -174,9 +174,9 @@ def test_the_directory_may_come_from_the_environment(dataset_folder: Path, monke
 def test_the_sample_is_built_from_a_program_without_a_main_guard(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
-        "import dfa_instruct.build.sample as d\n"
+        "import dfa_instruct.construction.embedded_sample as d\n"
         "from datasets import load_dataset\n"
-        "few = 'import dfa_instruct.build.recipe as r; r.SAMPLE_IDENTITIES, r.SAMPLE_PICTURES = 12, 2'\n"
+        "few = 'import dfa_instruct.construction.recipe as r; r.SAMPLE_IDENTITIES, r.SAMPLE_PICTURES = 12, 2'\n"
         "d.BUILD_SAMPLE = few + d.BUILD_SAMPLE\n"
         "print('rows', len(load_dataset('dfa-instruct', 'df_d', split='train')))\n"
     )

@@ -17,11 +17,11 @@ from hub_store import TOKEN
 from huggingface_hub.repocard_data import model_index_to_eval_results
 from typer.testing import CliRunner
 
-from dfa_instruct.bench.questions import TASKS
+from dfa_instruct.bench.tasks.questions import TASKS
 from dfa_instruct.vocabulary import BenchTask
 from modeling_dfa_gpt.calibration import Calibration
-from modeling_dfa_gpt.card import Base, model_card
 from modeling_dfa_gpt.cli import app
+from modeling_dfa_gpt.hub.card import Base, model_card
 
 PUSH = (Path(sys.executable).parent / "dfa-gpt", "push")
 BASE, ADAPTER, MERGED = "analyst/base", "analyst/dfa-gpt-tiny", "analyst/dfa-gpt-tiny-merged"

@@ -15,7 +15,7 @@ from hub_store import TOKEN
 from PIL import Image
 from typer.testing import CliRunner
 
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.sources.portraits.drawing import draw_sample
 from modeling_dfa_gpt.cli import app
 
 gradio_client = pytest.importorskip("gradio_client")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.sources.portraits.drawing import draw_sample
 from modeling_dfa_gpt.calibration import (
     CALIBRATION_FILE,
     Calibration,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.sources.portraits.drawing import draw_sample
 from modeling_dfa_gpt.conversation import ContextError, Conversation
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from typer.testing import CliRunner
 
-from dfa_instruct.bench.parsing import described_label, label_of, parse_yes_no
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.bench.tasks.parsing import described_label, label_of, parse_yes_no
+from dfa_instruct.sources.portraits.drawing import draw_sample
 from modeling_dfa_gpt.calibration import Calibration
 from modeling_dfa_gpt.cli import app
 from modeling_dfa_gpt.dfa_gpt import (

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.sources.portraits.drawing import draw_sample
 from modeling_dfa_gpt.calibration import Calibration, read_calibration
 from modeling_dfa_gpt.cli import app
 from modeling_dfa_gpt.dfa_gpt import DfaGpt, merge

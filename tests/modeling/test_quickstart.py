@@ -24,8 +24,8 @@ FORM = {
 
 
 def test_a_small_run_leaves_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dfa_instruct.build.recipe.SAMPLE_IDENTITIES", 15)
-    monkeypatch.setattr("dfa_instruct.build.recipe.SAMPLE_PICTURES", 3)
+    monkeypatch.setattr("dfa_instruct.construction.recipe.SAMPLE_IDENTITIES", 15)
+    monkeypatch.setattr("dfa_instruct.construction.recipe.SAMPLE_PICTURES", 3)
     monkeypatch.setattr("modeling_dfa_gpt.quickstart.BENCH_IMAGES", 12)
     monkeypatch.delenv("DFA_INSTRUCT_DIR", raising=False)
     for recipe in ("dfa-gpt-tiny/sft", "accelerate_configs/cpu"):

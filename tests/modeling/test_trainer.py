@@ -15,9 +15,9 @@ from datasets import load_dataset
 from safetensors.torch import load_file
 from transformers import AutoProcessor
 
+from modeling_dfa_gpt.checkpoints import last_checkpoint
+from modeling_dfa_gpt.data import DecodingCollator, EpochSampler, undecoded
 from modeling_dfa_gpt.errors import RecipeError
-from modeling_dfa_gpt.resume import last_checkpoint
-from modeling_dfa_gpt.rows import DecodingCollator, EpochSampler, undecoded
 from modeling_dfa_gpt.sft import train
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 from modeling_dfa_gpt.trainer import DfaTrainer, UndecodableError

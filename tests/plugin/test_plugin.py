@@ -14,11 +14,11 @@ from datasets import load_dataset
 from PIL import Image
 from typer.testing import CliRunner
 
-from dfa_instruct.build.pipeline import build
-from dfa_instruct.build.recipe import read_recipe
-from dfa_instruct.build.resume import work_folder
 from dfa_instruct.cli import app
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.construction.pipeline import build
+from dfa_instruct.construction.recipe import read_recipe
+from dfa_instruct.construction.resume import work_folder
+from dfa_instruct.sources.portraits.drawing import draw_sample
 
 RECIPE = """
 sources:

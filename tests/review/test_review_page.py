@@ -15,7 +15,7 @@ import gradio as gr
 
 from dfa_instruct.annotate.store import Outcome, Request, Store, store_path
 from dfa_instruct.review.page import BUTTONS, Action, Page, build, launch
-from dfa_instruct.review.work import Work, lines
+from dfa_instruct.review.reviewer import Work, lines
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "annotate"))
 from misbehaving import TURNS, Misbehaviour, State, serving
 
 from dfa_instruct.annotate.store import store_path
-from dfa_instruct.review.work import Work
+from dfa_instruct.review.reviewer import Work
 
 PATIENCE = 300
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.sources.portraits.drawing import draw_sample
 
 gradio_client = pytest.importorskip("gradio_client")
 

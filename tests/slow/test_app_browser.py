@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.sources.portraits.drawing import draw_sample
 
 playwright = pytest.importorskip("playwright.sync_api")
 

@@ -12,7 +12,7 @@ import pytest
 from layouts import write_video
 from PIL import Image
 
-from dfa_instruct.sources.media import Video
+from dfa_instruct.sources.decoding import Video
 from dfa_instruct.sources.pictures import BadPictureError, read_image
 from modeling_dfa_gpt.app.upload import open_upload
 

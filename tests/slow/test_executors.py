@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dfa_instruct.build.pipeline import build
-from dfa_instruct.build.recipe import Recipe
+from dfa_instruct.construction.pipeline import build
+from dfa_instruct.construction.recipe import Recipe
 
 COMMANDS = {
     "sbatch": """#!/bin/bash

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from dfa_instruct.bench.questions import TASKS
 from dfa_instruct.bench.runner import run_bench
+from dfa_instruct.bench.tasks.questions import TASKS
 from modeling_dfa_gpt.dfa_gpt import merge
 
 STAND_IN = """
@@ -45,7 +45,7 @@ def test_lighteval_gives_our_figures(adapter: Path, dataset_folder: Path, tmp_pa
             ",".join(f"{name}|0" for name in TASKS),
             "--vision-model",
             "--custom-tasks",
-            "dfa_instruct.bench.tasks",
+            "dfa_instruct.bench.tasks.lighteval_tasks",
             "--output-dir",
             "out",
         ],

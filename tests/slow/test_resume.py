@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dfa_instruct.build.pipeline import build
-from dfa_instruct.build.recipe import Recipe
+from dfa_instruct.construction.pipeline import build
+from dfa_instruct.construction.recipe import Recipe
 
 RECIPE = """
 sources: [{kind: sample, identities: 60, pictures: 3}]
@@ -24,8 +24,8 @@ size: 128
 forgeries_per_face: 1.5
 """
 SAMPLE = """
-import dfa_instruct.build.sample as d
-few = 'import dfa_instruct.build.recipe as r; r.SAMPLE_IDENTITIES, r.SAMPLE_PICTURES = 30, 2'
+import dfa_instruct.construction.embedded_sample as d
+few = 'import dfa_instruct.construction.recipe as r; r.SAMPLE_IDENTITIES, r.SAMPLE_PICTURES = 30, 2'
 d.BUILD_SAMPLE = few + d.BUILD_SAMPLE
 print(d.sample_directory())
 """

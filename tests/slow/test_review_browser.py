@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from dfa_instruct.annotate.store import Outcome, Request, Store, store_path
-from dfa_instruct.review.work import Work
+from dfa_instruct.review.reviewer import Work
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl import SFTConfig, SFTTrainer
 
+from modeling_dfa_gpt.checkpoints import last_checkpoint
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
-from modeling_dfa_gpt.resume import last_checkpoint
 from modeling_dfa_gpt.sft import train
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -16,9 +16,9 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from modeling_dfa_gpt.base.assemble import assemble
-from modeling_dfa_gpt.checks import check_base, check_template
+from modeling_dfa_gpt.bases.assemble import assemble
 from modeling_dfa_gpt.lora import check_trainable
+from modeling_dfa_gpt.preflight import check_base, check_template
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 
 TARGETS = r"model\.language_model\..*\.(q|k|v|o|gate|up|down)_proj"

@@ -12,13 +12,13 @@ from datasets import load_dataset
 from layouts import portraits, write_files, write_video
 from PIL import Image
 
-from dfa_instruct.build.pipeline import build
-from dfa_instruct.build.recipe import Recipe
-from dfa_instruct.faces import TEMPLATE, anchors
+from dfa_instruct.construction.pipeline import build
+from dfa_instruct.construction.recipe import Recipe
+from dfa_instruct.face.detection import TEMPLATE, anchors
 from dfa_instruct.sources import OTHER
-from dfa_instruct.sources.files import find_images
 from dfa_instruct.sources.pictures import BadPictureError, read_image
 from dfa_instruct.sources.registry import open_source
+from dfa_instruct.sources.walk import find_images
 
 
 def build_folder(root: Path, output: Path) -> tuple[list[dict[str, Any]], dict[str, str]]:

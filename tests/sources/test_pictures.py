@@ -14,9 +14,9 @@ from PIL import Image, ImageOps
 
 from dfa_instruct.bench.chat import decoded, picture_of, png
 from dfa_instruct.sources import HIDDEN, OTHER, PASSED_OVER
-from dfa_instruct.sources.files import find_images
 from dfa_instruct.sources.pictures import BadPictureError, _formats, open_image, read_image, to_rgb
 from dfa_instruct.sources.registry import open_source
+from dfa_instruct.sources.walk import find_images
 
 HEIC = base64.b64decode(
     "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAA"
@@ -75,8 +75,8 @@ def deep() -> bytes:
 
 @pytest.mark.parametrize("content", [deep(), lying(*MALFORMED["XResolution as text"])], ids=["16 bits", "lying"])
 def test_build_training_bench_and_chat_read_a_file_alike(content: bytes, tmp_path: Path) -> None:
+    from modeling_dfa_gpt.data import DecodingCollator
     from modeling_dfa_gpt.picture import open_picture
-    from modeling_dfa_gpt.rows import DecodingCollator
 
     (tmp_path / "face").write_bytes(content)
     expected = read_image(tmp_path / "face")
@@ -100,7 +100,7 @@ def test_build_training_bench_and_chat_read_a_file_alike(content: bytes, tmp_pat
 
 
 def test_a_training_goes_on_past_a_picture_of_any_fault(capsys: pytest.CaptureFixture[str]) -> None:
-    from modeling_dfa_gpt.rows import GREY, DecodingCollator
+    from modeling_dfa_gpt.data import GREY, DecodingCollator
 
     collate = DecodingCollator(lambda rows: {"images": rows[0]["images"], "labels": np.ones(1)})
     assert collate([{"images": [{"bytes": deep()[:60], "path": "cut.png"}]}])["images"] == [GREY]

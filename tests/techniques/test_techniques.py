@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfa_instruct.faces import FaceDetector, align
-from dfa_instruct.landmarks import MIRRORED
-from dfa_instruct.portraits.drawing import draw_sample
+from dfa_instruct.face.detection import FaceDetector, align
+from dfa_instruct.face.landmarks import MIRRORED
 from dfa_instruct.records import FaceRecord, Forgery
+from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.techniques import Technique
-from dfa_instruct.techniques.edit import IRIS_COLOURS, FaceEditing
-from dfa_instruct.techniques.reenact import Expression
+from dfa_instruct.techniques.entire_face_synthesis import MOST_OF_ONE, Eigenfaces, Vae
+from dfa_instruct.techniques.face_editing import IRIS_COLOURS, FaceEditing
+from dfa_instruct.techniques.face_reenactment import Expression
 from dfa_instruct.techniques.registry import DEFAULT_TECHNIQUES, FITTABLE, TECHNIQUES
-from dfa_instruct.techniques.synthesize import MOST_OF_ONE, Eigenfaces, Vae
-from dfa_instruct.techniques.warp import border, piecewise_affine, yaw
+from dfa_instruct.techniques.warping import border, piecewise_affine, yaw
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES
 
 SIDE = 128

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dfa_instruct.annotate.artifact_description import Measured
+from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.records import Annotation, Artifact, FaceRecord
 
 

@@ -1,0 +1,1 @@
+"""Experiments beside the tasks: baselines, probes, conversations, robustness, comparisons."""

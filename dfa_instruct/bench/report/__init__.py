@@ -1,0 +1,1 @@
+"""Reports of a benchmark run: Markdown, plots, and the tables of the paper."""

@@ -1,0 +1,70 @@
+"""DFA-Bench as lighteval tasks: `dfa_bench_dfd`, `dfa_bench_dfc`, `dfa_bench_ad` and `dfa_bench_dft`.
+
+`dfa-instruct bench` asks the same questions and makes the same figures; this is for lighteval's own command, where it
+can reach the internet (it fetches what its own tasks need before it looks at these):
+
+    DFA_INSTRUCT_DIR=runs/quickstart/dfa-instruct lighteval accelerate \
+        "model_name=runs/quickstart/merged,device=cpu,cache_dir=runs/cache-1" "dfa_bench_dfd|0" \
+        --vision-model --custom-tasks dfa_instruct.bench.tasks.lighteval_tasks
+
+Here a model cannot be asked again: an answer that could not be read stays invalid, where `dfa-instruct bench` asks for
+one word. So the shares of invalid answers, and what follows from them, may differ between the two.
+
+lighteval keeps answers under the model's name, not its weights: give new weights in an old folder a new `cache_dir`.
+It puts them into the model's own folder where that is named by an absolute path: name it by a relative one.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from lighteval.metrics.metrics_sample import SampleLevelComputation
+from lighteval.metrics.utils.metric_utils import CorpusLevelMetricGrouping
+from lighteval.models.model_output import ModelResponse
+from lighteval.tasks.lighteval_task import LightevalTaskConfig
+from lighteval.tasks.requests import Doc, SamplingMethod
+
+from dfa_instruct.bench.tasks.questions import TASKS, document, is_asked, prediction
+from dfa_instruct.dataset import DATASET_NAME
+
+
+class _Read(SampleLevelComputation):
+    """What the figures are made of, under the name of every figure."""
+
+    def __init__(self, task: str) -> None:
+        self.task = task
+
+    def compute(self, doc: Doc, model_response: ModelResponse, **kwargs: Any) -> dict[str, Any]:
+        read = prediction(doc, model_response, self.task)
+        kept = {key: read[key] for key in ("label", "category", "technique", TASKS[self.task].column)}
+        return dict.fromkeys(TASKS[self.task].results, kept)
+
+
+def _metric(name: str) -> CorpusLevelMetricGrouping:
+    # Figures that come as one dictionary also spare lighteval's bootstrap, which would start a pool of processes.
+    names = list(TASKS[name].results)
+    return CorpusLevelMetricGrouping(
+        metric_name=names,
+        higher_is_better={figure: figure.startswith(("acc", "rouge")) for figure in names},  # type: ignore[misc]
+        category=SamplingMethod.GENERATIVE,
+        sample_level_fn=_Read(name),
+        corpus_level_fn=dict.fromkeys(names, TASKS[name].figures),
+    )
+
+
+TASKS_TABLE = [
+    LightevalTaskConfig(
+        name=name,
+        prompt_function=document,
+        hf_repo=DATASET_NAME,
+        hf_filter=partial(is_asked, name=name),
+        hf_subset="default",
+        hf_avail_splits=["train", "validation", "test"],
+        evaluation_splits=["test"],
+        generation_size=task.tokens,
+        stop_sequence=[],
+        metrics=[_metric(name)],
+    )
+    for name, task in TASKS.items()
+]

@@ -1,0 +1,160 @@
+"""Where a step's tasks run: processes of this machine, Slurm, or Ray."""
+
+from __future__ import annotations
+
+import inspect
+import multiprocessing
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from datatrove.executor.base import PipelineExecutor
+from datatrove.executor.local import LocalPipelineExecutor
+from tqdm import tqdm
+
+from dfa_instruct.construction.orphans import end_with_this_process
+from dfa_instruct.construction.recipe import Recipe
+from dfa_instruct.construction.work_folder import Step
+from dfa_instruct.errors import nearest
+
+Executor = Literal["local", "slurm", "ray"]
+POLL_SECONDS = 5.0
+
+
+class LocalExecutor(LocalPipelineExecutor):
+    """datatrove's local executor with a plain pool of processes, which end with the build.
+
+    datatrove's own also starts a manager. It does not notice when the build is killed, and lives on with the workers,
+    the lock of the work folder and a socket in the temporary folder.
+    """
+
+    def run(self) -> None:
+        """Run the tasks that are not complete already.
+
+        Raises:
+            RuntimeError: a worker was killed. What a step itself raises is passed on.
+        """
+        ranks = self.get_incomplete_ranks()
+        if self.workers == 1:
+            for rank in ranks:
+                self._run_for_rank(rank)
+            return
+        # Spawned, for a fork would inherit open files, the lock of the work folder among them.
+        spawn = multiprocessing.get_context("spawn")
+        try:
+            with ProcessPoolExecutor(self.workers, spawn, exec, (end_with_this_process(), {})) as pool:
+                for _ in pool.map(self._run_for_rank, ranks):
+                    pass
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a worker was killed (too little memory?); the same command goes on from there"
+            ) from error
+
+
+def _executor_class(executor: Executor) -> type[PipelineExecutor]:
+    if executor == "slurm":
+        from datatrove.executor.slurm import SlurmPipelineExecutor
+
+        return SlurmPipelineExecutor
+    if executor == "ray":
+        from datatrove.executor.ray import RayPipelineExecutor
+
+        return RayPipelineExecutor
+    return LocalExecutor
+
+
+def check_arguments(recipe: Recipe, executor: Executor) -> None:
+    """Raise ValueError where the executor is not there, or the recipe gives it wrong arguments or too few."""
+    if executor == "local":
+        return
+    given: dict[str, Any] = getattr(recipe, executor)
+    takes = inspect.signature(_executor_class(executor)).parameters
+    known = [n for n in takes if n not in ("pipeline", "tasks", "workers", "logging_dir", "depends", "skip_completed")]
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{executor}: unknown argument {name!r}{nearest(name, known)}")
+    for name in known:
+        if takes[name].default is inspect.Parameter.empty and name not in given:
+            raise ValueError(f"{executor}: needs {name!r}, and the recipe's `{executor}` does not give it")
+    if executor == "ray" and find_spec("ray") is None:
+        raise ValueError("--executor ray: needs Ray; install dfa-instruct[ray]")
+    if executor == "slurm" and shutil.which("sbatch") is None:
+        raise ValueError("--executor slurm: no sbatch here; expected a machine that submits jobs to Slurm")
+
+
+def run_step(
+    step: Step, sizes: Sequence[int], executor: Executor = "local", workers: int | None = None, title: str = ""
+) -> None:
+    """Run a step's tasks, those that are not complete already, with a progress bar; return when all are.
+
+    Args:
+        step: of `dfa_instruct.construction.steps`.
+        sizes: the images of each task.
+        executor: see `build`.
+        workers: see `build`.
+        title: of the progress bar.
+
+    Raises:
+        RuntimeError: tasks failed on the cluster. What a step itself raises is passed on.
+    """
+    logs = step.work.logs(step.folder)
+    common: dict[str, Any] = {"pipeline": [step], "tasks": len(sizes), "logging_dir": str(logs)}
+    with _progress(title or step.name, logs, sizes):
+        if executor == "local":
+            try:
+                _executor_class(executor)(**common, workers=min(workers or os.cpu_count() or 1, len(sizes))).run()
+            finally:
+                step.close()
+            return
+        given: dict[str, Any] = getattr(step.recipe, executor)
+        if executor == "slurm" and given.keys().isdisjoint({"env_command", "condaenv", "venv_path"}):
+            # The job's script calls datatrove's commands; they lie beside this Python, active or not.
+            beside = shlex.quote(str(Path(sys.executable).parent))
+            given = {**given, "env_command": f"export PATH={beside}:$PATH"}
+        running: Any = _executor_class(executor)(**common, workers=workers or -1, **given)
+        running.run()
+        while running.get_incomplete_ranks(skip_completed=True):
+            if executor == "ray" or not _is_queued(running.job_id):  # Slurm has only taken the job so far
+                raise RuntimeError(f"{step.name}: tasks failed, see {logs}; the same command goes on from there")
+            time.sleep(POLL_SECONDS)
+
+
+def _is_queued(job: str) -> bool:
+    """Ask Slurm whether a job is waiting or running."""
+    return bool(subprocess.run(["squeue", "-h", "-j", job], capture_output=True, text=True).stdout.strip())
+
+
+@contextmanager
+def _progress(title: str, logs: Path, sizes: Sequence[int]) -> Iterator[None]:
+    """Show how many images the tasks have done that datatrove has marked as complete."""
+    completions = logs / "completions"
+
+    def done() -> int:
+        return sum(sizes[int(path.name)] for path in completions.glob("*")) if completions.is_dir() else 0
+
+    finished = threading.Event()
+    with tqdm(total=sum(sizes), initial=done(), desc=title, unit="image" if sum(sizes) > 1 else "step") as bar:
+
+        def watch() -> None:
+            while not finished.wait(0.5):
+                bar.update(done() - bar.n)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            watcher.join()
+            bar.update(done() - bar.n)

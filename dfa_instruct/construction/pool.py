@@ -1,0 +1,62 @@
+"""The pool of bona fide faces that donors come from, and that what is fitted learns from: a file of the plan."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from dfa_instruct.construction.work_folder import FACE_SCHEMA, WorkFolder, face_of, whole
+from dfa_instruct.records import FaceRecord
+from dfa_instruct.vocabulary import SPLITS, Split
+
+
+@dataclass(frozen=True)
+class _Faces(Sequence[FaceRecord]):
+    """Faces of one split, each read when it is asked for."""
+
+    table: pa.Table
+    rows: NDArray[np.int64]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, number: int) -> FaceRecord: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[FaceRecord]: ...
+    def __getitem__(self, number: int | slice) -> FaceRecord | Sequence[FaceRecord]:
+        if isinstance(number, slice):
+            return _Faces(self.table, self.rows[number], self.size)
+        columns = self.table.slice(int(self.rows[number]), 1).to_pylist()[0]
+        return face_of(columns, self.size, columns["split"])
+
+
+class Pool:
+    """The pool, mapped into memory, so that all workers share one copy."""
+
+    def __init__(self, work: WorkFolder, size: int) -> None:
+        table = pa.ipc.open_file(pa.memory_map(str(work.file("plan", "pool.arrow")))).read_all()
+        split = np.array(table["split"].to_pylist(), dtype=object)
+        self.of: dict[Split, Sequence[FaceRecord]] = {
+            s: _Faces(table, np.flatnonzero(split == s), size) for s in SPLITS
+        }
+
+
+def write_pool(work: WorkFolder, places: Sequence[tuple[int, int, Split]]) -> None:
+    """Write the pool: faces given by their shard, their row in it, and their split, shard by shard."""
+    of_shard: dict[int, list[tuple[int, Split]]] = defaultdict(list)
+    for shard, row, split in places:
+        of_shard[shard].append((row, split))
+    column = FACE_SCHEMA.get_field_index("split")
+    with whole(work.file("plan", "pool.arrow")) as path, pa.ipc.new_file(str(path), FACE_SCHEMA) as file:
+        for shard, members in of_shard.items():
+            table = pq.read_table(work.shard("faces", shard)).take([row for row, _ in members])
+            file.write_table(table.set_column(column, "split", pa.array([split for _, split in members])))

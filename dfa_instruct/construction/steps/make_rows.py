@@ -1,0 +1,127 @@
+"""The fifth step: forge, measure, annotate, ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+
+from dfa_instruct.annotate import Annotator
+from dfa_instruct.annotate.registry import annotator
+from dfa_instruct.construction.pool import Pool
+from dfa_instruct.construction.recipe import Recipe, techniques_of
+from dfa_instruct.construction.work_folder import (
+    DROPPED_SCHEMA,
+    ROWS_AT_ONCE,
+    Step,
+    WorkFolder,
+    face_of,
+    one_thread,
+    shard_writer,
+)
+from dfa_instruct.dataset.features import FEATURES, row_columns
+from dfa_instruct.evidence.paired import evidence_of
+from dfa_instruct.evidence.population import PopulationEvidence
+from dfa_instruct.instruct.sampling import instruct
+from dfa_instruct.pairs import parted, refused
+from dfa_instruct.records import Artifact, FaceRecord
+from dfa_instruct.techniques import Fittable, Technique
+from dfa_instruct.techniques.forge import forge
+from dfa_instruct.vocabulary import Category, Split
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """What the rows of all shards have in common."""
+
+    pool: Pool
+    techniques: list[Technique]
+    population: PopulationEvidence | None
+    annotator: Annotator
+    named: dict[str, Category]
+    """Every technique of the dataset, and its category."""
+
+
+@lru_cache(maxsize=1)
+def _shared(work: WorkFolder, made: int) -> _Shared:
+    """Fit it, once a process; `made`, when the pool was drawn, tells one build from the next in the same place."""
+    recipe = TypeAdapter(Recipe).validate_json((work.root / "recipe.json").read_bytes())
+    pool = Pool(work, recipe.size)
+    train = list(pool.of["train"])
+    mixed = [train[i] for i in np.random.default_rng(recipe.seed).permutation(len(train))]
+    found = techniques_of(recipe) if recipe.forgeries_per_face else []
+    with one_thread():  # with more, sums would be taken in another order, and the bytes differ
+        fitted = [t.fit(mixed, seed=recipe.seed) if isinstance(t, Fittable) else t for t in found]
+        population = PopulationEvidence.fit(mixed) if len(mixed) > 1 else None
+    return _Shared(pool, fitted, population, annotator(recipe.annotator), work.report("plan")["techniques"])
+
+
+class MakeRows(Step):
+    """Forge, measure, annotate and ask: the rows of a shard."""
+
+    folder = "rows"
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
+        """Write the rows, and the forgeries that could not be made."""
+        work = self.work
+        shared = _shared(work, work.file("plan", "pool.arrow").stat().st_mtime_ns)
+        table = pq.read_table(work.shard("faces", rank))
+        row_of = {face_id: row for row, face_id in reversed(list(enumerate(table["face_id"].to_pylist())))}
+
+        def face(row: int, split: Split) -> FaceRecord:
+            return face_of(table.slice(row, 1).to_pylist()[0], self.recipe.size, split)
+
+        with (
+            one_thread(),
+            shard_writer(work.dropped("rows", rank), DROPPED_SCHEMA) as drop,
+            shard_writer(work.shard("rows", rank), FEATURES.arrow_schema) as write,
+        ):
+            for job in pq.read_table(work.shard("plan", rank)).to_pylist():
+                split: Split = job["split"]
+                target = face(job["row"], split) if job["row"] >= 0 else None
+                if job["technique"] < 0:
+                    assert target is not None
+                    made, bona_fide = target, None
+                    if target.pair_id in row_of:
+                        bona_fide = face(row_of[target.pair_id], split)
+                        if refused(target, bona_fide):
+                            made, bona_fide = parted(target), None
+                else:
+                    technique, bona_fide = shared.techniques[job["technique"]], target
+                    donors = shared.pool.of[split]
+                    try:
+                        made = forge(technique, target, donors, job["number"], split, self.recipe.seed)
+                    except ValueError as error:
+                        named = (
+                            f"{target.source}/{target.source_path}" if target else f"{technique.name}/{job['number']}"
+                        )
+                        drop({"what": named, "technique": technique.name, "reason": str(error)})
+                        continue
+                artifacts = evidence_of(made, bona_fide, shared.population)
+                write(self.row(made, artifacts, shared))
+
+    def row(self, face: FaceRecord, artifacts: list[Artifact], shared: _Shared) -> dict[str, Any]:
+        """Say and ask of a face what its evidence gives: the columns of its row."""
+        annotation = shared.annotator.annotate(face, artifacts)
+        return row_columns(instruct(face, artifacts, annotation, self.recipe.seed, shared.named))
+
+
+def finished_rows(work: WorkFolder, shards: int) -> Iterator[pa.Table]:
+    """Yield the rows of all shards but those whose pixels another row has already."""
+    paths = [work.shard("rows", shard) for shard in range(shards)]
+    names = [pq.read_table(path, columns=["face_id"])["face_id"].to_numpy() for path in paths]
+    first = np.zeros(sum(len(n) for n in names), bool)
+    first[np.unique(np.concatenate(names).astype("U16"), return_index=True)[1]] = True
+    begin = 0
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE):
+                table = pa.Table.from_batches([batch])
+                yield table.filter(pa.array(first[begin : begin + len(table)]))
+                begin += len(table)

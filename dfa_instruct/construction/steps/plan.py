@@ -1,0 +1,236 @@
+"""The fourth step: splits, what is dropped, what is forged of whom."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dfa_instruct.construction.pool import write_pool
+from dfa_instruct.construction.recipe import techniques_of
+from dfa_instruct.construction.work_folder import (
+    BONA_FIDE,
+    DROPPED_SCHEMA,
+    Step,
+    WorkFolder,
+    missed,
+    shard_writer,
+    too_few,
+    whole,
+)
+from dfa_instruct.duplicates import near_duplicates, same_pixels
+from dfa_instruct.pairs import left_alone
+from dfa_instruct.sources.official_splits import PUBLISHED, OfficialLists, read_official
+from dfa_instruct.splits import lost_by, split_images
+from dfa_instruct.techniques.forge import draw_pool, share_out
+from dfa_instruct.vocabulary import CATEGORIES, SPLITS, Category, Split
+
+SMALLEST_SET = 12
+PLAN_SCHEMA = pa.schema(
+    {
+        "row": pa.int32(),  # of the shard of faces; -1: of none, an entire face is synthesized
+        "technique": pa.int32(),  # of the recipe's list; -1: the face as it is
+        "number": pa.int32(),
+        "split": pa.string(),
+    }
+)
+
+
+@dataclass
+class _Faces:
+    """What is known of all faces, without their pixels: one list a column, the shards one after the other."""
+
+    shard: list[int] = field(default_factory=list)
+    row: list[int] = field(default_factory=list)
+    face_id: list[str] = field(default_factory=list)
+    category: list[Category] = field(default_factory=list)
+    technique: list[str | None] = field(default_factory=list)
+    identities: list[tuple[str, ...]] = field(default_factory=list)
+    source: list[str] = field(default_factory=list)
+    source_path: list[str] = field(default_factory=list)
+    video: list[str | None] = field(default_factory=list)
+    frame: list[int | None] = field(default_factory=list)
+    pair_id: list[str | None] = field(default_factory=list)
+    hash: list[bytes] = field(default_factory=list)
+    aligned: list[bool] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, work: WorkFolder, shards: int) -> _Faces:
+        """Read the shards of faces."""
+        columns = cls()
+        names = [f.name for f in fields(cls) if f.name not in ("shard", "row", "aligned")]
+        for shard in range(shards):
+            table = pq.read_table(work.shard("faces", shard), columns=[*names, "landmarks"])
+            for name in names:
+                getattr(columns, name).extend(table[name].to_pylist())
+            columns.aligned += table["landmarks"].is_valid().to_pylist()
+            columns.shard += [shard] * len(table)
+            columns.row += range(len(table))
+        columns.identities = [tuple(identities) for identities in columns.identities]
+        return columns
+
+
+class Plan(Step):
+    """Decide on every face: its split, or why it is dropped; and what is forged of it. One task."""
+
+    folder = "plan"
+
+    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
+        """Write for each shard what rows to make, and the pool of donors."""
+        recipe, work = self.recipe, self.work
+        shards = len(work.report("list")["sizes"])
+        faces = _Faces.read(work, shards)
+        self.check_alignment(faces, shards)
+        reasons = self.drop_before_splits(faces)
+        least = SMALLEST_SET if recipe.shares["train"] else 1
+        if (left := reasons.count(None)) < least:
+            raise ValueError(f"{left} faces are too few to build a dataset from; {least} are needed")
+        self.check_held_out(faces)
+        splits, cost = self.split(faces, reasons)
+        inside = self.drop_after_splits(faces, splits, reasons)
+        self.write_dropped(faces, reasons)
+
+        kept = [i for i, reason in enumerate(reasons) if reason is None]
+        rng = np.random.default_rng(recipe.seed)
+        bona_fide = [i for i in kept if faces.category[i] == BONA_FIDE]
+        aligned = [i for i in bona_fide if faces.aligned[i]]
+        pool = draw_pool(aligned, faces.identities, splits, rng)
+        write_pool(work, [(faces.shard[i], faces.row[i], cast(Split, splits[i])) for i in pool])
+        jobs: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for i in kept:
+            job = {"row": faces.row[i], "technique": -1, "number": 0, "split": splits[i]}
+            jobs[faces.shard[i]].append(job)
+        held = Counter((splits[i], faces.category[i]) for i in kept)
+        categories = [technique.category for technique in techniques_of(recipe)]
+        for_test = [technique.name in recipe.held_out for technique in techniques_of(recipe)]
+        planned = share_out(bona_fide, aligned, categories, recipe.forgeries_per_face, rng)
+        for target, technique, number, beside in planned:
+            if for_test[technique] and splits[beside] != "test":
+                continue
+            shard = number % shards if target is None else faces.shard[target]
+            row = -1 if target is None else faces.row[target]
+            jobs[shard].append({"row": row, "technique": technique, "number": number, "split": splits[beside]})
+            held[splits[beside], categories[technique]] += 1
+        sizes = self.write_jobs(jobs, shards)
+        with whole(work.file("plan", "report.json")) as path:
+            said = {
+                "sizes": sizes,
+                "near_duplicates_inside": inside,
+                "cost": cost,
+                "lacking": self.lacking(faces, held),
+                "techniques": self.techniques(faces, kept),
+            }
+            path.write_text(json.dumps(said), encoding="utf-8")
+
+    def techniques(self, faces: _Faces, kept: Sequence[int]) -> dict[str, Category]:
+        """Map each technique that the dataset will hold to its category."""
+        found = {name: faces.category[i] for i in kept if (name := faces.technique[i])}
+        made = techniques_of(self.recipe) if self.recipe.forgeries_per_face else []
+        return found | {technique.name: technique.category for technique in made}
+
+    def write_dropped(self, faces: _Faces, reasons: Sequence[str | None]) -> None:
+        """Name what is dropped, and why."""
+        with shard_writer(self.work.dropped("plan", 0), DROPPED_SCHEMA) as drop:
+            for i, reason in enumerate(reasons):
+                if reason is not None:
+                    frame = "" if faces.frame[i] is None else f"#{faces.frame[i]}"
+                    what = f"{faces.source[i]}/{faces.source_path[i]}{frame}"
+                    drop({"what": what, "technique": faces.technique[i] or BONA_FIDE, "reason": reason})
+
+    def write_jobs(self, jobs: Mapping[int, Sequence[dict[str, Any]]], shards: int) -> list[int]:
+        """Write what rows each shard makes, in an order that mixes them; return how many."""
+        for shard in range(shards):
+            with shard_writer(self.work.shard("plan", shard), PLAN_SCHEMA) as write:
+                for i in np.random.default_rng([self.recipe.seed, shard]).permutation(len(jobs[shard])):
+                    write(jobs[shard][i])
+        return [len(jobs[shard]) for shard in range(shards)]
+
+    def lacking(self, faces: _Faces, held: Mapping[tuple[Split | None, Category], int]) -> list[str]:
+        """Say which split has no face of a category that there is."""
+        wanted = [split for split in SPLITS if self.recipe.shares[split]]
+        known = {*faces.category, *(category for _, category in held)}
+        return [f"{split} has no {c}" for split in wanted for c in CATEGORIES if c in known and (split, c) not in held]
+
+    def check_held_out(self, faces: _Faces) -> None:
+        """Raise ValueError where the recipe holds out what is not there."""
+        known = {*faces.source, *self.techniques(faces, range(len(faces.source)))}
+        if unknown := sorted({*self.recipe.held_out} - known):
+            raise ValueError(
+                f"held_out: no technique or source {unknown[0]} here; there are {', '.join(sorted(known))}"
+            )
+
+    def check_alignment(self, faces: _Faces, shards: int) -> None:
+        """Raise ValueError where too few pictures of a technique gave a face."""
+        dropped: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for shard in range(shards):
+            for row in pq.read_table(self.work.dropped("faces", shard)).to_pylist():
+                dropped[row["technique"]].append((row["what"], row["reason"]))
+        good = Counter(technique or BONA_FIDE for technique in faces.technique)
+        for technique in sorted({*good, *dropped}):
+            found = good[technique] + len(dropped[technique])
+            bad = missed(dropped[technique])
+            if failure := too_few(technique, good[technique], found, bad, self.recipe.least_aligned, "aligned"):
+                raise ValueError(f"{failure}; all that was dropped is named in {self.work.dropped_table}")
+
+    def drop_before_splits(self, faces: _Faces) -> list[str | None]:
+        """Drop small techniques, and all but one of faces with the same pixels; the reason for each, or None."""
+        fewest = self.recipe.fewest_images
+        counts = Counter(faces.technique)
+        reasons: list[str | None] = [
+            f"fewer than {fewest} images" if technique is not None and counts[technique] < fewest else None
+            for technique in faces.technique
+        ]
+        left = [i for i, reason in enumerate(reasons) if reason is None]
+        for n in same_pixels([faces.face_id[i] for i in left], [faces.category[i] == BONA_FIDE for i in left]):
+            reasons[left[n]] = "the same pixels as another face"
+        return reasons
+
+    def split(self, faces: _Faces, reasons: list[str | None]) -> tuple[list[Split | None], str]:
+        """Split the faces that are left; say how many that costs, and how many the official lists would cost."""
+        recipe = self.recipe
+        left = [i for i, reason in enumerate(reasons) if reason is None]
+        identities = [faces.identities[i] for i in left]
+        kinds = [f"{faces.source[i]}/{faces.technique[i] or BONA_FIDE}" for i in left]
+        shared = {name for i in left if faces.source[i] not in recipe.held_out for name in faces.identities[i]}
+        fixed: dict[str, Split] = {name: "test" for names in identities for name in names if name not in shared}
+        if recipe.official_splits:
+            fixed |= read_official(Path(recipe.official_splits))
+        splits: list[Split | None] = [None] * len(reasons)
+        for i, split in zip(left, split_images(identities, kinds, recipe.seed, recipe.shares, fixed), strict=True):
+            splits[i] = split
+            if split is None:
+                reasons[i] = "its identities are in different splits"
+
+        lost = sum(splits[i] is None for i in left)
+        for i in left:
+            if {faces.source[i], faces.technique[i]} & {*recipe.held_out} and splits[i] not in (None, "test"):
+                splits[i], reasons[i] = None, "held out of training and validation"
+        said = f"identities in different splits cost {lost:,} of {len(left):,} ({lost / len(left):.1%})"
+        roots = [Path(source["root"]).expanduser() for source in recipe.sources if source["kind"] in PUBLISHED]
+        lists = OfficialLists.beside([*([Path(recipe.official_splits)] if recipe.official_splits else []), *roots])
+        listed = [lists.split_of(faces.video[i]) if faces.source[i] in PUBLISHED else None for i in left]
+        if any(listed):
+            lost, known = lost_by(identities, listed), len(listed) - listed.count(None)
+            said += f"; the official lists would cost {lost:,} of the {known:,} that they know ({lost / known:.1%})"
+        return splits, said
+
+    def drop_after_splits(self, faces: _Faces, splits: list[Split | None], reasons: list[str | None]) -> int:
+        """Drop what another split holds too, and forgeries whose bona fide is gone; count twins inside of splits."""
+        inside = 0
+        if self.recipe.near_duplicates >= 0:
+            # A forgery resembles its bona fide, and stands and falls with it.
+            own = [i for i, reason in enumerate(reasons) if reason is None and faces.pair_id[i] is None]
+            groups = [-SPLITS.index(splits[i]) for i in own]  # training loses the copy, not the test
+            inside, copies = near_duplicates([faces.hash[i] for i in own], groups, self.recipe.near_duplicates)
+            for standing, copy in copies:
+                reasons[own[copy]] = f"a near-duplicate of a face in {splits[own[standing]]}"
+        for i in left_alone(faces.face_id, faces.pair_id, splits, [reason is None for reason in reasons]):
+            reasons[i] = "its bona fide was dropped"
+        return inside

@@ -1,0 +1,113 @@
+"""The promises of a row's questions: what is asked of it, and that every answer follows from what is known of it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+import numpy as np
+
+from dfa_instruct.annotate import Annotator
+from dfa_instruct.instruct.sampling import situations
+from dfa_instruct.instruct.templates import libraries
+from dfa_instruct.records import MEASURED, Annotation, Artifact, FaceRecord
+from dfa_instruct.verify.promises import Findings
+from dfa_instruct.verify.writers import written
+from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, FC_QUESTIONS, REGIONS
+
+ASKED: Final = Counter({ability: FC_QUESTIONS if ability == "fc" else 1 for ability in ABILITIES})
+_OPTION: Final = re.compile(r"^[A-E]\. (.*)$", re.MULTILINE)
+
+
+def check_questions(findings: Findings, name: str, row: Mapping[str, Any]) -> None:
+    """Check that a row has the questions of each ability, and that none is empty."""
+    asked = Counter(pair["ability"] for pair in row["qa"])
+    findings.check("questions", asked == ASKED, f"{name}: {dict(asked)}")
+    whole = all(pair["question"].strip() and pair["answer"].strip() for pair in row["qa"])
+    findings.check("questions", whole, f"{name}: a question or an answer is empty")
+
+
+def check_answers(
+    findings: Findings, name: str, split: str, row: Mapping[str, Any], face: FaceRecord, described_by: Annotator
+) -> None:
+    """Check the answers of a row against what its face and its artifacts give again."""
+    artifacts = [Artifact(**artifact) for artifact in row["artifacts"]]
+    annotation, wrong = written(row, described_by.annotate(face, artifacts))
+    findings.check("writers", not wrong, f"{name}: {wrong}")
+    _check_instructions(findings, name, row, face, annotation)
+    _check_bench(findings, name, split, row, annotation)
+
+
+def _check_instructions(
+    findings: Findings,
+    name: str,
+    row: Mapping[str, Any],
+    face: FaceRecord,
+    annotation: Annotation,
+) -> None:
+    templates = {template.id: template for of_ability in (libraries().df_d, libraries().fc) for template in of_ability}
+    # All that may be said of the face, whatever is drawn where a situation is about one region or one category.
+    drawn = [situations(face, annotation, cast(np.random.Generator, _Nth(n))) for n in range(len(REGIONS))]
+    for pair in row["qa"]:
+        ability, question, answer = pair["ability"], pair["question"].lower(), pair["answer"]
+        if ability == "df_c":
+            kept = answer == annotation.df_c
+        elif ability == "ad":
+            kept = answer == annotation.ad
+        elif ability == "fc" and row["fc_by"] != MEASURED:
+            continue
+        else:
+            template = templates.get(pair["template"] if ability == "df_d" else pair["template"].rpartition(".")[0])
+            if template is None:
+                findings.check("answers", False, f"{name}: no template is called {pair['template']!r}")
+                continue
+            if ability == "df_d":
+                yes_no = "Yes" if template.when == face.label else "No"
+                claim = f"{annotation.df_d[0].lower()}{annotation.df_d[1:]}"
+                kept = answer == (annotation.df_d if template.when == "either" else f"{yes_no}, {claim}")
+            else:
+                words = [known[template.when] for known in drawn if template.when in known]
+                # Where the question names what it is about, the answer is about the same.
+                named = [
+                    w
+                    for w in words
+                    if any(key in w and w[key].lower() in question for key in ("region", "asked", "term"))
+                ]
+                kept = any(answer == said.format(**w) for w in named or words for said in template.answers)
+        findings.check(
+            "answers", kept, f"{name}: {pair['question']!r} is answered {answer!r}, and the face is {face.category}"
+        )
+
+
+def _check_bench(findings: Findings, name: str, split: str, row: Mapping[str, Any], annotation: Annotation) -> None:
+    abilities = [question["ability"] for question in row["bench"]]
+    expected = ["df_d", "df_c", "ad"] if split == "test" else []
+    if expected and row["technique"] and "df_t" in abilities:  # older datasets have none, and those of few techniques
+        expected.append("df_t")
+    findings.check("bench", abilities == expected, f"{name}: {abilities or 'none'}; expected {expected or 'none'}")
+    for question in row["bench"]:
+        options, answer = question["options"], question["answer"]
+        if question["ability"] == "df_d":
+            kept = options == ["Yes", "No"] and answer == ("Yes" if row["label"] == "forged" else "No")
+        elif question["ability"] == "df_c":
+            listed = sorted(options) == sorted(CATEGORIES.values()) and _OPTION.findall(question["question"]) == options
+            kept = listed and answer == CATEGORIES.get(row["category"])
+        elif question["ability"] == "df_t":
+            listed = len(set(options)) == len(options) and _OPTION.findall(question["question"]) == options
+            kept = listed and answer in options and answer == row["technique"]
+        else:
+            kept = not options and answer == annotation.ad
+        findings.check("bench", kept, f"{name}: {question['ability']}: {answer!r} of {options}, {row['category']}")
+
+
+class _Nth:
+    """Stands in for a random generator: of whatever is to be drawn it takes the one of this number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def integers(self, low: int, high: int | None = None) -> int:
+        low, high = (0, low) if high is None else (low, high)
+        return low + self.number % (high - low)

@@ -1,0 +1,132 @@
+"""Every promise of a dataset folder, checked on its rows, and of a sample of its pairs on the pixels of both.
+
+One pass over the dataset, and another one for the sample; of each row only its names, its split and its hashes are
+kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from dfa_instruct.annotate import Annotator
+from dfa_instruct.annotate.registry import annotator
+from dfa_instruct.construction.recipe import Recipe, techniques_of
+from dfa_instruct.dataset.features import FEATURES
+from dfa_instruct.dataset.reading import open_splits, rows_of
+from dfa_instruct.sources.registry import categories_of
+from dfa_instruct.verify.across_rows import Across
+from dfa_instruct.verify.annotation_checks import check_answers, check_questions
+from dfa_instruct.verify.pixel_checks import check_pixels
+from dfa_instruct.verify.promises import Findings
+from dfa_instruct.verify.row_checks import (
+    check_image,
+    check_labels,
+    check_landmarks,
+    check_nulls,
+    check_parameters,
+    check_source,
+    face_of_row,
+)
+from dfa_instruct.vocabulary import CATEGORIES, SPLITS, Category, Split
+
+_FACE_ID: Final = re.compile(r"[0-9a-f]{16}")
+
+
+def verify(where: str, recipe: Recipe | None = None) -> Findings:
+    """Check every promise of `PROMISES` on a dataset folder or a repository on the Hub, with a progress bar.
+
+    Where the columns are not as promised, no row can be checked, and only "card" and "columns" are.
+
+    Args:
+        where: the folder, or the id of the repository.
+        recipe: that of its build: the splits and categories that it leaves out may be missing. Without one, a dataset
+            that has a test split only may hold any categories, and every other one must hold all in each split.
+
+    Raises:
+        FileNotFoundError: see `dfa_instruct.dataset.reading.open_splits`.
+        ValueError: likewise, or a file cannot be read.
+    """
+    splits = open_splits(where)
+    findings = Findings()
+    _check_card(findings, where)
+    described_by = annotator(recipe.annotator if recipe else "measured")
+    for name, rows in splits.items():
+        _check_columns(findings, name, rows.features or {})
+    if findings["columns"].broken:
+        return findings
+    across = Across(findings)
+    unsound: set[str] = set()
+    for name, rows in splits.items():
+        for number, row in enumerate(rows_of(where, name, rows.decode(False), "verify")):
+            if not _check_row(findings, across, described_by, name, number, row):
+                unsound.add(row["face_id"])
+    pairs = across.pairs()
+    across.duplicates()
+    if recipe or [*splits] != ["test"]:  # with a test split only, it is there to measure on, whatever it holds
+        across.filled(left_by(recipe))
+    check_pixels(findings, where, pairs, unsound)
+    return findings
+
+
+def _check_row(
+    findings: Findings, across: Across, described_by: Annotator, split: str, number: int, row: Mapping[str, Any]
+) -> bool:
+    """Check a row; return whether its picture and its landmarks are fit to be compared with those of its pair."""
+    name = f"{split} {row['face_id'] or f'row {number}'}"
+    if not check_nulls(findings, name, row):
+        return False
+    in_its_file = split == row["split"] and split in SPLITS
+    findings.check("splits", in_its_file, f"{name}: its column says {row['split']!r}")
+    across.add(split, name, row, check_parameters(findings, name, row))
+    check_source(findings, name, row)
+    pixels = check_image(findings, name, row)
+    fits = pixels is not None and across.add_pixels(name, row, pixels)
+    placed = pixels is not None and check_landmarks(findings, name, row, len(pixels))
+    labelled = check_labels(findings, name, row)
+    check_questions(findings, name, row)
+    if labelled and _FACE_ID.fullmatch(row["face_id"]):
+        check_answers(findings, name, split, row, face_of_row(row), described_by)
+    return fits and placed
+
+
+def _check_card(findings: Findings, where: str) -> None:
+    from huggingface_hub import DatasetCard
+
+    try:
+        card = DatasetCard.load(Path(where, "README.md") if Path(where).exists() else where)
+    except (OSError, ValueError) as error:
+        findings.check("card", False, f"README.md: {' '.join(str(error).split())}")
+        return
+    findings.check("card", bool(card.data.to_dict().get("configs")), "README.md: its header has no `configs`")
+    findings.check("card", bool(card.text.strip()), "README.md: nothing stands below its header")
+
+
+def _check_columns(findings: Findings, split: str, features: Mapping[str, Any]) -> None:
+    for name in dict.fromkeys([*FEATURES, *features]):
+        found, expected = features.get(name, "missing"), FEATURES.get(name, "no such column")
+        findings.check("columns", found == expected, f"{split}, {name}: {found}; expected: {expected}")
+
+
+def left_by(recipe: Recipe | None) -> dict[Split, list[Category]]:
+    """Return the splits that a recipe leaves, and the categories in each; without a recipe all of them.
+
+    What a table of one's own says is not looked up: it adds none. What is held out may be all there is of a category,
+    so that of the other splits nothing is known then but that they have bona fide faces.
+    """
+    if recipe is None:
+        return {split: list(CATEGORIES) for split in SPLITS}
+    found: set[Category] = set()
+    if recipe.forgeries_per_face:
+        found |= {technique.category for technique in techniques_of(recipe)}
+    for source in recipe.sources:
+        found.update(categories_of(source))
+    everything: list[Category] = [category for category in CATEGORIES if category in found]
+    bona_fide: list[Category] = ["bona_fide"]
+    return {
+        split: bona_fide if recipe.held_out and split != "test" else everything
+        for split in SPLITS
+        if recipe.shares[split] > 0 or recipe.official_splits
+    }

@@ -1,0 +1,41 @@
+"""Who wrote what a row says: the promise that a text which was not measured is made of findings that the row names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from dfa_instruct.annotate.measured import description
+from dfa_instruct.records import MEASURED, Annotation, Finding
+from dfa_instruct.vocabulary import ARTIFACTS, REGIONS
+
+
+def written(row: Mapping[str, Any], annotation: Annotation) -> tuple[Annotation, str]:
+    """Return the annotation that a row's answers must follow from, and what is wrong with who wrote it.
+
+    Args:
+        row: by the columns of the dataset.
+        annotation: that of the annotator whom `verify` was given. Where this is the measured one and a language model
+            wrote the row's description, only the row knows it.
+    """
+    grounding, findings = row["grounding"], []
+    if not row["ad_by"] or not row["fc_by"] or not (grounding is None or 0 <= grounding <= 1):
+        return annotation, f"by {row['ad_by']!r} and {row['fc_by']!r}, grounding {grounding}"
+    for part in row["findings"]:
+        if part["region"] not in REGIONS or not part["artifacts"] or not {*part["artifacts"]} <= {*ARTIFACTS}:
+            return annotation, f"finding {part}"
+        findings.append(Finding(part["region"], tuple(part["artifacts"]), part["sentence"]))
+    if len({finding.region for finding in findings}) < len(findings):
+        return annotation, "two findings of one region"
+    if row["ad_by"] != MEASURED and annotation.ad_by == MEASURED:
+        rejected = row["ad_by"].startswith(f"{MEASURED}, rejected by ")
+        if row["label"] != "forged" or bool(findings) == rejected:
+            return annotation, f"{row['ad_by']} describes a {row['label']} face by {len(findings)} findings"
+        text = description(tuple(findings))
+        annotation = replace(annotation, ad=text, findings=tuple(findings), ad_by=row["ad_by"])
+    if (row["ad_by"], findings) != (annotation.ad_by, [*annotation.findings]):
+        return annotation, f"the findings of {row['ad_by']} are not those of {annotation.ad_by}"
+    by = [pair["template"].rpartition(".")[0] for pair in row["qa"] if pair["ability"] == "fc"]
+    wrong = row["fc_by"] != MEASURED and set(by) != {row["fc_by"]}
+    return annotation, f"the conversation is by {row['fc_by']}, its turns by {sorted(set(by))}" if wrong else ""

@@ -1,0 +1,133 @@
+"""Join a pretrained vision tower and a pretrained language model into a LLaVA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
+
+from modeling_dfa_gpt.chat_template import IMAGE_TOKEN, make_processor
+from modeling_dfa_gpt.new_folder import new_folder
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+"""Mean and standard deviation of the pixels that DINOv2 was trained on."""
+LAYER = -2
+"""LLaVA-1.5's choice: the last layer but one still knows where things are."""
+
+
+def assemble(
+    vision: str,
+    language: str,
+    output: Path,
+    *,
+    image_size: int | None = None,
+    feature_layer: int = LAYER,
+    seed: int = 0,
+) -> None:
+    """Write a LLaVA whose vision tower and language model are pretrained and whose projector is random.
+
+    The language model's tokenizer gets an image token and the chat template of DFA-GPT. The folder is written whole, or
+    not at all.
+
+    Args:
+        vision: a CLIP or DINOv2 vision model, a folder or Hub id.
+        language: a causal language model with its tokenizer, a folder or Hub id.
+        output: the folder to write.
+        image_size: side of the square that pictures are brought to; (image_size // patch)² image tokens. None: 224 for
+            DINOv2, which takes any; CLIP's own for CLIP, which takes no other.
+        feature_layer: the hidden states of the vision tower that the projector is given.
+        seed: of the projector's weights.
+
+    Raises:
+        FileExistsError: the output folder holds something.
+        OSError: a model is not there.
+        ValueError: the models cannot be joined.
+    """
+    with new_folder(output) as made:
+        model, processor = join(vision, language, image_size, feature_layer, seed)
+        model.save_pretrained(made)
+        processor.save_pretrained(made)
+
+
+def join(vision: str, language: str, image_size: int | None, feature_layer: int, seed: int) -> tuple[Any, Any]:
+    """Return the LLaVA of two pretrained models and its processor; see `assemble`."""
+    vision_config = AutoConfig.from_pretrained(vision)
+    vision_config = getattr(vision_config, "vision_config", vision_config)
+    side = check_image_size(vision, vision_config, image_size)
+    patches = (side // vision_config.patch_size) ** 2
+
+    tokenizer = prepare_tokenizer(AutoTokenizer.from_pretrained(language))
+    text = AutoModelForCausalLM.from_pretrained(language, dtype=torch.float32)
+    text.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    set_special_tokens(text.config, tokenizer)
+    tower = AutoModel.from_pretrained(vision, dtype=torch.float32)
+    tower = getattr(tower, "vision_model", tower)
+
+    config = LlavaConfig(
+        vision_config=vision_config,
+        text_config=text.config,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_seq_length=patches,
+        vision_feature_layer=feature_layer,
+        tie_word_embeddings=text.config.tie_word_embeddings,
+    )
+    torch.manual_seed(seed)
+    model = LlavaForConditionalGeneration(config)
+    model.model.vision_tower.load_state_dict(tower.state_dict())
+    model.model.language_model.load_state_dict(text.model.state_dict())
+    model.lm_head.load_state_dict(text.lm_head.state_dict())
+    set_special_tokens(model.generation_config, tokenizer)
+
+    processor = make_processor(tokenizer, side, vision_config.patch_size)
+    if vision_config.model_type == "dinov2":
+        processor.image_processor.image_mean, processor.image_processor.image_std = map(list, IMAGENET)
+    return model, processor
+
+
+def check_image_size(name: str, config: Any, image_size: int | None) -> int:
+    """Return the side that pictures are brought to for this vision tower.
+
+    Raises:
+        ValueError: the tower is not CLIP or DINOv2, or does not take pictures of that size.
+    """
+    if config.model_type not in ("clip_vision_model", "dinov2"):
+        raise ValueError(f"--vision: {name} is a {config.model_type}; expected a CLIP or DINOv2 vision model")
+    side = image_size or (224 if config.model_type == "dinov2" else config.image_size)
+    if config.model_type == "clip_vision_model" and side != config.image_size:
+        raise ValueError(f"--image-size: {name} takes pictures of {config.image_size} pixels only")
+    if side % config.patch_size:
+        raise ValueError(f"--image-size: {side} is not a multiple of the patch size, {config.patch_size}")
+    return side
+
+
+def set_special_tokens(config: Any, tokenizer: Any) -> None:
+    """Tell a configuration how sequences begin, end and are padded."""
+    config.bos_token_id = tokenizer.bos_token_id
+    config.eos_token_id = tokenizer.eos_token_id
+    config.pad_token_id = tokenizer.pad_token_id
+
+
+def prepare_tokenizer(tokenizer: Any) -> Any:
+    """Give a language model's tokenizer the image token, and padding on the right with its unknown token.
+
+    Raises:
+        ValueError: it has no end-of-sequence token.
+    """
+    if tokenizer.eos_token is None:
+        raise ValueError("--language: its tokenizer has no end-of-sequence token; the model could not learn to stop")
+    if tokenizer.bos_token is None:
+        tokenizer.bos_token = tokenizer.eos_token
+    tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    tokenizer.add_special_tokens({"additional_special_tokens": [IMAGE_TOKEN]}, replace_extra_special_tokens=False)
+    tokenizer.image_token = IMAGE_TOKEN
+    return tokenizer

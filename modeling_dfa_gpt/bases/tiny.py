@@ -1,0 +1,128 @@
+"""The tiny base: LLaVA-1.5's architecture at a size that trains on a CPU, pretrained once and carried in the package.
+
+LLaVA starts from a vision tower and a language model that were pretrained; there are none of this size. So both are
+pretrained here, on drawn faces that no quickstart draws: the tower by `modeling_dfa_gpt.bases.tower`, then the
+projector and the language model on the conversations about the same faces, by the recipe
+`recipes/dfa-gpt-tiny/pretrain.yaml`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from datasets import Dataset
+
+from modeling_dfa_gpt.chat_template import SYSTEM_PROMPT, make_processor, train_tokenizer
+from modeling_dfa_gpt.hub.card import base_card
+
+IMAGE_SIZE = 128
+PATCH_SIZE = 16
+WIDTH = 192
+VOCABULARY = 1500
+TOWER_STEPS = 12000
+
+
+def make_tiny_base(train: Dataset, output: Path, *, tower_steps: int = TOWER_STEPS, seed: int = 0) -> None:
+    """Write a LLaVA with a taught vision tower, a tokenizer of its own, and an untrained projector and language model.
+
+    128-pixel images make 64 image tokens.
+
+    Args:
+        train: the train split, config `default`.
+        output: the folder to write.
+        tower_steps: batches of 16 images that the vision tower sees.
+        seed: of the random weights.
+    """
+    import torch
+    from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+    from modeling_dfa_gpt.bases.tower import Faces, new_tower, teach_tower
+
+    texts = (text for qa in train["qa"] for pair in qa for text in (pair["question"], f" {pair['answer']}"))
+    tokenizer = train_tokenizer([*texts, f"{SYSTEM_PROMPT} USER: ASSISTANT:"], VOCABULARY)
+    processor = make_processor(tokenizer, IMAGE_SIZE, PATCH_SIZE)
+    vision = CLIPVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        image_size=IMAGE_SIZE,
+        patch_size=PATCH_SIZE,
+    )
+    text = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=6,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=(IMAGE_SIZE // PATCH_SIZE) ** 2,
+        vision_feature_layer=-1,
+        tie_word_embeddings=True,
+    )
+    faces = Faces(train, processor.image_processor)
+    tower = new_tower(vision, faces, seed)
+    teach_tower(tower, faces, tower_steps, seed)
+    torch.manual_seed(seed)
+    model = LlavaForConditionalGeneration(config)
+    model.model.vision_tower.load_state_dict(tower.state_dict())
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+
+
+def pretrain(data: Path, output: Path, seed: int = 0) -> None:
+    """Make the tiny base whole: teach its tower, train its projector and language model, write it in half precision.
+
+    What is done already stands in `<output>.work`, and the same call goes on from there when it was killed.
+
+    Args:
+        data: the dataset folder that `recipes/dfa-gpt-tiny/dfa-instruct.yaml` builds.
+        output: a new folder for the base, written whole or not at all.
+        seed: of everything.
+
+    Raises:
+        FileExistsError: the output is there already.
+        FileNotFoundError: the dataset is not.
+        subprocess.CalledProcessError: the training failed.
+    """
+    import torch
+    from datasets import load_dataset
+    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+    from dfa_instruct.dataset import DATASET_NAME
+    from modeling_dfa_gpt.launch import launch_training
+
+    if output.exists():
+        raise FileExistsError(f"{output} is there already; name a new folder")
+    split = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
+    work = output.with_name(f"{output.name}.work")
+    taught, trained, made = work / f"taught-{split._fingerprint}-{seed}", work / "trained", work / "made"
+    if not taught.is_dir():
+        make_tiny_base(split, made, seed=seed)
+        made.rename(taught)
+    launch_training("pretrain", taught, trained, data, seed)
+    shutil.rmtree(made, ignore_errors=True)
+    AutoModelForImageTextToText.from_pretrained(trained, dtype=torch.float16).save_pretrained(made)
+    config = AutoConfig.from_pretrained(made)
+    for part in (config, config.text_config, config.vision_config):
+        part.dtype = torch.float32  # what it computes in, however it is stored
+    config.save_pretrained(made)
+    AutoProcessor.from_pretrained(trained).save_pretrained(made)
+    run = json.loads((trained / "run.json").read_text(encoding="utf-8"))
+    (made / "README.md").write_text(base_card(run), encoding="utf-8")
+    made.rename(output)
+    shutil.rmtree(work)

@@ -1,0 +1,163 @@
+"""Pushing a model to the Hub: an adapter whose base others have as well, what it is merged into, or a whole model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from dfa_instruct.hub import CARD, check_repo, saying_what_to_do, show, token_for_pushing
+from dfa_instruct.hub import push as push_files
+from dfa_instruct.vlm.load import check_loadable
+from modeling_dfa_gpt.calibration import CALIBRATION_FILE
+from modeling_dfa_gpt.checkpoints import RUN_FILE
+from modeling_dfa_gpt.dfa_gpt import merge
+from modeling_dfa_gpt.domain import DOMAIN_FILE
+from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
+
+ADAPTER_CONFIG: Final = "adapter_config.json"
+LICENCE_KEYS: Final = ("license", "license_name", "license_link")
+OURS: Final = re.compile(
+    r"(adapter_)?config\.json|(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
+    r"|generation_config\.json|(pre)?processor_config\.json|chat_template\.jinja"
+    r"|tokenizer(_config)?\.(json|model)|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt"
+    rf"|{re.escape(CALIBRATION_FILE)}|{re.escape(DOMAIN_FILE)}|{re.escape(RESULTS_FILE)}"
+)
+"""The files of a model that go; what else lies in its folder (how it was trained, with paths of this disk) does not."""
+
+
+def push(
+    folder: Path,
+    repo: str,
+    *,
+    merged: bool = False,
+    base: str | None = None,
+    results: Path | None = None,
+    private: bool = False,
+    revision: str | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Push a model's folder, or print what a push would send.
+
+    An adapter is of use to others only with its base: one that was trained on a folder needs `base`, whose weights on
+    the Hub are compared with the folder's.
+
+    Args:
+        folder: an adapter's, or a whole model's with a card (README.md) of its own.
+        repo: USER/NAME.
+        merged: push what the adapter and its base are merged into.
+        base: the Hub id of the adapter's base.
+        results: `results.json` of DFA-Bench; else the one in the folder, if any.
+        private: others may not see it.
+        revision: a branch; else main.
+        dry_run: nothing is sent, and no token is needed.
+
+    Raises:
+        FileNotFoundError: there is no such model, or no base, results or card.
+        ValueError: others could not load it; its base on the Hub is another one; or see `dfa_instruct.hub.push`.
+        OSError: see `dfa_instruct.hub.push`.
+    """
+    check_repo(repo)
+    if base:
+        check_repo(base)
+    check_loadable(folder, ask_hub=False)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+
+    with tempfile.TemporaryDirectory(prefix="dfa-gpt-") as scratch:
+        if (folder / ADAPTER_CONFIG).is_file():
+            if base and not dry_run:
+                _check_same_weights(folder, base)
+            files = _adapter_files(folder, repo, base, results, Path(scratch) / "merged" if merged else None)
+        elif merged or base or results:
+            raise ValueError(f"{folder}: a whole model; --merged, --base and --results are for adapters")
+        elif not (folder / CARD).is_file():
+            raise FileNotFoundError(
+                f"{folder / CARD}: write the card of this model first, what it is and its licence "
+                "(what an adapter was merged into has one by: dfa-gpt push ADAPTER USER/NAME --merged)"
+            )
+        else:
+            files = {**_files_of(folder), CARD: folder / CARD}
+        if dry_run:
+            show(files)
+        else:
+            print(push_files(repo, "model", files, OURS, private=private, revision=revision))
+
+
+def _files_of(model: Path) -> dict[str, Path | bytes]:
+    return {path.name: path for path in sorted(model.iterdir()) if OURS.fullmatch(path.name)}
+
+
+def _adapter_files(
+    folder: Path, repo: str, base: str | None, results: Path | None, merged: Path | None
+) -> dict[str, Path | bytes]:
+    """Return what goes of an adapter, or of the model that it is merged into, in a new folder `merged`."""
+    config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    trained_on = _base(folder, config["base_model_name_or_path"], base, merged is not None)
+    measured = _results(folder, results)
+    card = model_card(folder, trained_on, measured, repo=repo, merged=merged is not None)
+    files: dict[str, Path | bytes] = {CARD: str(card).encode()}
+    if measured:
+        files[RESULTS_FILE] = results or folder / RESULTS_FILE
+    if merged:
+        merge(folder, merged)
+        return {**_files_of(merged), **files}
+    config["base_model_name_or_path"] = trained_on.hub_id
+    return {**_files_of(folder), **files, ADAPTER_CONFIG: json.dumps(config, indent=2, sort_keys=True).encode()}
+
+
+def _base(folder: Path, named: str, base: str | None, merged: bool) -> Base:
+    """Say what an adapter was trained on, by a name that others can use."""
+    from huggingface_hub import ModelCard
+
+    run = folder / RUN_FILE
+    trained = json.loads(run.read_text(encoding="utf-8"))["base"] if run.is_file() else {}
+    local = Path(named).is_dir() or (trained.get("name") == named and trained.get("commit") is None)
+    if local and not base and not merged:
+        raise ValueError(
+            f"{folder}: its base is the folder {named}, which nobody else has: push that one as well (dfa-gpt push "
+            f"{named} USER/NAME) and name it by --base USER/NAME, or push what they are merged into (--merged)"
+        )
+    if base and not local and base != named:
+        raise ValueError(f"{folder}: its base is {named} on the Hub, not {base}")
+    hub_id = base or (None if local else named)
+    try:
+        card = ModelCard.load(Path(named) / CARD if local else named).data.to_dict()
+    except (OSError, ValueError):
+        card = {}  # no card, or the Hub cannot be asked: the card of the adapter says that no licence is stated
+    licence = {key: str(card[key]) for key in LICENCE_KEYS if card.get(key)}
+    name = f"`{hub_id}`" if hub_id else "a base that stands nowhere else"
+    return Base(name, hub_id, licence)
+
+
+def _check_same_weights(adapter: Path, repo: str) -> None:
+    """Raise ValueError where an adapter's base is a folder, and the weights on the Hub are others."""
+    from huggingface_hub import HfApi
+
+    config = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    folder, here = Path(config["base_model_name_or_path"]), {}
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            here[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    with saying_what_to_do(f"--base {repo}"):
+        files = HfApi(token=token_for_pushing()).model_info(repo, files_metadata=True).siblings or ()
+    there = {file.rfilename: file.lfs.sha256 for file in files if file.lfs and file.rfilename in here}
+    if there != here:
+        raise ValueError(f"--base {repo}: its weights on the Hub are not those of {folder}, which the adapter is for")
+
+
+def _results(folder: Path, results: Path | None) -> dict[str, Any] | None:
+    """Read the figures of DFA-Bench, if there are any."""
+    file = results or folder / RESULTS_FILE
+    if not results and not file.is_file():
+        return None
+    try:
+        measured: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if not {"tasks", "details", "counts"} <= set(measured):
+            raise ValueError("no tasks, details and counts")
+    except ValueError as error:
+        raise ValueError(f"{file}: expected the results.json of dfa-instruct bench: {error}") from error
+    return measured

@@ -1,0 +1,109 @@
+"""The quickstart's report: what was built, how it trained, what it measured, a conversation a category."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from dfa_instruct.bench.report.markdown import conversation_table, metrics_table
+from dfa_instruct.bench.report.plots import plot_confusion
+from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.verify.show import contact_sheet
+from dfa_instruct.vocabulary import CATEGORIES
+from modeling_dfa_gpt.calibration import Calibration
+
+CONVERSATION = (
+    "Has this face been forged?",
+    "What kind of technique is used to manipulate the image?",
+    "Describe the artifacts in this face.",
+    "Can I rely on this verdict?",
+)
+
+
+def write_report(
+    output: Path, results: dict[str, Any], predictions: list[dict[str, Any]], calibration: Calibration
+) -> None:
+    """Write `report.md` and its pictures (`images/`) into a quickstart's folder."""
+    from datasets import load_dataset
+
+    images = output / "images"
+    images.mkdir(exist_ok=True)
+    test = load_dataset(DATASET_NAME, data_dir=str(output / DATASET_NAME), split="test")
+    contact_sheet(str(output / DATASET_NAME)).save(images / "faces.png")
+    plot_loss(output / "adapter" / "trainer_state.json", images / "loss.png")
+    plot_confusion(predictions, images / "confusion.png")
+    sections = [
+        "# DFA-GPT quickstart",
+        "Figures of a model of a few million parameters, trained in minutes; they say that the chain works, not how "
+        f"well forgeries can be detected. {calibration.training_data()}",
+        "## Faces and their forgeries",
+        "![Forgeries beside their bona fide, the measured evidence drawn on](images/faces.png)",
+        f"## DFA-Bench\n\n{metrics_table(results)}",
+        "\n".join(f"- {sentence}." for sentence in results["warnings"]),
+        "DF-T asks for the technique by its own name, which no conversation that the model was trained on gives.",
+        "![Confusion matrices of DF-D and DF-C](images/confusion.png)",
+        "Conversations of four turns (`dfa_instruct/bench/experiments/conversation.py`): the share of answers "
+        "of the kind asked, of conversations that contradict themselves, of named regions that are in the "
+        "evidence, of regions in the evidence that are named, of bona fide faces for which an artifact is claimed, and "
+        f"of lists that name a region twice.\n\n{conversation_table(results['conversation'])}",
+        "## Training\n\n![Training loss of the adapter](images/loss.png)",
+        f"## Conversations\n\n{conversations(output, test, images)}",
+        f"## Counts\n\n```json\n{json.dumps({k: results[k] for k in ('counts', 'seconds')}, indent=2)}\n```",
+        "## Talk to it\n\n"
+        f"    dfa-gpt chat {output / 'adapter'} {images / 'conversation_1.png'}\n\n"
+        f"    dfa-gpt analyze {output / 'adapter'} {images / 'conversation_1.png'}",
+    ]
+    (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def plot_loss(state: Path, target: Path) -> None:
+    """Draw the training loss from a trainer's state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 2.8), layout="constrained")
+    axes = figure.subplots()
+    history = [entry for entry in json.loads(state.read_text())["log_history"] if "loss" in entry]
+    axes.plot([entry["step"] for entry in history], [float(entry["loss"]) for entry in history])
+    axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
+    figure.savefig(target, dpi=110)
+
+
+def conversations(output: Path, test: Any, images: Path) -> str:
+    """Talk about the first test face of each category, and write the conversations down."""
+    from modeling_dfa_gpt.dfa_gpt import Conversation, DfaGpt
+
+    model = DfaGpt.from_pretrained(output / "adapter")
+    categories = test["category"]
+    chosen = [categories.index(c) for c in CATEGORIES if c in categories]
+    written = []
+    for number, index in enumerate(chosen, start=1):
+        row = test[index]
+        row["image"].save(images / f"conversation_{number}.png")
+        conversation = Conversation(model, row["image"])  # aligned already
+        turns = [f"**you**: {question}\n\n**DFA-GPT**: {conversation.ask(question)}" for question in CONVERSATION]
+        truth = CATEGORIES[row["category"]] + (f" ({row['technique']})" if row["technique"] else "")
+        written.append(f"![A face](images/conversation_{number}.png)\n\nIt is: {truth}.\n\n" + "\n\n".join(turns))
+    return "\n\n---\n\n".join(written)
+
+
+def print_summary(output: Path, results: dict[str, Any], warning: str) -> None:
+    """Print the closing tables: what was made, measured, dropped, how far to trust it, and how to go on."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    console.print(Markdown(f"**DFA-Bench (percent)**\n\n{metrics_table(results)}"))
+    console.print(Markdown(f"**Conversations (percent)**\n\n{conversation_table(results['conversation'])}"))
+    for reason, count in results["counts"]["dropped"].items():
+        print(f"dropped {count}: {reason}")
+    print(f"{sum(results['counts']['images'].values())} images in {results['seconds']['all']:.0f} s")
+    print(f"report: {output / 'report.md'}")
+    if tested := results["calibration"]["tested"]:
+        print(
+            f"verdict: balanced accuracy {tested['balanced_acc']:.1f} % on {tested['people']} people that it had not "
+            f"seen (95 % interval {tested['low']:.1f} to {tested['high']:.1f})"
+        )
+    if warning:
+        print(warning)
+    print(f"talk to it: dfa-gpt chat {output / 'adapter'} {output / 'images' / 'conversation_1.png'}")

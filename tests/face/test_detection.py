@@ -1,0 +1,159 @@
+"""Alignment: where a face lands in its square, and that a forgery lands where its bona fide did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfa_instruct.face.detection import (
+    GREY,
+    LANDMARKER_ENV,
+    TEMPLATE,
+    FaceDetector,
+    LandmarkerUnavailableError,
+    align,
+    alignment,
+    alignment_onto,
+    anchors,
+    cropped_alignment,
+    largest,
+    margin_inside,
+    move,
+    nearest,
+    warp,
+)
+from dfa_instruct.records import Landmarks, Pixels
+from dfa_instruct.sources.portraits.drawing import draw_person
+
+
+@pytest.fixture(scope="module")
+def portrait() -> tuple[Pixels, Landmarks]:
+    """A drawn face, small and turned, in the middle of a larger picture."""
+    face = draw_person(3, pictures=1)[0]
+    place = cv2.getRotationMatrix2D((64, 64), 20, 1.6) + np.array([[0, 0, 150], [0, 0, 90]])
+    picture = np.asarray(cv2.warpAffine(face.image, place, (420, 300)), np.uint8)
+    return picture, move(face.landmarks, place)
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.3, -0.1])
+def test_a_face_lands_on_the_template(portrait: tuple[Pixels, Landmarks], margin: float) -> None:
+    image, landmarks = align(*portrait, size=200, margin=margin)
+    assert image.shape == (200, 200, 3)
+    expected = ((TEMPLATE + margin) / (1 + 2 * margin)) * 200
+    assert np.abs(anchors(landmarks) - expected).max() < 12
+
+
+def test_pixels_and_landmarks_go_the_same_way(portrait: tuple[Pixels, Landmarks]) -> None:
+    picture, landmarks = portrait
+    marked = np.zeros_like(picture)
+    point = landmarks[30]
+    cv2.circle(marked, np.rint(point).astype(int).tolist(), 6, (255, 255, 255), -1)
+    transform = alignment(landmarks, 128)
+    square = warp(marked, transform, 128)
+    found = np.argwhere(square[..., 0] > 127).mean(0)[::-1]
+    assert np.abs(found - move(landmarks, transform)[30]).max() < 1.5
+
+
+def test_a_forgery_of_another_resolution_lands_on_its_bona_fide(portrait: tuple[Pixels, Landmarks]) -> None:
+    picture, landmarks = portrait
+    bona_fide = warp(picture, alignment(landmarks, 128), 128)
+    double = np.asarray(cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC), np.uint8)
+    onto = alignment_onto(2 * landmarks + 0.5, move(landmarks, alignment(landmarks, 128)))
+    assert np.abs(warp(double, onto, 128).astype(int) - bona_fide).mean() < 2.5
+
+
+def test_a_cropped_face_fills_the_square() -> None:
+    picture = np.zeros((60, 100, 3), np.uint8)
+    picture[:, 20:80] = 200
+    square = warp(picture, cropped_alignment(60, 100, 120), 120)
+    assert (square[:, 2:-2] > 150).all()
+
+
+def test_of_several_faces_one_is_chosen(portrait: tuple[Pixels, Landmarks]) -> None:
+    _, face = portrait
+    small, far = face * np.float32(0.5), face + np.float32(300)
+    assert largest([small, face]) is face
+    assert nearest([far, face + 1, small], face) is not None
+    assert np.array_equal(nearest([far, face + 1], face), face + 1)
+    assert nearest([far], face) is None and nearest([], face) is None
+
+
+@pytest.mark.parametrize("size", [64, 300])
+def test_where_the_picture_ends_the_square_is_grey(portrait: tuple[Pixels, Landmarks], size: int) -> None:
+    picture, landmarks = portrait
+    left, top = np.floor(landmarks.min(0)).astype(int)
+    right, bottom = np.ceil(landmarks.max(0)).astype(int)
+    square, _ = align(picture[top:bottom, left:right], landmarks - np.float32([left, top]), size)
+    whole, moved = align(picture, landmarks, size)
+    inside = cv2.fillConvexPoly(np.zeros((size, size), np.uint8), np.rint(cv2.convexHull(moved)).astype(np.int32), 1)
+    inside = cv2.erode(inside, np.ones((5, 5), np.uint8)).astype(bool)
+    assert np.abs(square[inside].astype(int) - whole[inside]).mean() < 2
+    outside = (square == GREY).all(2)
+    assert outside.mean() > 0.3 and outside[0].all() and not outside[inside].any()
+
+
+def test_with_the_margin_that_a_picture_allows_the_square_lies_just_inside(
+    portrait: tuple[Pixels, Landmarks],
+) -> None:
+    picture, landmarks = portrait
+    for left, top in ((0, 0), (100, 0), (0, 80), (140, 90)):
+        seen, shifted = np.full_like(picture[top:, left:], 255), landmarks - np.float32([left, top])
+        margin = margin_inside(*seen.shape[:2], shifted)
+        assert (align(seen, shifted, 256, margin)[0] == 255).all()
+        assert (align(seen, shifted, 256, margin + 0.03)[0] == GREY).all(2).any()
+
+
+@pytest.mark.usefixtures("landmarker")
+@pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
+def test_small_faces_are_found_in_a_large_picture(scale: float) -> None:
+    """Drawn faces of 60 to 100 pixels in 1080p, all over it; FaceLandmarker sees none of them in the whole."""
+    rng = np.random.default_rng(2)
+    height, width = round(1080 * scale), round(1920 * scale)
+    picture = cv2.resize(rng.integers(0, 256, (9, 16, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    placed = []
+    for n in range(12):
+        face = draw_person(n, pictures=1)[0]
+        side = round(scale * rng.integers(100, 160))
+        small = np.asarray(Image.fromarray(face.image).resize((side, side), Image.Resampling.LANCZOS))
+        left, top = round((n % 6 + 0.3) * width / 6), round((n // 6 + rng.uniform(0.1, 0.5)) * height / 2)
+        picture[top : top + side, left : left + side] = small
+        placed.append(face.landmarks * np.float32(side / 128) + np.float32([left, top]))
+    with FaceDetector() as detector:
+        found = detector.detect(np.asarray(picture, np.uint8))
+        assert sum(nearest(found, face, 0.5) is not None for face in placed) >= 11
+        assert len(found) <= 13
+        sought = detector.detect(np.asarray(picture, np.uint8), near=placed[4])
+        assert nearest(sought, placed[4], 0.5) is not None
+
+
+@pytest.mark.usefixtures("landmarker")
+def test_pictures_of_every_size_without_a_face_show_none() -> None:
+    rng = np.random.default_rng(0)
+    with FaceDetector() as detector:
+        for height, width in ((32, 40), (64, 400), (300, 300), (1080, 720)):
+            coarse = rng.integers(0, 256, (8, 8, 3), np.uint8)
+            picture = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+            assert detector.detect(np.asarray(picture, np.uint8)) == []
+
+
+@pytest.mark.usefixtures("landmarker")
+def test_a_small_picture_gives_landmarks_in_its_own_pixels() -> None:
+    face = draw_person(3, pictures=1)[0]
+    small = np.asarray(Image.fromarray(face.image).resize((112, 112), Image.Resampling.LANCZOS))
+    with FaceDetector() as detector:
+        found = detector.detect(small)
+    assert nearest(found, face.landmarks * np.float32(112 / 128), 0.2) is not None
+
+
+def test_a_model_file_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "face.task").write_text("no model")
+    monkeypatch.setenv(LANDMARKER_ENV, str(tmp_path / "face.task"))
+    with (
+        pytest.raises(LandmarkerUnavailableError, match=f"{tmp_path}/face.task is not FaceLandmarker's"),
+        FaceDetector(),
+    ):
+        pass

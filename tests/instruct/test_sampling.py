@@ -1,0 +1,281 @@
+import re
+import shutil
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from dfa_instruct.annotate.measured import Measured
+from dfa_instruct.instruct.sampling import (
+    bench_questions,
+    is_dialogue,
+    questions_and_answers,
+    situations,
+    which_technique,
+)
+from dfa_instruct.instruct.templates import SITUATIONS, TemplateError, libraries, load_libraries, phrase
+from dfa_instruct.records import Artifact, FaceRecord, QuestionAnswer
+from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS, Category
+
+CATEGORY_NAMES = set(CATEGORIES.values())
+
+
+def made_up_faces(count: int) -> list[tuple[FaceRecord, list[Artifact]]]:
+    """Faces of all categories with evidence of all sorts, none included."""
+    rng = np.random.default_rng(0)
+    faces = []
+    for number in range(count):
+        category = list(CATEGORIES)[number % len(CATEGORIES)]
+        label = "bona_fide" if category == "bona_fide" else "forged"
+        image = rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)
+        face = FaceRecord(
+            image=image,
+            label=label,
+            category=category,
+            identities=(f"person {number}",),
+            source="test",
+            source_path="",
+            source_sha256="",
+        )
+        regions = rng.permutation(list(REGIONS))[: rng.integers(5)]
+        kinds = [rng.permutation(list(ARTIFACTS))[: rng.integers(1, 3)] for _ in regions]
+        found = [Artifact(str(r), str(k), 0.5) for r, of in zip(regions, kinds, strict=True) for k in of]
+        faces.append((face, found if label == "forged" else []))
+    return faces
+
+
+def asked(face: FaceRecord, artifacts: list[Artifact], seed: int = 0) -> list[QuestionAnswer]:
+    return questions_and_answers(face, Measured().annotate(face, artifacts), seed)
+
+
+def test_each_ability_has_at_least_twenty_phrasings() -> None:
+    library = libraries()
+    for templates in (library.df_d, library.df_c, library.ad):
+        assert len({template.questions for template in templates}) >= 20
+    assert len({question for template in library.fc for question in template.questions}) >= 20
+    polarities = [template.when for template in library.df_d]
+    assert 0.15 < polarities.count("bona_fide") / len(polarities) < 0.35
+
+
+def test_every_image_gets_its_seven_questions_and_a_dialogue_any_order_of_them() -> None:
+    orders = set()
+    for face, artifacts in made_up_faces(200):
+        rows = asked(face, artifacts)
+        abilities = [row.ability for row in rows]
+        assert sorted(abilities) == ["ad", "df_c", "df_d", "fc", "fc", "fc", "fc"]
+        if is_dialogue(face.face_id):
+            orders.add(tuple(abilities))
+        else:
+            assert abilities == ["df_d", "df_c", "ad", "fc", "fc", "fc", "fc"]
+        assert len({row.question for row in rows}) == 7
+        for row in rows:
+            assert row.question.strip() and row.answer.strip() and row.template
+            assert not set("{}|") & set(row.question + row.answer)
+        assert all(len(row.answer.split()) <= 32 for row in rows if row.ability == "fc")
+    assert len(orders) > 40
+
+
+def test_only_a_dialogue_refers_to_what_was_said_and_never_at_its_beginning() -> None:
+    followups = {f"{t.id}.{len(t.questions) + n + 1}" for t in libraries().fc for n in range(len(t.followups))}
+    met = 0
+    for face, artifacts in made_up_faces(600):
+        referring = [row.template in followups for row in asked(face, artifacts)]
+        assert not referring[0] and (is_dialogue(face.face_id) or not any(referring))
+        met += sum(referring)
+    assert met > 100
+
+
+def test_one_of_each_alternative_is_chosen() -> None:
+    rng = np.random.default_rng(0)
+    drawn = {phrase("(Is|Was (all|any) of) it{mark}(|, then)?", rng) for _ in range(200)}
+    starts = ("Is", "Was all of", "Was any of")
+    assert drawn == {f"{start} it{{mark}}{end}?" for start in starts for end in ("", ", then")}
+    assert phrase("Is (this) it?", rng) == "Is (this) it?"
+
+
+def test_what_is_drawn_is_a_clean_sentence() -> None:
+    library, rng = libraries(), np.random.default_rng(0)
+    templates = [
+        *library.df_d,
+        *library.df_c,
+        *library.ad,
+        *library.fc,
+        *(t for b in library.bench.values() for t in b),
+    ]
+    questions = [question for template in templates for question in template.questions + template.followups]
+    drawn = {phrase(question, rng) for question in questions for _ in range(60)}
+    assert [text for text in drawn if re.search(r"[(|)]|, ,|  |\s[?.,]|^\s|\s$", text)] == []
+
+
+def test_some_questions_are_as_people_type_them() -> None:
+    faces = made_up_faces(300)
+    questions = [row.question for face, artifacts in faces for row in asked(face, artifacts)]
+    assert 0.03 < sum(q == q.lower() and q[-1] not in "?.!" for q in questions) / len(questions) < 0.15
+
+
+def test_a_seed_repeats_and_another_differs() -> None:
+    faces = made_up_faces(20)
+    assert [asked(*face) for face in faces] == [asked(*face) for face in faces]
+    assert [asked(*face) for face in faces] != [asked(*face, seed=1) for face in faces]
+    face, _ = faces[0]
+    annotation = Measured().annotate(face, [])
+    assert bench_questions(face, annotation, 3) == bench_questions(face, annotation, 3)
+
+
+def test_yes_means_what_the_question_asks_for() -> None:
+    polarity = {template.id: template.when for template in libraries().df_d}
+    seen = set()
+    for face, artifacts in made_up_faces(150):
+        row = next(row for row in asked(face, artifacts) if row.ability == "df_d")
+        seen.add((polarity[row.template], face.label))
+        stated = "his face is bona fide." if face.label == "bona_fide" else "his face is forged."
+        yes_no = "Yes" if polarity[row.template] == face.label else "No"
+        assert row.answer == (f"T{stated}" if polarity[row.template] == "either" else f"{yes_no}, t{stated}")
+    assert len(seen) == 6
+
+
+def test_a_negation_is_answered_without_yes_or_no_which_could_mean_both() -> None:
+    negation = re.compile(
+        r"(?<!and )(not|never|n't)( been)? \(?(real|genuine|authentic|original|fake|forged|altered|edited)\b"
+    )
+    negated = [template for template in libraries().df_d if negation.search(template.questions[0])]
+    assert len(negated) > 30 and {template.when for template in negated} == {"either"}
+
+
+def test_options_are_lettered_as_in_the_benchmark() -> None:
+    with_options = 0
+    for face, artifacts in made_up_faces(150):
+        row = next(row for row in asked(face, artifacts) if row.ability == "df_c")
+        lines = row.question.split("\n")[1:]
+        if lines:
+            with_options += 1
+            assert [line[:3] for line in lines] == ["A. ", "B. ", "C. ", "D. ", "E. "]
+            assert {line[3:] for line in lines} == CATEGORY_NAMES
+    assert with_options > 5
+
+
+def test_every_template_is_drawn_and_renders() -> None:
+    faces = made_up_faces(60000)
+    drawn = {row.template for face, artifacts in faces for row in asked(face, artifacts)}
+    library = libraries()
+    wanted = {template.id for templates in (library.df_d, library.df_c, library.ad) for template in templates}
+    wanted |= {f"{t.id}.{number}" for t in library.fc for number in range(1, len(t.questions + t.followups) + 1)}
+    assert drawn == wanted
+
+
+def test_situations_fill_what_they_promise() -> None:
+    rng = np.random.default_rng(0)
+    met = set()
+    for face, artifacts in made_up_faces(200):
+        for situation, words in situations(face, Measured().annotate(face, artifacts), rng).items():
+            assert SITUATIONS[situation] <= set(words)
+            met.add(situation)
+    assert met == set(SITUATIONS)
+
+
+def test_conversations_say_only_what_was_measured() -> None:
+    checked = 0
+    for face, artifacts in made_up_faces(300):
+        named = {artifact.region for artifact in artifacts}
+        for row in asked(face, artifacts):
+            if row.template.startswith(("fc.region_clear", "fc.check_clear")):
+                assert not [region for region in named if region in row.question]
+                checked += 1
+            if row.template.startswith(("fc.region_found", "fc.check_found")):
+                assert [region for region in named if region in row.question and region in row.answer]
+                checked += 1
+            if row.template.startswith("fc.strongest.") and artifacts:
+                assert artifacts[0].region in row.answer
+            for kind in ARTIFACTS:
+                if row.template.startswith(f"fc.{kind}_found"):
+                    assert all(a.region in row.answer for a in artifacts if a.artifact == kind)
+                if row.template.startswith(f"fc.{kind}_clear"):
+                    assert kind not in {artifact.artifact for artifact in artifacts}
+    assert checked > 50
+
+
+def test_the_benchmark_asks_in_the_standardised_forms() -> None:
+    orders = set()
+    for face, artifacts in made_up_faces(50):
+        annotation = Measured().annotate(face, artifacts)
+        detection, classification, description = bench_questions(face, annotation, 0)
+        assert (detection.ability, detection.options) == ("df_d", ("Yes", "No"))
+        assert detection.answer == ("Yes" if face.label == "forged" else "No")
+        assert "yes or no" in detection.question.lower()
+        assert set(classification.options) == CATEGORY_NAMES
+        assert classification.answer == CATEGORIES[face.category]
+        lettered = [f"{letter}. {name}" for letter, name in zip("ABCDE", classification.options, strict=True)]
+        assert classification.question.split("\n")[1:] == lettered
+        assert (description.answer, description.options) == (annotation.ad, ())
+        orders.add(classification.options)
+    assert len(orders) > 20
+
+
+def test_which_technique_is_asked_of_forgeries_with_others_of_the_dataset() -> None:
+    techniques: dict[str, Category] = {
+        **dict.fromkeys(("lips", "skin"), "face_editing"),
+        **dict.fromkeys(("simswap", "e4s", "fsgan"), "face_swapping"),
+        "Lips": "face_editing",
+    }
+    asked = 0
+    for face, _ in made_up_faces(60):
+        face = replace(face, technique="lips" if face.label == "forged" else None)
+        questions = which_technique(face, 0, techniques)
+        assert questions == which_technique(face, 0, techniques)
+        if face.label == "bona_fide":
+            assert questions == []
+            continue
+        asked += 1
+        (question,) = questions
+        assert (question.ability, question.answer) == ("df_t", "lips")
+        assert len(set(question.options)) == 4 and "lips" in question.options and "Lips" not in question.options
+        listed = [f"{letter}. {name}" for letter, name in zip("ABCD", question.options, strict=True)]
+        assert question.question.split("\n")[1:] == listed
+        if face.category == "face_editing":  # one other of its own category, the rest of others
+            assert "skin" in question.options
+        assert which_technique(face, 0, {"lips": "face_editing", "skin": "face_editing", "e4s": "face_swapping"}) == []
+    assert asked > 20
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with as_file(files("dfa_instruct.instruct") / "templates") as source:
+        return Path(shutil.copytree(source, tmp_path / "templates"))
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("ad", [{"id": "ad.1", "question": ""}], r"ad\.yaml, ad\.1, question: expected text"),
+        ("ad", [{"id": "ad.1", "question": "What is {this}?"}], r"ad\.yaml, ad\.1, question: nothing fills this"),
+        ("ad", [{"id": "ad.1", "text": "Where?"}], r"ad\.yaml, ad\.1: expected the keys id, question, found id, text"),
+        ("ad", [{"id": "ad.1", "question": "Where?"}] * 2, r"ad\.yaml, ad\.1: this id is there twice"),
+        ("ad", [], r"ad\.yaml: expected a list"),
+        (
+            "df_d",
+            [{"id": "d", "polarity": "fake", "question": "Is it?"}],
+            r"df_d\.yaml, d, polarity: 'fake' is none of",
+        ),
+        ("df_c", [{"id": "c", "question": "{options"}], r"df_c\.yaml, c, question: .*\{options"),
+        ("fc", [{"id": "f", "when": "rain", "questions": ["?"], "answers": ["!"]}], r"fc\.yaml, f, when: 'rain'"),
+        ("fc", [{"id": "f", "when": "forged", "questions": "Why?", "answers": ["!"]}], r"fc\.yaml, f, questions: exp"),
+        ("bench", {"df_d": []}, r"bench\.yaml: expected the keys df_d, df_c, ad, df_t"),
+    ],
+)
+def test_a_wrong_library_is_named_with_its_key(folder: Path, name: str, content: object, message: str) -> None:
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(TemplateError, match=message):
+        load_libraries(folder)
+
+
+def test_a_missing_or_broken_library_is_named(folder: Path) -> None:
+    (folder / "ad.yaml").write_text("- {id: [")
+    with pytest.raises(TemplateError, match=r"ad\.yaml: cannot be read as YAML") as error:
+        load_libraries(folder)
+    assert "\n" not in str(error.value)
+    (folder / "ad.yaml").unlink()
+    with pytest.raises(TemplateError, match=r"ad\.yaml: cannot be read"):
+        load_libraries(folder)

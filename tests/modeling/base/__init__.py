@@ -1,1 +1,0 @@
-"""Tests of `modeling_dfa_gpt.base`."""

@@ -1,0 +1,1 @@
+"""Tests of `modeling_dfa_gpt.bases`."""

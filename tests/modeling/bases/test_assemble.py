@@ -1,0 +1,114 @@
+"""Two pretrained models joined as a LLaVA: their weights are kept, and the result trains and answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Dinov2Config,
+    Dinov2Model,
+    LlamaConfig,
+    LlamaForCausalLM,
+    ViTConfig,
+    ViTModel,
+)
+
+from modeling_dfa_gpt.bases.assemble import assemble
+from modeling_dfa_gpt.chat_template import train_tokenizer
+from modeling_dfa_gpt.dfa_gpt import DfaGpt
+from modeling_dfa_gpt.preflight import check_base, check_template
+
+SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14}
+
+
+@pytest.fixture(scope="module")
+def language(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language model of a foreign family: other special tokens, tied embeddings, no image token."""
+    folder = tmp_path_factory.mktemp("language")
+    tokenizer = train_tokenizer(["Has this face been forged? Yes, this face is forged. No, it is bona fide."], 300)
+    tokenizer.add_special_tokens({"bos_token": "<|start|>", "eos_token": "<|end|>", "pad_token": "<|end|>"})
+    tokenizer.chat_template = "{{ messages[0]['content'] }}"
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=24,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dinov2")
+    torch.manual_seed(1)
+    Dinov2Model(Dinov2Config(image_size=70, mlp_ratio=2, **SIZE)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clip")
+    CLIPVisionModel(CLIPVisionConfig(image_size=56, intermediate_size=64, **SIZE)).save_pretrained(folder)
+    return folder
+
+
+def test_both_models_keep_their_weights_and_the_result_is_a_llava(dinov2: Path, language: Path, tmp_path: Path) -> None:
+    assemble(str(dinov2), str(language), tmp_path / "base", image_size=112)
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "base").eval()
+    processor = AutoProcessor.from_pretrained(tmp_path / "base")
+    check_base("base", model.config, processor)
+    check_template(processor)
+    for name, parameter in Dinov2Model.from_pretrained(dinov2).named_parameters():
+        assert torch.equal(model.model.vision_tower.get_parameter(name), parameter)
+    text = LlamaForCausalLM.from_pretrained(language).eval()
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.inference_mode():
+        logits = model(input_ids=ids).logits
+        expected = text(input_ids=ids).logits
+    assert torch.allclose(logits[..., : expected.shape[-1]], expected, atol=1e-5)
+    assert model.lm_head.weight is model.model.language_model.embed_tokens.weight
+    inputs = processor(images=[Image.new("RGB", (50, 80))], text=["<image> Yes"], return_tensors="pt")
+    assert (inputs["input_ids"] == model.config.image_token_id).sum() == 64 == model.config.image_seq_length
+    assert inputs["pixel_values"].shape[-2:] == (112, 112)
+    assert torch.isfinite(model(**inputs).logits).all()
+    black = torch.tensor([(0 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0 - 0.406) / 0.225])  # ImageNet's, as DINOv2 wants
+    assert torch.allclose(inputs["pixel_values"][0, :, 0, 0], black, atol=1e-4)
+
+
+def test_it_answers(clip: Path, language: Path, tmp_path: Path) -> None:
+    assemble(str(clip), str(language), tmp_path / "base")
+    conversation = DfaGpt.from_pretrained(tmp_path / "base").chat(Image.new("RGB", (56, 56), "grey"))
+    assert isinstance(conversation.ask("Has this face been forged?"), str)
+    assert len(conversation.messages) == 2
+
+
+def test_the_same_seed_gives_the_same_projector(clip: Path, language: Path, tmp_path: Path) -> None:
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        assemble(str(clip), str(language), tmp_path / name, seed=seed)
+    a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_what_cannot_be_joined_is_said(clip: Path, dinov2: Path, language: Path, tmp_path: Path) -> None:
+    other = tmp_path / "vit"
+    ViTModel(ViTConfig(image_size=56, intermediate_size=64, **SIZE)).save_pretrained(other)
+    with pytest.raises(ValueError, match="is a vit; expected a CLIP or DINOv2"):
+        assemble(str(other), str(language), tmp_path / "base")
+    with pytest.raises(ValueError, match="takes pictures of 56 pixels only"):
+        assemble(str(clip), str(language), tmp_path / "base", image_size=112)
+    with pytest.raises(ValueError, match="100 is not a multiple of the patch size, 14"):
+        assemble(str(dinov2), str(language), tmp_path / "base", image_size=100)
+    with pytest.raises(FileExistsError, match="holds something already"):
+        assemble(str(dinov2), str(language), other)

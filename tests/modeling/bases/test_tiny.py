@@ -1,0 +1,64 @@
+"""The tiny base that the package carries: what it is, what it was made of, and that it can be made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from datasets import load_dataset
+from safetensors import safe_open
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from dfa_instruct.construction.recipe import SAMPLE_IDENTITIES, read_recipe, sample_recipe
+from dfa_instruct.sources.registry import open_sources
+from modeling_dfa_gpt.bases import TINY_BASE
+from modeling_dfa_gpt.bases.tiny import make_tiny_base
+from modeling_dfa_gpt.preflight import check_base, check_template
+
+RECIPE = Path(__file__).parents[3] / "recipes" / "dfa-gpt-tiny" / "dfa-instruct.yaml"
+
+
+def test_the_base_is_small_whole_and_in_half_precision() -> None:
+    assert sum(file.stat().st_size for file in TINY_BASE.iterdir()) < 8_000_000
+    assert not {file.suffix for file in TINY_BASE.iterdir()} & {".bin", ".pt", ".pkl"}
+    with safe_open(TINY_BASE / "model.safetensors", "pt") as weights:
+        assert {str(weights.get_tensor(name).dtype) for name in weights.keys()} == {"torch.float16"}  # noqa: SIM118
+    model, processor = AutoModelForImageTextToText.from_pretrained(TINY_BASE), AutoProcessor.from_pretrained(TINY_BASE)
+    check_base("the tiny base", model.config, processor)
+    check_template(processor)
+
+
+def test_its_card_says_how_it_was_made_and_of_which_data() -> None:
+    card = (TINY_BASE / "README.md").read_text(encoding="utf-8")
+    settings = yaml.safe_load((RECIPE.parent / "pretrain.yaml").read_text())
+    assert "dfa-gpt pretrain --data" in card and "SHA-256" in card
+    assert f"{settings['max_steps']} steps of" in card
+
+
+@pytest.mark.parametrize("seed", [0, 1, 12345])
+def test_no_quickstart_draws_a_person_that_the_base_was_trained_on(seed: int) -> None:
+    """Whatever the quickstart's seed: the numbers differ, and people of different numbers are different people."""
+    recipe = read_recipe(RECIPE)
+    pretrained = {item.identities[0] for source in open_sources(recipe.sources) for item in source.items()}
+    drawn = {item.identities[0] for s in open_sources(sample_recipe(Path("x"), seed).sources) for item in s.items()}
+    assert len(drawn) == SAMPLE_IDENTITIES and len(pretrained) == recipe.sources[0]["identities"]
+    assert not pretrained & drawn
+
+
+def test_people_of_other_numbers_look_different_whatever_the_seed() -> None:
+    from dfa_instruct.sources.portraits.drawing import draw_person
+
+    number = read_recipe(RECIPE).sources[0]["first"]
+    faces = [draw_person(identity, 1, 64, seed)[0].face_id for identity in (0, number) for seed in (0, 1)]
+    assert len(set(faces)) == 4
+
+
+def test_a_base_is_made_anew(dataset_folder: Path, tmp_path: Path) -> None:
+    train = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="train")
+    make_tiny_base(train, tmp_path / "base", tower_steps=2)
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "base")
+    carried = AutoModelForImageTextToText.from_pretrained(TINY_BASE)
+    assert {n: p.shape for n, p in model.named_parameters() if "embed" not in n} == {
+        n: p.shape for n, p in carried.named_parameters() if "embed" not in n
+    }

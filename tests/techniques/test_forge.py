@@ -1,0 +1,91 @@
+"""Which faces are forged, by which technique, and with whom; and what is recorded of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dfa_instruct.records import FaceRecord, Forgery
+from dfa_instruct.sources.portraits.drawing import draw_sample
+from dfa_instruct.techniques.forge import POOL, draw_pool, forge, share_out
+from dfa_instruct.techniques.registry import TECHNIQUES
+from dfa_instruct.vocabulary import Split
+
+SWAP, LIPS = TECHNIQUES["feathered_swap"], TECHNIQUES["lips"]
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[FaceRecord]:
+    return [replace(face, split="train", video="a clip", frame=3) for face in draw_sample(identities=3, pictures=2)]
+
+
+def test_categories_have_equal_shares_and_targets_take_turns() -> None:
+    categories = ["face_swapping", "face_swapping", "face_editing", "entire_face_synthesis"]
+    bona_fide = list(range(30))
+    planned = list(share_out(bona_fide, bona_fide[::2], categories, 2.0, np.random.default_rng(0)))
+    assert Counter(technique for _, technique, _, _ in planned) == {0: 10, 1: 10, 2: 20, 3: 20}
+    swapped = Counter(target for target, technique, _, _ in planned if technique < 2)
+    assert set(swapped) == set(bona_fide[::2]) and set(swapped.values()) == {1, 2}
+    assert all(target == beside for target, technique, _, beside in planned if technique != 3)
+    assert {target for target, technique, _, _ in planned if technique == 3} == {None}
+    assert list(share_out(bona_fide, [], categories, 2.0, np.random.default_rng(0))) == []
+
+
+def test_the_pool_has_many_people_and_is_bounded() -> None:
+    identities = [(f"person {n % 500}",) for n in range(3 * 500)]
+    splits: list[Split | None] = ["train" if n % 500 < 450 else "test" for n in range(len(identities))]
+    pool = draw_pool(range(len(identities)), identities, splits, np.random.default_rng(0))
+    assert pool == sorted(set(pool))
+    of_train = [identities[i] for i in pool if splits[i] == "train"]
+    assert len(of_train) == len(set(of_train)) == POOL  # nobody twice while there are others
+    assert Counter(splits[i] for i in pool)["test"] == 150
+
+
+def test_a_forgery_is_recorded_with_its_target_and_its_donor(faces: list[FaceRecord]) -> None:
+    target, donor = faces[0], faces[2]
+    forged = forge(SWAP, target, [faces[1], donor], 0, "train", seed=4)  # the first one shows the target's person
+    assert (forged.label, forged.category, forged.technique) == ("forged", "face_swapping", "feathered_swap")
+    assert forged.identities == (*target.identities, *donor.identities) and forged.pair_id == target.face_id
+    assert forged.parameters["other"] == donor.face_id and forged.parameters["seed"] == 4
+    assert (forged.source_sha256, forged.video, forged.frame) == (target.source_sha256, "a clip", 3)
+    assert forged.face_id not in (target.face_id, "") and forged.pairing == "same_frame"
+    again = forge(SWAP, target, [faces[1], donor], 0, "train", seed=4)
+    assert again.face_id == forged.face_id
+    assert forge(LIPS, target, [], 0, "train", seed=4).identities == target.identities
+
+
+def test_without_another_identity_there_is_no_swap(faces: list[FaceRecord]) -> None:
+    for donors in ([], faces[:2]):
+        with pytest.raises(ValueError, match="no other identity in its split"):
+            forge(SWAP, faces[0], donors, 0, "train", seed=0)
+    with pytest.raises(ValueError, match="landmarks"):
+        forge(LIPS, replace(faces[0], landmarks=None), [], 0, "train", seed=0)
+
+
+def test_entire_faces_are_synthesized_of_nobody(faces: list[FaceRecord]) -> None:
+    class Grey:
+        name, category = "grey", "entire_face_synthesis"
+
+        def forge(self, target: object, other: object, rng: np.random.Generator) -> object:
+            from dfa_instruct.records import Forgery
+
+            assert target is None and other is None
+            return Forgery(rng.integers(0, 255, (32, 32, 3), np.uint8), None, {})
+
+    forged = forge(Grey(), None, faces, 12, "test", seed=0)
+    assert (forged.source, forged.source_path, forged.identities) == ("grey", "grey/000012", ("grey/000012",))
+    assert forged.pair_id is None and forged.pairing is None and forged.split == "test"
+
+
+def test_what_alters_the_surroundings_of_the_face_is_no_forgery_of_it(faces: list[FaceRecord]) -> None:
+    class Turned:
+        name, category = "turned", "face_editing"
+
+        def forge(self, target: FaceRecord, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+            return Forgery(np.ascontiguousarray(target.image[::-1]), target.landmarks, {})
+
+    with pytest.raises(ValueError, match="what lies around the face"):
+        forge(Turned(), faces[0], [], 0, "train", seed=4)

@@ -1,0 +1,579 @@
+"""Each promise of a dataset folder is broken on purpose, and found broken alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from dfa_instruct.annotate.measured import Measured
+from dfa_instruct.cli import app
+from dfa_instruct.dataset.features import FEATURES, row_columns
+from dfa_instruct.evidence.paired import measure
+from dfa_instruct.instruct.sampling import instruct
+from dfa_instruct.records import Artifact, FaceRecord, face_id_of
+from dfa_instruct.verify.promises import NAMED, PROMISES
+from dfa_instruct.verify.verify import verify
+from dfa_instruct.vocabulary import REGIONS, SPLITS
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def first(rows: Rows, split: str = "train", **wanted: Any) -> dict[str, Any]:
+    return next(row for row in rows[split] if all(row[key] == value for key, value in wanted.items()))
+
+
+def decoded(row: dict[str, Any]) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))
+
+
+def encode(row: dict[str, Any], pixels: np.ndarray) -> None:
+    """Put other pixels into a row, and all that follows from them."""
+    row["face_id"] = face_id_of(pixels)
+    row["image"] = {"bytes": record(row, pixels).to_png(), "path": f"{row['face_id']}.png"}
+    ask(row)
+
+
+def record(row: dict[str, Any], pixels: np.ndarray | None = None) -> FaceRecord:
+    known = ("label", "category", "technique", "source", "source_path", "source_sha256", "split", "face_id")
+    landmarks = None if row["landmarks"] is None else np.array(row["landmarks"], np.float32)
+    image = decoded(row) if pixels is None else pixels
+    return FaceRecord(image=image, identities=(), landmarks=landmarks, **{key: row[key] for key in known})
+
+
+def ask(row: dict[str, Any], artifacts: list[Artifact] | None = None) -> None:
+    """Ask and answer anew, of other artifacts where there are some."""
+    face = record(row)
+    if artifacts is None:
+        artifacts = [Artifact(**{**a, "strength": round(a["strength"], 3)}) for a in row["artifacts"]]
+    annotation = Measured().annotate(face, artifacts)
+    asked = row_columns(instruct(face, artifacts, annotation, seed=0, techniques={}))
+    row.update({key: asked[key] for key in ("artifacts", "qa", "bench", "findings")})
+
+
+def unpaired(rows: Rows, split: str = "train") -> dict[str, Any]:
+    """A synthesized face: no other row names it."""
+    return first(rows, split, category="entire_face_synthesis")
+
+
+def wrong_split(rows: Rows) -> None:
+    unpaired(rows)["split"] = "test"
+
+
+def truncated(rows: Rows) -> None:
+    row = unpaired(rows)
+    row["image"]["bytes"] = row["image"]["bytes"][:200]
+
+
+def not_square(rows: Rows) -> None:
+    row = unpaired(rows)
+    encode(row, np.ascontiguousarray(decoded(row)[:-1]))
+
+
+def other_size(rows: Rows) -> None:
+    row = unpaired(rows)
+    encode(row, np.ascontiguousarray(decoded(row)[:-1, :-1]))
+
+
+def other_pixels(rows: Rows) -> None:
+    row = unpaired(rows)
+    name = row["face_id"]
+    encode(row, np.maximum(decoded(row), 1) - np.uint8(1))
+    row["face_id"] = name
+    ask(row)
+
+
+def twice(rows: Rows) -> None:
+    rows["train"].append(unpaired(rows))
+
+
+def shared_identity(rows: Rows) -> None:
+    unpaired(rows)["identities"] = first(rows, "test")["identities"]
+
+
+def no_such_pair(rows: Rows) -> None:
+    first(rows, category="face_editing")["pair_id"] = "0123456789abcdef"
+
+
+def pair_in_another_split(rows: Rows) -> None:
+    first(rows, category="face_editing")["pair_id"] = first(rows, "test", label="bona_fide")["face_id"]
+
+
+def pair_of_a_forgery(rows: Rows) -> None:
+    first(rows, category="face_editing")["pair_id"] = unpaired(rows)["face_id"]
+
+
+def pair_of_another_frame(rows: Rows) -> None:
+    row = first(rows, category="face_editing")
+    row["frame"], first(rows, face_id=row["pair_id"])["frame"] = 4, 3
+
+
+def pair_of_a_stranger(rows: Rows) -> None:
+    row = first(rows, category="face_editing")
+    row["identities"] = next(
+        r["identities"]
+        for r in rows["train"]
+        if r["label"] == "bona_fide" and not set(r["identities"]) & set(row["identities"])
+    )
+
+
+def pairing_of_no_meaning(rows: Rows) -> None:
+    first(rows, category="face_editing")["pairing"] = "guessed"
+
+
+def pair_without_pairing(rows: Rows) -> None:
+    first(rows, category="face_editing")["pairing"] = None
+
+
+def pair_of_another_picture(rows: Rows) -> None:
+    row = first(rows, category="face_editing")
+    same = {"label": "bona_fide", "identities": row["identities"]}
+    pair = next(r for r in rows["train"] if same.items() <= r.items() and r["face_id"] != row["pair_id"])
+    row["pair_id"] = pair["face_id"]
+    ask(row, measure(record(row), record(pair)))
+
+
+def donor_in_another_split(rows: Rows) -> None:
+    row = first(rows, category="face_swapping")
+    other = first(rows, "test", label="bona_fide")["face_id"]
+    row["parameters"] = json.dumps({**json.loads(row["parameters"]), "other": other})
+
+
+def donor_without_identity(rows: Rows) -> None:
+    row = first(rows, category="face_swapping")
+    row["identities"] = first(rows, face_id=row["pair_id"])["identities"]
+
+
+def video_in_two_splits(rows: Rows) -> None:
+    for split in ("train", "test"):
+        unpaired(rows, split)["video"] = "ff/000"
+
+
+def no_source_hash(rows: Rows) -> None:
+    first(rows, label="bona_fide")["source_sha256"] = ""
+
+
+def unnamed_source(rows: Rows) -> None:
+    first(rows, label="bona_fide")["source_path"] = ""
+
+
+def no_synthesis_in_validation(rows: Rows) -> None:
+    rows["validation"] = [row for row in rows["validation"] if row["category"] != "entire_face_synthesis"]
+
+
+def empty_split(rows: Rows) -> None:
+    rows["validation"] = []
+
+
+def synthesis_with_a_pair(rows: Rows) -> None:
+    unpaired(rows)["pair_id"] = first(rows, label="bona_fide")["face_id"]
+
+
+def no_technique(rows: Rows) -> None:
+    first(rows, label="bona_fide")["technique"] = "lips"
+
+
+def evidence_in_bona_fide(rows: Rows) -> None:
+    first(rows, label="bona_fide")["artifacts"] = [{"region": "nose", "artifact": "colour", "strength": 0.5}]
+
+
+def unknown_region(rows: Rows) -> None:
+    unpaired(rows)["artifacts"] = [{"region": "ear", "artifact": "colour", "strength": 0.5}]
+
+
+def strength_that_is_none(rows: Rows) -> None:
+    unpaired(rows)["artifacts"] = [{"region": "nose", "artifact": "colour", "strength": float("nan")}]
+
+
+def invented_evidence(rows: Rows) -> None:
+    ask(first(rows, category="face_editing"), [Artifact("hairline", "texture", 0.9)])
+
+
+def stronger_evidence(rows: Rows) -> None:
+    row = next(row for row in rows["train"] if row["pair_id"] and row["artifacts"])
+    ask(row, [Artifact(a["region"], a["artifact"], a["strength"] / 2) for a in row["artifacts"]])
+
+
+def six_questions(rows: Rows) -> None:
+    del unpaired(rows)["qa"][-1]
+
+
+def empty_answer(rows: Rows) -> None:
+    next(pair for pair in unpaired(rows)["qa"] if pair["ability"] == "fc")["answer"] = " "
+
+
+def turned_answer(rows: Rows) -> None:
+    pair = next(p for row in rows["train"] for p in row["qa"][:1] if p["answer"].startswith("Yes"))
+    pair["answer"] = pair["answer"].replace("Yes", "No")
+
+
+def turned_sentence(rows: Rows) -> None:
+    pair = answer_of(unpaired(rows), "df_d")
+    pair["answer"] = pair["answer"].replace("forged", "bona fide")
+
+
+def other_category(rows: Rows) -> None:
+    answer_of(unpaired(rows), "df_c")["answer"] = "Face swapping is used."
+
+
+def other_artifacts(rows: Rows) -> None:
+    unpaired(rows)["artifacts"] = [{"region": "nose", "artifact": "geometry", "strength": 1.0}]
+
+
+def description_of_another(rows: Rows) -> None:
+    answer_of(unpaired(rows), "ad")["answer"] = "1. **Nose**: An edge is visible around the nose."
+
+
+def explanation_of_another(rows: Rows) -> None:
+    pair = answer_of(unpaired(rows), "df_c")
+    pair["answer"] = pair["answer"].split(".")[0] + ". It shows a real person's face as the camera saw it."
+
+
+def conversation_about_another(rows: Rows) -> None:
+    answer_of(unpaired(rows), "fc").update(template="fc.strongest_bona_fide.1", answer="None does.")
+
+
+def other_region(rows: Rows) -> None:
+    pairs = [pair for row in rows["train"] for pair in row["qa"] if pair["template"].startswith("fc.region_bona_fide")]
+    named = [(region, pair) for pair in pairs for region in REGIONS if region in pair["question"]]
+    region, here = next((region, pair) for region, pair in named if region in pair["answer"])
+    here["question"] = next(pair["question"] for other, pair in named if other != region)
+
+
+def unknown_template(rows: Rows) -> None:
+    answer_of(unpaired(rows), "fc")["template"] = "fc.weather.1"
+
+
+def bench_in_training(rows: Rows) -> None:
+    unpaired(rows)["bench"] = first(rows, "test", category="entire_face_synthesis")["bench"]
+
+
+def no_bench(rows: Rows) -> None:
+    unpaired(rows, "test")["bench"] = []
+
+
+def wrong_bench(rows: Rows) -> None:
+    unpaired(rows, "test")["bench"][0]["answer"] = "No"
+
+
+def bench_in_another_order(rows: Rows) -> None:
+    unpaired(rows, "test")["bench"][1]["options"].reverse()
+
+
+def bench_of_another_technique(rows: Rows) -> None:
+    question = unpaired(rows, "test")["bench"][3]
+    question["answer"] = next(option for option in question["options"] if option != question["answer"])
+
+
+def bench_of_another(rows: Rows) -> None:
+    unpaired(rows, "test")["bench"][2]["answer"] = "No artifact is visible."
+
+
+def recompressed_copy(rows: Rows) -> None:
+    buffer = io.BytesIO()
+    source = first(rows, "test", label="bona_fide")
+    Image.fromarray(decoded(source)).save(buffer, "JPEG", quality=70)
+    copy = {**first(rows, label="bona_fide")}
+    encode(copy, np.asarray(Image.open(buffer)))
+    rows["train"].append(copy)
+
+
+def no_provenance(rows: Rows) -> None:
+    row = unpaired(rows)
+    buffer = io.BytesIO()
+    Image.fromarray(decoded(row)).save(buffer, "PNG")
+    row["image"]["bytes"] = buffer.getvalue()
+
+
+def no_json(rows: Rows) -> None:
+    unpaired(rows)["parameters"] = "seed 3"
+
+
+def jpeg(rows: Rows) -> None:
+    row = unpaired(rows)
+    buffer = io.BytesIO()
+    Image.fromarray(decoded(row)).save(buffer, "JPEG")
+    row["image"]["bytes"] = buffer.getvalue()
+
+
+def few_landmarks(rows: Rows) -> None:
+    first(rows, label="bona_fide")["landmarks"] = [[1.0, 2.0]] * 68
+
+
+def landmark_that_is_none(rows: Rows) -> None:
+    first(rows, label="bona_fide")["landmarks"][30] = [float("nan"), 50.0]
+
+
+def landmarks_of_the_whole_picture(rows: Rows) -> None:
+    row = first(rows, label="bona_fide")
+    row["landmarks"] = (4 * np.array(row["landmarks"])).tolist()
+
+
+def no_name(rows: Rows) -> None:
+    unpaired(rows)["face_id"] = None
+
+
+def no_image(rows: Rows) -> None:
+    unpaired(rows)["image"] = None
+
+
+def no_bytes(rows: Rows) -> None:
+    unpaired(rows)["image"]["bytes"] = None
+
+
+def no_answer(rows: Rows) -> None:
+    unpaired(rows)["qa"][3]["answer"] = None
+
+
+def no_questions(rows: Rows) -> None:
+    unpaired(rows)["qa"] = None
+
+
+def no_strength(rows: Rows) -> None:
+    unpaired(rows)["artifacts"] = [{"region": "nose", "artifact": "colour", "strength": None}]
+
+
+def half_a_landmark(rows: Rows) -> None:
+    row = next(row for row in rows["train"] if row["landmarks"] and row["category"] not in ("bona_fide",))
+    row["landmarks"][3] = [None, 4.0]
+
+
+def answer_of(row: dict[str, Any], ability: str) -> dict[str, Any]:
+    return next(pair for pair in row["qa"] if pair["ability"] == ability)
+
+
+@pytest.fixture(scope="module")
+def rows_of(dataset_folder: Path) -> Callable[[], Rows]:
+    tables = {split: pq.read_table(sorted((dataset_folder / "data").glob(f"{split}-*"))[0]) for split in SPLITS}
+    return lambda: {split: table.to_pylist() for split, table in tables.items()}
+
+
+def rewrite(dataset_folder: Path, rows: Rows, folder: Path) -> Path:
+    (folder / "data").mkdir(parents=True)
+    shutil.copy(dataset_folder / "README.md", folder)
+    for split, of_split in rows.items():
+        table = pa.Table.from_pylist(of_split, schema=FEATURES.arrow_schema)
+        pq.write_table(table, folder / "data" / next((dataset_folder / "data").glob(f"{split}-*")).name)
+    return folder
+
+
+def broken(folder: Path) -> set[str]:
+    return {name for name, finding in verify(str(folder)).items() if finding.broken}
+
+
+def in_any_order(rows: Rows) -> None:
+    """As people type, and in any order, as the turns of a dialogue may come."""
+    for row in rows["train"]:
+        row["qa"] = [{**p, "question": p["question"].rstrip("?.").lower()} for p in reversed(row["qa"])]
+
+
+def test_questions_may_come_in_any_order_and_case(
+    rows_of: Callable[[], Rows], dataset_folder: Path, tmp_path: Path
+) -> None:
+    rows = rows_of()
+    in_any_order(rows)
+    assert broken(rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")) == set()
+
+
+def test_a_pair_without_landmarks_is_not_judged_by_the_face_that_was_swapped(
+    dataset_folder: Path, rows_of: Callable[[], Rows], tmp_path: Path
+) -> None:
+    """Of a cropped face nobody knows where it ends, and a swap may change most of the square."""
+    rows = rows_of()
+    forgery = first(rows, category="face_swapping")
+    first(rows, face_id=forgery["pair_id"])["landmarks"] = forgery["landmarks"] = None
+    encode(forgery, np.ascontiguousarray(decoded(forgery)[::-1]))
+    assert broken(rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")) == set()
+
+
+def test_a_dataset_that_was_built_keeps_every_promise(dataset_folder: Path) -> None:
+    done = CliRunner().invoke(app, ["verify", str(dataset_folder)])
+    assert done.exit_code == 0, done.output
+    assert done.output.count("held") + done.output.count("not checked") == len(PROMISES)
+    assert done.output.count("not checked") <= 1  # there is no video in it
+
+
+@pytest.mark.parametrize(
+    ("breaking", "promise"),
+    [
+        (wrong_split, "splits"),
+        (truncated, "images"),
+        (not_square, "images"),
+        (other_size, "images"),
+        (other_pixels, "hashes"),
+        (twice, "hashes"),
+        (shared_identity, "identities"),
+        (no_such_pair, "pairs"),
+        (pair_in_another_split, "pairs"),
+        (pair_of_a_forgery, "pairs"),
+        (synthesis_with_a_pair, "pairs"),
+        (no_technique, "labels"),
+        (evidence_in_bona_fide, "labels"),
+        (unknown_region, "labels"),
+        (six_questions, "questions"),
+        (empty_answer, "questions, answers"),
+        (turned_answer, "answers"),
+        (turned_sentence, "answers"),
+        (other_category, "answers"),
+        (bench_in_training, "bench"),
+        (no_bench, "bench"),
+        (wrong_bench, "bench"),
+        (recompressed_copy, "duplicates"),
+        (no_provenance, "provenance"),
+        (no_json, "columns"),
+        (few_landmarks, "landmarks"),
+        (landmark_that_is_none, "landmarks"),
+        (landmarks_of_the_whole_picture, "landmarks"),
+        (pair_of_another_frame, "pairs"),
+        (pair_of_a_stranger, "pairs"),
+        (pairing_of_no_meaning, "pairs"),
+        (pair_without_pairing, "pairs"),
+        (pair_of_another_picture, "pixels"),
+        (donor_in_another_split, "donors"),
+        (donor_without_identity, "donors"),
+        (video_in_two_splits, "videos"),
+        (no_source_hash, "sources"),
+        (unnamed_source, "sources"),
+        (no_synthesis_in_validation, "categories"),
+        (empty_split, "categories"),
+        (strength_that_is_none, "labels"),
+        (invented_evidence, "evidence"),
+        (stronger_evidence, "evidence"),
+        (other_artifacts, "answers, writers"),
+        (description_of_another, "answers"),
+        (explanation_of_another, "answers"),
+        (conversation_about_another, "answers"),
+        (other_region, "answers"),
+        (unknown_template, "answers"),
+        (bench_in_another_order, "bench"),
+        (bench_of_another, "bench"),
+        (bench_of_another_technique, "bench"),
+        (jpeg, "images"),
+        (no_name, "columns"),
+        (no_image, "columns"),
+        (no_bytes, "columns"),
+        (no_answer, "columns"),
+        (no_questions, "columns"),
+        (no_strength, "columns"),
+        (half_a_landmark, "columns"),
+    ],
+)
+def test_a_broken_promise_is_found(
+    breaking: Callable[[Rows], None],
+    promise: str,
+    rows_of: Callable[[], Rows],
+    dataset_folder: Path,
+    tmp_path: Path,
+) -> None:
+    rows = rows_of()
+    breaking(rows)
+    assert broken(rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")) == set(promise.split(", "))
+
+
+def test_the_report_names_the_first_rows_and_the_status_is_1(
+    rows_of: Callable[[], Rows], dataset_folder: Path, tmp_path: Path
+) -> None:
+    rows = rows_of()
+    for row in rows["train"]:
+        row["qa"].pop()
+    folder = rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")
+    finding = verify(str(folder))["questions"]
+    assert finding.broken == len(rows["train"])
+    assert [e.split(":")[0] for e in finding.examples] == [f"train {r['face_id']}" for r in rows["train"][:NAMED]]
+    done = CliRunner().invoke(app, ["verify", str(folder)])
+    assert done.exit_code == 1
+    assert finding.examples[0] in done.output and f"and {finding.broken - NAMED} more" in done.output
+
+
+def test_a_recipe_says_what_may_be_empty(rows_of: Callable[[], Rows], dataset_folder: Path, tmp_path: Path) -> None:
+    rows = {split: [r for r in of if r["category"] in ("bona_fide", "face_editing")] for split, of in rows_of().items()}
+    rows["validation"] = []
+    folder = rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")
+    recipe = tmp_path / "recipe.yaml"
+    text = """
+sources: [{kind: sample}]
+techniques: [lips]
+forgeries_per_face: 1
+shares: {train: 0.8, validation: 0.0, test: 0.2}
+"""
+    recipe.write_text(text)
+    assert broken(folder) == {"categories"}
+    assert CliRunner().invoke(app, ["verify", str(folder), "--recipe", str(recipe)]).exit_code == 0
+    recipe.write_text(text.replace("lips", "lips, eigenface"))
+    done = CliRunner().invoke(app, ["verify", str(folder), "--recipe", str(recipe)])
+    assert done.exit_code == 1 and "test: no entire_face_synthesis" in done.output
+
+
+@pytest.mark.parametrize("size", [0, 100, 0.5])
+def test_a_file_that_is_cut_short_is_named(dataset_folder: Path, tmp_path: Path, size: float) -> None:
+    folder = tmp_path / "dfa-instruct"
+    shutil.copytree(dataset_folder, folder)
+    path = next((folder / "data").glob("test-*"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(size * len(whole)) if size < 1 else int(size)])
+    done = CliRunner().invoke(app, ["verify", str(folder)])
+    assert done.exit_code == 2 and done.stderr.splitlines()[-1].startswith("error: ")
+    assert path.name in done.stderr.splitlines()[-1]
+
+
+def test_a_file_whose_middle_is_broken_is_named(dataset_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dfa-instruct"
+    shutil.copytree(dataset_folder, folder)
+    path = next((folder / "data").glob("test-*"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4] + bytes(len(whole) // 2) + whole[4 + len(whole) // 2 :])
+    done = CliRunner().invoke(app, ["verify", str(folder)])
+    assert done.exit_code == 2 and "a file of the split test cannot be read" in done.stderr.splitlines()[-1]
+
+
+def test_a_missing_column_stops_the_check_of_rows(dataset_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dfa-instruct"
+    shutil.copytree(dataset_folder, folder)
+    for path in (folder / "data").iterdir():
+        pq.write_table(pq.read_table(path).drop_columns(["pair_id"]), path)
+    findings = verify(str(folder))
+    assert findings["columns"].examples[0] == "train, pair_id: missing; expected: Value('string')"
+    assert not findings["pairs"].checked
+    assert CliRunner().invoke(app, ["verify", str(folder)]).exit_code == 1
+
+
+@pytest.mark.parametrize("card", [None, "no header", "---\nlicense: mit\n---\nText."])
+def test_a_card_that_is_missing_or_says_nothing(
+    card: str | None, rows_of: Callable[[], Rows], dataset_folder: Path, tmp_path: Path
+) -> None:
+    folder = rewrite(dataset_folder, rows_of(), tmp_path / "dfa-instruct")
+    (folder / "README.md").unlink()
+    if card is not None:
+        (folder / "README.md").write_text(card)
+    assert broken(folder) == {"card"}
+
+
+def test_what_is_no_dataset_is_named(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["verify", str(tmp_path)])
+    assert done.exit_code == 2 and str(tmp_path) in done.stderr
+
+
+def test_a_folder_that_is_missing_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for where in ("runs/dfa-instrct", "dfa-instrct"):  # spelt as an id on the Hub may be
+        done = CliRunner().invoke(app, ["verify", where])
+        assert done.exit_code == 2 and done.stderr == f"error: {where}: no such folder\n"
+
+
+def test_a_card_whose_header_does_not_parse_is_named(dataset_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dfa-instruct"
+    shutil.copytree(dataset_folder, folder)
+    (folder / "README.md").write_text("---\nconfigs: [\n---\n")
+    done = CliRunner().invoke(app, ["verify", str(folder)])
+    assert done.exit_code == 2 and "README.md is not YAML" in done.stderr
