@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dfa_instruct.face.colour import to_lab
 from dfa_instruct.face.regions import outside
-from dfa_instruct.records import FaceRecord, Landmarks, Pixels
+from dfa_instruct.records import Face, Landmarks, Pixels
 from dfa_instruct.vocabulary import Split
 
 SAME_PICTURE: Final = 0.8
@@ -24,7 +24,7 @@ quality 5 leaves 0.89 and a shift of a pixel 0.93 at least; one of 3 pixels, fro
 not touched, leaves 0.71 and another person 0.03 (medians)."""
 
 
-def likeness(image: Pixels, other: Pixels, landmarks: Landmarks | None = None) -> float:
+def similarity(image: Pixels, other: Pixels, landmarks: Landmarks | None = None) -> float:
     """Tell how much two squares are of one picture outside of the face, whatever has become of its colours.
 
     Args:
@@ -51,7 +51,7 @@ def likeness(image: Pixels, other: Pixels, landmarks: Landmarks | None = None) -
     return shared / float(np.sqrt(of_one * of_two))
 
 
-def most_alike(squares: Iterable[tuple[Pixels, FaceRecord]]) -> int | None:
+def most_alike(squares: Iterable[tuple[Pixels, Face]]) -> int | None:
     """Choose the bona fide frame that a forgery looks most like outside of the face.
 
     Args:
@@ -62,24 +62,24 @@ def most_alike(squares: Iterable[tuple[Pixels, FaceRecord]]) -> int | None:
     """
     best, most = None, SAME_PICTURE
     for number, (square, frame) in enumerate(squares):
-        alike = likeness(square, frame.image, frame.landmarks)
+        alike = similarity(square, frame.image, frame.landmarks)
         if alike > most:
             best, most = number, alike
     return best
 
 
-def refused(forgery: FaceRecord, bona_fide: FaceRecord) -> bool:
+def is_false_pair(forgery: Face, bona_fide: Face) -> bool:
     """Tell whether a forgery differs all over from the face that its frame's number names: it was made from another."""
     landmarks = forgery.landmarks if bona_fide.landmarks is None else bona_fide.landmarks
-    return landmarks is not None and likeness(forgery.image, bona_fide.image, landmarks) < SAME_PICTURE
+    return landmarks is not None and similarity(forgery.image, bona_fide.image, landmarks) < SAME_PICTURE
 
 
-def parted(forgery: FaceRecord) -> FaceRecord:
+def without_pair(forgery: Face) -> Face:
     """Return a forgery whose pair was refused: it has none."""
     return replace(forgery, pair_id=None, pairing="refused")
 
 
-def left_alone(
+def forgeries_without_pair(
     face_ids: Sequence[str],
     pair_ids: Sequence[str | None],
     splits: Sequence[Split | None],

@@ -32,16 +32,19 @@ def face_id_of(image: Pixels) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class FaceRecord:
-    """One aligned square face and where it comes from. The columns of the dataset follow its fields, in their order.
+    """The facts of one face, without its pixels. The columns of the dataset follow its fields, in their order.
 
-    `identities` are all people whose features are in the picture (target and donor or driver); entire face synthesis
-    has an invented one. `pair_id` is the `face_id` of the bona fide picture that a forgery was made from, and
-    `pairing` how it was found (`dfa_instruct.vocabulary.PAIRINGS`).
-    `parameters` are the technique's own (seed included), JSON-serialisable.
+    Args:
+        face_id: see `face_id_of`.
+        identities: all people whose features are in the picture (target, and donor or driver). Entire face synthesis
+            has an invented one.
+        pair_id: the `face_id` of the bona fide picture that a forgery was made from.
+        pairing: how that picture was found (`dfa_instruct.vocabulary.PAIRINGS`).
+        landmarks: in pixels of the aligned square, shape (81, 2).
+        parameters: of the technique, its seed included; JSON-serialisable.
     """
 
-    image: Pixels
-    face_id: str = ""
+    face_id: str
     label: Label
     category: Category
     technique: str | None = None
@@ -58,10 +61,21 @@ class FaceRecord:
     split: Split | None = None
 
     def __post_init__(self) -> None:
+        if self.landmarks is not None:  # rounded as in the dataset, so that evidence can be measured again from it
+            self.landmarks = self.landmarks.round(2)
+
+
+@dataclass(slots=True, kw_only=True)
+class Face(FaceRecord):
+    """One aligned square face: its facts and its pixels. With no `face_id`, it is taken from the pixels."""
+
+    face_id: str = ""
+    image: Pixels
+
+    def __post_init__(self) -> None:
         if not self.face_id:
             self.face_id = face_id_of(self.image)
-        if self.landmarks is not None:  # as they are written, so that what is measured with them can be measured again
-            self.landmarks = self.landmarks.round(2)
+        FaceRecord.__post_init__(self)
 
     def to_png(self) -> bytes:
         """Encode losslessly; a forgery carries its provenance as PNG text (technique, source hash)."""
@@ -156,7 +170,7 @@ class BenchQuestion:
 
 @dataclass(slots=True)
 class InstructRow:
-    """One row of DFA-Instruct: a face with all that is known, asked and answered about it.
+    """One row of DFA-Instruct, without the image: a face with its evidence, questions and answers.
 
     `ad_by`, `fc_by`, `grounding` and `findings` are those of its `Annotation`.
     """

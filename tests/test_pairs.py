@@ -1,4 +1,4 @@
-"""Pairs: what is refused, and what loses its bona fide."""
+"""Pairs: what is is_false_pair, and what loses its bona fide."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dfa_instruct.pairs import left_alone, most_alike, parted, refused
-from dfa_instruct.records import FaceRecord
+from dfa_instruct.pairs import forgeries_without_pair, is_false_pair, most_alike, without_pair
+from dfa_instruct.records import Face
 from dfa_instruct.sources.portraits.drawing import draw_sample
 
 
 @pytest.fixture(scope="module")
-def faces() -> list[FaceRecord]:
+def faces() -> list[Face]:
     return list(draw_sample(identities=2, pictures=2))
 
 
-def test_a_forgery_of_another_picture_is_refused(faces: list[FaceRecord]) -> None:
+def test_a_forgery_of_another_picture_is_refused(faces: list[Face]) -> None:
     bona_fide, other = faces[0], faces[2]
     forged = replace(bona_fide, image=bona_fide.image.copy(), label="forged", pair_id=bona_fide.face_id)
     assert forged.landmarks is not None
     left, top = forged.landmarks[48:68].min(0).astype(int)
     forged.image[top : top + 12, left : left + 30] = 90
-    assert not refused(forged, bona_fide) and refused(forged, other)
-    assert not refused(replace(forged, landmarks=None), replace(other, landmarks=None))  # nothing to tell it by
-    alone = parted(forged)
+    assert not is_false_pair(forged, bona_fide) and is_false_pair(forged, other)
+    assert not is_false_pair(replace(forged, landmarks=None), replace(other, landmarks=None))  # nothing to tell it by
+    alone = without_pair(forged)
     assert (alone.pair_id, alone.pairing, alone.face_id) == (None, "refused", forged.face_id)
     assert most_alike([(forged.image, other), (forged.image, bona_fide)]) == 1
     assert most_alike([(np.ascontiguousarray(forged.image[::-1]), other)]) is None
@@ -36,4 +36,4 @@ def test_a_forgery_stands_and_falls_with_its_bona_fide() -> None:
     pair_ids = [None, None, None, "a", "b", "c", "not there"]
     splits = ["train", "train", "test", "train", "train", "train", "train"]
     stands = [True, False, True, True, True, True, True]
-    assert left_alone(face_ids, pair_ids, splits, stands) == [4, 5, 6]
+    assert forgeries_without_pair(face_ids, pair_ids, splits, stands) == [4, 5, 6]

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dfa_instruct.records import FaceRecord
+from dfa_instruct.records import Face
 from dfa_instruct.schema import arrow_schema, from_columns, to_columns
 
 PROGRAM = """
@@ -46,7 +46,7 @@ def test_a_column_added_to_the_record_reaches_parquet_with_no_second_edit(copied
 
 
 def test_a_face_is_the_same_from_its_columns() -> None:
-    face = FaceRecord(
+    face = Face(
         image=np.arange(48, dtype=np.uint8).reshape(4, 4, 3),
         label="forged",
         category="face_editing",
@@ -59,8 +59,8 @@ def test_a_face_is_the_same_from_its_columns() -> None:
         landmarks=np.full((81, 2), 1.25, np.float32),
         parameters={"seed": 3, "colour": "red"},
     )
-    table = pa.Table.from_pylist([to_columns(face)], schema=arrow_schema(FaceRecord))
-    again = from_columns(FaceRecord, table.to_pylist()[0], image=face.image)
+    table = pa.Table.from_pylist([to_columns(face)], schema=arrow_schema(Face))
+    again = from_columns(Face, table.to_pylist()[0], image=face.image)
     for name in ("face_id", "label", "identities", "frame", "video", "split", "parameters", "source_path"):
         assert getattr(again, name) == getattr(face, name), name
     assert np.array_equal(again.landmarks, face.landmarks) and again.landmarks.dtype == np.float32

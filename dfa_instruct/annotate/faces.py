@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfa_instruct.records import Artifact, FaceRecord
+from dfa_instruct.records import Artifact, Face, FaceRecord
 from dfa_instruct.sources.pictures import read_image
 
 GROUPS_KEPT: Final = 4
@@ -70,16 +70,16 @@ class Faces:
         """Return a face's measured evidence."""
         return [Artifact(**artifact) for artifact in self._row(face_id)["artifacts"]]
 
-    def record(self, face_id: str) -> FaceRecord:
+    def face(self, face_id: str) -> Face:
         """Return a face with its pixels and landmarks, to measure it."""
         row = self._row(face_id)
         pixels = read_image(row["image"]["bytes"], smallest=1)
         landmarks = None if row["landmarks"] is None else np.array(row["landmarks"], np.float32)
         known = {name: row[name] for name in NAMES if name != "artifacts"}
-        return FaceRecord(image=pixels, landmarks=landmarks, **known, **NOWHERE)
+        return Face(image=pixels, landmarks=landmarks, **known, **NOWHERE)
 
 
 def face_of(row: Mapping[str, Any]) -> FaceRecord:
-    """Return a face by its row's `face_id`, `label` and `category`; where it comes from and its pixels are left out."""
+    """Return a face's record with its row's `face_id`, `label` and `category`, without its source."""
     known = {name: row[name] for name in ("face_id", "label", "category")}
-    return FaceRecord(image=np.zeros((1, 1, 3), np.uint8), **known, **NOWHERE)
+    return FaceRecord(**known, **NOWHERE)

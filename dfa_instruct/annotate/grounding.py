@@ -10,7 +10,7 @@ from tqdm import tqdm
 from dfa_instruct.annotate.faces import Faces
 from dfa_instruct.annotate.store import Store
 from dfa_instruct.evidence.paired import strengths
-from dfa_instruct.records import Artifact, FaceRecord
+from dfa_instruct.records import Artifact, Face
 from dfa_instruct.vocabulary import ArtifactKind, Region
 
 Verdict = Literal["borne_out", "another_artifact", "contradicted", "not_measured"]
@@ -31,7 +31,7 @@ FAINT: Final = 0.15
 
 
 def ground(
-    claims: Iterable[Mapping[str, Any]], face: FaceRecord, artifacts: list[Artifact], bona_fide: FaceRecord | None
+    claims: Iterable[Mapping[str, Any]], face: Face, artifacts: list[Artifact], bona_fide: Face | None
 ) -> tuple[list[dict[str, Any]], float | None]:
     """Give each claim its verdict, and the description its score.
 
@@ -70,8 +70,8 @@ def ground_in(
     faces: Faces, claims: Iterable[Mapping[str, Any]], face_id: str
 ) -> tuple[list[dict[str, Any]], float | None]:
     """Do the same for a face of a dataset folder."""
-    face = faces.record(face_id)
-    bona_fide = faces.record(face.pair_id) if face.pair_id in faces.places else None
+    face = faces.face(face_id)
+    bona_fide = faces.face(face.pair_id) if face.pair_id in faces.places else None
     return ground(claims, face, faces.artifacts(face_id), bona_fide)
 
 

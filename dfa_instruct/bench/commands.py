@@ -151,14 +151,20 @@ def compare(
         from rich.console import Console
         from rich.markdown import Markdown
 
-        from dfa_instruct.bench.experiments.compare import comparison_table, differences, paired, parted, sheet
+        from dfa_instruct.bench.experiments.compare import (
+            comparison_table,
+            differences,
+            paired,
+            sheet,
+            where_they_differ,
+        )
         from dfa_instruct.bench.predictions import read_predictions
         from dfa_instruct.bench.report.plots import DOTS_PER_INCH
         from dfa_instruct.bench.rows import pictures_of
 
         pairs = paired(read_predictions(a), read_predictions(b))
         Console().print(Markdown(comparison_table(differences(pairs))))
-        if not (found := parted(pairs)):
+        if not (found := where_they_differ(pairs)):
             print("both are right about the same faces")
             return
         pictures = pictures_of({p["face_id"] for of_kind in found.values() for p, _ in of_kind}, data)

@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from dfa_instruct.construction.work_folder import FACE_SCHEMA, WorkFolder, face_of, whole
-from dfa_instruct.records import FaceRecord
+from dfa_instruct.records import Face
 from dfa_instruct.vocabulary import SPLITS, Split
 
 
 @dataclass(frozen=True)
-class _Faces(Sequence[FaceRecord]):
+class _Faces(Sequence[Face]):
     """Faces of one split, each read when it is asked for."""
 
     table: pa.Table
@@ -29,10 +29,10 @@ class _Faces(Sequence[FaceRecord]):
         return len(self.rows)
 
     @overload
-    def __getitem__(self, number: int) -> FaceRecord: ...
+    def __getitem__(self, number: int) -> Face: ...
     @overload
-    def __getitem__(self, number: slice) -> Sequence[FaceRecord]: ...
-    def __getitem__(self, number: int | slice) -> FaceRecord | Sequence[FaceRecord]:
+    def __getitem__(self, number: slice) -> Sequence[Face]: ...
+    def __getitem__(self, number: int | slice) -> Face | Sequence[Face]:
         if isinstance(number, slice):
             return _Faces(self.table, self.rows[number], self.size)
         columns = self.table.slice(int(self.rows[number]), 1).to_pylist()[0]
@@ -45,9 +45,7 @@ class Pool:
     def __init__(self, work: WorkFolder, size: int) -> None:
         table = pa.ipc.open_file(pa.memory_map(str(work.file("plan", "pool.arrow")))).read_all()
         split = np.array(table["split"].to_pylist(), dtype=object)
-        self.of: dict[Split, Sequence[FaceRecord]] = {
-            s: _Faces(table, np.flatnonzero(split == s), size) for s in SPLITS
-        }
+        self.of: dict[Split, Sequence[Face]] = {s: _Faces(table, np.flatnonzero(split == s), size) for s in SPLITS}
 
 
 def write_pool(work: WorkFolder, places: Sequence[tuple[int, int, Split]]) -> None:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
@@ -88,8 +87,8 @@ def _tables(paths: list[Path], annotator: Annotator, seed: int) -> Iterator[pa.T
 
 
 def _asked(row: dict[str, Any], annotator: Annotator, seed: int, techniques: Mapping[str, Category]) -> dict[str, Any]:
-    """Annotate a face and ask about it, by its row; its pixels are not looked at."""
-    face = from_columns(FaceRecord, row, image=np.zeros((1, 1, 3), np.uint8))
+    """Annotate a face and ask about it, by its row; without its pixels."""
+    face = from_columns(FaceRecord, row)
     artifacts = [Artifact(**artifact) for artifact in row["artifacts"]]
     made = to_columns(instruct(face, artifacts, annotator.annotate(face, artifacts), seed, techniques))
     return {name: made[name] for name in ASKED}

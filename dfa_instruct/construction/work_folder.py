@@ -22,7 +22,7 @@ from datatrove.utils.logging import logger
 from threadpoolctl import threadpool_limits
 
 from dfa_instruct.duplicates import perceptual_hash
-from dfa_instruct.records import FaceRecord
+from dfa_instruct.records import Face
 from dfa_instruct.schema import arrow_schema, from_columns, to_columns
 from dfa_instruct.vocabulary import Split
 
@@ -40,7 +40,7 @@ FIRST = 5
 Missed = Mapping[str, tuple[int, list[str]]]
 """Reason → how many files were left out for it, and the first of them."""
 DROPPED_SCHEMA = pa.schema({"what": pa.string(), "technique": pa.string(), "reason": pa.string()})
-FACE_SCHEMA = arrow_schema(FaceRecord).append(pa.field("hash", pa.binary()))
+FACE_SCHEMA = arrow_schema(Face).append(pa.field("hash", pa.binary()))
 """A face's columns, its pixels as they are (size · size · 3 bytes), and its perceptual hash."""
 
 
@@ -180,12 +180,12 @@ def too_few(name: str, good: int, found: int, bad: Missed, least: float, key: st
     )
 
 
-def face_row(face: FaceRecord) -> dict[str, Any]:
+def face_row(face: Face) -> dict[str, Any]:
     """Lay a face out as the columns of `FACE_SCHEMA`."""
     return {**to_columns(face), "hash": perceptual_hash(face.image)}
 
 
-def face_of(row: dict[str, Any], size: int, split: Split) -> FaceRecord:
+def face_of(row: dict[str, Any], size: int, split: Split) -> Face:
     """Read a face from its columns."""
     image = np.frombuffer(row["image"], np.uint8).reshape(size, size, 3)
-    return from_columns(FaceRecord, row, image=image, split=split)
+    return from_columns(Face, row, image=image, split=split)

@@ -14,7 +14,11 @@ from dfa_instruct.vocabulary import Ability
 _MESSAGES = List({"role": Value("string"), "content": Value("string"), "branch": Value("int32")})
 
 _SCHEMA = pa.schema(
-    [*arrow_schema(FaceRecord), *(field for field in arrow_schema(InstructRow) if field.name != "face")]
+    [
+        ("image", pa.binary()),
+        *arrow_schema(FaceRecord),
+        *(field for field in arrow_schema(InstructRow) if field.name != "face"),
+    ]
 )
 FEATURES = Features({**Features.from_arrow_schema(_SCHEMA), "image": Image()})
 """The columns of the Parquet files: those of the face, then what is said and asked of it. `parameters` is JSON;
@@ -32,8 +36,8 @@ CONVERSATIONS: dict[str, tuple[Ability, ...]] = {
 QA_FEATURES = Features({**CONVERSATIONS_FEATURES, **Features.from_arrow_schema(arrow_schema(QuestionAnswer))})
 
 
-def row_columns(row: InstructRow) -> dict[str, Any]:
-    """Lay a row out as the columns of `FEATURES`, the image encoded as PNG."""
-    image = {"bytes": row.face.to_png(), "path": f"{row.face.face_id}.png"}
+def row_columns(row: InstructRow, png: bytes) -> dict[str, Any]:
+    """Lay a row and the PNG file of its face out as the columns of `FEATURES`."""
     columns = to_columns(row)
+    image = {"bytes": png, "path": f"{row.face.face_id}.png"}
     return {**columns.pop("face"), "image": image, **columns}

@@ -16,7 +16,7 @@ from dfa_instruct.evidence.population import PopulationEvidence
 from dfa_instruct.evidence.strength import bands, rank, rms, strength
 from dfa_instruct.face.colour import to_lab
 from dfa_instruct.face.regions import LANDMARKS_OF, interocular, outside, region_masks
-from dfa_instruct.records import Artifact, FaceRecord, Landmarks
+from dfa_instruct.records import Artifact, Face, Landmarks
 from dfa_instruct.vocabulary import ArtifactKind, Region
 
 PAIR_SCALE: Final[dict[ArtifactKind, tuple[float, float]]] = {
@@ -33,9 +33,7 @@ TOUCHED: Final = 0.15
 may move its forehead, too."""
 
 
-def evidence_of(
-    face: FaceRecord, bona_fide: FaceRecord | None, population: PopulationEvidence | None
-) -> list[Artifact]:
+def evidence_of(face: Face, bona_fide: Face | None, population: PopulationEvidence | None) -> list[Artifact]:
     """Choose how a face is measured: bona fide not at all, a forgery against its bona fide, else against the others.
 
     Args:
@@ -72,7 +70,7 @@ def _shared_change(before: NDArray[np.float32], after: NDArray[np.float32], rest
     return _doublings(before[detailed], after[detailed]) if detailed.mean() > 0.01 else 0.0
 
 
-def _landmarks_of_both(forgery: FaceRecord, bona_fide: FaceRecord) -> Landmarks:
+def _landmarks_of_both(forgery: Face, bona_fide: Face) -> Landmarks:
     """Return the landmarks by which a pair is measured, or raise the errors of `measure`."""
     landmarks = bona_fide.landmarks if bona_fide.landmarks is not None else forgery.landmarks
     if landmarks is None:
@@ -84,7 +82,7 @@ def _landmarks_of_both(forgery: FaceRecord, bona_fide: FaceRecord) -> Landmarks:
     return landmarks
 
 
-def _movement(forgery: FaceRecord, bona_fide: FaceRecord, eye: float) -> dict[Region, float]:
+def _movement(forgery: Face, bona_fide: Face, eye: float) -> dict[Region, float]:
     """How far each region's landmarks have moved against all the others, in interocular distances."""
     if forgery.landmarks is None or bona_fide.landmarks is None:
         return dict.fromkeys(LANDMARKS_OF, 0.0)
@@ -93,7 +91,7 @@ def _movement(forgery: FaceRecord, bona_fide: FaceRecord, eye: float) -> dict[Re
     return {region: float(moved[points].mean()) for region, points in LANDMARKS_OF.items()}
 
 
-def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
+def measure(forgery: Face, bona_fide: Face) -> list[Artifact]:
     """Name what differs most between a forgery and the bona fide face it was made from, see `strengths`.
 
     Returns:
@@ -105,7 +103,7 @@ def measure(forgery: FaceRecord, bona_fide: FaceRecord) -> list[Artifact]:
     return rank(strengths(forgery, bona_fide))
 
 
-def strengths(forgery: FaceRecord, bona_fide: FaceRecord) -> dict[Region, dict[ArtifactKind, float]]:
+def strengths(forgery: Face, bona_fide: Face) -> dict[Region, dict[ArtifactKind, float]]:
     """Compare a forgery with the bona fide face it was made from, both aligned to the same square.
 
     What the whole picture shares (a shift in colour, the noise of another compression) is taken from what lies outside

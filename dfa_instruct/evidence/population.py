@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dfa_instruct.evidence.strength import bands, rank, rms, strength
 from dfa_instruct.face.colour import to_lab
 from dfa_instruct.face.regions import LANDMARKS_OF, region_masks
-from dfa_instruct.records import Artifact, FaceRecord, Landmarks, Pixels
+from dfa_instruct.records import Artifact, Face, Landmarks, Pixels
 from dfa_instruct.vocabulary import REGIONS, ArtifactKind
 
 POPULATION: Final = 1000
@@ -97,7 +97,7 @@ class PopulationEvidence:
         self.begin = float(np.quantile((held_out / self.usual).max((1, 2)), 1 - FALSE_ALARMS))
 
     @classmethod
-    def fit(cls, faces: Iterable[FaceRecord]) -> Self:
+    def fit(cls, faces: Iterable[Face]) -> Self:
         """Learn from aligned bona fide faces of one size: the first `POPULATION` of those that have landmarks.
 
         Raises:
@@ -113,7 +113,7 @@ class PopulationEvidence:
             raise ValueError("the population of bona fide faces has fewer than two faces with landmarks")
         return cls(np.stack(features), size)
 
-    def measure(self, face: FaceRecord) -> list[Artifact]:
+    def measure(self, face: Face) -> list[Artifact]:
         """Name the regions of a face that stand outside the population.
 
         A face in which no landmarks were found is read with the population's mean ones, and nothing is said of
@@ -138,6 +138,6 @@ class PopulationEvidence:
         )
 
 
-def _check_size(face: FaceRecord, size: int) -> None:
+def _check_size(face: Face, size: int) -> None:
     if face.image.shape[0] != size:
         raise ValueError(f"{face.face_id}: its side is {face.image.shape[0]} px, the population's {size} px")

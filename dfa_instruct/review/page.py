@@ -112,8 +112,8 @@ class Page:
         """Lay an item out: its face, its claims as they are stored, its page, its claims to edit, the progress."""
         work = self.work
         item, progress = work.items[number], work.progress()
-        face = work.faces.record(item.face_id)
-        bona_fide = work.faces.record(face.pair_id) if face.pair_id in work.faces.places else None
+        face = work.faces.face(item.face_id)
+        bona_fide = work.faces.face(face.pair_id) if face.pair_id in work.faces.places else None
         landmarks = face.landmarks if bona_fide is None or bona_fide.landmarks is None else bona_fide.landmarks
         artifacts, claims = work.faces.artifacts(item.face_id), work.claims(item)
         page = TEMPLATES.get_template("item.html.jinja").render(

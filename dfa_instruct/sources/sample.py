@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from dfa_instruct.records import FaceRecord
+from dfa_instruct.records import Face
 from dfa_instruct.sources import SourceItem, TechniqueReport
 from dfa_instruct.sources.portraits.drawing import draw_person
 from dfa_instruct.vocabulary import Category
@@ -64,7 +64,7 @@ def is_drawn(item: SourceItem) -> bool:
     return item.path.parts[0] == f"{SAMPLE}:"
 
 
-def draw_item(item: SourceItem, size: int) -> FaceRecord:
+def draw_item(item: SourceItem, size: int) -> Face:
     """Draw the picture of an item, aligned, shape (size, size, 3), with its landmarks."""
     seed, identity, count, picture = (int(part) for part in item.path.parts[1:])
     return _person(identity, count, size, seed)[picture]

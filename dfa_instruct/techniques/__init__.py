@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from dfa_instruct.records import FaceRecord, Forgery
+from dfa_instruct.records import Face, Forgery
 from dfa_instruct.vocabulary import Category
 
 
@@ -36,7 +36,7 @@ class Technique(Named, Protocol):
     driver, face editing a target only, entire face synthesis neither.
     """
 
-    def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+    def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         """Forge one aligned face of the target's size.
 
         Args:
@@ -54,7 +54,7 @@ class Technique(Named, Protocol):
 class Fittable(Named, Protocol):
     """A technique that has yet to learn from the training split."""
 
-    def fit(self, faces: Iterable[FaceRecord], *, seed: int) -> Technique:
+    def fit(self, faces: Iterable[Face], *, seed: int) -> Technique:
         """Learn from bona fide faces of one size, in an order that mixes people; the same seed learns the same.
 
         Raises:

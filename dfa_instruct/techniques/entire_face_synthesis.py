@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
+from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
 from dfa_instruct.techniques.warping import border, piecewise_affine, usable
 from dfa_instruct.vocabulary import Category
 
@@ -50,7 +50,7 @@ class Eigenfaces:
         self.side = round((pictures.mean_.size / 3) ** 0.5)
 
     @classmethod
-    def fit(cls, faces: Iterable[FaceRecord], components: int = 40, limit: int = 400, seed: int = 0) -> Self:
+    def fit(cls, faces: Iterable[Face], components: int = 40, limit: int = 400, seed: int = 0) -> Self:
         """Learn from bona fide faces; profiles are left out.
 
         Args:
@@ -71,7 +71,7 @@ class Eigenfaces:
             PCA(min(components, len(pictures) - 1), svd_solver="randomized", random_state=seed).fit(pictures),
         )
 
-    def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+    def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         """Draw a new face of the training faces' size; `target` and `other` are not looked at."""
         shape_code, picture_code = (_draw(pca, rng) for pca in (self.shapes, self.pictures))
         image, shape = self.paint(shape_code, picture_code)
@@ -90,7 +90,7 @@ class Eigenfaces:
         return image, shape
 
 
-def _in_one_shape(faces: Iterable[FaceRecord], limit: int) -> tuple[Landmarks, NDArray[np.float32], NDArray[np.intp]]:
+def _in_one_shape(faces: Iterable[Face], limit: int) -> tuple[Landmarks, NDArray[np.float32], NDArray[np.intp]]:
     """Warp faces to their mean shape.
 
     Returns:
@@ -154,7 +154,7 @@ class Vae:
     @classmethod
     def fit(
         cls,
-        faces: Iterable[FaceRecord],
+        faces: Iterable[Face],
         components: int = 120,
         latent: int = 24,
         steps: int = 500,
@@ -201,7 +201,7 @@ class Vae:
         layers = [(i.weight.detach().numpy().T.copy(), i.bias.detach().numpy().copy()) for i in linear]
         return cls(basis, layers, codes[:, basis.shapes.n_components_ :].astype(np.float32))
 
-    def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+    def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         """Draw a new face of the training faces' size; `target` and `other` are not looked at."""
         latent = len(self.layers[0][0])
         for _ in range(DRAWS):

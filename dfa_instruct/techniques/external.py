@@ -17,7 +17,7 @@ from huggingface_hub import hf_hub_download
 from numpy.typing import NDArray
 
 from dfa_instruct.face.detection import FaceDetector, align
-from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
+from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
 from dfa_instruct.techniques.warping import usable
 from dfa_instruct.vocabulary import Category
 
@@ -95,7 +95,7 @@ class OnnxGenerator:
             if wrong := [len(v) for v in self.vectors if len(v) != numbers]:
                 raise ValueError(f"{asked}: its input {name} takes vectors of {numbers} numbers; one has {wrong[0]}")
 
-    def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+    def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         """Run the network; see `Technique`."""
         feed: dict[str, NDArray[np.float32]] = {}
         parameters: dict[str, Any] = {"model": Path(self.model).name, "model_sha256": self.sha256}
@@ -168,13 +168,13 @@ class DiffusersGenerator:
         except (OSError, ValueError) as error:
             raise ValueError(f"{asked}: neither a folder with {index} nor a pipeline on the Hub") from error
 
-    def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+    def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         """Run the pipeline; see `Technique`."""
         picture, parameters = self.draw(target, rng)
         image, landmarks = _fitted_in(picture, target, self.category, self.size)
         return Forgery(image, landmarks, parameters)
 
-    def draw(self, target: FaceRecord | None, rng: np.random.Generator) -> tuple[Pixels, dict[str, Any]]:
+    def draw(self, target: Face | None, rng: np.random.Generator) -> tuple[Pixels, dict[str, Any]]:
         """Return the pipeline's picture as it comes, of any size, and its parameters."""
         import torch
 
@@ -244,9 +244,7 @@ def _resized(picture: Pixels, height: int, width: int) -> Pixels:
     return np.asarray(resized, np.uint8)
 
 
-def _fitted_in(
-    picture: Pixels, target: FaceRecord | None, category: Category, size: int | None
-) -> tuple[Pixels, Landmarks]:
+def _fitted_in(picture: Pixels, target: Face | None, category: Category, size: int | None) -> tuple[Pixels, Landmarks]:
     """Bring what was made to the target's size, or align it like a photograph where there is no target.
 
     The landmarks of a swapped or edited face are the target's, those of a reenacted or synthesized one are found.

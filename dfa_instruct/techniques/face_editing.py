@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dfa_instruct.face.colour import to_lab, to_rgb
 from dfa_instruct.face.landmarks import EYES, FOREHEAD, INNER_LIPS, OUTER_LIPS
-from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
+from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
 from dfa_instruct.techniques.masks import hair_mask, iris_mask, skin_mask
 from dfa_instruct.techniques.warping import (
     blend,
@@ -74,7 +74,7 @@ class FaceEditing:
     edit: Callable[[Pixels, Landmarks, np.random.Generator], Forgery]
     category: Category = "face_editing"
 
-    def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+    def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         """Edit `target`; see `Technique`."""
         image, points = usable(target)
         forgery = self.edit(image, points.copy(), rng)

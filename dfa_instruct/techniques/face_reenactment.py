@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfa_instruct.face.landmarks import CONTOUR, EYES, INNER_LIPS, LEFT_BROW, MIRRORED, OUTER_LIPS, RIGHT_BROW
-from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
+from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
 from dfa_instruct.techniques.warping import blend, border, held, piecewise_affine, polygon_mask, usable, yaw
 from dfa_instruct.vocabulary import Category
 
@@ -149,7 +149,7 @@ def expression_change(
     return target + shift, {key: round(value, 4) for key, value in {"strength": strength, **change}.items()}
 
 
-def open_mouth(image: Pixels, before: Landmarks, after: Landmarks, driver: FaceRecord) -> Pixels:
+def open_mouth(image: Pixels, before: Landmarks, after: Landmarks, driver: Face) -> Pixels:
     """Darken what lies between lips that were parted: behind closed lips a picture holds no teeth to show."""
     side = len(image)
     was, now = (float((p[65:68, 1] - p[61:64, 1]).mean()) for p in (before, after))
@@ -164,7 +164,7 @@ def open_mouth(image: Pixels, before: Landmarks, after: Landmarks, driver: FaceR
     return blend(inside, image, mask)
 
 
-def drivers_mouth(image: Pixels, before: Landmarks, after: Landmarks, driver: FaceRecord) -> Pixels:
+def drivers_mouth(image: Pixels, before: Landmarks, after: Landmarks, driver: Face) -> Pixels:
     """Show the driver's teeth and tongue between lips that were parted, as bright as the target's lips are lit."""
     side = len(image)
     theirs = usable(driver)[1]
@@ -224,10 +224,10 @@ class FaceReenactment:
     name: str
     move: Move
     warp: Callable[[Pixels, Landmarks, Landmarks], Pixels]
-    fill: Callable[[Pixels, Landmarks, Landmarks, FaceRecord], Pixels]
+    fill: Callable[[Pixels, Landmarks, Landmarks, Face], Pixels]
     category: Category = "face_reenactment"
 
-    def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+    def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         """Drive `target` by `other`; see `Technique`."""
         (image, before), (_, driver) = usable(target), usable(other)
         after, parameters = self.move(before, driver, len(image), rng)

@@ -13,7 +13,7 @@ from scipy.linalg import eigh
 
 from dfa_instruct.face.colour import to_lab, to_rgb
 from dfa_instruct.face.landmarks import CONTOUR, FOREHEAD, MIRRORED
-from dfa_instruct.records import FaceRecord, Forgery, Landmarks, Pixels
+from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
 from dfa_instruct.techniques.warping import blend, fade_inwards, hull, piecewise_affine, polygon_mask, usable, yaw
 from dfa_instruct.vocabulary import Category
 
@@ -34,7 +34,7 @@ class FaceSwapping:
     ]
     category: Category = "face_swapping"
 
-    def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+    def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         """Swap the donor's (`other`) face into `target`; see `Technique`."""
         (image, points), (donor, source) = usable(target), usable(other)
         if abs(yaw(points) + yaw(source)) < abs(yaw(points) - yaw(source)):

@@ -9,8 +9,8 @@ from itertools import islice
 
 import numpy as np
 
-from dfa_instruct.pairs import refused
-from dfa_instruct.records import FaceRecord, Forgery
+from dfa_instruct.pairs import is_false_pair
+from dfa_instruct.records import Face, Forgery
 from dfa_instruct.techniques import Technique
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, SPLITS, Category, Split
 
@@ -84,12 +84,12 @@ def draw_pool(
 
 def forge(
     technique: Technique,
-    target: FaceRecord | None,
-    donors: Sequence[FaceRecord],
+    target: Face | None,
+    donors: Sequence[Face],
     number: int,
     split: Split,
     seed: int,
-) -> FaceRecord:
+) -> Face:
     """Forge with the first donor or driver that the technique can use.
 
     Args:
@@ -120,7 +120,7 @@ def forge(
             refusal = error
             continue
         made = _recorded(technique, forgery, target, other, number, split, seed)
-        if target is None or not refused(made, target):
+        if target is None or not is_false_pair(made, target):
             return made
         refusal = ValueError("what lies around the face would be altered, too")
     raise refusal
@@ -129,17 +129,17 @@ def forge(
 def _recorded(
     technique: Technique,
     forgery: Forgery,
-    target: FaceRecord | None,
-    other: FaceRecord | None,
+    target: Face | None,
+    other: Face | None,
     number: int,
     split: Split,
     seed: int,
-) -> FaceRecord:
+) -> Face:
     """Record a forgery: what is known of its target, and what is another face's now."""
     parameters = {**forgery.parameters, "seed": seed, **({"other": other.face_id} if other else {})}
     if target is None:
         invented = f"{technique.name}/{number:06d}"
-        return FaceRecord(
+        return Face(
             image=forgery.image,
             label="forged",
             category=technique.category,

@@ -11,7 +11,7 @@ from scipy.interpolate import RBFInterpolator
 from scipy.spatial import Delaunay
 
 from dfa_instruct.face.landmarks import LEFT_EYE, RIGHT_EYE, RIM
-from dfa_instruct.records import FaceRecord, Landmarks, Pixels
+from dfa_instruct.records import Face, Landmarks, Pixels
 
 MAX_YAW = 0.9
 """Of `yaw`: about where the far eye begins to hide."""
@@ -19,7 +19,7 @@ MAX_FOLDED = 0.02
 """Share of the warped area that may lie in triangles turned inside out: slivers between closed lips do no harm."""
 
 
-def usable(face: FaceRecord | None) -> tuple[Pixels, Landmarks]:
+def usable(face: Face | None) -> tuple[Pixels, Landmarks]:
     """Return the image and the landmarks of a face that a technique needs.
 
     Raises:

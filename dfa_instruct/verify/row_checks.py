@@ -12,7 +12,7 @@ import numpy as np
 
 from dfa_instruct.dataset.features import MAY_BE_NULL
 from dfa_instruct.face.detection import anchors
-from dfa_instruct.records import FaceRecord, Pixels, face_id_of
+from dfa_instruct.records import Face, Pixels, face_id_of
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources.pictures import BadPictureError, open_image, read_image
 from dfa_instruct.verify.promises import Findings
@@ -121,7 +121,6 @@ def check_labels(findings: Findings, name: str, row: Mapping[str, Any]) -> bool:
     return known
 
 
-def face_of_row(row: Mapping[str, Any], decode: bool = False) -> FaceRecord:
-    """Read a face from its row; its pixels only where they are to be decoded."""
-    pixels = read_image(row["image"]["bytes"], smallest=1) if decode else np.zeros((1, 1, 3), np.uint8)
-    return from_columns(FaceRecord, row, image=pixels, parameters={})
+def face_of_row(row: Mapping[str, Any]) -> Face:
+    """Read a face from its row and decode its picture."""
+    return from_columns(Face, row, image=read_image(row["image"]["bytes"], smallest=1), parameters={})

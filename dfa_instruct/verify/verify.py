@@ -16,6 +16,8 @@ from dfa_instruct.annotate.registry import annotator
 from dfa_instruct.construction.recipe import Recipe, techniques_of
 from dfa_instruct.dataset.features import FEATURES
 from dfa_instruct.dataset.reading import open_splits, rows_of
+from dfa_instruct.records import FaceRecord
+from dfa_instruct.schema import from_columns
 from dfa_instruct.sources.registry import categories_of
 from dfa_instruct.verify.across_rows import Across
 from dfa_instruct.verify.annotation_checks import check_answers, check_questions
@@ -28,7 +30,6 @@ from dfa_instruct.verify.row_checks import (
     check_nulls,
     check_parameters,
     check_source,
-    face_of_row,
 )
 from dfa_instruct.vocabulary import CATEGORIES, SPLITS, Category, Split
 
@@ -88,7 +89,7 @@ def _check_row(
     labelled = check_labels(findings, name, row)
     check_questions(findings, name, row)
     if labelled and _FACE_ID.fullmatch(row["face_id"]):
-        check_answers(findings, name, split, row, face_of_row(row), described_by)
+        check_answers(findings, name, split, row, from_columns(FaceRecord, row, parameters={}), described_by)
     return fits and placed
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from dfa_instruct.annotate.registry import annotator
 from dfa_instruct.instruct.sampling import questions_and_answers
-from dfa_instruct.records import Annotation, FaceRecord, Finding
+from dfa_instruct.records import Annotation, Face, Finding
 from dfa_instruct.sources.portraits.drawing import draw_sample
 
 
-def forged(identities: int) -> list[FaceRecord]:
+def forged(identities: int) -> list[Face]:
     faces = draw_sample(identities=identities, pictures=1, size=64, seed=0)
     return [replace(face, label="forged", category="face_swapping") for face in faces]
 

@@ -14,7 +14,7 @@ from dfa_instruct.annotate.decisions import Choice, Decision, Decisions, agreeme
 from dfa_instruct.annotate.from_store import Stored
 from dfa_instruct.annotate.measured import NOTHING_NAMED, Measured, description
 from dfa_instruct.annotate.store import Outcome, Request, Store
-from dfa_instruct.records import Artifact, FaceRecord
+from dfa_instruct.records import Artifact, Face
 from dfa_instruct.sources.portraits.drawing import draw_sample
 
 MOUTH = {"region": "mouth", "artifact": "colour", "sentence": "The lips are too red.", "verdict": "borne_out"}
@@ -32,12 +32,12 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def face() -> FaceRecord:
+def face() -> Face:
     portrait = next(draw_sample(identities=1, pictures=1, size=64, seed=0))
     return replace(portrait, label="forged", category="face_swapping")
 
 
-def describe(store: Store, face: FaceRecord) -> None:
+def describe(store: Store, face: Face) -> None:
     """Put a description into the store of which the pixels contradict one claim."""
     store.keep_prompt("ad_alone 1", "Look at this face.")
     request = Request(face.face_id, "ad", "ad_alone 1", {}, "tiny", {})
@@ -106,7 +106,7 @@ def test_two_reviewers_are_compared_on_what_both_have_seen() -> None:
     ],
 )
 def test_what_waits_for_review_is_said_as_it_was_decided(
-    decided: list[Decision], by: str, said: list[dict[str, str]] | None, store: Store, face: FaceRecord
+    decided: list[Decision], by: str, said: list[dict[str, str]] | None, store: Store, face: Face
 ) -> None:
     describe(store, face)
     for decision in decided:
@@ -118,13 +118,13 @@ def test_what_waits_for_review_is_said_as_it_was_decided(
     assert found.grounding == (None if said is None else 1.0 if said == [NOSE] else 0.5)
 
 
-def test_a_decision_on_another_text_changes_nothing(store: Store, face: FaceRecord) -> None:
+def test_a_decision_on_another_text_changes_nothing(store: Store, face: Face) -> None:
     describe(store, face)
     Decisions(store).put(face.face_id, description(findings([MOUTH])), REJECTED)
     assert Stored(store, "drop").annotate(face, MEASURED).findings == findings([MOUTH])
 
 
-def test_measured_descriptions_are_reviewed_too(store: Store, face: FaceRecord) -> None:
+def test_measured_descriptions_are_reviewed_too(store: Store, face: Face) -> None:
     measured = Measured().annotate(face, MEASURED)
     Decisions(store).put(face.face_id, measured.ad, ACCEPTED)
     assert Stored(store).annotate(face, MEASURED) == replace(measured, ad_by="measured, accepted by ann")
@@ -133,7 +133,7 @@ def test_measured_descriptions_are_reviewed_too(store: Store, face: FaceRecord) 
     assert (found.ad, found.findings, found.ad_by) == (NOTHING_NAMED, (), "measured, rejected by ann")
 
 
-def test_the_digest_follows_words_and_decisions(store: Store, face: FaceRecord) -> None:
+def test_the_digest_follows_words_and_decisions(store: Store, face: Face) -> None:
     before = Stored(store).digest()
     describe(store, face)
     written = Stored(store).digest()

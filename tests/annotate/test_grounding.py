@@ -10,7 +10,7 @@ import pytest
 
 from dfa_instruct.annotate.grounding import ground
 from dfa_instruct.face.regions import region_masks
-from dfa_instruct.records import FaceRecord, Pixels
+from dfa_instruct.records import Face, Pixels
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.techniques.registry import TECHNIQUES
 from dfa_instruct.vocabulary import REGIONS
@@ -31,12 +31,12 @@ def claims(*said: tuple[str, str]) -> list[dict[str, str]]:
     return [{"region": region, "artifact": artifact, "sentence": "It looks odd."} for region, artifact in said]
 
 
-def edited(face: FaceRecord, image: Pixels, landmarks: np.ndarray | None = None) -> FaceRecord:
+def edited(face: Face, image: Pixels, landmarks: np.ndarray | None = None) -> Face:
     moved = face.landmarks if landmarks is None else landmarks
     return replace(face, image=image, landmarks=moved, label="forged", category="face_editing", face_id="")
 
 
-def one_region(face: FaceRecord, region: str, artifact: str, rng: np.random.Generator) -> FaceRecord:
+def one_region(face: Face, region: str, artifact: str, rng: np.random.Generator) -> Face:
     """Alter one region in one way."""
     mask = np.float32(region_masks(face.landmarks, SIZE)[region])
     mask = mask if artifact == "boundary" else cv2.GaussianBlur(mask, (0, 0), 1)
@@ -51,11 +51,11 @@ def one_region(face: FaceRecord, region: str, artifact: str, rng: np.random.Gene
 
 
 @pytest.fixture(scope="module")
-def faces() -> list[FaceRecord]:
+def faces() -> list[Face]:
     return list(draw_sample(identities=24, pictures=1, size=SIZE, seed=3))
 
 
-def scores(forgeries: list[tuple[FaceRecord, FaceRecord, list[dict[str, str]]]]) -> tuple[float, float]:
+def scores(forgeries: list[tuple[Face, Face, list[dict[str, str]]]]) -> tuple[float, float]:
     """Mean score of each forgery's own description, and of those of eight others."""
     own, others = [], []
     for number, (forgery, bona_fide, said) in enumerate(forgeries):
@@ -66,7 +66,7 @@ def scores(forgeries: list[tuple[FaceRecord, FaceRecord, list[dict[str, str]]]])
     return float(np.mean(own)), float(np.mean(others))
 
 
-def test_a_description_of_the_true_edit_is_borne_out_and_that_of_another_face_is_not(faces: list[FaceRecord]) -> None:
+def test_a_description_of_the_true_edit_is_borne_out_and_that_of_another_face_is_not(faces: list[Face]) -> None:
     rng = np.random.default_rng(0)
     forgeries = []
     for face in faces:

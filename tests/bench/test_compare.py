@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.stats import binom
 from typer.testing import CliRunner
 
-from dfa_instruct.bench.experiments.compare import comparison_table, differences, mcnemar, paired, parted
+from dfa_instruct.bench.experiments.compare import comparison_table, differences, mcnemar, paired, where_they_differ
 from dfa_instruct.bench.predictions import read_predictions, write_predictions
 from dfa_instruct.bench.runner import run_bench, write_results
 from dfa_instruct.cli import app
@@ -47,7 +47,7 @@ def test_a_model_differs_from_itself_by_nothing_and_the_other_way_round_the_sign
     for difference in differences(paired(A, A)):
         assert (difference.low, difference.high, difference.b - difference.a) == (0, 0, 0)
         assert difference.p in (1, None)
-    assert parted(paired(A, A)) == {}
+    assert where_they_differ(paired(A, A)) == {}
     there, back = differences(paired(A, B))[0], differences(paired(B, A))[0]
     assert (back.low, back.high) == (pytest.approx(-there.high), pytest.approx(-there.low))
 

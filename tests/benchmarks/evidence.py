@@ -28,7 +28,7 @@ from dfa_instruct.evidence.population import PopulationEvidence
 from dfa_instruct.evidence.strength import MAX_REGIONS
 from dfa_instruct.face.detection import FaceDetector, align
 from dfa_instruct.face.regions import LANDMARKS_OF, interocular, region_masks
-from dfa_instruct.records import FaceRecord, Landmarks, Pixels
+from dfa_instruct.records import Face, Landmarks, Pixels
 from dfa_instruct.sources.pictures import read_image
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.sources.walk import find_images
@@ -53,14 +53,14 @@ def main() -> None:
             console.print(table)
 
 
-def photographed(folder: Path) -> Iterator[FaceRecord]:
+def photographed(folder: Path) -> Iterator[Face]:
     """Cut the face out of every photograph that shows just one."""
     with FaceDetector() as detector:
         for path in find_images(folder):
             pixels = read_image(path)
             if len(found := detector.detect(pixels)) == 1:
                 image, landmarks = align(pixels, found[0], SIZE)
-                yield FaceRecord(
+                yield Face(
                     image=image,
                     label="bona_fide",
                     category="bona_fide",
@@ -72,13 +72,13 @@ def photographed(folder: Path) -> Iterator[FaceRecord]:
                 )
 
 
-def frontal(face: FaceRecord) -> bool:
+def frontal(face: Face) -> bool:
     """Leave out faces in profile, of which half the regions are hidden."""
     assert face.landmarks is not None
     return all(mask.sum() > 40 for mask in region_masks(face.landmarks, SIZE).values())
 
 
-def forged(face: FaceRecord, image: Pixels, landmarks: Landmarks | None = None) -> FaceRecord:
+def forged(face: Face, image: Pixels, landmarks: Landmarks | None = None) -> Face:
     """Another picture of a face, as a forgery of it."""
     moved = face.landmarks if landmarks is None else landmarks
     return replace(face, image=image, landmarks=moved, label="forged", category="face_editing", face_id="")
@@ -91,7 +91,7 @@ def jpeg(image: Pixels, quality: int) -> Pixels:
     return np.asarray(Image.open(buffer))
 
 
-def inside(face: FaceRecord, region: Region, other: np.ndarray, softness: float = 1.0) -> FaceRecord:
+def inside(face: Face, region: Region, other: np.ndarray, softness: float = 1.0) -> Face:
     """Put other pixels into one region, blended over `softness` pixels."""
     assert face.landmarks is not None
     mask = np.float32(region_masks(face.landmarks, SIZE)[region])
@@ -99,7 +99,7 @@ def inside(face: FaceRecord, region: Region, other: np.ndarray, softness: float 
     return forged(face, np.rint(mask * other.clip(0, 255) + (1 - mask) * face.image).astype(np.uint8))
 
 
-def recolour(face: FaceRecord, region: Region, rng: np.random.Generator) -> FaceRecord:
+def recolour(face: Face, region: Region, rng: np.random.Generator) -> Face:
     """Shift a region by 13 units of Lab."""
     angle = rng.uniform(0, 2 * np.pi)
     lab = cv2.cvtColor(np.float32(face.image) / 255, cv2.COLOR_RGB2LAB)
@@ -107,28 +107,28 @@ def recolour(face: FaceRecord, region: Region, rng: np.random.Generator) -> Face
     return inside(face, region, 255 * cv2.cvtColor(shifted, cv2.COLOR_LAB2RGB))
 
 
-def blur(face: FaceRecord, region: Region, rng: np.random.Generator) -> FaceRecord:
+def blur(face: Face, region: Region, rng: np.random.Generator) -> Face:
     """Smooth a region over 3 pixels."""
     return inside(face, region, cv2.GaussianBlur(face.image, (0, 0), 3))
 
 
-def sharpen(face: FaceRecord, region: Region, rng: np.random.Generator) -> FaceRecord:
+def sharpen(face: Face, region: Region, rng: np.random.Generator) -> Face:
     """Sharpen a region: three times its middle detail."""
     smooth = cv2.GaussianBlur(np.float32(face.image), (0, 0), 2)
     return inside(face, region, smooth + 3 * (face.image - smooth))
 
 
-def grain(face: FaceRecord, region: Region, rng: np.random.Generator) -> FaceRecord:
+def grain(face: Face, region: Region, rng: np.random.Generator) -> Face:
     """Add noise of 12 grey levels to a region."""
     return inside(face, region, face.image + rng.normal(0, 12, (SIZE, SIZE, 1)))
 
 
-def paste(face: FaceRecord, region: Region, rng: np.random.Generator) -> FaceRecord:
+def paste(face: Face, region: Region, rng: np.random.Generator) -> Face:
     """Darken a region by 40 grey levels, its border hard."""
     return inside(face, region, np.float32(face.image) - 40, softness=0)
 
 
-def move(face: FaceRecord, region: Region, rng: np.random.Generator) -> FaceRecord:
+def move(face: Face, region: Region, rng: np.random.Generator) -> Face:
     """Shift a feature by an eighth of the eyes' distance, the picture and its landmarks."""
     assert face.landmarks is not None
     eye, angle = interocular(face.landmarks), rng.uniform(0, 2 * np.pi)
@@ -142,7 +142,7 @@ def move(face: FaceRecord, region: Region, rng: np.random.Generator) -> FaceReco
     return forged(face, np.asarray(image, np.uint8), landmarks)
 
 
-Edit = Callable[[FaceRecord, Region, np.random.Generator], FaceRecord]
+Edit = Callable[[Face, Region, np.random.Generator], Face]
 EDITS: dict[str, tuple[Edit, tuple[ArtifactKind, ...], Sequence[Region]]] = {
     "recoloured": (recolour, ("colour",), list(REGIONS)),
     "blurred": (blur, ("sharpness", "texture"), list(REGIONS)),
@@ -153,7 +153,7 @@ EDITS: dict[str, tuple[Edit, tuple[ArtifactKind, ...], Sequence[Region]]] = {
 }
 
 
-def edits(faces: list[FaceRecord]) -> Table:
+def edits(faces: list[Face]) -> Table:
     """Edit one region of a face."""
     table = Table("edit", "regions edited", "precision", "recall", "the right kind", "JPEG 75: precision", "recall",
                   "missed most", title="one region edited")  # fmt: skip
@@ -202,7 +202,7 @@ class Score:
         return f"{self.hits / self.edited:.2f}" if self.edited else "-"
 
 
-def techniques(faces: list[FaceRecord]) -> Table:
+def techniques(faces: list[Face]) -> Table:
     """Forge by every built-in technique."""
     table = Table("technique", "forgeries", "precision", "recall", "regions named", "nothing named",
                   "JPEG 75: precision", "recall", title="forged by technique")  # fmt: skip
@@ -233,7 +233,7 @@ def techniques(faces: list[FaceRecord]) -> Table:
     return table
 
 
-def unchanged(faces: list[FaceRecord]) -> Table:
+def unchanged(faces: list[Face]) -> Table:
     """Compress, add noise to or resize a face that nobody edited."""
     table = Table("what happened", "faces", "something named", title="a face left as it is")
     rng = np.random.default_rng(0)
@@ -251,7 +251,7 @@ def unchanged(faces: list[FaceRecord]) -> Table:
     return table
 
 
-def population(faces: list[FaceRecord]) -> Table:
+def population(faces: list[Face]) -> Table:
     """Hold faces against a population that they are not in (half and half)."""
     table = Table("face", "faces", "something named", "regions named", title="held against a population")
     shown: dict[str, list[int]] = {"bona fide, not in the population": [], "eigenfaces": [], "blurred over 2 px": [],

@@ -12,20 +12,20 @@ from dfa_instruct.evidence.population import PopulationEvidence
 from dfa_instruct.evidence.strength import MAX_KINDS, MAX_REGIONS
 from dfa_instruct.face.detection import FaceDetector, align
 from dfa_instruct.face.regions import region_masks
-from dfa_instruct.pairs import SAME_PICTURE, likeness
-from dfa_instruct.records import FaceRecord, Pixels
+from dfa_instruct.pairs import SAME_PICTURE, similarity
+from dfa_instruct.records import Face, Pixels
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.techniques.registry import TECHNIQUES
 from dfa_instruct.vocabulary import ARTIFACTS, REGIONS, Region
 
 
 @pytest.fixture(scope="module")
-def portraits() -> list[FaceRecord]:
+def portraits() -> list[Face]:
     return list(draw_sample(identities=8, pictures=2, size=128, seed=5))
 
 
-def forged(image: Pixels, face: FaceRecord, landmarks: np.ndarray | None = None) -> FaceRecord:
-    return FaceRecord(
+def forged(image: Pixels, face: Face, landmarks: np.ndarray | None = None) -> Face:
+    return Face(
         image=image,
         label="forged",
         category="face_editing",
@@ -37,7 +37,7 @@ def forged(image: Pixels, face: FaceRecord, landmarks: np.ndarray | None = None)
     )
 
 
-def edited(face: FaceRecord, region: Region, other: np.ndarray) -> FaceRecord:
+def edited(face: Face, region: Region, other: np.ndarray) -> Face:
     mask = cv2.GaussianBlur(np.float32(region_masks(face.landmarks, 128)[region]), (0, 0), 1)[..., None]
     return forged(np.rint(mask * other.clip(0, 255) + (1 - mask) * face.image).astype(np.uint8), face)
 
@@ -48,7 +48,7 @@ def jpeg(image: Pixels, quality: int) -> Pixels:
     return np.array(Image.open(buffer))
 
 
-def test_region_masks_cover_the_face_without_overlap(portraits: list[FaceRecord]) -> None:
+def test_region_masks_cover_the_face_without_overlap(portraits: list[Face]) -> None:
     for face in portraits:
         masks = region_masks(face.landmarks, 128)
         assert list(masks) == list(REGIONS)
@@ -58,30 +58,30 @@ def test_region_masks_cover_the_face_without_overlap(portraits: list[FaceRecord]
         assert mouth[0] < chin[0]
 
 
-def test_an_unchanged_copy_has_no_artifact(portraits: list[FaceRecord]) -> None:
+def test_an_unchanged_copy_has_no_artifact(portraits: list[Face]) -> None:
     for face in portraits:
         assert measure(forged(face.image.copy(), face), face) == []
 
 
 @pytest.mark.parametrize("quality", [95, 75, 50])
-def test_compression_names_nothing(portraits: list[FaceRecord], quality: int) -> None:
+def test_compression_names_nothing(portraits: list[Face], quality: int) -> None:
     assert [measure(forged(jpeg(face.image, quality), face), face) for face in portraits] == [[]] * len(portraits)
 
 
-def test_noise_names_nothing(portraits: list[FaceRecord]) -> None:
+def test_noise_names_nothing(portraits: list[Face]) -> None:
     rng = np.random.default_rng(0)
     for face in portraits:
         noisy = (face.image + rng.normal(0, 3, face.image.shape)).clip(0, 255).astype(np.uint8)
         assert measure(forged(noisy, face), face) == []
 
 
-def test_another_resolution_names_nothing(portraits: list[FaceRecord]) -> None:
+def test_another_resolution_names_nothing(portraits: list[Face]) -> None:
     for face in portraits:
         small = cv2.resize(face.image, (102, 102), interpolation=cv2.INTER_AREA)
         assert measure(forged(cv2.resize(small, (128, 128)), face), face) == []
 
 
-def test_grain_in_a_region_is_named_alone(portraits: list[FaceRecord]) -> None:
+def test_grain_in_a_region_is_named_alone(portraits: list[Face]) -> None:
     rng = np.random.default_rng(0)
     for region in ("forehead", "cheeks", "chin", "nose"):
         for face in portraits:
@@ -90,7 +90,7 @@ def test_grain_in_a_region_is_named_alone(portraits: list[FaceRecord]) -> None:
             assert artifacts[0].artifact in ("texture", "sharpness")
 
 
-def test_a_change_of_the_whole_picture_s_colour_names_nothing(portraits: list[FaceRecord]) -> None:
+def test_a_change_of_the_whole_picture_s_colour_names_nothing(portraits: list[Face]) -> None:
     for face in portraits[:4]:
         lab = cv2.cvtColor(np.float32(face.image) / 255, cv2.COLOR_RGB2LAB) + np.float32([0, 4, -6])
         tinted = np.rint(255 * cv2.cvtColor(lab, cv2.COLOR_LAB2RGB).clip(0, 1)).astype(np.uint8)
@@ -98,7 +98,7 @@ def test_a_change_of_the_whole_picture_s_colour_names_nothing(portraits: list[Fa
 
 
 @pytest.mark.parametrize("region", list(REGIONS))
-def test_a_recoloured_region_is_named_first_and_alone(portraits: list[FaceRecord], region: Region) -> None:
+def test_a_recoloured_region_is_named_first_and_alone(portraits: list[Face], region: Region) -> None:
     for face in portraits:
         lab = cv2.cvtColor(np.float32(face.image) / 255, cv2.COLOR_RGB2LAB) + np.float32([0, 12, 6])
         artifacts = measure(edited(face, region, 255 * cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)), face)
@@ -107,14 +107,14 @@ def test_a_recoloured_region_is_named_first_and_alone(portraits: list[FaceRecord
 
 
 @pytest.mark.parametrize("region", ["eyes", "mouth", "eyebrows", "nose"])
-def test_a_blurred_region_is_named_first(portraits: list[FaceRecord], region: Region) -> None:
+def test_a_blurred_region_is_named_first(portraits: list[Face], region: Region) -> None:
     for face in portraits:
         artifacts = measure(edited(face, region, cv2.GaussianBlur(face.image, (0, 0), 3)), face)
         assert {artifact.region for artifact in artifacts} == {region}
         assert {artifact.artifact for artifact in artifacts} & {"sharpness", "texture"}
 
 
-def test_moved_landmarks_are_geometry(portraits: list[FaceRecord]) -> None:
+def test_moved_landmarks_are_geometry(portraits: list[Face]) -> None:
     face = portraits[0]
     driver = next(other for other in portraits if other.identities != face.identities)
     forgery = TECHNIQUES["thin_plate_reenactment"].forge(face, driver, np.random.default_rng(0))
@@ -124,7 +124,7 @@ def test_moved_landmarks_are_geometry(portraits: list[FaceRecord]) -> None:
     assert "geometry" not in {artifact.artifact for artifact in measure(near, face)}
 
 
-def test_a_hard_paste_shows_its_border(portraits: list[FaceRecord]) -> None:
+def test_a_hard_paste_shows_its_border(portraits: list[Face]) -> None:
     named = 0
     for face in portraits:
         image = face.image.copy()
@@ -135,7 +135,7 @@ def test_a_hard_paste_shows_its_border(portraits: list[FaceRecord]) -> None:
 
 
 @pytest.mark.parametrize("name, region", [("lips", "mouth"), ("eyes", "eyes"), ("skin", "cheeks")])
-def test_an_editing_technique_is_found_where_it_edits(portraits: list[FaceRecord], name: str, region: Region) -> None:
+def test_an_editing_technique_is_found_where_it_edits(portraits: list[Face], name: str, region: Region) -> None:
     hits = 0
     for number, face in enumerate(portraits):
         forgery = TECHNIQUES[name].forge(face, None, np.random.default_rng(number))
@@ -144,7 +144,7 @@ def test_an_editing_technique_is_found_where_it_edits(portraits: list[FaceRecord
     assert hits >= 0.8 * len(portraits)
 
 
-def test_artifacts_are_few_ranked_and_in_range(portraits: list[FaceRecord]) -> None:
+def test_artifacts_are_few_ranked_and_in_range(portraits: list[Face]) -> None:
     for face, other in zip(portraits, portraits[3:], strict=False):
         artifacts = measure(forged(other.image, face), face)
         regions = [artifact.region for artifact in artifacts]
@@ -153,20 +153,20 @@ def test_artifacts_are_few_ranked_and_in_range(portraits: list[FaceRecord]) -> N
         assert artifacts[0].strength == max(artifact.strength for artifact in artifacts)
 
 
-def test_another_crop_and_another_picture_are_told_from_the_same_one(portraits: list[FaceRecord]) -> None:
+def test_another_crop_and_another_picture_are_told_from_the_same_one(portraits: list[Face]) -> None:
     for face, other in zip(portraits, portraits[3:], strict=False):
         swapped = TECHNIQUES["feathered_swap"].forge(face, other, np.random.default_rng(0)).image
         for same in (jpeg(face.image, 50), cv2.convertScaleAbs(face.image, alpha=0.8), swapped):
-            assert likeness(same, face.image, face.landmarks) > SAME_PICTURE
+            assert similarity(same, face.image, face.landmarks) > SAME_PICTURE
         for another in (np.roll(face.image, 8, axis=1), other.image):
-            assert likeness(another, face.image, face.landmarks) < SAME_PICTURE
+            assert similarity(another, face.image, face.landmarks) < SAME_PICTURE
 
 
-def test_a_pair_that_cannot_be_compared_is_refused(portraits: list[FaceRecord]) -> None:
+def test_a_pair_that_cannot_be_compared_is_refused(portraits: list[Face]) -> None:
     face = portraits[0]
     with pytest.raises(ValueError, match="size"):
         measure(forged(face.image[:64, :64].copy(), face), face)
-    bare = FaceRecord(
+    bare = Face(
         image=face.image,
         label="bona_fide",
         category="bona_fide",
@@ -177,7 +177,7 @@ def test_a_pair_that_cannot_be_compared_is_refused(portraits: list[FaceRecord]) 
     )
     with pytest.raises(ValueError, match="landmarks"):
         measure(
-            FaceRecord(
+            Face(
                 image=face.image[::-1].copy(),
                 label="forged",
                 category="face_editing",
@@ -197,7 +197,7 @@ def population() -> PopulationEvidence:
 
 def test_the_population_is_the_faces_with_landmarks() -> None:
     faces = list(draw_sample(identities=6, pictures=1, size=128, seed=1))
-    bare = FaceRecord(
+    bare = Face(
         image=faces[0].image,
         label="bona_fide",
         category="bona_fide",
@@ -218,9 +218,7 @@ def test_bona_fide_faces_are_rarely_named(population: PopulationEvidence) -> Non
     assert named <= 0.125 * len(strangers)  # one in twenty is meant, as near as forty faces can tell
 
 
-def test_a_blurred_face_stands_outside_the_population(
-    population: PopulationEvidence, portraits: list[FaceRecord]
-) -> None:
+def test_a_blurred_face_stands_outside_the_population(population: PopulationEvidence, portraits: list[Face]) -> None:
     blurred = [population.measure(forged(cv2.GaussianBlur(f.image, (0, 0), 3), f)) for f in portraits]
     assert all(blurred)
     assert {a.artifact for artifacts in blurred for a in artifacts} <= {"texture", "sharpness"}
@@ -228,7 +226,7 @@ def test_a_blurred_face_stands_outside_the_population(
 
 def test_a_face_without_landmarks_is_measured_but_for_its_geometry(population: PopulationEvidence) -> None:
     # a generator's face in which no face was found
-    bare = FaceRecord(
+    bare = Face(
         image=np.full((128, 128, 3), 128, np.uint8),
         label="forged",
         category="entire_face_synthesis",
@@ -241,7 +239,7 @@ def test_a_face_without_landmarks_is_measured_but_for_its_geometry(population: P
     assert population.measure(bare)
 
 
-def test_a_population_that_cannot_be_says_so(portraits: list[FaceRecord], population: PopulationEvidence) -> None:
+def test_a_population_that_cannot_be_says_so(portraits: list[Face], population: PopulationEvidence) -> None:
     with pytest.raises(ValueError, match="fewer than two"):
         PopulationEvidence.fit(portraits[:1])
     small = forged(portraits[0].image[:64, :64].copy(), portraits[0])
@@ -257,7 +255,7 @@ def test_photographs_compressed_again_name_nothing(photos: Path) -> None:
             found = detector.detect(image)
             if len(found) == 1:
                 square, landmarks = align(image, found[0], 128)
-                face = FaceRecord(
+                face = Face(
                     image=square,
                     label="bona_fide",
                     category="bona_fide",

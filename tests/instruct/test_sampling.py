@@ -17,13 +17,13 @@ from dfa_instruct.instruct.sampling import (
     which_technique,
 )
 from dfa_instruct.instruct.templates import SITUATIONS, TemplateError, libraries, load_libraries, phrase
-from dfa_instruct.records import Artifact, FaceRecord, QuestionAnswer
+from dfa_instruct.records import Artifact, Face, QuestionAnswer
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS, Category
 
 CATEGORY_NAMES = set(CATEGORIES.values())
 
 
-def made_up_faces(count: int) -> list[tuple[FaceRecord, list[Artifact]]]:
+def made_up_faces(count: int) -> list[tuple[Face, list[Artifact]]]:
     """Faces of all categories with evidence of all sorts, none included."""
     rng = np.random.default_rng(0)
     faces = []
@@ -31,7 +31,7 @@ def made_up_faces(count: int) -> list[tuple[FaceRecord, list[Artifact]]]:
         category = list(CATEGORIES)[number % len(CATEGORIES)]
         label = "bona_fide" if category == "bona_fide" else "forged"
         image = rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)
-        face = FaceRecord(
+        face = Face(
             image=image,
             label=label,
             category=category,
@@ -47,7 +47,7 @@ def made_up_faces(count: int) -> list[tuple[FaceRecord, list[Artifact]]]:
     return faces
 
 
-def asked(face: FaceRecord, artifacts: list[Artifact], seed: int = 0) -> list[QuestionAnswer]:
+def asked(face: Face, artifacts: list[Artifact], seed: int = 0) -> list[QuestionAnswer]:
     return questions_and_answers(face, Measured().annotate(face, artifacts), seed)
 
 

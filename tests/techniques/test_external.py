@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dfa_instruct.records import FaceRecord
+from dfa_instruct.records import Face
 from dfa_instruct.sources.portraits.drawing import draw_person
 from dfa_instruct.techniques import Fittable
 from dfa_instruct.techniques.registry import DEFAULT_TECHNIQUES, FITTABLE, TECHNIQUES, find_technique
@@ -19,7 +19,7 @@ SIDE = 128
 
 
 @pytest.fixture(scope="module")
-def faces() -> list[FaceRecord]:
+def faces() -> list[Face]:
     return [face for number in range(2) for face in draw_person(number, 2, SIDE, seed=3)]
 
 
@@ -90,7 +90,7 @@ def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("plug_in")
-def test_a_plug_in_joins_by_its_entry_point(faces: list[FaceRecord]) -> None:
+def test_a_plug_in_joins_by_its_entry_point(faces: list[Face]) -> None:
     technique = find_technique("negative", size=SIDE, strength=0.5)
     assert not isinstance(technique, Fittable)
     forgery = technique.forge(faces[0], None, np.random.default_rng(0))
@@ -134,11 +134,11 @@ def write_onnx(
     return f"onnx:{path}"
 
 
-def mean_change(face: FaceRecord, image: np.ndarray) -> float:
+def mean_change(face: Face, image: np.ndarray) -> float:
     return float((image.astype(float) - face.image).mean())
 
 
-def test_onnx_edits_an_image_by_a_vector(tmp_path: Path, faces: list[FaceRecord]) -> None:
+def test_onnx_edits_an_image_by_a_vector(tmp_path: Path, faces: list[Face]) -> None:
     """As StarGAN does: an image and a domain in, an image out."""
     name = write_onnx(
         tmp_path / "tiny_stargan.onnx",
@@ -163,7 +163,7 @@ def test_onnx_edits_an_image_by_a_vector(tmp_path: Path, faces: list[FaceRecord]
 
 
 @pytest.mark.parametrize("target_input", [None, "b"])
-def test_onnx_swaps_a_target_and_a_donor(target_input: str | None, tmp_path: Path, faces: list[FaceRecord]) -> None:
+def test_onnx_swaps_a_target_and_a_donor(target_input: str | None, tmp_path: Path, faces: list[Face]) -> None:
     name = write_onnx(
         tmp_path / "tiny_swap.onnx",
         {"a": [1, 3, "height", "width"], "b": [1, 3, "height", "width"]},
@@ -181,7 +181,7 @@ def test_onnx_swaps_a_target_and_a_donor(target_input: str | None, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("landmarker")
-def test_onnx_synthesizes_a_face_that_is_found_and_aligned(tmp_path: Path, faces: list[FaceRecord]) -> None:
+def test_onnx_synthesizes_a_face_that_is_found_and_aligned(tmp_path: Path, faces: list[Face]) -> None:
     """A generator as DCGAN's: noise of shape (n, 8, 1, 1) in, a face of another size out."""
     portrait = draw_person(5, 1, 192, seed=1)[0].image.transpose(2, 0, 1)[None] / np.float32(127.5) - 1
     nodes = [
@@ -210,7 +210,7 @@ def test_onnx_synthesis_without_a_face_is_refused(tmp_path: Path) -> None:
         technique.forge(None, None, np.random.default_rng(0))  # type: ignore[union-attr]
 
 
-def test_onnx_that_gives_the_target_back_is_no_forgery(tmp_path: Path, faces: list[FaceRecord]) -> None:
+def test_onnx_that_gives_the_target_back_is_no_forgery(tmp_path: Path, faces: list[Face]) -> None:
     name = write_onnx(tmp_path / "lazy.onnx", {"image": [1, 3, SIDE, SIDE]}, [("Identity", ["image"], "made")])
     technique = find_technique(name, category="face_editing")
     with pytest.raises(ValueError, match="gave the target back"):
@@ -314,7 +314,7 @@ def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def test_diffusers_edits_from_image_to_image(stable_diffusion: str, faces: list[FaceRecord]) -> None:
+def test_diffusers_edits_from_image_to_image(stable_diffusion: str, faces: list[Face]) -> None:
     settings = {"category": "face_editing", "prompts": ["older", "younger"], "steps": 4, "strength": 0.5, "size": SIDE}
     technique = find_technique(f"diffusers:{stable_diffusion}", **settings)
     assert technique.name == "tiny_stable_diffusion" and not isinstance(technique, Fittable)

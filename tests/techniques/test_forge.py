@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dfa_instruct.records import FaceRecord, Forgery
+from dfa_instruct.records import Face, Forgery
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.techniques.forge import POOL, draw_pool, forge, share_out
 from dfa_instruct.techniques.registry import TECHNIQUES
@@ -18,7 +18,7 @@ SWAP, LIPS = TECHNIQUES["feathered_swap"], TECHNIQUES["lips"]
 
 
 @pytest.fixture(scope="module")
-def faces() -> list[FaceRecord]:
+def faces() -> list[Face]:
     return [replace(face, split="train", video="a clip", frame=3) for face in draw_sample(identities=3, pictures=2)]
 
 
@@ -44,7 +44,7 @@ def test_the_pool_has_many_people_and_is_bounded() -> None:
     assert Counter(splits[i] for i in pool)["test"] == 150
 
 
-def test_a_forgery_is_recorded_with_its_target_and_its_donor(faces: list[FaceRecord]) -> None:
+def test_a_forgery_is_recorded_with_its_target_and_its_donor(faces: list[Face]) -> None:
     target, donor = faces[0], faces[2]
     forged = forge(SWAP, target, [faces[1], donor], 0, "train", seed=4)  # the first one shows the target's person
     assert (forged.label, forged.category, forged.technique) == ("forged", "face_swapping", "feathered_swap")
@@ -57,7 +57,7 @@ def test_a_forgery_is_recorded_with_its_target_and_its_donor(faces: list[FaceRec
     assert forge(LIPS, target, [], 0, "train", seed=4).identities == target.identities
 
 
-def test_without_another_identity_there_is_no_swap(faces: list[FaceRecord]) -> None:
+def test_without_another_identity_there_is_no_swap(faces: list[Face]) -> None:
     for donors in ([], faces[:2]):
         with pytest.raises(ValueError, match="no other identity in its split"):
             forge(SWAP, faces[0], donors, 0, "train", seed=0)
@@ -65,7 +65,7 @@ def test_without_another_identity_there_is_no_swap(faces: list[FaceRecord]) -> N
         forge(LIPS, replace(faces[0], landmarks=None), [], 0, "train", seed=0)
 
 
-def test_entire_faces_are_synthesized_of_nobody(faces: list[FaceRecord]) -> None:
+def test_entire_faces_are_synthesized_of_nobody(faces: list[Face]) -> None:
     class Grey:
         name, category = "grey", "entire_face_synthesis"
 
@@ -80,11 +80,11 @@ def test_entire_faces_are_synthesized_of_nobody(faces: list[FaceRecord]) -> None
     assert forged.pair_id is None and forged.pairing is None and forged.split == "test"
 
 
-def test_what_alters_the_surroundings_of_the_face_is_no_forgery_of_it(faces: list[FaceRecord]) -> None:
+def test_what_alters_the_surroundings_of_the_face_is_no_forgery_of_it(faces: list[Face]) -> None:
     class Turned:
         name, category = "turned", "face_editing"
 
-        def forge(self, target: FaceRecord, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+        def forge(self, target: Face, other: Face | None, rng: np.random.Generator) -> Forgery:
             return Forgery(np.ascontiguousarray(target.image[::-1]), target.landmarks, {})
 
     with pytest.raises(ValueError, match="what lies around the face"):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dfa_instruct.face.detection import FaceDetector, align
 from dfa_instruct.face.landmarks import MIRRORED
-from dfa_instruct.records import FaceRecord, Forgery
+from dfa_instruct.records import Face, Forgery
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.techniques import Technique
 from dfa_instruct.techniques.entire_face_synthesis import MOST_OF_ONE, Eigenfaces, Vae
@@ -27,21 +27,21 @@ SIDE = 128
 
 
 @pytest.fixture(scope="module")
-def faces() -> list[FaceRecord]:
+def faces() -> list[Face]:
     return list(draw_sample(identities=8, pictures=2, size=SIDE, seed=3))
 
 
 @pytest.fixture(scope="module")
-def eigenfaces(faces: list[FaceRecord]) -> Eigenfaces:
+def eigenfaces(faces: list[Face]) -> Eigenfaces:
     return Eigenfaces.fit(faces)
 
 
-def forge(technique: str | Technique, target: FaceRecord, other: FaceRecord, seed: int = 0) -> Forgery:
+def forge(technique: str | Technique, target: Face, other: Face, seed: int = 0) -> Forgery:
     technique = TECHNIQUES[technique] if isinstance(technique, str) else technique
     return technique.forge(target, other, np.random.default_rng(seed))
 
 
-def changed(face: FaceRecord, forgery: Forgery) -> np.ndarray:
+def changed(face: Face, forgery: Forgery) -> np.ndarray:
     """Greatest difference over the channels, (side, side)."""
     return np.abs(forgery.image.astype(int) - face.image).max(-1)
 
@@ -66,13 +66,13 @@ def around(eye: np.ndarray) -> np.ndarray:
     return np.hypot(x - eye[:, 0].mean(), y - eye[:, 1].mean()) < 1.1 * np.ptp(eye[:, 0])
 
 
-def expressive_pair(faces: list[FaceRecord]) -> tuple[FaceRecord, FaceRecord]:
+def expressive_pair(faces: list[Face]) -> tuple[Face, Face]:
     """The face with the most closed mouth and the one with the most open mouth."""
     ordered = sorted(faces, key=lambda face: Expression.of(face.landmarks).mouth_opening)
     return ordered[0], ordered[-1]
 
 
-def fitting_pair(name: str, faces: list[FaceRecord]) -> tuple[FaceRecord, FaceRecord]:
+def fitting_pair(name: str, faces: list[Face]) -> tuple[Face, Face]:
     """Target and donor or driver that the technique has something to do for."""
     if name == "head_turn":
         ordered = sorted(faces, key=lambda face: yaw(face.landmarks))
@@ -80,7 +80,7 @@ def fitting_pair(name: str, faces: list[FaceRecord]) -> tuple[FaceRecord, FaceRe
     return expressive_pair(faces)
 
 
-def turned_aside(face: FaceRecord) -> FaceRecord:
+def turned_aside(face: Face) -> Face:
     """The same face with landmarks as a profile has them: the far side hides behind the nose."""
     points = face.landmarks.copy()
     points[9:17, 0] = np.minimum(points[9:17, 0], points[30, 0])
@@ -98,7 +98,7 @@ def test_every_category_of_forgery_has_its_techniques() -> None:
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
-def test_forgery_is_visible_well_formed_and_repeatable(name: str, faces: list[FaceRecord]) -> None:
+def test_forgery_is_visible_well_formed_and_repeatable(name: str, faces: list[Face]) -> None:
     target, other = fitting_pair(name, faces)
     before = target.image.copy(), target.landmarks.copy()
     forgery, again, differently = (forge(name, target, other, seed) for seed in (1, 1, 2))
@@ -112,7 +112,7 @@ def test_forgery_is_visible_well_formed_and_repeatable(name: str, faces: list[Fa
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
-def test_only_the_face_changes(name: str, faces: list[FaceRecord]) -> None:
+def test_only_the_face_changes(name: str, faces: list[Face]) -> None:
     target, other = fitting_pair(name, faces)
     forgery = forge(name, target, other)
     points = target.landmarks
@@ -139,12 +139,12 @@ def test_only_the_face_changes(name: str, faces: list[FaceRecord]) -> None:
 
 
 @pytest.mark.parametrize("name", ["delaunay_swap", "feathered_swap", "colour_transferred_swap"])
-def test_a_face_swapped_with_itself_stays(name: str, faces: list[FaceRecord]) -> None:
+def test_a_face_swapped_with_itself_stays(name: str, faces: list[Face]) -> None:
     assert changed(faces[0], forge(name, faces[0], faces[0])).max() <= 3
 
 
 @pytest.mark.parametrize("name", ["delaunay_swap", "feathered_swap", "colour_transferred_swap"])
-def test_a_swap_brings_the_donors_face_onto_the_targets_landmarks(name: str, faces: list[FaceRecord]) -> None:
+def test_a_swap_brings_the_donors_face_onto_the_targets_landmarks(name: str, faces: list[Face]) -> None:
     target, donor = faces[0], faces[2]
     forgery = forge(name, target, donor)
     still = border(SIDE)
@@ -160,7 +160,7 @@ def test_a_swap_brings_the_donors_face_onto_the_targets_landmarks(name: str, fac
     assert np.array_equal(forgery.landmarks, target.landmarks)
 
 
-def test_a_donor_who_looks_the_other_way_is_mirrored(faces: list[FaceRecord]) -> None:
+def test_a_donor_who_looks_the_other_way_is_mirrored(faces: list[Face]) -> None:
     target, donor = sorted(faces, key=lambda face: yaw(face.landmarks))[-2:]
     assert yaw(target.landmarks) > 0.05
     points = donor.landmarks[MIRRORED].copy()
@@ -172,7 +172,7 @@ def test_a_donor_who_looks_the_other_way_is_mirrored(faces: list[FaceRecord]) ->
 
 
 @pytest.mark.parametrize("name", ["triangulated_reenactment", "thin_plate_reenactment", "mouth_reenactment"])
-def test_reenactment_takes_over_the_drivers_mouth(name: str, faces: list[FaceRecord]) -> None:
+def test_reenactment_takes_over_the_drivers_mouth(name: str, faces: list[Face]) -> None:
     target, driver = expressive_pair(faces)
     forgery = forge(name, target, driver)
     was, wanted, now = (Expression.of(p).mouth_opening for p in (target.landmarks, driver.landmarks, forgery.landmarks))
@@ -185,12 +185,12 @@ def test_reenactment_takes_over_the_drivers_mouth(name: str, faces: list[FaceRec
 
 
 @pytest.mark.parametrize("name", ["triangulated_reenactment", "thin_plate_reenactment", "mouth_reenactment"])
-def test_reenactment_refuses_a_driver_with_the_same_expression(name: str, faces: list[FaceRecord]) -> None:
+def test_reenactment_refuses_a_driver_with_the_same_expression(name: str, faces: list[Face]) -> None:
     with pytest.raises(ValueError, match="nearly the target's expression"):
         forge(name, faces[0], faces[0])
 
 
-def test_irises_take_the_colour_that_is_named(faces: list[FaceRecord]) -> None:
+def test_irises_take_the_colour_that_is_named(faces: list[Face]) -> None:
     hues: dict[str, np.ndarray] = {}
     for seed in range(16):
         forgery = forge("eyes", faces[0], faces[0], seed)
@@ -202,7 +202,7 @@ def test_irises_take_the_colour_that_is_named(faces: list[FaceRecord]) -> None:
     assert np.argmax(hues["amber"] - hues["blue"]) == 0
 
 
-def test_skin_is_smoothed_and_the_eyes_are_left_alone(faces: list[FaceRecord]) -> None:
+def test_skin_is_smoothed_and_the_eyes_are_left_alone(faces: list[Face]) -> None:
     face = faces[0]
     forgery = forge("skin", face, face)
     cheeks = inside(face.landmarks[[2, 31, 5]], 0.6)
@@ -213,28 +213,28 @@ def test_skin_is_smoothed_and_the_eyes_are_left_alone(faces: list[FaceRecord]) -
     assert difference[eyes].mean() < 0.5 * difference[cheeks].mean()
 
 
-def test_fuller_lips_have_fuller_landmarks(faces: list[FaceRecord]) -> None:
+def test_fuller_lips_have_fuller_landmarks(faces: list[Face]) -> None:
     forgery = forge("lips", faces[0], faces[0])
     heights = [np.ptp(points[48:60, 1]) for points in (faces[0].landmarks, forgery.landmarks)]
     assert heights[1] == pytest.approx(forgery.parameters["fullness"] * heights[0], rel=0.05)
 
 
 @pytest.mark.parametrize("name", TECHNIQUES)
-def test_profiles_and_missing_landmarks_are_refused(name: str, faces: list[FaceRecord]) -> None:
+def test_profiles_and_missing_landmarks_are_refused(name: str, faces: list[Face]) -> None:
     with pytest.raises(ValueError, match="turned too far aside"):
         forge(name, turned_aside(faces[0]), faces[2])
     with pytest.raises(ValueError, match="landmarks"):
         forge(name, dataclasses.replace(faces[0], landmarks=None), faces[2])
 
 
-def test_triangles_that_fold_over_are_refused(faces: list[FaceRecord]) -> None:
+def test_triangles_that_fold_over_are_refused(faces: list[Face]) -> None:
     points = faces[0].landmarks.copy()
     points[27:36, 0] += 60
     with pytest.raises(ValueError, match="fold over"):
         piecewise_affine(faces[0].image, points, faces[0].landmarks)
 
 
-def test_a_warp_onto_the_same_points_changes_nothing(faces: list[FaceRecord]) -> None:
+def test_a_warp_onto_the_same_points_changes_nothing(faces: list[Face]) -> None:
     points = np.concatenate([faces[0].landmarks, border(SIDE)])
     assert np.array_equal(piecewise_affine(faces[0].image, points, points), faces[0].image)
 
@@ -250,7 +250,7 @@ def test_a_warp_has_no_seams() -> None:
     assert max(steps) <= 3  # a continuous warp of a ramp has no jump
 
 
-def test_eigenfaces_look_like_the_faces_they_learned_from(faces: list[FaceRecord], eigenfaces: Eigenfaces) -> None:
+def test_eigenfaces_look_like_the_faces_they_learned_from(faces: list[Face], eigenfaces: Eigenfaces) -> None:
     rng = np.random.default_rng(0)
     samples = [eigenfaces.forge(None, None, rng) for _ in range(6)]
     mean = np.mean([face.image for face in faces], axis=0)
@@ -268,20 +268,20 @@ def test_eigenfaces_look_like_the_faces_they_learned_from(faces: list[FaceRecord
     assert abs(samples[0].image.astype(int) - samples[1].image).mean() > 5
 
 
-def test_eigenfaces_repeat_with_the_seed(faces: list[FaceRecord], eigenfaces: Eigenfaces) -> None:
+def test_eigenfaces_repeat_with_the_seed(faces: list[Face], eigenfaces: Eigenfaces) -> None:
     again = Eigenfaces.fit(faces)
     once, twice = (model.forge(None, None, np.random.default_rng(4)) for model in (eigenfaces, again))
     assert once.image.tobytes() == twice.image.tobytes() and np.array_equal(once.landmarks, twice.landmarks)
 
 
-def test_eigenfaces_leave_profiles_out_and_need_faces(faces: list[FaceRecord], eigenfaces: Eigenfaces) -> None:
+def test_eigenfaces_leave_profiles_out_and_need_faces(faces: list[Face], eigenfaces: Eigenfaces) -> None:
     with_profile = Eigenfaces.fit([turned_aside(faces[0]), *faces])
     assert np.array_equal(with_profile.mean_shape, eigenfaces.mean_shape)
     with pytest.raises(ValueError, match="3 were given"):
         Eigenfaces.fit(faces[:3])
 
 
-def test_a_vae_draws_likely_faces_that_are_nobodys(faces: list[FaceRecord], eigenfaces: Eigenfaces) -> None:
+def test_a_vae_draws_likely_faces_that_are_nobodys(faces: list[Face], eigenfaces: Eigenfaces) -> None:
     vae = Vae.fit(faces, steps=150, seed=5)
     samples = [vae.forge(None, None, np.random.default_rng(seed)) for seed in range(8)]
     assert len({sample.image.tobytes() for sample in samples}) == len(samples)
@@ -296,7 +296,7 @@ def test_a_vae_draws_likely_faces_that_are_nobodys(faces: list[FaceRecord], eige
             assert 1 - ((sample.image - mean - own) ** 2).sum() / (own**2).sum() < MOST_OF_ONE + 0.15
 
 
-def test_a_vae_repeats_with_the_seed_and_leaves_torchs_chance_alone(faces: list[FaceRecord]) -> None:
+def test_a_vae_repeats_with_the_seed_and_leaves_torchs_chance_alone(faces: list[Face]) -> None:
     import torch
 
     torch.manual_seed(0)
@@ -319,7 +319,7 @@ def test_photographs(photos: Path) -> None:
             if len(found := detector.detect(picture)) == 1:
                 image, points = align(picture, found[0], SIDE)
                 records.append(
-                    FaceRecord(
+                    Face(
                         image=image,
                         label="bona_fide",
                         category="bona_fide",
@@ -346,7 +346,7 @@ def test_photographs(photos: Path) -> None:
         assert "the face is turned too far aside" in reasons
 
 
-def test_an_edit_that_nobody_would_see_is_refused(faces: list[FaceRecord]) -> None:
+def test_an_edit_that_nobody_would_see_is_refused(faces: list[Face]) -> None:
     nothing = FaceEditing("nothing", lambda image, points, rng: Forgery(image.copy(), points, {}))
     with pytest.raises(ValueError, match="hardly be seen"):
         nothing.forge(faces[0], None, np.random.default_rng(0))

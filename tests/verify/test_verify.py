@@ -21,7 +21,7 @@ from dfa_instruct.cli import app
 from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.evidence.paired import measure
 from dfa_instruct.instruct.sampling import instruct
-from dfa_instruct.records import Artifact, FaceRecord, face_id_of
+from dfa_instruct.records import Artifact, Face, face_id_of
 from dfa_instruct.verify.promises import NAMED, PROMISES
 from dfa_instruct.verify.verify import verify
 from dfa_instruct.vocabulary import REGIONS, SPLITS
@@ -44,11 +44,11 @@ def encode(row: dict[str, Any], pixels: np.ndarray) -> None:
     ask(row)
 
 
-def record(row: dict[str, Any], pixels: np.ndarray | None = None) -> FaceRecord:
+def record(row: dict[str, Any], pixels: np.ndarray | None = None) -> Face:
     known = ("label", "category", "technique", "source", "source_path", "source_sha256", "split", "face_id")
     landmarks = None if row["landmarks"] is None else np.array(row["landmarks"], np.float32)
     image = decoded(row) if pixels is None else pixels
-    return FaceRecord(image=image, identities=(), landmarks=landmarks, **{key: row[key] for key in known})
+    return Face(image=image, identities=(), landmarks=landmarks, **{key: row[key] for key in known})
 
 
 def ask(row: dict[str, Any], artifacts: list[Artifact] | None = None) -> None:
@@ -57,7 +57,7 @@ def ask(row: dict[str, Any], artifacts: list[Artifact] | None = None) -> None:
     if artifacts is None:
         artifacts = [Artifact(**{**a, "strength": round(a["strength"], 3)}) for a in row["artifacts"]]
     annotation = Measured().annotate(face, artifacts)
-    asked = row_columns(instruct(face, artifacts, annotation, seed=0, techniques={}))
+    asked = row_columns(instruct(face, artifacts, annotation, seed=0, techniques={}), face.to_png())
     row.update({key: asked[key] for key in ("artifacts", "qa", "bench", "findings")})
 
 

@@ -133,7 +133,7 @@ def comparison_table(found: Sequence[Difference]) -> str:
     return "\n".join(lines)
 
 
-def parted(pairs: Mapping[BenchTask, Sequence[Pair]]) -> dict[str, list[Pair]]:
+def where_they_differ(pairs: Mapping[BenchTask, Sequence[Pair]]) -> dict[str, list[Pair]]:
     """Return the pairs of which one alone is right, by what is to be said of them."""
     found: dict[str, list[Pair]] = {}
     for task, of_task in pairs.items():

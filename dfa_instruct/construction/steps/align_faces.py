@@ -33,7 +33,7 @@ from dfa_instruct.face.detection import (
     warp,
 )
 from dfa_instruct.pairs import most_alike
-from dfa_instruct.records import FaceRecord, Landmarks, Pixels
+from dfa_instruct.records import Face, Landmarks, Pixels
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources import SourceItem
 from dfa_instruct.sources.decoding import read_items
@@ -52,7 +52,7 @@ def _sha256(path: Path) -> str:
 class _Head:
     """A bona fide face and where it lies in its picture: its forgeries are cut out at the same place."""
 
-    face: FaceRecord
+    face: Face
     shape: tuple[int, ...]
     transform: Transform
     landmarks: Landmarks | None
@@ -99,7 +99,7 @@ class AlignFaces(Step):
         """Close the detector."""
         close_detector()
 
-    def faces(self, item: SourceItem, pixels: Pixels, heads: dict[str, _Head]) -> Iterator[FaceRecord]:
+    def faces(self, item: SourceItem, pixels: Pixels, heads: dict[str, _Head]) -> Iterator[Face]:
         """Yield the aligned faces of a picture; a bona fide one is kept in `heads`.
 
         One that is sought waits there, and is yielded before its first forgery.
@@ -119,7 +119,7 @@ class AlignFaces(Step):
         for number, (transform, landmarks) in enumerate(self.places(item, pixels, found, head)):
             image = warp(pixels, transform, size)
             forged = item.category != BONA_FIDE
-            face = FaceRecord(
+            face = Face(
                 image=image,
                 label="forged" if forged else "bona_fide",
                 category=item.category,

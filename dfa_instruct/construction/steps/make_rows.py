@@ -29,8 +29,8 @@ from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.evidence.paired import evidence_of
 from dfa_instruct.evidence.population import PopulationEvidence
 from dfa_instruct.instruct.sampling import instruct
-from dfa_instruct.pairs import parted, refused
-from dfa_instruct.records import Artifact, FaceRecord
+from dfa_instruct.pairs import is_false_pair, without_pair
+from dfa_instruct.records import Artifact, Face
 from dfa_instruct.techniques import Fittable, Technique
 from dfa_instruct.techniques.forge import forge
 from dfa_instruct.vocabulary import Category, Split
@@ -74,7 +74,7 @@ class MakeRows(Step):
         table = pq.read_table(work.shard("faces", rank))
         row_of = {face_id: row for row, face_id in reversed(list(enumerate(table["face_id"].to_pylist())))}
 
-        def face(row: int, split: Split) -> FaceRecord:
+        def face(row: int, split: Split) -> Face:
             return face_of(table.slice(row, 1).to_pylist()[0], self.recipe.size, split)
 
         with (
@@ -90,8 +90,8 @@ class MakeRows(Step):
                     made, bona_fide = target, None
                     if target.pair_id in row_of:
                         bona_fide = face(row_of[target.pair_id], split)
-                        if refused(target, bona_fide):
-                            made, bona_fide = parted(target), None
+                        if is_false_pair(target, bona_fide):
+                            made, bona_fide = without_pair(target), None
                 else:
                     technique, bona_fide = shared.techniques[job["technique"]], target
                     donors = shared.pool.of[split]
@@ -106,10 +106,11 @@ class MakeRows(Step):
                 artifacts = evidence_of(made, bona_fide, shared.population)
                 write(self.row(made, artifacts, shared))
 
-    def row(self, face: FaceRecord, artifacts: list[Artifact], shared: _Shared) -> dict[str, Any]:
+    def row(self, face: Face, artifacts: list[Artifact], shared: _Shared) -> dict[str, Any]:
         """Say and ask of a face what its evidence gives: the columns of its row."""
         annotation = shared.annotator.annotate(face, artifacts)
-        return row_columns(instruct(face, artifacts, annotation, self.recipe.seed, shared.named))
+        row = instruct(face, artifacts, annotation, self.recipe.seed, shared.named)
+        return row_columns(row, face.to_png())
 
 
 def finished_rows(work: WorkFolder, shards: int) -> Iterator[pa.Table]:

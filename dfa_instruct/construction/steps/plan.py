@@ -26,7 +26,7 @@ from dfa_instruct.construction.work_folder import (
     whole,
 )
 from dfa_instruct.duplicates import near_duplicates, same_pixels
-from dfa_instruct.pairs import left_alone
+from dfa_instruct.pairs import forgeries_without_pair
 from dfa_instruct.sources.official_splits import PUBLISHED, OfficialLists, read_official
 from dfa_instruct.splits import lost_by, split_images
 from dfa_instruct.techniques.forge import draw_pool, share_out
@@ -231,6 +231,6 @@ class Plan(Step):
             inside, copies = near_duplicates([faces.hash[i] for i in own], groups, self.recipe.near_duplicates)
             for standing, copy in copies:
                 reasons[own[copy]] = f"a near-duplicate of a face in {splits[own[standing]]}"
-        for i in left_alone(faces.face_id, faces.pair_id, splits, [reason is None for reason in reasons]):
+        for i in forgeries_without_pair(faces.face_id, faces.pair_id, splits, [reason is None for reason in reasons]):
             reasons[i] = "its bona fide was dropped"
         return inside

@@ -19,7 +19,7 @@ import numpy as np
 
 from dfa_instruct.face import detection
 from dfa_instruct.face.landmarks import MIRRORED
-from dfa_instruct.records import FaceRecord, Landmarks, Pixels
+from dfa_instruct.records import Face, Landmarks, Pixels
 from dfa_instruct.sources.portraits.canvas import (
     SIDE,
     Canvas,
@@ -609,7 +609,7 @@ def _photograph(
     return np.clip(np.rint(image + grain), 0, 255).astype(np.uint8), landmarks
 
 
-def draw_person(identity: int, pictures: int = 6, size: int = 128, seed: int = 0) -> list[FaceRecord]:
+def draw_person(identity: int, pictures: int = 6, size: int = 128, seed: int = 0) -> list[Face]:
     """Draw one identity's pictures, aligned, shape (size, size, 3).
 
     A picture follows from the seed, its identity's number and its own number alone.
@@ -623,7 +623,7 @@ def draw_person(identity: int, pictures: int = 6, size: int = 128, seed: int = 0
         scene, landmarks = _portrait(person, shot, 2 * size, rng)
         image, landmarks = _photograph(scene, landmarks, shot, size, rng)
         records.append(
-            FaceRecord(
+            Face(
                 image=image,
                 label="bona_fide",
                 category="bona_fide",
@@ -637,7 +637,7 @@ def draw_person(identity: int, pictures: int = 6, size: int = 128, seed: int = 0
     return records
 
 
-def draw_sample(identities: int = 120, pictures: int = 6, size: int = 128, seed: int = 0) -> Iterator[FaceRecord]:
+def draw_sample(identities: int = 120, pictures: int = 6, size: int = 128, seed: int = 0) -> Iterator[Face]:
     """Yield aligned bona fide portraits, identity by identity; see `draw_person`."""
     for identity in range(identities):
         yield from draw_person(identity, pictures, size, seed)

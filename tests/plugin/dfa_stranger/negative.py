@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from dfa_instruct.records import FaceRecord, Forgery
+from dfa_instruct.records import Face, Forgery
 from dfa_instruct.vocabulary import Category
 
 
@@ -19,7 +19,7 @@ class Negative:
     name: ClassVar[str] = "stranger_negative"
     category: ClassVar[Category] = "face_editing"
 
-    def forge(self, target: FaceRecord | None, other: FaceRecord | None, rng: np.random.Generator) -> Forgery:
+    def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         assert target is not None
         image = target.image.copy()
         middle = image[len(image) // 3 : -len(image) // 3, len(image) // 3 : -len(image) // 3]

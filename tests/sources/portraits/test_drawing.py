@@ -2,21 +2,21 @@ import numpy as np
 import pytest
 
 from dfa_instruct.face import detection
-from dfa_instruct.records import FaceRecord
+from dfa_instruct.records import Face
 from dfa_instruct.sources.portraits.drawing import draw_sample
 
 
 @pytest.fixture(scope="module")
-def portraits() -> list[FaceRecord]:
+def portraits() -> list[Face]:
     return list(draw_sample(identities=12, pictures=2, size=128, seed=3))
 
 
-def interocular(face: FaceRecord) -> float:
+def interocular(face: Face) -> float:
     assert face.landmarks is not None
     return float(np.linalg.norm(face.landmarks[36:42].mean(0) - face.landmarks[42:48].mean(0)))
 
 
-def test_every_portrait_is_a_bona_fide_record_of_its_own(portraits: list[FaceRecord]) -> None:
+def test_every_portrait_is_a_bona_fide_record_of_its_own(portraits: list[Face]) -> None:
     assert [face.identities for face in portraits[:3]] == [("sample_0000",), ("sample_0000",), ("sample_0001",)]
     assert {(face.label, face.category, face.source) for face in portraits} == {("bona_fide", "bona_fide", "sample")}
     for unique in ("face_id", "source_path", "source_sha256"):
@@ -29,7 +29,7 @@ def test_every_portrait_is_a_bona_fide_record_of_its_own(portraits: list[FaceRec
         assert face.landmarks.dtype == np.float32
 
 
-def test_same_seed_gives_the_same_bytes_however_many_are_drawn(portraits: list[FaceRecord]) -> None:
+def test_same_seed_gives_the_same_bytes_however_many_are_drawn(portraits: list[Face]) -> None:
     alone = list(draw_sample(identities=2, pictures=1, size=128, seed=3))
     for again, first in zip(alone, portraits[::2], strict=False):
         assert again.face_id == first.face_id
@@ -40,7 +40,7 @@ def test_same_seed_gives_the_same_bytes_however_many_are_drawn(portraits: list[F
     assert other.face_id != portraits[0].face_id
 
 
-def test_faces_fill_the_aligned_square(portraits: list[FaceRecord]) -> None:
+def test_faces_fill_the_aligned_square(portraits: list[Face]) -> None:
     for face in portraits:
         assert face.landmarks is not None
         assert np.abs(detection.anchors(face.landmarks) / 128 - detection.TEMPLATE).max() < 0.09
@@ -58,7 +58,7 @@ def test_size_changes_the_resolution_only(size: int) -> None:
     assert np.abs(face.landmarks / size - usual.landmarks / 128).max() < 0.01
 
 
-def test_eyes_are_drawn_at_their_landmarks(portraits: list[FaceRecord]) -> None:
+def test_eyes_are_drawn_at_their_landmarks(portraits: list[Face]) -> None:
     eyes: list[float] = []
     cheeks: list[float] = []
     for face in portraits:
@@ -72,7 +72,7 @@ def test_eyes_are_drawn_at_their_landmarks(portraits: list[FaceRecord]) -> None:
     assert np.median(eyes) > 2 * np.median(cheeks)
 
 
-def test_grain_is_everywhere(portraits: list[FaceRecord]) -> None:
+def test_grain_is_everywhere(portraits: list[Face]) -> None:
     for face in portraits:
         grey = face.image.astype(float).mean(2)
         detail = np.abs(grey[1:, 1:] - grey[:-1, 1:] - grey[1:, :-1] + grey[:-1, :-1])
@@ -81,7 +81,7 @@ def test_grain_is_everywhere(portraits: list[FaceRecord]) -> None:
 
 
 @pytest.mark.usefixtures("landmarker")
-def test_a_face_detector_sees_them(portraits: list[FaceRecord]) -> None:
+def test_a_face_detector_sees_them(portraits: list[Face]) -> None:
     errors = []
     with detection.FaceDetector() as detector:
         for face in portraits:
