@@ -3,8 +3,8 @@
 A face is described by the orientations of its edges (histograms of oriented gradients, Dalal and Triggs, 2005), and
 judged by its distance from the principal subspace of the known faces (Turk and Pentland, 1991). What the vision tower
 gives was tried first: a small tower, trained on drawings alone, tells them from photographs in half of the cases only.
-Edges outlast a reduction or a JPEG, which take the traces of a forgery away, or look like them. Hence a face is
-compared in its fine detail, too, with those that the model was trained on.
+A face that was reduced, or saved as a poor JPEG, keeps its edges and loses its fine detail, and a model easily calls it
+forged. Therefore the fine detail of a face is compared with that of the training faces, too.
 """
 
 from __future__ import annotations
