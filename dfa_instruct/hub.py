@@ -70,6 +70,20 @@ def token_for_pushing() -> str:
     return token
 
 
+def check_token(repo: str) -> None:
+    """Ask the Hub whether it knows the token, before a push is prepared, which may take long.
+
+    Raises:
+        ValueError: there is no token.
+        OSError: the Hub does not know it, or cannot be asked.
+    """
+    from huggingface_hub import HfApi
+
+    token = token_for_pushing()
+    with saying_what_to_do(repo):
+        HfApi(token=token).whoami()
+
+
 def push(
     repo: str,
     kind: RepoKind,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dfa_instruct.dataset.card import FIGURE, SplitFiles, dataset_card
 from dfa_instruct.dataset.reading import files_of
 from dfa_instruct.dataset.statistics import Statistics
-from dfa_instruct.hub import CARD, check_repo, show
+from dfa_instruct.hub import CARD, check_repo, check_token, show
 from dfa_instruct.hub import push as push_files
 from dfa_instruct.sources.licences import licence_of, not_redistributable
 from dfa_instruct.verify.dataset_plots import count, draw
@@ -69,6 +69,8 @@ def push(
 
     check_repo(repo)
     parts = files_of(folder)
+    if not dry_run:
+        check_token(repo)
     statistics = count(str(folder))
     if images:
         _check_terms(statistics, permitted)

@@ -84,9 +84,9 @@ def analyze(
     """Give the verdict with its probability, the category and a description of the artifacts.
 
     A picture gets no verdict where it shows no face or several, where no face can be looked for, or where its face is
-    unlike those that the model was trained on; the exit status is then 3. Of a video frames are looked
-    at, each at its largest face, and their mean is the verdict; where no frame gives one, the exit status is 3. Files
-    that cannot be read are named and left out; the exit status is then 2.
+    unlike those that the model was trained on; the exit status is then 3. The verdict on a video is the mean over
+    frames of it, each judged by its largest face; where no frame gets a verdict, the exit status is 3. A file that
+    cannot be read is named in an error, and with --json in an object of its own, too; the exit status is then 2.
     """
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.sources.pictures import BadPictureError
@@ -110,6 +110,8 @@ def analyze(
                     known = {"image": str(file), **analysis.to_dict()}
             except BadPictureError as error:
                 print(f"error: {printable(str(error))}", file=sys.stderr, flush=True)
+                if as_json:
+                    print(json.dumps({"file": str(file), "error": str(error)}, ensure_ascii=False), flush=True)
                 status = 2
                 continue
             known["trained_on"] = calibration.trained_on
@@ -136,7 +138,7 @@ def in_words(analysis: Analysis) -> str:
     if analysis.unstable:
         lines.append("unstable: saved as a JPEG, or shifted by half a pixel, it gets the other verdict")
     if analysis.disagreements:
-        lines.append(f"contradicts the verdict: {', '.join(analysis.disagreements)}")
+        lines.append(f"the model contradicts this verdict in its {' and its '.join(analysis.disagreements)}")
     return "\n".join([*lines, analysis.classification, analysis.description])
 
 
@@ -146,30 +148,53 @@ def calibrate(
     data: Annotated[Path, typer.Option(help="The dataset folder that it was trained on.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Test on this many images only.")] = None,
 ) -> None:
-    """Calibrate the verdict on the validation split, test it, and learn which faces the model knows."""
+    """Calibrate the verdict on the validation split, test it, and learn which faces the model knows.
+
+    What was found is written into the model's folder, and an adapter's card (README.md) is written anew.
+    """
     with one_line_errors(OSError, ValueError):
+        if not model.is_dir():
+            raise FileNotFoundError(f"{model}: no such folder (the calibration is written into the model's folder)")
+        from dfa_instruct.bench.rows import stream
+
+        for split in ("train", "validation", "test"):
+            stream(data, split, ["face_id"])  # before the model is loaded, which takes longer
+
+        from dfa_instruct.hub import CARD
+        from dfa_instruct.vlm.load import ADAPTER_CONFIG
         from modeling_dfa_gpt.calibration import calibrate as run
         from modeling_dfa_gpt.dfa_gpt import DfaGpt
         from modeling_dfa_gpt.domain import KnownFaces
+        from modeling_dfa_gpt.hub.card import card_of
 
         calibration, known_faces = run(DfaGpt.from_pretrained(model), data, limit), KnownFaces.learn(data)
         calibration.write(model)
+        sentences = [calibration.warning()]
         if known_faces:
             known_faces.write(model)
+        else:
+            sentences.append("The dataset has too few faces to learn which faces the model knows: it will refuse none.")
+        if (model / ADAPTER_CONFIG).is_file():
+            card_of(model).save(model / CARD)
+        elif (model / CARD).is_file():
+            sentences.append(f"{model / CARD}: not written anew, and states the calibration that the model had before.")
         print(f"{model}: calibrated on {calibration.images} faces ({calibration.trained_on})")
-        for sentence in (calibration.warning(), "" if known_faces else "Too few faces to learn which ones it knows."):
-            if sentence:
-                print(sentence)
+        for sentence in filter(None, sentences):
+            print(sentence)
 
 
 @app.command("app")
 def serve(
     model: Model,
-    host: Annotated[str, typer.Option(help="The address or name to listen at, and to be called by.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Else the first free one from 7860 on.")] = None,
+    host: Annotated[str, typer.Option(help="The address or host name that the page is served at.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="The port; without it, the first free one from 7860 on.")
+    ] = None,
     auth: Annotated[
         str | None,
-        typer.Option(help="USER:PASSWORD that is asked for; better set in the environment.", envvar="DFA_GPT_AUTH"),
+        typer.Option(
+            help="USER:PASSWORD that the page asks for; safer as an environment variable.", envvar="DFA_GPT_AUTH"
+        ),
     ] = None,
 ) -> None:
     """Open a page in the browser: put in a picture, see the verdict and where it shows, talk about it."""
@@ -177,6 +202,9 @@ def serve(
         user, colon, password = (auth or "").strip().partition(":")
         if auth and not (user and password):
             raise ValueError(f"--auth: expected USER:PASSWORD, found {'an empty part' if colon else 'no colon'}")
+        from dfa_instruct.vlm.load import check_loadable
+
+        check_loadable(model)  # before the imports, which take seconds
         try:
             from modeling_dfa_gpt.app.page import serve as run
         except ModuleNotFoundError as error:
@@ -200,26 +228,29 @@ def merge(
 @app.command()
 def push(
     adapter: Annotated[
-        Path, typer.Argument(help="An adapter's folder; or a whole model's that has a README.md, a base's for example.")
+        Path,
+        typer.Argument(help="An adapter's folder, or the folder of a whole model, such as a base, with a README.md."),
     ],
     repo: Annotated[str, typer.Argument(help="The model repository: USER/NAME. It is made where it is missing.")],
     merged: Annotated[bool, typer.Option("--merged", help="Merge the adapter into its base, and push that.")] = False,
     base: Annotated[
         str | None,
-        typer.Option(help="Where the adapter's base stands on the Hub, if it was trained on a folder: USER/NAME."),
+        typer.Option(help="The adapter's base on the Hub, where the adapter names a folder as its base: USER/NAME."),
     ] = None,
     results: Annotated[
-        Path | None, typer.Option(help="The results.json of DFA-Bench for the card; else that in the adapter's folder.")
+        Path | None, typer.Option(help="The results.json of DFA-Bench; without it, the one in the adapter's folder.")
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Only you and your organisation may see it.")] = False,
-    revision: Annotated[str | None, typer.Option(help="A branch; else main. It is made where it is missing.")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="The branch, main by default; it is made where it is missing.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the files, their sizes and the card; send nothing.")
     ] = False,
 ) -> None:
     """Push an adapter to the Hub, or what it is merged into, in one commit; the token is taken from HF_TOKEN.
 
-    A push that broke off is run again: files that have arrived whole are not sent a second time.
+    After a push that broke off, run the same command again: files that have arrived are not sent a second time.
     """
     with one_line_errors(OSError, ValueError):
         from modeling_dfa_gpt.hub.push import push as run
@@ -241,7 +272,7 @@ def push_space(
     model: Annotated[str, typer.Argument(help="A model on the Hub, an adapter or a whole one: USER/NAME.")],
     repo: Annotated[str, typer.Argument(help="The Space: USER/NAME. It is made where it is missing.")],
     private: Annotated[bool, typer.Option("--private", help="Only you and your organisation may see it.")] = False,
-    revision: Annotated[str | None, typer.Option(help="A branch; else main, which is the one that runs.")] = None,
+    revision: Annotated[str | None, typer.Option(help="The branch; a Space runs main, the default.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the files, their sizes and the card; send nothing.")
     ] = False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from PIL import Image
 
-from dfa_instruct.vlm.load import check_loadable, load_model, load_processor, naming
+from dfa_instruct.hub import CARD
+from dfa_instruct.vlm.load import ADAPTER_CONFIG, check_loadable, load_model, load_processor, naming
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 from modeling_dfa_gpt.calibration import Calibration, read_calibration
 from modeling_dfa_gpt.chat_template import with_image
@@ -143,9 +143,9 @@ class DfaGpt:
         """Say why there should be no verdict on a face; empty where nothing speaks against one."""
         if not face.aligned:
             return face.notice
-        if self.known_faces is None or self.known_faces.contains(face.image):
+        if self.known_faces is None:
             return ""
-        return f"unlike what this model was trained on ({self.calibration.trained_on})"
+        return self.known_faces.reason_against(face.image, self.calibration.trained_on)
 
     @property
     def face_side(self) -> int:
@@ -241,18 +241,18 @@ def merge(adapter: Path, output: Path) -> None:
         FileExistsError: the output folder holds something.
         OSError: the weights cannot be read, or what is merged not be written.
     """
-    from peft import PeftConfig, PeftModel
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
-
-    if not (adapter / "adapter_config.json").is_file():
-        raise FileNotFoundError(f"{adapter}: no adapter there (expected a folder with adapter_config.json)")
+    if not (adapter / ADAPTER_CONFIG).is_file():
+        raise FileNotFoundError(f"{adapter}: no adapter there (expected a folder with {ADAPTER_CONFIG})")
     check_loadable(adapter)
-    base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
     with new_folder(output) as made:
+        from peft import PeftConfig, PeftModel  # after the output was checked: these imports take seconds
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        from modeling_dfa_gpt.hub.card import card_of
+
         with naming(adapter), warnings.catch_warnings():
             warnings.filterwarnings("error", message="Found missing adapter keys")
+            base = PeftConfig.from_pretrained(str(adapter)).base_model_name_or_path
             model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
             merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
             processor = AutoProcessor.from_pretrained(adapter)
@@ -262,7 +262,4 @@ def merge(adapter: Path, output: Path) -> None:
             read_calibration(adapter).write(made)
             if known_faces := read_known_faces(adapter):
                 known_faces.write(made)
-            measured = adapter / RESULTS_FILE
-            results = json.loads(measured.read_text(encoding="utf-8")) if measured.is_file() else None
-            named = Base(f"`{Path(base).name if Path(base).is_dir() else base}`")
-            model_card(adapter, named, results, merged=True).save(made / "README.md")
+            card_of(adapter, merged=True).save(made / CARD)

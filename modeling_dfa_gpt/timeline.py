@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,7 @@ class VideoVerdict:
         without_face: how many show no face.
         probability: that the video is forged, from the mean of the judged frames; None where no frame was judged.
         label: the verdict; None where no frame was judged.
+        forced: a frame was judged that should get no verdict.
         calibrated: that probability was calibrated on videos of the validation split; if not, it is the plain mean.
     """
 
@@ -85,28 +86,31 @@ class VideoVerdict:
     without_face: int
     probability: float | None = None
     label: Label | None = None
+    forced: bool = False
     calibrated: bool = False
 
     @property
     def refused(self) -> int:
-        """How many frames show a face that the model does not judge."""
+        """How many frames show a face on which the model gives no verdict."""
         return self.frames - self.judged - self.without_face
 
     def in_words(self) -> str:
         """Say the verdict, what it rests on, and whether it was calibrated, in one sentence."""
         lacking = [f"{self.without_face} without a face"] if self.without_face else []
-        lacking += [f"{self.refused} with a face that is not judged"] if self.refused else []
+        lacking += [f"{self.refused} with a face on which the model gives no verdict"] if self.refused else []
         counted = f"{self.frames} frames" + (f", {' and '.join(lacking)}" if lacking else "")
         if self.probability is None:
-            return f"no verdict: no frame gives one ({counted})"
+            return f"no verdict on any frame ({counted})"
         kind = "calibrated on videos" if self.calibrated else "not calibrated on videos: the mean of the frames"
-        return f"{self.label} (probability of a forgery {self.probability:.3f}, {kind}; {counted})"
+        forced = "forced: " if self.forced else ""
+        return f"{forced}{self.label} (probability of a forgery {self.probability:.3f}, {kind}; {counted})"
 
     def to_dict(self) -> dict[str, Any]:
         """Lay it out for JSON."""
         return {
             "label": self.label,
             "probability": self.probability,
+            "forced": self.forced,
             "calibrated": self.calibrated,
             "judged": self.judged,
             "without_face": self.without_face,
@@ -177,13 +181,17 @@ def look_at(model: DfaGpt, picture: Image.Image, force: bool = False) -> Look:
 def verdict_of(looks: list[Look], calibration: Calibration) -> VideoVerdict:
     """Bring the frames of one video together."""
     judged = [look.probability for look in looks if look.probability is not None]
-    verdict = VideoVerdict(len(looks), len(judged), sum(look.reason == NO_FACE for look in looks))
+    counts = VideoVerdict(len(looks), len(judged), sum(look.reason == NO_FACE for look in looks))
     if not judged:
-        return verdict
+        return counts
     probability = calibration.video_probability(judged)
-    label: Label = "forged" if probability >= 0.5 else "bona_fide"
-    return VideoVerdict(
-        verdict.frames, verdict.judged, verdict.without_face, probability, label, calibration.videos > 0
+    forced = any(look.reason for look in looks if look.probability is not None)
+    return replace(
+        counts,
+        probability=probability,
+        label="forged" if probability >= 0.5 else "bona_fide",
+        forced=forced,
+        calibrated=calibration.videos > 0 and not forced,
     )
 
 

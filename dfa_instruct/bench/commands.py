@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from dfa_instruct.errors import one_line_errors
+from dfa_instruct.vlm.load import check_loadable, check_on_hub
 from dfa_instruct.vocabulary import BenchTask
 
 _Model = Annotated[
@@ -65,6 +66,9 @@ def bench(
     Answers are kept in <dataset>.answers.sqlite: a bench that was killed asks only for those that are missing.
     """
     with one_line_errors(OSError, ValueError, RuntimeError):
+        if not model.startswith("openai:"):
+            check_loadable(model)  # before the imports, which take seconds
+
         from rich.console import Console
         from rich.markdown import Markdown
 
@@ -106,6 +110,9 @@ def probe(
 ) -> None:
     """Measure a vision-only model as Table I does: frozen, a linear layer for DF-D and one for DF-C, one epoch each."""
     with one_line_errors(OSError, ValueError):
+        if "/" in model and not Path(model).is_dir():
+            check_on_hub(model)  # before the imports, which take seconds
+
         from rich.console import Console
         from rich.markdown import Markdown
 

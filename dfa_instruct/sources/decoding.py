@@ -72,7 +72,7 @@ class Video:
             options = {"format_whitelist": ",".join(formats)} if formats else {}
             self._container = av.open(str(path), options=options, metadata_errors="replace")
         except Exception as error:  # FFmpeg's errors, but also others: PyAV reads what a damaged header says
-            raise BadPictureError("does not open as a video (empty, cut short or none)") from error
+            raise BadPictureError("does not open as a video (it is empty, truncated or not a video)") from error
         try:
             if not self._container.streams.video:
                 raise BadPictureError("no picture in this video")

@@ -15,7 +15,7 @@ PROMISES: Final[dict[str, str]] = {
     "card": "a card with the dataset's configuration is there",
     "columns": "the columns are those of DFA-Instruct, nothing in them is null but what may be; parameters are JSON",
     "splits": "a row's split is that of its file: train, validation or test",
-    "categories": "no split is empty, and none lacks a category, but for those that the recipe leaves out",
+    "categories": "no split is empty, nor lacks a category for any reason but the recipe or too few people",
     "images": "every image is a PNG that decodes, is square and of one size",
     "hashes": "a face_id follows from the pixels, and is there once",
     "identities": "an identity is in one split only",
@@ -42,11 +42,15 @@ NAMED: Final = 3
 
 @dataclass
 class Finding:
-    """What became of one promise: how often it was checked and broken, and the first examples."""
+    """What became of one promise: how often it was checked and broken, the first examples, and warnings.
+
+    A warning tells of something that is worth knowing and breaks no promise.
+    """
 
     checked: int = 0
     broken: int = 0
     examples: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def check(self, kept: bool, example: str) -> None:
         """Count one check; `example` names the row and says what is wrong with it."""
@@ -69,7 +73,7 @@ class Findings(dict[str, Finding]):
 
 
 def report(findings: Mapping[str, Finding]) -> Group:
-    """Lay the findings out for a terminal: a table promise by promise, then the examples of the broken ones."""
+    """Lay the findings out for a terminal: a table of the promises, examples of the broken ones, warnings."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.table import Table
@@ -89,4 +93,5 @@ def report(findings: Mapping[str, Finding]) -> Group:
             named += [Padding(Text(example), (0, 0, 0, 2)) for example in finding.examples]
             if more := finding.broken - len(finding.examples):
                 named.append(Padding(Text(f"and {more} more"), (0, 0, 0, 2)))
+    named += [Text(f"Warning: {warning}") for finding in findings.values() for warning in finding.warnings]
     return Group(laid, *named)

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import torch
 
+ADAPTER_CONFIG: Final = "adapter_config.json"
+"""The file that tells an adapter's folder from a whole model's."""
 HUB_SECONDS: Final = 3.0
 """How long the Hub may take to answer whether it has a model. Transformers itself would ask for minutes."""
 VLMS_EXTRA: Final = ("num2words", "torchvision")
@@ -59,7 +62,7 @@ def is_model(name: str | Path) -> bool:
     """Tell whether a name is a model's folder, or may be a Hub id."""
     folder = Path(name)
     if folder.is_dir():
-        return any((folder / file).is_file() for file in ("config.json", "adapter_config.json"))
+        return any((folder / file).is_file() for file in ("config.json", ADAPTER_CONFIG))
     return not folder.exists() and str(name).count("/") == 1 and not str(name).startswith((".", "/", "~"))
 
 
@@ -86,20 +89,21 @@ def check_loadable(name: str | Path, ask_hub: bool = True) -> None:
         return
     if not any(folder.glob("*.safetensors")):
         raise ValueError(f"{name}: no weights as safetensors there; a pickle (.bin, .pt) is not loaded")
-    if (folder / "adapter_config.json").is_file():
+    if (folder / ADAPTER_CONFIG).is_file():
         with naming(name):
-            base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+            base = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
             if not isinstance(base, str):
                 raise ValueError(f"base_model_name_or_path: expected a model's folder or Hub id, not {base!r}")
         if not is_model(base):
             raise FileNotFoundError(f"{name}: its base model {base} is not there")
-        if (Path(base) / "adapter_config.json").is_file():
+        if (Path(base) / ADAPTER_CONFIG).is_file():
             raise ValueError(f"{name}: its base model {base} is an adapter; expected a whole model")
         check_loadable(base, ask_hub)
 
 
+@cache
 def check_on_hub(name: str) -> None:
-    """Refuse a Hub id that is neither in the cache nor on the Hub.
+    """Refuse a Hub id that is neither in the cache nor on the Hub; a model that was found is not asked for again.
 
     Raises:
         FileNotFoundError: the Hub has no such model, or none that one may see.
@@ -110,7 +114,7 @@ def check_on_hub(name: str) -> None:
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
     try:
-        cached = [try_to_load_from_cache(name, file) for file in ("config.json", "adapter_config.json")]
+        cached = [try_to_load_from_cache(name, file) for file in ("config.json", ADAPTER_CONFIG)]
         if not any(isinstance(path, str) for path in cached):
             model_info(name, timeout=HUB_SECONDS)
     except (HFValidationError, RepositoryNotFoundError):
@@ -154,6 +158,18 @@ def load_processor(name: str | Path) -> Any:
     return processor
 
 
+@contextmanager
+def _without_loading_bar() -> Iterator[None]:
+    """Keep Transformers' bar "Loading weights" from standard error; the bars of downloads are the Hub's, and stay."""
+    from transformers.utils import logging
+
+    previous = logging.set_tqdm_hook(lambda bar, values, options: bar(*values, **{**options, "disable": True}))
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(previous)
+
+
 def load_model(name: str | Path, device: torch.device | None = None, dtype: torch.dtype | None = None) -> Any:
     """Load a model, or an adapter with its base, for inference.
 
@@ -169,7 +185,7 @@ def load_model(name: str | Path, device: torch.device | None = None, dtype: torc
     from transformers import AutoModelForImageTextToText
 
     device = device or best_device()
-    with naming(name):
+    with naming(name), _without_loading_bar():
         pair: Any = AutoModelForImageTextToText.from_pretrained(
             name, dtype=dtype or dtype_on(device), use_safetensors=True, output_loading_info=True
         )

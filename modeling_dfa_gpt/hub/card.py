@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dfa_instruct.bench.report.markdown import conversation_table, metrics_table
+from dfa_instruct.hub import CARD
+from dfa_instruct.vlm.load import ADAPTER_CONFIG
 from dfa_instruct.vocabulary import CATEGORIES, FORGERY_CATEGORIES, BenchTask
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE, Calibration
 from modeling_dfa_gpt.checkpoints import RUN_FILE
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCard, SpaceCard
 
 RESULTS_FILE: Final = "results.json"
+LICENCE_KEYS: Final = ("license", "license_name", "license_link")
 METRIC_TYPES: Final = {"acc": "accuracy", "rouge_l": "rouge", "rouge_l_forged": "rouge"}
 """Metric → what the Hub calls its kind, where it has a word for it."""
 MOST_INVALID: Final = 10.0
@@ -84,6 +87,28 @@ def model_card(
         recipe={key: value for key, value in run["settings"].items() if key.startswith(RECIPE)} if run else {},
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+
+
+def card_of(adapter: Path, merged: bool = False) -> ModelCard:
+    """Make the card of an adapter on this machine, or of what it was merged into, from what its folder holds."""
+    named = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    local = Path(named).is_dir()
+    base = Base(f"`{Path(named).name if local else named}`", None if local else named, licence_of(named))
+    return model_card(adapter, base, _read(adapter / RESULTS_FILE), merged=merged)
+
+
+def licence_of(model: str) -> dict[str, str]:
+    """Return the licence that the card of a model's folder, or of its Hub repository, states, in the Hub's keys.
+
+    Empty where there is no such card, or where the Hub cannot be asked.
+    """
+    from huggingface_hub import ModelCard
+
+    try:
+        card = ModelCard.load(Path(model) / CARD if Path(model).is_dir() else model).data.to_dict()
+    except (OSError, ValueError):
+        return {}
+    return {key: str(card[key]) for key in LICENCE_KEYS if card.get(key)}
 
 
 def base_card(run: dict[str, Any]) -> str:

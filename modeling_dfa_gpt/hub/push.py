@@ -9,17 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from dfa_instruct.hub import CARD, check_repo, saying_what_to_do, show, token_for_pushing
+from dfa_instruct.hub import CARD, check_repo, check_token, saying_what_to_do, show, token_for_pushing
 from dfa_instruct.hub import push as push_files
-from dfa_instruct.vlm.load import check_loadable
+from dfa_instruct.vlm.load import ADAPTER_CONFIG, check_loadable
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE
 from modeling_dfa_gpt.checkpoints import RUN_FILE
 from modeling_dfa_gpt.dfa_gpt import merge
 from modeling_dfa_gpt.domain import DOMAIN_FILE
-from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
+from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, licence_of, model_card
 
-ADAPTER_CONFIG: Final = "adapter_config.json"
-LICENCE_KEYS: Final = ("license", "license_name", "license_link")
 OURS: Final = re.compile(
     r"(adapter_)?config\.json|(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
     r"|generation_config\.json|(pre)?processor_config\.json|chat_template\.jinja"
@@ -66,6 +64,8 @@ def push(
     check_loadable(folder, ask_hub=False)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
+    if not dry_run:
+        check_token(repo)
 
     with tempfile.TemporaryDirectory(prefix="dfa-gpt-") as scratch:
         if (folder / ADAPTER_CONFIG).is_file():
@@ -76,8 +76,8 @@ def push(
             raise ValueError(f"{folder}: a whole model; --merged, --base and --results are for adapters")
         elif not (folder / CARD).is_file():
             raise FileNotFoundError(
-                f"{folder / CARD}: write the card of this model first, what it is and its licence "
-                "(what an adapter was merged into has one by: dfa-gpt push ADAPTER USER/NAME --merged)"
+                f"{folder / CARD}: no such file; write a card first, with what the model is and its licence "
+                "(dfa-gpt push ADAPTER USER/NAME --merged writes the card of a merged adapter)"
             )
         else:
             files = {**_files_of(folder), CARD: folder / CARD}
@@ -111,26 +111,19 @@ def _adapter_files(
 
 def _base(folder: Path, named: str, base: str | None, merged: bool) -> Base:
     """Say what an adapter was trained on, by a name that others can use."""
-    from huggingface_hub import ModelCard
-
     run = folder / RUN_FILE
     trained = json.loads(run.read_text(encoding="utf-8"))["base"] if run.is_file() else {}
     local = Path(named).is_dir() or (trained.get("name") == named and trained.get("commit") is None)
     if local and not base and not merged:
         raise ValueError(
-            f"{folder}: its base is the folder {named}, which nobody else has: push that one as well (dfa-gpt push "
-            f"{named} USER/NAME) and name it by --base USER/NAME, or push what they are merged into (--merged)"
+            f"{folder}: its base is the folder {named}, which others do not have: push the base too (dfa-gpt push "
+            f"{named} USER/NAME) and name it with --base USER/NAME, or push the merged model (--merged)"
         )
     if base and not local and base != named:
         raise ValueError(f"{folder}: its base is {named} on the Hub, not {base}")
     hub_id = base or (None if local else named)
-    try:
-        card = ModelCard.load(Path(named) / CARD if local else named).data.to_dict()
-    except (OSError, ValueError):
-        card = {}  # no card, or the Hub cannot be asked: the card of the adapter says that no licence is stated
-    licence = {key: str(card[key]) for key in LICENCE_KEYS if card.get(key)}
-    name = f"`{hub_id}`" if hub_id else "a base that stands nowhere else"
-    return Base(name, hub_id, licence)
+    name = f"`{hub_id}`" if hub_id else "a base that is not on the Hub"
+    return Base(name, hub_id, licence_of(named))
 
 
 def _check_same_weights(adapter: Path, repo: str) -> None:
@@ -146,7 +139,7 @@ def _check_same_weights(adapter: Path, repo: str) -> None:
         files = HfApi(token=token_for_pushing()).model_info(repo, files_metadata=True).siblings or ()
     there = {file.rfilename: file.lfs.sha256 for file in files if file.lfs and file.rfilename in here}
     if there != here:
-        raise ValueError(f"--base {repo}: its weights on the Hub are not those of {folder}, which the adapter is for")
+        raise ValueError(f"--base {repo}: its weights on the Hub differ from those of the adapter's base, {folder}")
 
 
 def _results(folder: Path, results: Path | None) -> dict[str, Any] | None:

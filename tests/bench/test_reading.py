@@ -109,6 +109,34 @@ def test_the_cases_at_hand() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Yes, it's a question of lighting.",
+        "Yes, a matter of texture.",
+        "Yes, this is a picture of a smiling man.",
+        "Yes, it is all about the eyes.",
+        "No, this is the face of a young woman.",
+        "Yes. That is an interesting detail.",
+    ],
+)
+def test_a_yes_or_no_before_another_statement_is_asked_again(text: str) -> None:
+    assert parse_yes_no(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("Yes, it is a deepfake.", "forged"),
+        ("Yes, this is a picture of a forged face.", "forged"),
+        ("Yes, it is blurred around the chin.", "forged"),
+        ("No, it is a photo of a real person.", "bona_fide"),
+    ],
+)
+def test_a_yes_or_no_before_its_reason_is_read(text: str, label: str) -> None:
+    assert parse_yes_no(text) == label
+
+
+@pytest.mark.parametrize(
     ("text", "label"),
     [
         ("Yes, the face has been", "forged"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -217,6 +218,14 @@ def test_a_dry_run_shows_all_and_asks_nobody(dataset_folder: Path, hub: Hub, cli
 def test_who_may_not_push_is_told_what_to_do(client: Client, hub: Hub, token: str | None, told: str) -> None:
     line = client.refusal("-c", ONE_FILE, token=token)
     assert told in line and (token is None or token not in line)
+
+
+def test_the_token_is_checked_before_the_rows_are_read(dataset_folder: Path, client: Client, tmp_path: Path) -> None:
+    folder = tmp_path / "dfa-instruct"
+    shutil.copytree(dataset_folder, folder)
+    for path in (folder / "data").glob("*.parquet"):
+        path.write_bytes(b"")
+    assert "the Hub does not know the token" in client.refusal(*PUSH, folder, REPO, token="hf_of_nobody")
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_an_adapter_gives_way_to_the_merged_model(calibrated: Path, base: Path, 
 def test_an_adapter_whose_base_nobody_has_is_refused(calibrated: Path, base: Path, hub: Hub) -> None:
     done = CliRunner().invoke(app, ["push", str(calibrated), ADAPTER])
     assert done.exit_code == 2 and done.stderr.count("\n") == 1
-    assert f"its base is the folder {base}, which nobody else has" in done.stderr
+    assert f"its base is the folder {base}, which others do not have" in done.stderr
     assert f"dfa-gpt push {base} USER/NAME" in done.stderr and "--merged" in done.stderr
 
 
@@ -146,7 +146,7 @@ def test_a_base_with_other_weights_is_refused(calibrated: Path, base: Path, hub:
     (other / "model.safetensors").write_bytes(weights)
     client.output(*PUSH, other, BASE)
     line = client.refusal(*PUSH, calibrated, ADAPTER, "--base", BASE)
-    assert f"--base {BASE}: its weights on the Hub are not those of {base}" in line
+    assert f"--base {BASE}: its weights on the Hub differ from those of the adapter's base, {base}" in line
     assert ("model", ADAPTER) not in hub.store.repositories
 
 
@@ -248,4 +248,4 @@ def test_a_whole_model_needs_a_card_of_its_own(base: Path, tmp_path: Path) -> No
     shutil.copytree(base, bare)
     (bare / "README.md").unlink()
     done = CliRunner().invoke(app, ["push", str(bare), BASE])
-    assert done.exit_code == 2 and f"{bare / 'README.md'}: write the card" in done.stderr
+    assert done.exit_code == 2 and f"{bare / 'README.md'}: no such file; write a card" in done.stderr

@@ -183,6 +183,7 @@ def test_the_commands(adapter: Path, portrait: Path) -> None:
     assert talked.returncode == 0 and talked.stdout.count("DFA-GPT:") == 2
     analyzed = run("analyze", str(adapter), str(portrait), "--json", "--force")
     assert analyzed.returncode == 0
+    assert "Loading weights" not in talked.stderr + analyzed.stderr
     assert set(json.loads(analyzed.stdout)) >= {"image", "label", "probability", "disagreements", "description"}
 
 
@@ -190,7 +191,9 @@ def test_one_bad_picture_does_not_stop_the_others(adapter: Path, portrait: Path,
     absent = tmp_path / "absent.png"
     done = run("analyze", str(adapter), str(portrait), str(absent), str(portrait), "--json", "--force")
     assert done.returncode == 2
-    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == [str(portrait)] * 2
+    first, bad, last = map(json.loads, done.stdout.splitlines())
+    assert first["image"] == last["image"] == str(portrait)
+    assert bad == {"file": str(absent), "error": f"{absent}: no such file"}
     assert f"error: {absent}: no such file" in done.stderr.splitlines()
 
 

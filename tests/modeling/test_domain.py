@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Iterable
@@ -16,8 +17,8 @@ from dfa_instruct.sources.portraits.drawing import draw_sample
 from modeling_dfa_gpt.calibration import Calibration, read_calibration
 from modeling_dfa_gpt.cli import app
 from modeling_dfa_gpt.dfa_gpt import DfaGpt, merge
-from modeling_dfa_gpt.domain import DOMAIN_FILE, Domain, KnownFaces, read_known_faces
-from modeling_dfa_gpt.picture import open_faces
+from modeling_dfa_gpt.domain import DOMAIN_FILE, Domain, FineDetail, KnownFaces, read_known_faces
+from modeling_dfa_gpt.picture import OpenedFace, open_faces
 from modeling_dfa_gpt.timeline import look_at
 
 PEOPLE = 150
@@ -47,6 +48,35 @@ def test_held_out_faces_are_known_and_noise_is_not(drawings: Domain, portraits: 
     assert share(drawings, noise(10)) == 0
 
 
+def degraded(face: Image.Image) -> list[Image.Image]:
+    """Reduce a face to half its size, and save it as a poor JPEG: what is seen is the same."""
+    half = face.resize((face.width // 2, face.height // 2), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    face.save(buffer, format="JPEG", quality=50)
+    return [half, half.resize(face.size, Image.Resampling.BICUBIC), Image.open(buffer).convert("RGB")]
+
+
+def test_a_degraded_face_is_unlike_those_that_were_learned(portraits: list[Image.Image]) -> None:
+    detail = FineDetail.fit(portraits[:80], portraits[80:110])
+    assert np.mean([detail.contains(face) for face in portraits[110:]]) >= 0.9
+    assert np.mean([detail.contains(picture) for face in portraits[110:] for picture in degraded(face)]) <= 0.05
+
+
+def test_a_degraded_face_is_known_where_such_faces_were_learned(portraits: list[Image.Image]) -> None:
+    learned, held_out = (
+        [p for face in faces for p in (face, *degraded(face))] for faces in (portraits[:80], portraits[80:110])
+    )
+    detail = FineDetail.fit(learned, held_out)
+    assert np.mean([detail.contains(picture) for face in portraits[110:] for picture in degraded(face)]) >= 0.9
+
+
+def test_the_reason_names_the_fine_detail(drawings: Domain, portraits: list[Image.Image]) -> None:
+    known = KnownFaces(drawings, detail=FineDetail.fit(portraits[:80], portraits[80:110]))
+    half = next(p for face in portraits[110:] if drawings.contains(p := degraded(face)[1]))
+    assert "(drawn portraits) in its fine detail" in known.reason_against(half, "drawn portraits")
+    assert known.reason_against(noise(1)[0], "drawn portraits").endswith("(drawn portraits)")
+
+
 def test_photographs_and_faces_of_a_generator_are_not_drawings(
     drawings: Domain, photos: Path, synthesized: Path
 ) -> None:
@@ -66,21 +96,20 @@ def test_a_model_of_photographs_knows_no_drawing(drawings: Domain, portraits: li
 def test_a_face_that_is_not_known_gets_no_verdict(adapter: Path, drawings: Domain) -> None:
     model = DfaGpt.from_pretrained(adapter)
     model.calibration = Calibration(images=100, trained_on="drawn portraits")
-    face = open_faces(noise(1)[0])[0]
-    unknown = type(face)(face.image, 1, True)
+    unknown = OpenedFace(noise(1)[0], 1, True)
     model.open_faces = lambda picture: [unknown]  # type: ignore[method-assign]
     model.known_faces = KnownFaces(drawings)
-    refused = model.analyze(face.image)
+    refused = model.analyze(unknown.image)
     assert refused.reason == "unlike what this model was trained on (drawn portraits)" and not refused.forced
     nothing = (refused.label, refused.probability, refused.category, refused.verdict, refused.description)
     assert nothing == (None, None, None, "", "")
-    forced = model.analyze(face.image, force=True)
+    forced = model.analyze(unknown.image, force=True)
     assert forced.forced and forced.reason == refused.reason and forced.label and not forced.calibrated
-    assert model.chat(face.image).notice == refused.reason
-    assert look_at(model, face.image).probability is None
-    assert look_at(model, face.image, force=True).probability is not None
+    assert model.chat(unknown.image).notice == refused.reason
+    assert look_at(model, unknown.image).probability is None
+    assert look_at(model, unknown.image, force=True).probability is not None
     model.known_faces = None
-    assert model.analyze(face.image).reason == "" and model.chat(face.image).notice == ""
+    assert model.analyze(unknown.image).reason == "" and model.chat(unknown.image).notice == ""
 
 
 def test_without_a_landmarker_there_is_no_verdict(
@@ -99,14 +128,32 @@ def test_calibrate_writes_what_a_model_knows(adapter: Path, dataset_folder: Path
     done = CliRunner().invoke(app, ["calibrate", str(copy), "--data", str(dataset_folder), "--limit", "8"])
     assert done.exit_code == 0, done.output
     assert read_calibration(copy).trained_on == "drawn portraits" and "(drawn portraits)" in done.output
+    assert "This model was trained on drawn portraits" in (copy / "README.md").read_text()
+    assert "Loading weights" not in done.output
     learned = KnownFaces.learn(dataset_folder)
     assert (read_known_faces(copy) is None) == (learned is None)
+
+
+def test_calibrate_checks_its_paths_before_the_model_is_loaded(
+    adapter: Path, dataset_folder: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "adapter"  # to load it would be another error
+    shutil.copytree(adapter, broken)
+    (broken / "adapter_model.safetensors").write_bytes(b"")
+    for model, data, wrong in (
+        (broken, tmp_path / "absent", f"{tmp_path / 'absent'}"),
+        (broken, tmp_path, f"{tmp_path}: no dataset folder"),
+        (Path("analyst/dfa-gpt"), dataset_folder, "analyst/dfa-gpt: no such folder"),
+    ):
+        done = CliRunner().invoke(app, ["calibrate", str(model), "--data", str(data)])
+        assert done.exit_code == 2 and done.stderr.startswith(f"error: {wrong}"), done.stderr
 
 
 def test_what_a_model_knows_goes_where_it_goes(adapter: Path, drawings: Domain, tmp_path: Path) -> None:
     copy = tmp_path / "adapter"
     shutil.copytree(adapter, copy)
-    KnownFaces(drawings, drawings).write(copy)
+    detail = FineDetail(np.zeros((3, 3), np.float32), np.float32(1))
+    KnownFaces(drawings, drawings, detail).write(copy)
     Calibration(images=100, trained_on="drawn portraits").write(copy)
     assert (copy / DOMAIN_FILE).stat().st_size < 600_000
     merge(copy, tmp_path / "merged")
@@ -115,6 +162,8 @@ def test_what_a_model_knows_goes_where_it_goes(adapter: Path, drawings: Domain, 
         assert (
             found
             and found.drawn
+            and found.detail
+            and found.detail.limit == detail.limit
             and found.trained.contains(Image.new("RGB", (128, 128))) == drawings.contains(Image.new("RGB", (128, 128)))
         )
         card = (folder / "README.md").read_text()
@@ -137,5 +186,5 @@ def test_a_damaged_file_is_one_named_error(damage: str, drawings: Domain, tmp_pa
             "other": {},
         }[damage]
         np.savez(file, **({} if damage == "other" else arrays | changed))
-    with pytest.raises(ValueError, match=f"{file}: expected the faces that a model knows"):
+    with pytest.raises(ValueError, match=f"{file}: cannot be read as a file that dfa-gpt calibrate writes"):
         KnownFaces.read(file)

@@ -75,7 +75,7 @@ def test_page_and_command_say_the_same(adapter: Path, faces: list[Pixels], tmp_p
 def test_a_video_without_a_face_gets_no_verdict(adapter: Path, tmp_path: Path) -> None:
     told = CliRunner().invoke(app, ["analyze", str(adapter), str(clip(tmp_path / "wall.mp4", [GREY] * 3))])
     assert told.exit_code == 3
-    assert "no verdict: no frame gives one (3 frames, 3 without a face)" in told.stdout
+    assert "no verdict on any frame (3 frames, 3 without a face)" in told.stdout
 
 
 def test_a_file_that_is_no_video_is_named(adapter: Path, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_file_that_is_no_video_is_named(adapter: Path, tmp_path: Path) -> None
     told = CliRunner().invoke(app, ["analyze", str(adapter), str(tmp_path / "text.mp4"), str(tmp_path / "gone.mp4")])
     assert told.exit_code == 2
     assert [line.rpartition(": ")[2] for line in told.stderr.splitlines() if line.startswith("error")] == [
-        "does not open as a video (empty, cut short or none)",
+        "does not open as a video (it is empty, truncated or not a video)",
         "no such file",
     ]
 
@@ -95,10 +95,13 @@ def test_the_verdict_is_of_the_frames_that_were_judged() -> None:
     plain = verdict_of(looks, Calibration(2.0, 1.0, 50))
     assert (plain.label, plain.probability, plain.calibrated) == ("forged", pytest.approx(0.7), False)
     assert (plain.frames, plain.judged, plain.without_face, plain.refused) == (4, 2, 1, 1)
-    assert "4 frames, 1 without a face and 1 with a face that is not judged" in plain.in_words()
+    assert "4 frames, 1 without a face and 1 with a face on which the model gives no verdict" in plain.in_words()
     calibrated = verdict_of(looks, Calibration(2.0, 1.0, 50, video_scale=1.0, video_bias=-2.0, videos=30))
     assert (calibrated.label, calibrated.calibrated) == ("bona_fide", True)
     assert calibrated.probability is not None and calibrated.probability < 0.3
     assert "calibrated on videos" in calibrated.in_words() and "not calibrated" not in calibrated.in_words()
+    forced = verdict_of([*looks, Look([], None, 0.9, "unlike")], Calibration(1.0, 0.0, 50, videos=30))
+    assert forced.forced and not forced.calibrated and not plain.forced
+    assert forced.in_words().startswith("forced: forged") and forced.to_dict()["forced"]
     nothing = verdict_of(looks[2:], Calibration())
     assert (nothing.label, nothing.probability) == (None, None)

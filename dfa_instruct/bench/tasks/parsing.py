@@ -8,7 +8,7 @@ bench asks again for one word, and where nobody can be asked it counts as not sa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from dfa_instruct.bench.tasks.final_answer import marked_answers, split_thought
@@ -136,18 +136,30 @@ def parse_category(text: str, options: Sequence[str], cut: bool = False) -> Cate
         The one category that is named (a negated one is not), or None.
     """
     of_name = {name: category for category, name in CATEGORIES.items()}
+    return _parse_choice(text, [of_name[option.lower()] for option in options], _NAMES, cut)
 
-    def read(said: str) -> Category | None:
+
+def parse_option(text: str, options: Sequence[str], cut: bool = False) -> str | None:
+    """Read the answer to a question with lettered options of any words, techniques for example.
+
+    Returns the one option whose letter or name is given (a negated one is not), or None; `cut` as for `parse_category`.
+    """
+    return _parse_choice(text, options, {option: re.escape(plain(option)) for option in options}, cut)
+
+
+def _parse_choice(text: str, options: Sequence[_Read], names: Mapping[_Read, str], cut: bool) -> _Read | None:
+    """Read the answer to a question with lettered options; `names` has a pattern for whatever it may name instead."""
+
+    def read(said: str) -> _Read | None:
         text = _NOT_BUT.sub(r"not \1. ", plain(said))
         if is_doubtful(text):
             return None
-        found = {of_name[option.lower()] for option in _lettered(text, options)}
+        letters = [next(filter(None, match)) for match in _LETTER.findall(text)]
+        found = {option for letter, option in zip("abcde", options, strict=False) if letter in letters}
         if cut:
             return found.pop() if len(found) == 1 and _LETTER.match(text) else None
-        found |= {category for category, name in _NAMES.items() if _named(name, text)}
         label = stated_label(text)
-        if label == "bona_fide":
-            found.add("bona_fide")
+        found |= {name for name, words in names.items() if _named(words, text) or (name == label == "bona_fide")}
         return found.pop() if len(found) == 1 else None
 
     return _read(text, read, cut)
@@ -164,31 +176,6 @@ def _named(name: str, text: str) -> bool:
         not _DENIAL.search(re.split(r"[.,:;!?\n()]", text[: match.start()])[-1])
         for match in re.finditer(rf"(?<!\w)(?:{name})(?!\w)", text)
     )
-
-
-def _lettered(text: str, options: Sequence[str]) -> list[str]:
-    """Return the options whose letters an answer gives."""
-    letters = [next(filter(None, match)) for match in _LETTER.findall(text)]
-    return [option for letter, option in zip("abcde", options, strict=False) if letter in letters]
-
-
-def parse_option(text: str, options: Sequence[str], cut: bool = False) -> str | None:
-    """Read the answer to a question with lettered options of any words, techniques for example.
-
-    Returns the one option whose letter or name is given (a negated one is not), or None; `cut` as for `parse_category`.
-    """
-
-    def read(said: str) -> str | None:
-        text = _NOT_BUT.sub(r"not \1. ", plain(said))
-        if is_doubtful(text):
-            return None
-        found = set(_lettered(text, options))
-        if cut:
-            return found.pop() if len(found) == 1 and _LETTER.match(text) else None
-        found |= {option for option in options if _named(re.escape(plain(option)), text)}
-        return found.pop() if len(found) == 1 else None
-
-    return _read(text, read, cut)
 
 
 def label_of(category: Category | None) -> Label | None:

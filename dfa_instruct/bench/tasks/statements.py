@@ -41,10 +41,11 @@ _TAIL: Final = (
     rf"(?: by (?:an? )?(?:ai|computer|software|machine|someone|somebody)| with (?:software|ai)| at all|{_HERE}|"
     r" (?:around|near|at|on|in) the \w+(?: and (?:the )?\w+)?)?"
 )
+_LINKING: Final = r"so|thus|therefore|hence|overall|in conclusion|clearly"
 _LEAD: Final = (
-    r"(?:(?:so|thus|therefore|hence|overall|in conclusion|clearly|in my (?:opinion|view|judge?ment)|"
-    r"i (?:firmly |strongly )?(?:think|believe|conclude|would say)|i can confirm|i am afraid|it is (?:clear|evident|"
-    r"obvious)|"
+    rf"(?:(?:{_LINKING}|in my (?:opinion|view|judge?ment)|"
+    r"i (?:firmly |strongly )?(?:think|believe|conclude|would say)|i can confirm|i am afraid|"
+    r"it is (?:clear|evident|obvious)|"
     r"i am (?:(?:quite|very|fairly|pretty|absolutely|completely) )?(?:sure|certain|confident|convinced)|"
     r"based on (?:the|this) (?:provided |given )?(?:image|picture|photo|photograph)(?: provided| given| alone)?|"
     r"it (?:is|seems|appears)(?: (?:very |highly |most )?likely)?(?= that))(?:,? that|,)? )*"
@@ -58,6 +59,7 @@ _SIGNS: Final = (
     r"(?:(?:clear|visible|obvious|apparent|evident|strong|definite|convincing|noticeable|detectable|unmistakable) )*"
     r"(?:signs?|evidence|traces?|indications?|marks?|indicators?)"
 )
+_SHOWS: Final = r"(?:shows|has|contains|exhibits|displays|bears)"
 _OF: Final = rf" (?:of {_KINDS}|that {_SUBJECT} (?:is|was|has been) {_SURELY}{_FORGED})"
 
 
@@ -82,20 +84,18 @@ _FORMS: Final[tuple[tuple[Label, re.Pattern[str]], ...]] = tuple(
                 (
                     other,
                     rf"(?:(?:{_SUBJECT} )?{_IS_NOT}|not) (?:actually |been |digitally |ai |"
-                    rf"computer )*(?:an? )?{verdict}"
-                    rf"(?: {_NOUN})?{_TAIL}",
+                    rf"computer )*(?:an? )?{verdict}(?: {_NOUN})?{_TAIL}",
                 ),
                 (other, rf"{_OPINION}{_SUBJECT} {_IS} {_said(verdict)}"),
             )
         ),
         (
             "forged",
-            rf"(?:{_SUBJECT} (?:shows|has|contains|exhibits|displays|bears)|there (?:is|are)|"
-            rf"i (?:can )?(?:see|notice|find|detect)) {_SIGNS}{_OF}{_TAIL}",
+            rf"(?:{_SUBJECT} {_SHOWS}|there (?:is|are)|i (?:can )?(?:see|notice|find|detect)) {_SIGNS}{_OF}{_TAIL}",
         ),
         (
             "bona_fide",
-            rf"(?:{_SUBJECT} (?:shows|has|contains|exhibits|displays|bears) no|there (?:is|are) (?:no|not any)|"
+            rf"(?:{_SUBJECT} {_SHOWS} no|there (?:is|are) (?:no|not any)|"
             rf"{_SUBJECT} does not (?:show|have|contain|exhibit|display|bear)(?: any)?|i (?:see|notice|find|detect) no|"
             rf"i (?:do|can|could) not (?:see|notice|find|detect)(?: any)?|no) (?:{_SIGNS}{_OF}|{_KINDS}){_TAIL}"
             r"(?: (?:is|are|was|were) (?:visible|present|found|detected|apparent|evident)| (?:visible|found|"
@@ -104,8 +104,7 @@ _FORMS: Final[tuple[tuple[Label, re.Pattern[str]], ...]] = tuple(
         (
             "bona_fide",
             rf"(?:nothing{_HERE}? (?:suggests|indicates)|i (?:have|see|find) no reason to (?:believe|think|suspect|"
-            rf"say))"
-            rf"(?: that)? {_SUBJECT} {_IS} {_said(_FORGED)}",
+            rf"say))(?: that)? {_SUBJECT} {_IS} {_said(_FORGED)}",
         ),
     )
 )
@@ -130,11 +129,9 @@ _WHOLE_NATURAL: Final = (
 _BEARING: Final = re.compile(
     rf"{_ANY_FORGED}|{_ANY_BONA_FIDE}|\b(?:natural\w*|realis\w+|original\w*|true|truth|human|exists?|actual|perfect\w*|"
     r"(?:yes|no)\b(?! \w)|nope|not so|wrong|false|mistake\w*|incorrect|kidding|jok\w+|lies?|opposite|contrary|said|"
-    r"says?|"
-    r"claims?|thinks?|"
+    r"says?|claims?|thinks?|"
     r"thought|believes?|would|if|unless|were|except|until|however|despite|yet|otherwise|still|though|although|while|"
-    r"pretend\w*|"
-    r"might|may|could|maybe|perhaps|possibl[ye]|whether|either)\b"
+    r"pretend\w*|might|may|could|maybe|perhaps|possibl[ye]|whether|either)\b"
 )
 _FEATURE: Final = re.compile(
     r"\b(?:eyes?|eyelids?|pupils?|iris(?:es)?|gaze|nose|nostrils?|mouth|lips?|teeth|tooth|smile|chin|jaw\w*|"
@@ -150,8 +147,7 @@ _NEGATION: Final = re.compile(
     r"\b(?:not|no|never|nothing|none|nobody|nowhere|neither|nor|without|hardly|barely|scarcely|unlikely|improbable|"
     r"lacks?|"
     r"lacking|absence|absent|free (?:of|from)|fail(?:s|ed)?|doubt\w*|rather than|instead of|unlike|far from|"
-    r"anything but|"
-    r"less|little|impossible|too(?: \w+){1,3} (?:to|for))\b"
+    r"anything but|less|little|impossible|too(?: \w+){1,3} (?:to|for))\b"
 )
 _DENIED: Final = re.compile(
     r"^(?: \w+){0,6} (?:is|are|was|were|would be)(?: \w+)? (?:wrong|false|mistaken|untrue|incorrect|unfounded|"
@@ -168,9 +164,7 @@ _CLAUSES: Final = re.compile(
     r",? (?:and|so) (?=(?:it|this|the|i|there|no|not|has|is|was|does)\b)|, (?=(?:it|this|the \w+) )|,? but |"
     r",? (?:even )?(?:al)?though |,? (?:because|since) "
 )
-_OPENING: Final = re.compile(
-    r"(?:^|(?<=[.!;\n] ))(so|thus|therefore|hence|overall|in conclusion|clearly|in my \w+|based on [a-z ]{1,40}),"
-)
+_OPENING: Final = re.compile(rf"(?:^|(?<=[.!;\n] ))({_LINKING}|in my \w+|based on [a-z ]{{1,40}}),")
 """What may stand before a statement, with a comma that ends no clause."""
 _CONTRAST: Final = re.compile(r"\b(?:but|although|though)\b")
 
@@ -205,15 +199,18 @@ _GROUNDS: Final = re.compile(
     rf"^\W*$|^[\d.% ]+|{_ANY_FORGED}|{_ANY_BONA_FIDE}|{_FEATURE.pattern}|\b(?:sure|certain\w*|definitely|clearly|"
     rf"absolutely|"
     r"obviously|confiden\w+|probably|likely|at all|never|(?:it|this) (?:is|was|has|does|looks)|face (?:has been|"
-    r"was)|think so|doubt\w*|"
-    r"natural\w*|"
-    r"yes|no|visib\w+|signs?|traces?|evidence|i can see)\b"
+    r"was)|think so|doubt\w*|natural\w*|yes|no|visib\w+|signs?|traces?|evidence|i can see)\b"
 )
 """What follows a yes or a no that answers the question, and not another one ("Yes, I see the picture")."""
+_PREDICATE_NOUN: Final = re.compile(
+    rf"(?:{_SUBJECT} (?:is|was) (?:(?:just|only|simply|all|really|more|rather|mostly|mainly|indeed) )*"
+    r"(?:an?|the|about|what|where|how|up to|down to)|an? \w+ of)\b[^.!;\n]*"
+)
+"""A sentence that says what the picture is, or what the answer is about: it must be a verdict, or the yes or no before
+it may answer another question ("Yes, this is a picture of a man", "Yes, it is a question of lighting")."""
 _COURTESY: Final = re.compile(
-    r"(?:of course|sure\b|please|let me|happy to|what|how|i (?:can|could|will|would) (?:be|help|analy|assist|"
-    r"describe|look|do|"
-    r"provide|examine|try|answer|gladly|take))"
+    r"(?:of course|sure\b|please|let (?:me|us)|happy to|what|how|i (?:can|could|will|would) (?:be|help|analy|assist|"
+    r"describe|look|do|provide|examine|try|answer|gladly|take))"
 )
 _ENGLISH: Final = re.compile(
     r"\b(?:the|this|that|it|is|a|an|i|there|of|to|not|has|does|face|image|photo|picture|in|on|and|or|because|with|"
@@ -280,9 +277,11 @@ def yes_or_no(text: str) -> tuple[str, str] | None:
     word, rest = begins["word"], text[begins.end() :]
     others = set(_OTHER_YES_NO.findall(rest)) - {word}
     foreign = len(rest.split()) > 1 and not _ENGLISH.search(rest)
+    noun = _PREDICATE_NOUN.match(rest)
     if (
         others
         or foreign
+        or (noun and not re.search(rf"{_ANY_FORGED}|{_ANY_BONA_FIDE}", noun[0]))
         or not _GROUNDS.search(rest)
         or _COURTESY.match(rest)
         or _TURNED.search(rest)
