@@ -71,11 +71,13 @@ def open_face(
     Raises:
         BadPictureError: it is not a picture, or too small to show a face.
     """
+    from dfa_instruct.face.detection import not_one_face
+
     picture = Image.fromarray(to_rgb(image)) if isinstance(image, Image.Image) else open_picture(image)
     found = (faces_of or open_faces)(picture)
     if len(found) == 1:
         return found[0]
-    return _whole(picture, len(found), f"{len(found) or 'no'} faces found, one is expected")
+    return _whole(picture, len(found), not_one_face(len(found)))
 
 
 def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE, margin: float = 0.0) -> list[OpenedFace]:

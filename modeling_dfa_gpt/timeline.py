@@ -96,11 +96,11 @@ class VideoVerdict:
 
     def in_words(self) -> str:
         """Say the verdict, what it rests on, and whether it was calibrated, in one sentence."""
-        lacking = [f"{self.without_face} without a face"] if self.without_face else []
-        lacking += [f"{self.refused} with a face on which the model gives no verdict"] if self.refused else []
-        counted = f"{self.frames} frames" + (f", {' and '.join(lacking)}" if lacking else "")
+        counted = f"{self.judged} of {self.frames} frames were judged"
+        counted += f"; frames without a face: {self.without_face}" if self.without_face else ""
+        counted += f"; frames whose face the model does not judge: {self.refused}" if self.refused else ""
         if self.probability is None:
-            return f"no verdict on any frame ({counted})"
+            return f"no verdict ({counted})"
         kind = "calibrated on videos" if self.calibrated else "not calibrated on videos: the mean of the frames"
         forced = "forced: " if self.forced else ""
         return f"{forced}{self.label} (probability of a forgery {self.probability:.3f}, {kind}; {counted})"

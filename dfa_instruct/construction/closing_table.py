@@ -81,9 +81,9 @@ def print_table(
     for technique in sorted({*written, *files, *dropped}, key=lambda t: (t != BONA_FIDE, t == "", t)):
         counts = [str(files[technique][key]) if technique in files else "" for key in ("found", "resolved", "paired")]
         reasons = dropped.get(technique, Counter()).most_common()
-        said = [f"{n} {reason}" for reason, n in reasons[:REASONS]]
+        said = [f"{n}: {reason}" for reason, n in reasons[:REASONS]]
         if others := sum(n for _, n in reasons[REASONS:]):
-            said.append(f"{others} for other reasons")
+            said.append(f"{others}: other reasons")
         table.add_row(technique or "any", *counts, str(written[technique]), "\n".join(said))
     table.add_row("all", "", "", "", str(statistics.images_of()), planned["cost"], end_section=True)
     console = Console(stderr=True)

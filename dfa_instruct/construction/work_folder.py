@@ -171,7 +171,7 @@ def too_few(name: str, good: int, found: int, bad: Missed, least: float, key: st
     if not found or good / found >= least:
         return None
     reasons = [
-        f"{n} {reason}: {', '.join(files)}" + (f" and {n - len(files)} more" if n > len(files) else "")
+        f"{n}: {reason} ({', '.join(files)}" + (f" and {n - len(files)} more)" if n > len(files) else ")")
         for reason, (n, files) in islice(bad.items(), REASONS)
     ]
     return (

@@ -12,7 +12,9 @@ from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
+from av.error import FFmpegError
 
 from dfa_instruct.records import Pixels
 from dfa_instruct.sources import SourceItem
@@ -64,8 +66,6 @@ class Video:
     """
 
     def __init__(self, path: Path, formats: tuple[str, ...] | None = None) -> None:
-        import av
-
         if not path.is_file():
             raise BadPictureError("no such file")
         try:
@@ -112,7 +112,7 @@ class Video:
             for packet in self._container.demux(self._stream):
                 if packet.size and not packet.is_corrupt:
                     yield packet
-        except Exception:
+        except FFmpegError:
             return
 
     def count(self) -> tuple[int, int]:
@@ -123,7 +123,7 @@ class Video:
         for start in (promised - 1, 0):
             try:
                 self._seek(start)
-            except Exception:
+            except FFmpegError:
                 continue
             stamps = [p.dts if p.pts is None else p.pts for p in self._packets()]
             numbers = sorted({self._number(stamp) for stamp in stamps if stamp is not None})
@@ -156,10 +156,10 @@ class Video:
             if current is None:
                 return
             try:
-                turned = np.rot90(current.to_ndarray(format="rgb24"), round(current.rotation / 90))
-            except Exception:  # it does not decode
+                pixels = current.to_ndarray(format="rgb24")
+            except FFmpegError:  # the frame's pixel format is damaged
                 continue
-            yield number, np.ascontiguousarray(turned)
+            yield number, np.ascontiguousarray(np.rot90(pixels, round(current.rotation / 90)))
 
     def _decode_from(self, number: int) -> tuple[Iterator[tuple[int, Any]], int, Any]:
         """Seek to a keyframe at or before a frame; return the frames from there on, and the first one."""
@@ -167,7 +167,7 @@ class Video:
         while True:
             try:
                 self._seek(number - back)
-            except Exception:
+            except FFmpegError:
                 return iter(()), number, None
             decoded = self._decoded()
             position, current = next(decoded, (number, None))
@@ -180,7 +180,7 @@ class Video:
         for packet in chain(self._packets(), (None,)):
             try:
                 frames = self._stream.codec_context.decode(packet)
-            except Exception:
+            except FFmpegError:
                 continue
             for frame in frames:
                 stamp = frame.dts if frame.pts is None else frame.pts

@@ -16,7 +16,7 @@ import numpy as np
 from huggingface_hub import hf_hub_download
 from numpy.typing import NDArray
 
-from dfa_instruct.face.detection import FaceDetector, align
+from dfa_instruct.face.detection import FaceDetector, align, not_one_face
 from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
 from dfa_instruct.techniques.warping import usable
 from dfa_instruct.vocabulary import Category
@@ -259,6 +259,6 @@ def _fitted_in(picture: Pixels, target: Face | None, category: Category, size: i
     with FaceDetector() as detector:
         found = detector.detect(picture)
     if len(found) != 1:
-        raise ValueError("no face or several were found in what the generator made")
+        raise ValueError(f"in what the generator made, {not_one_face(len(found))}")
     landmarks = found[0]
     return (picture, landmarks) if size is None or target is not None else align(picture, landmarks, size)

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 from gradio.utils import get_upload_folder
 
+from dfa_instruct.face.detection import not_one_face
 from dfa_instruct.sources.pictures import BadPictureError
 from modeling_dfa_gpt.app.case import SUGGESTED, Analyst, Case, Turn
 from modeling_dfa_gpt.app.case_report import model_facts, report_html
@@ -144,7 +145,7 @@ class Handlers:
             yield notice_html(str(error))
             return
         if reference.chosen is None:
-            yield notice_html(f"{len(reference.faces) or 'No'} faces were found in the reference; one is expected.")
+            yield notice_html(f"In the reference picture, {not_one_face(len(reference.faces))}.")
             return
         for known in self.analyst.analyze(reference):
             yield comparison_html(case, known, self.calibration)

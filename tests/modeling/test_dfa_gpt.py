@@ -317,7 +317,9 @@ def test_no_face_or_several_get_no_verdict_unless_forced(adapter: Path, photos: 
     assert (one["faces"], one["aligned"]) == (1, True) and one["label"] in ("forged", "bona_fide")
     assert (two["faces"], two["aligned"], two["label"], two["probability"]) == (2, False, None, None)
     assert (none["faces"], none["label"]) == (0, None)
-    assert "no verdict: no faces found" in run("analyze", str(adapter), given[2]).stdout
+    told = run("analyze", str(adapter), *given[1:]).stdout
+    assert "no verdict: 2 faces were found; exactly one is expected" in told
+    assert "no verdict: no face was found" in told
     done = run("analyze", str(adapter), *given[1:], "--json", "--force")
     assert done.returncode == 0
     assert all(json.loads(line)["label"] in ("forged", "bona_fide") for line in done.stdout.splitlines())

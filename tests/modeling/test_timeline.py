@@ -58,7 +58,7 @@ def test_pictures_and_videos_in_one_call(adapter: Path, faces: list[Pixels], tmp
     assert of_video["label"] == ("forged" if of_video["probability"] >= 0.5 else "bona_fide")
 
     table = CliRunner().invoke(app, ["analyze", str(adapter), str(video), "--force"]).stdout
-    assert "not calibrated on videos" in table and "3 frames, 1 without a face" in table
+    assert "not calibrated on videos" in table and "2 of 3 frames were judged; frames without a face: 1)" in table
     assert f"   1.0 s       2      0  {NO_FACE}" in table.splitlines()
 
 
@@ -75,7 +75,7 @@ def test_page_and_command_say_the_same(adapter: Path, faces: list[Pixels], tmp_p
 def test_a_video_without_a_face_gets_no_verdict(adapter: Path, tmp_path: Path) -> None:
     told = CliRunner().invoke(app, ["analyze", str(adapter), str(clip(tmp_path / "wall.mp4", [GREY] * 3))])
     assert told.exit_code == 3
-    assert "no verdict on any frame (3 frames, 3 without a face)" in told.stdout
+    assert "no verdict (0 of 3 frames were judged; frames without a face: 3)" in told.stdout
 
 
 def test_a_file_that_is_no_video_is_named(adapter: Path, tmp_path: Path) -> None:
@@ -95,7 +95,8 @@ def test_the_verdict_is_of_the_frames_that_were_judged() -> None:
     plain = verdict_of(looks, Calibration(2.0, 1.0, 50))
     assert (plain.label, plain.probability, plain.calibrated) == ("forged", pytest.approx(0.7), False)
     assert (plain.frames, plain.judged, plain.without_face, plain.refused) == (4, 2, 1, 1)
-    assert "4 frames, 1 without a face and 1 with a face on which the model gives no verdict" in plain.in_words()
+    counted = "2 of 4 frames were judged; frames without a face: 1; frames whose face the model does not judge: 1"
+    assert counted in plain.in_words()
     calibrated = verdict_of(looks, Calibration(2.0, 1.0, 50, video_scale=1.0, video_bias=-2.0, videos=30))
     assert (calibrated.label, calibrated.calibrated) == ("bona_fide", True)
     assert calibrated.probability is not None and calibrated.probability < 0.3

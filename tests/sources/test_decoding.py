@@ -144,6 +144,18 @@ def test_a_frame_that_is_sought_is_decoded_as_its_encoder_meant_it(tmp_path: Pat
     assert np.array_equal(sought[25], in_turn[25])
 
 
+def test_only_what_decoding_raises_drops_a_frame(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake in what is done with the decoded pixels must be seen, and not look like a damaged video."""
+    path = write_video(tmp_path / "a.mp4", 3)
+
+    def broken(*_: object) -> None:
+        raise TypeError("a mistake")
+
+    monkeypatch.setattr(np, "rot90", broken)
+    with Video(path) as video, pytest.raises(TypeError, match="a mistake"):
+        list(video.frames(range(3)))
+
+
 def test_of_a_long_video_only_a_part_is_decoded(tmp_path: Path) -> None:
     video = write_video(tmp_path / "long.mp4", 1200, group=25)
     alone = []

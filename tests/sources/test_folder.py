@@ -53,9 +53,9 @@ def test_bad_pictures_among_good_ones_are_named_and_skipped(tmp_path: Path) -> N
     assert sorted(row["source_path"] for row in rows) == [photo.name for photo in good]
     assert set(reasons) == {"corrupt.jpg", "empty.png", "dot.png", "wall.png", "two.png", "notes.txt"}
     assert reasons["notes.txt"] == "neither a picture nor a video by the end of its name"
-    assert reasons["dot.png"].startswith("1×1 pixels") and reasons["wall.png"] == "no face found"
+    assert reasons["dot.png"].startswith("1×1 pixels") and reasons["wall.png"] == "no face was found"
     assert reasons["corrupt.jpg"] == reasons["empty.png"] == "does not decode as an image"
-    assert "faces found" in reasons["two.png"]
+    assert reasons["two.png"] == "2 faces were found; exactly one is expected"
 
 
 def test_faces_come_out_aligned(photos: Path, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from dfa_instruct.face.detection import (
     largest,
     move,
     nearest,
+    not_one_face,
     warp,
 )
 from dfa_instruct.pairs import most_alike
@@ -169,9 +170,9 @@ class AlignFaces(Step):
         if not found:
             if item.cropped and (recipe.keep_without_landmarks or not recipe.detect_cropped):
                 return [(as_cropped, None)]
-            raise BadPictureError("no face found")
+            raise BadPictureError(not_one_face(0))
         if len(found) > 1 and recipe.several_faces == "fail":
-            raise BadPictureError(f"{len(found)} faces found; one is expected")
+            raise BadPictureError(not_one_face(len(found)))
         first = largest(found)
         others = [f for f in found if f is not first] if recipe.several_faces == "all" and head is None else []
         return [(alignment(f, recipe.size, self.margins[item.source]), f) for f in (first, *others)]
