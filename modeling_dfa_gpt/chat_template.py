@@ -1,43 +1,11 @@
-"""From a conversation to token ids: the chat template, and the tiny model's own tokenizer."""
+"""Making a LLaVA's processor, and the tiny model's own tokenizer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-SYSTEM_PROMPT = (
-    "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions."
-)
-IMAGE_TOKEN = "<image>"
-
-CHAT_TEMPLATE = (
-    "{{ bos_token }}{{ '" + SYSTEM_PROMPT.replace("'", "\\'") + "' }}"
-    "{% for message in messages %}"
-    "{% if message['content'] is string %}{% set text = message['content'] %}{% set images = 0 %}"
-    "{% else %}"
-    "{% set text = message['content'] | selectattr('type', 'equalto', 'text') | map(attribute='text') | join %}"
-    "{% set images = message['content'] | selectattr('type', 'equalto', 'image') | list | length %}"
-    "{% endif %}"
-    "{% if message['role'] == 'user' %}"
-    "{{ (' ' if loop.first else '') + 'USER: ' + '" + IMAGE_TOKEN + "\\n' * images + text }}"
-    "{% else %}"
-    "{{ ' ASSISTANT:' }}{% generation %}{{ ' ' + text + eos_token }}{% endgeneration %}"
-    "{% endif %}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}"
-)
-"""LLaVA-1.5's `vicuna_v1` conversation, with BOS, the system prompt, and an end-of-sequence token after every answer.
-
-The template published with the converted checkpoints lacks all three. `{% generation %}` marks what the loss is taken
-on: the answer with its leading space, and `</s>`.
-"""
-
-
-def with_image(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Place the image before the first message's text, in the form that chat templates take."""
-    first, *others = messages
-    return [{**first, "content": [{"type": "image"}, {"type": "text", "text": first["content"]}]}, *others]
+from dfa_instruct.vlm.messages import CHAT_TEMPLATE, IMAGE_TOKEN
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:

@@ -11,6 +11,9 @@ from typing import Any, Protocol
 
 from PIL import Image
 
+from dfa_instruct.vlm.inputs import EncodedImages, encode_images, on, prompt_tokens
+from dfa_instruct.vlm.messages import Message, render
+
 MAX_NEW_TOKENS = 256
 
 
@@ -23,21 +26,6 @@ class LoadedModel(Protocol):
 
     model: Any
     processor: Any
-
-
-def render(processor: Any, messages: list[dict[str, Any]]) -> str:
-    """Write a conversation as its chat template, a program that comes with the model, has it, up to the next answer.
-
-    Raises:
-        ValueError: the template fails, or does not show the picture once.
-    """
-    try:
-        text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    except Exception as error:
-        raise ValueError(f"the model's chat template cannot be used: {error}") from error
-    if text.count(processor.image_token) != 1:
-        raise ValueError("the model's chat template cannot be used: it does not show the picture once")
-    return str(text)
 
 
 @dataclass
@@ -54,11 +42,10 @@ class Conversation:
     keep: bool = True
     notice: str = ""
     """Why the answers mean little; empty where nothing speaks against them."""
-    messages: list[dict[str, Any]] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
     _read: list[int] = field(default_factory=list, repr=False)
     _cache: Any = field(default=None, repr=False)
-    _pixel_values: Any = field(default=None, repr=False)
-    _placeholders: str = field(default="", repr=False)
+    _encoded: EncodedImages | None = field(default=None, repr=False)
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False)
     """One for all turns: torch starts its own threads anew for each thread that calls it."""
 
@@ -78,44 +65,32 @@ class Conversation:
         Raises:
             ContextError: the conversation is longer than the model reads.
         """
-        picture = [{"type": "image", "image": self.image}] if not self.messages else []
         token = self.model.processor.image_token
         while token in question:  # it would stand for a second picture
             question = question.replace(token, "")
-        asked = {"role": "user", "content": [*picture, {"type": "text", "text": question}]}
+        asked = [*self.messages, {"role": "user", "content": question}]
         answer = begin
         if begin:
             yield begin
-        for piece in self._generate([*self.messages, asked], begin):
+        for piece in self._generate([*asked, {"role": "assistant", "content": begin}] if begin else asked):
             answer += piece
             yield piece
-        self.messages += [asked, {"role": "assistant", "content": [{"type": "text", "text": answer.strip()}]}]
+        self.messages = [*asked, {"role": "assistant", "content": answer.strip()}]
 
     def forget(self, turns: int = 0) -> None:
         """Let go of the keys and values that are kept, and of the last turns; what is asked next is read anew."""
         self._read, self._cache = [], None
         del self.messages[len(self.messages) - 2 * turns :]
 
-    def _encode(self, messages: list[dict[str, Any]], begin: str) -> list[int]:
-        """Return the token ids of a prompt, with an image token for each of the picture's features."""
-        processor = self.model.processor
-        if self._pixel_values is None:
-            pixel_values = processor.image_processor([self.image], return_tensors="pt")["pixel_values"]
-            # The processor counts on NumPy, which has no bfloat16 and reads no GPU.
-            self._placeholders = processor.replace_image_token({"pixel_values": pixel_values}, 0)
-            self._pixel_values = pixel_values.to(self.model.model.device, self.model.model.dtype)
-        text = render(processor, messages).replace(processor.image_token, self._placeholders, 1) + (
-            f" {begin}" if begin else ""
-        )
-        return list(processor.tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _generate(self, messages: list[dict[str, Any]], begin: str) -> Iterator[str]:
-        """Continue a conversation by one answer, greedily, piece by piece."""
+    def _generate(self, messages: list[Message]) -> Iterator[str]:
+        """Continue a conversation by one answer, or by the rest of one, greedily, piece by piece."""
         import torch
         from transformers import DynamicCache, StoppingCriteriaList, TextIteratorStreamer
 
         model, processor = self.model.model, self.model.processor
-        prompt = self._encode(messages, begin)
+        if self._encoded is None:
+            self._encoded = encode_images(processor, [self.image])
+        prompt = prompt_tokens(processor, render(processor, messages), self._encoded.tokens[0])
         longest = model.config.get_text_config().max_position_embeddings
         if len(prompt) >= longest:
             raise ContextError(f"the conversation has {len(prompt)} tokens; the model reads {longest} at most")
@@ -133,7 +108,7 @@ class Conversation:
             "input_ids": ids,
             "attention_mask": torch.ones_like(ids),
             "past_key_values": cache,
-            **({} if alike else {"pixel_values": self._pixel_values}),
+            **({} if alike else on(model, self._encoded.features)),
             "streamer": streamer,
             "max_new_tokens": min(MAX_NEW_TOKENS, longest - len(prompt)),
             "do_sample": False,

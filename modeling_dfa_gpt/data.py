@@ -17,7 +17,8 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 from trl import get_dataset
 
 from dfa_instruct.sources.pictures import BadPictureError, read_image
-from modeling_dfa_gpt.chat_template import with_image
+from dfa_instruct.vlm.inputs import prompt_tokens
+from dfa_instruct.vlm.messages import render
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.shared_prefix import IGNORED, SharedPrefixCollator
 
@@ -68,14 +69,13 @@ def row_lengths(rows: Any, processor: Any, image_tokens: int, shared: bool, proc
         collator = SharedPrefixCollator(processor)
 
         def count(messages: list[dict[str, Any]]) -> dict[str, int]:
-            return {"length": len(collator.sequence(messages, image_tokens)[0])}
+            return {"length": len(collator.sequence(messages, [0] * image_tokens)[0])}
     else:
 
         def count(messages: list[dict[str, Any]]) -> dict[str, int]:
-            text = processor.tokenizer.apply_chat_template(
-                with_image(messages), chat_template=processor.chat_template, tokenize=False
-            )
-            return {"length": len(processor.tokenizer(text, add_special_tokens=False)["input_ids"]) + image_tokens - 1}
+            return {
+                "length": len(prompt_tokens(processor, render(processor, messages, whole=True), [0] * image_tokens))
+            }
 
     counted = rows.map(
         count,

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 from PIL import Image
 
 from dfa_instruct.hub import CARD
-from dfa_instruct.vlm.load import ADAPTER_CONFIG, check_loadable, load_model, load_processor, naming
+from dfa_instruct.vlm.inputs import on, training_tokens
+from dfa_instruct.vlm.load import ADAPTER_CONFIG, check_loadable, load_config, load_model, load_processor, naming
+from dfa_instruct.vlm.messages import dialogue, render
+from dfa_instruct.vlm.parts import family_of
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 from modeling_dfa_gpt.calibration import Calibration, read_calibration
-from modeling_dfa_gpt.chat_template import with_image
-from modeling_dfa_gpt.conversation import Conversation, render
+from modeling_dfa_gpt.conversation import Conversation
 from modeling_dfa_gpt.domain import KnownFaces, read_known_faces
 from modeling_dfa_gpt.new_folder import new_folder
 from modeling_dfa_gpt.picture import ALIGNED_SIDE, OpenedFace, open_face, open_faces, re_encoded
@@ -35,14 +37,6 @@ DETECTION_QUESTIONS: dict[str, Label] = {
 """Phrasings of DF-D, and the label that makes the answer a yes."""
 CLASSIFICATION_QUESTION = "Which forgery technique fits this image best, and what does it do?"
 DESCRIPTION_QUESTION = "Describe the artifacts in this face."
-
-_TALK = with_image(
-    [
-        {"role": "user", "content": DETECTION_QUESTION},
-        {"role": "assistant", "content": "Yes."},
-        {"role": "user", "content": CLASSIFICATION_QUESTION},
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -118,11 +112,12 @@ class DfaGpt:
 
         Raises:
             OSError: there is no such model, or not the base that an adapter names, or its weights cannot be read.
-            ValueError: its weights are a pickle, or a file of it is not as expected.
+            ValueError: its family is unknown, its weights are a pickle, or a file of it is not as expected.
         """
         processor = load_processor(name)
         with naming(name):
-            render(processor, _TALK)
+            family_of(load_config(name))
+            render(processor, dialogue([DETECTION_QUESTION, "Yes.", CLASSIFICATION_QUESTION]))
             calibration = read_calibration(name)
             known_faces = read_known_faces(name)
         return cls(load_model(name, device, dtype), processor, calibration, known_faces)
@@ -209,18 +204,13 @@ class DfaGpt:
         from modeling_dfa_gpt.shared_prefix import IGNORED, SharedPrefixCollator
 
         common, yes, no = self._yes_and_no()
-        messages = [
-            {"role": role, "content": text}
-            for question in DETECTION_QUESTIONS
-            for role, text in (("user", question), ("assistant", "Yes"))
-        ]
+        messages = dialogue([text for question in DETECTION_QUESTIONS for text in (question, "Yes")])
         batch = SharedPrefixCollator(self.processor)([{"images": [face], "messages": messages} for face in faces])
         labels = batch.pop("labels")
         begins = (labels[0, 1:] != IGNORED) & (labels[0, :-1] == IGNORED)  # all rows are alike but for their picture
         before = begins.nonzero()[:, 0] + len(common)
-        batch["pixel_values"] = batch["pixel_values"].to(self.model.dtype)
         with torch.inference_mode():
-            logits = self.model(**{key: value.to(self.model.device) for key, value in batch.items()}).logits
+            logits = self.model(**on(self.model, batch)).logits
         chosen = logits[:, before.to(logits.device)].float()
         means_forged = torch.tensor([1.0 if label == "forged" else -1.0 for label in DETECTION_QUESTIONS.values()])
         difference = (chosen[..., yes] - chosen[..., no]).cpu() * means_forged
@@ -228,9 +218,14 @@ class DfaGpt:
 
     def _yes_and_no(self) -> tuple[list[int], int, int]:
         """Return the tokens that Yes and No have in common (a space, in some vocabularies), then those that differ."""
-        prompt, yes, no = (self.processor.tokenizer.encode(f"ASSISTANT:{a}") for a in ("", " Yes", " No"))
+        yes, no = (self._answer_tokens(answer) for answer in ("Yes", "No"))
         alike = next(i for i, (a, b) in enumerate(zip(yes, no, strict=False)) if a != b)
-        return yes[len(prompt) : alike], yes[alike], no[alike]
+        return yes[:alike], yes[alike], no[alike]
+
+    def _answer_tokens(self, answer: str) -> list[int]:
+        """Return the tokens that an answer is written in, with what ends it."""
+        ids, learnt = training_tokens(self.processor, dialogue([DETECTION_QUESTION, answer]))
+        return [token for token, is_learnt in zip(ids, learnt, strict=True) if is_learnt]
 
 
 def merge(adapter: Path, output: Path) -> None:

@@ -13,9 +13,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dfa_instruct.vlm.load import is_model
-from modeling_dfa_gpt.chat_template import CHAT_TEMPLATE, IMAGE_TOKEN, with_image
+from dfa_instruct.vlm.messages import CHAT_TEMPLATE, IMAGE_TOKEN, with_image
+from dfa_instruct.vlm.parts import family_of
 from modeling_dfa_gpt.errors import RecipeError
-from modeling_dfa_gpt.lora import check_trainable, count_parameters
+from modeling_dfa_gpt.lora import adapter_of, check_trainable, count_parameters
 from modeling_dfa_gpt.recipe import config_of, read_recipe
 from modeling_dfa_gpt.shared_prefix import split_branches
 
@@ -109,12 +110,16 @@ def measure(path: Path) -> Description:
     import torch
     from peft import get_peft_model
     from transformers import AutoConfig, AutoModelForImageTextToText
-    from trl import ModelConfig, get_peft_config
+    from trl import ModelConfig
 
     recipe = read_recipe(path)
     arguments = ModelConfig(**{f.name: recipe[f.name] for f in fields(ModelConfig) if f.name in recipe})
     base = base_folder(path, arguments.model_name_or_path)
     config = AutoConfig.from_pretrained(base)
+    try:
+        family = family_of(config)
+    except ValueError as error:
+        raise RecipeError(f"{path}: model_name_or_path: {error}") from error
     for key in ("per_device_train_batch_size", "lora_r", "lora_alpha"):
         if not isinstance(value := recipe.get(key, 1), int) or value < 1:
             raise RecipeError(f"{path}: {key}: expected 1 or more, not {value!r}")
@@ -124,7 +129,7 @@ def measure(path: Path) -> Description:
         raise RecipeError(f"{path}: dtype: expected auto, float32, bfloat16 or float16, not {arguments.dtype}")
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(config, dtype=dtype)
-        if adapter := get_peft_config(arguments):
+        if adapter := adapter_of(arguments, family):
             model = get_peft_model(model, adapter)
             check_trainable(model)
     parts = count_parameters(model)

@@ -1,8 +1,7 @@
 """The label mask: the loss is taken on the answers, each with its end of sequence, and on nothing else.
 
-TRL's collator takes the mask from the chat template's marks (`{% generation %}` in
-`modeling_dfa_gpt.chat_template`), and `modeling_dfa_gpt.shared_prefix` makes its own. Here the first rows are read back
-before the first step.
+TRL's collator takes the mask from the chat template's marks (`{% generation %}` in `dfa_instruct.vlm.messages`), and
+`modeling_dfa_gpt.shared_prefix` makes its own. Here the first rows are read back before the first step.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dfa_instruct.vlm.parts import patch_grid
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.shared_prefix import IGNORED
 
@@ -78,9 +78,8 @@ def check_batch(batch: Any, rows: Sequence[dict[str, Any]], processor: Any, conf
     Raises:
         RecipeError: see `check_answers`; or the image tokens are not as many as the vision tower's features.
     """
-    height, width = batch["pixel_values"].shape[-2:]
-    patch = config.vision_config.patch_size
-    features = (height // patch) * (width // patch)
+    grid_rows, columns = patch_grid(config, batch["pixel_values"])
+    features = grid_rows * columns
     tokens = Tokens()
     for number, (row, ids, labels) in enumerate(
         zip(rows, batch["input_ids"].tolist(), batch["labels"].tolist(), strict=True)

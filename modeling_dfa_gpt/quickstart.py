@@ -65,10 +65,11 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     length = STEPS_ON_PHOTOGRAPHS if bona_fide else None
     steps.run("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed, length))
 
+    from dfa_instruct.bench.bench_model import BenchModel
     from dfa_instruct.bench.experiments.baselines import baselines
     from dfa_instruct.bench.experiments.conversation import run_conversation
     from dfa_instruct.bench.runner import run_bench, write_results
-    from dfa_instruct.bench.vlm import VisionLanguageModel
+    from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
     from modeling_dfa_gpt.calibration import calibrate
     from modeling_dfa_gpt.dfa_gpt import DfaGpt
     from modeling_dfa_gpt.domain import KnownFaces
@@ -79,7 +80,7 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     calibration.write(adapter)
     if known_faces := KnownFaces.learn(data):
         known_faces.write(adapter)
-    model = VisionLanguageModel(adapter)
+    model = BenchModel(VisionLanguageModel(adapter))
     bench = steps.run("Run DFA-Bench", lambda: run_bench(model, data, limit=BENCH_IMAGES))
     beside = steps.run("Run its baselines", lambda: baselines(model, data, limit=BENCH_IMAGES, seed=seed))
     talk, talks = steps.run(
@@ -87,7 +88,7 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     )
 
     results = {
-        "weights": model.weights,
+        "weights": model.model.weights,
         "warnings": bench["warnings"],
         "tasks": bench["tasks"],
         "details": bench["details"],

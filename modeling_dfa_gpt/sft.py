@@ -19,13 +19,14 @@ from typing import Any
 
 from accelerate import PartialState
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-from trl import get_peft_config, get_quantization_config
+from trl import get_quantization_config
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from dfa_instruct.errors import one_line_errors
 from dfa_instruct.vlm.load import check_loadable, naming
+from dfa_instruct.vlm.messages import CHAT_TEMPLATE
+from dfa_instruct.vlm.parts import Family, family_of, parts_of
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE
-from modeling_dfa_gpt.chat_template import CHAT_TEMPLATE
 from modeling_dfa_gpt.checkpoints import (
     RUN_FILE,
     describe_run,
@@ -39,7 +40,7 @@ from modeling_dfa_gpt.domain import DOMAIN_FILE
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
 from modeling_dfa_gpt.label_mask import check_batch
-from modeling_dfa_gpt.lora import PROJECTOR, check_trainable
+from modeling_dfa_gpt.lora import adapter_of, check_trainable
 from modeling_dfa_gpt.preflight import (
     ROWS_READ_BACK,
     check_base,
@@ -100,8 +101,8 @@ def prepare(recipe: Recipe) -> Training:
     Raises:
         RecipeError: the base, its template or the datasets are not what the recipe needs.
     """
-    processor = load_processor(recipe)
-    model = load_model(recipe)
+    processor, family = load_processor(recipe)
+    model = load_model(recipe, family)
     attention = model.config.get_text_config()._attn_implementation
     shared = attention == "sdpa" if recipe.dfa.shared_prefix is None else recipe.dfa.shared_prefix
     if shared and attention != "sdpa":
@@ -111,6 +112,8 @@ def prepare(recipe: Recipe) -> Training:
         if shared
         else DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)
     )
+    if adapter := adapter_of(recipe.model, family):
+        recipe.settings |= {key: getattr(recipe.model, key) for key in ("lora_target_modules", "lora_modules_to_save")}
     rows = load_rows(recipe.data)
     validation = load_rows(recipe.data, recipe.dfa.validation_split) if recipe.dfa.validation_split else None
     trainer = DfaTrainer(
@@ -120,14 +123,14 @@ def prepare(recipe: Recipe) -> Training:
         eval_dataset=validation,
         processing_class=processor,
         data_collator=DecodingCollator(collator),
-        peft_config=get_peft_config(recipe.model),
+        peft_config=adapter,
         projector_learning_rate=recipe.dfa.projector_learning_rate,
     )
     return Training(recipe, processor, rows, validation, shared, collator, trainer)
 
 
-def load_processor(recipe: Recipe) -> Any:
-    """Load the base's processor, with the recipe's chat template and padding token.
+def load_processor(recipe: Recipe) -> tuple[Any, Family]:
+    """Load the base's processor, with the recipe's chat template and padding token, and tell the base's family.
 
     Raises:
         RecipeError: see `check_base` and `check_template`.
@@ -143,10 +146,10 @@ def load_processor(recipe: Recipe) -> Any:
     if recipe.training.pad_token:
         processor.tokenizer.pad_token = recipe.training.pad_token
     check_template(processor)
-    return processor
+    return processor, family_of(config)
 
 
-def load_model(recipe: Recipe) -> Any:
+def load_model(recipe: Recipe, family: Family) -> Any:
     """Load the base, its language model quantised and its vision tower frozen where the recipe says so.
 
     Vision tower, projector and `lm_head` are not quantised: the projector is trained whole, and the others are small.
@@ -154,7 +157,7 @@ def load_model(recipe: Recipe) -> Any:
     name = recipe.model.model_name_or_path
     kwargs: dict[str, Any] = {}
     if quantization := get_quantization_config(recipe.model):
-        quantization.llm_int8_skip_modules = ["vision_tower", PROJECTOR, "lm_head"]
+        quantization.llm_int8_skip_modules = [family.vision, family.projector, "lm_head"]
         kwargs = {"quantization_config": quantization, "device_map": {"": PartialState().local_process_index}}
     with naming(name):
         model = AutoModelForImageTextToText.from_pretrained(
@@ -166,7 +169,7 @@ def load_model(recipe: Recipe) -> Any:
             **kwargs,
         )
     if recipe.dfa.freeze_vision_tower:
-        model.model.vision_tower.requires_grad_(False)
+        parts_of(model).vision.requires_grad_(False)
     return model
 
 

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from modeling_dfa_gpt.chat_template import with_image
-
-Message = dict[str, Any]
+from dfa_instruct.vlm.inputs import encode_images, training_tokens
+from dfa_instruct.vlm.messages import Message
 
 IGNORED = -100
 
@@ -38,7 +37,7 @@ class SharedPrefixCollator:
     Messages with the same `branch`, where they have one, are turns of one branch; else each question is one.
 
     Returns `input_ids`, `position_ids` and `labels` of shape (batch, length), `attention_mask` of shape (batch, 1,
-    length, length) and bool, and `pixel_values`.
+    length, length) and bool, and what else the processor makes of the images (`pixel_values`).
 
     Raises:
         ValueError: a row has not exactly one image, or the chat template marks no answer.
@@ -55,10 +54,8 @@ class SharedPrefixCollator:
             if len(row["images"]) != 1:
                 raise ValueError(f"shared_prefix needs one image a row; one has {len(row['images'])}")
             images.append(row["images"][0])
-        pixel_values = self.processor.image_processor(images, return_tensors="pt")["pixel_values"]
-        placeholders = self.processor.replace_image_token({"pixel_values": pixel_values}, 0)
-        image_tokens = len(self.processor.tokenizer(placeholders, add_special_tokens=False)["input_ids"])
-        sequences = [self.sequence(row["messages"], image_tokens) for row in rows]
+        encoded = encode_images(self.processor, images)
+        sequences = [self.sequence(row["messages"], image) for row, image in zip(rows, encoded.tokens, strict=True)]
 
         length = max(len(ids) for ids, *_ in sequences)
         pad = self.processor.tokenizer.pad_token_id
@@ -75,34 +72,25 @@ class SharedPrefixCollator:
             "attention_mask": seen[:, None],
             "position_ids": positions,
             "labels": labels,
-            "pixel_values": pixel_values,
+            **encoded.features,
         }
 
-    def sequence(self, messages: Sequence[Message], image_tokens: int) -> tuple[list[int], ...]:
-        """Return ids, labels, branches (0: the prefix) and positions of one row."""
-        image_id = self.processor.image_token_id
+    def sequence(self, messages: Sequence[Message], image: Sequence[int]) -> tuple[list[int], ...]:
+        """Return ids, labels, branches (0: the prefix) and positions of one row; `image` are its image's token ids."""
         ids: list[int] = []
         labels: list[int] = []
         branches: list[int] = []
         positions: list[int] = []
         for branch, turns in enumerate(split_branches(messages), start=1):
-            encoded = self.processor.tokenizer.apply_chat_template(
-                with_image(turns),
-                chat_template=self.processor.chat_template,
-                return_dict=True,
-                return_assistant_tokens_mask=True,
-            )
-            if not any(encoded["assistant_masks"]):
-                raise ValueError("the chat template marks no answer ({% generation %}): nothing would be learnt")
-            split = encoded["input_ids"].index(image_id)
+            encoded, learnt = training_tokens(self.processor, turns)
+            split = encoded.index(self.processor.image_token_id)
             if branch == 1:
-                ids = encoded["input_ids"][:split] + [image_id] * image_tokens
+                ids = [*encoded[:split], *image]
                 labels, branches, positions = [IGNORED] * len(ids), [0] * len(ids), list(range(len(ids)))
                 start = len(ids)
-            tail = encoded["input_ids"][split + 1 :]
-            answered = encoded["assistant_masks"][split + 1 :]
+            tail = encoded[split + 1 :]
             ids += tail
-            labels += [i if a else IGNORED for i, a in zip(tail, answered, strict=True)]
+            labels += [i if a else IGNORED for i, a in zip(tail, learnt[split + 1 :], strict=True)]
             branches += [branch] * len(tail)
             positions += range(start, start + len(tail))
         return ids, labels, branches, positions

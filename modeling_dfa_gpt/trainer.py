@@ -13,9 +13,9 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
+from dfa_instruct.vlm.parts import family_of
 from modeling_dfa_gpt.checkpoints import last_checkpoint
 from modeling_dfa_gpt.data import DecodingCollator, EpochSampler
-from modeling_dfa_gpt.lora import PROJECTOR
 
 SKIPPED_SHARE = 0.05
 SKIPPED_AT_LEAST = 20
@@ -53,7 +53,8 @@ class DfaTrainer(SFTTrainer):
         if made_before or self.projector_learning_rate is None:
             return optimizer
         trained: Any = self.model if model is None else model
-        projector = {id(parameter) for name, parameter in trained.named_parameters() if PROJECTOR in name}
+        family = family_of(trained.config)
+        projector = {id(p) for name, p in trained.named_parameters() if family.part_of(name) == "projector"}
         for group in list(optimizer.param_groups):
             own = [p for p in group["params"] if id(p) in projector]
             group["params"] = [p for p in group["params"] if id(p) not in projector]

@@ -12,15 +12,20 @@ from typing import Final
 from tqdm import tqdm
 
 from dfa_instruct.annotate.answer_parsing import NotUnderstoodError, is_refusal, read_answer
-from dfa_instruct.annotate.client import RejectedError, Reply, Server, UnansweredError, UnavailableError
 from dfa_instruct.annotate.prices import Estimate, Price, Purse
-from dfa_instruct.annotate.prompts import messages
+from dfa_instruct.annotate.prompts import messages, parameters
 from dfa_instruct.annotate.store import Outcome, Request, Store
+from dfa_instruct.vlm.client import (
+    UNANSWERED_IN_A_ROW,
+    RejectedError,
+    Reply,
+    Server,
+    UnansweredError,
+    UnavailableError,
+)
 
 ANSWERS: Final = 3
 """How often a request is answered at most: once, and twice after a complaint."""
-UNANSWERED_IN_A_ROW: Final = 20
-"""So many requests without an answer, and none with one between them: the server is not there."""
 
 
 def take(request: Request, before: Outcome, reply: Reply, price: Price | None, estimate: Estimate) -> Outcome:
@@ -101,9 +106,8 @@ class Asking:
                 raise result
 
     def stop(self, why: str) -> None:
-        """Begin no other request, and let those end that only wait."""
+        """Begin no other request."""
         self.stopped = self.stopped or why
-        self.server.closing.set()
 
     def likely(self, request: Request) -> float:
         """Return what a request is likely to cost, in dollars; 0 where no price is known."""
@@ -129,7 +133,7 @@ class Asking:
             try:
                 complaint = outcome.reason if outcome.attempts else ""
                 chat = messages(request, self.pictures(request), outcome.answer, complaint)
-                reply = await self.server.reply(chat, request.ability, request.parameters)
+                reply = await self.server.reply(chat, parameters(request))
                 outcome = take(request, outcome, reply, self.price, self.estimate)
                 dollars = (outcome.dollars or 0.0) - before
                 self.store.put(request, outcome)

@@ -17,16 +17,15 @@ from typing import Any, Final
 import openai
 
 from dfa_instruct.annotate.asking import Asking, is_missing, take
-from dfa_instruct.annotate.client import UnavailableError, read_reply
-from dfa_instruct.annotate.prompts import messages
+from dfa_instruct.annotate.prompts import messages, parameters
 from dfa_instruct.annotate.store import Outcome, Request
+from dfa_instruct.vlm.client import UnavailableError, read_reply
 
 POLL_SECONDS: Final = 30.0
 MOST_REQUESTS: Final = 10_000
 MOST_BYTES: Final = 100_000_000
 """In one batch; OpenAI takes five times as many requests and twice as many bytes."""
 ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled"})
-TRIES: Final = 5
 
 
 @dataclass
@@ -88,8 +87,7 @@ class Batches:
 
     async def _send(self, name: str) -> None:
         """Upload a batch and start it, as far as that is not done."""
-        store, server = self.asking.store, self.asking.server
-        client = server.client.with_options(max_retries=TRIES)
+        store, client = self.asking.store, self.asking.server.client
         file_id, batch_id = store.batch(name)
         if batch_id is not None:
             return
@@ -114,13 +112,12 @@ class Batches:
         outcome = self.asking.store.outcome(request.key) or Outcome("sent")
         complaint = outcome.reason if outcome.attempts else ""
         chat = messages(request, self.asking.pictures(request), outcome.answer, complaint)
-        body = self.asking.server.body(chat, request.ability, request.parameters)
+        body = self.asking.server.body(chat, parameters(request))
         return {"custom_id": request.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
 
     async def _receive(self, name: str) -> None:
         """Wait for a batch to end, and take its answers."""
-        store, server = self.asking.store, self.asking.server
-        client = server.client.with_options(max_retries=TRIES)
+        store, client = self.asking.store, self.asking.server.client
         _, batch_id = store.batch(name)
         assert batch_id is not None
         while (batch := await client.batches.retrieve(batch_id)).status not in ENDED:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from dfa_instruct.annotate.store import Request
+from dfa_instruct.vlm.messages import image_url
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, REGIONS, Ability, Category
 
 _FORMS: Final[dict[Ability, str]] = {
@@ -59,6 +59,12 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
 
 
+def parameters(request: Request) -> dict[str, Any]:
+    """Return what is sent with a request: its parameters, and the form of the answer that is asked for."""
+    form = {"name": request.ability, "strict": True, "schema": schema(request.ability)}
+    return request.parameters | {"response_format": {"type": "json_schema", "json_schema": form}}
+
+
 def description_request(face_id: str, category: Category, pair_id: str | None, model: str) -> Request:
     """Ask for the artifact description of a forgery: of it alone, or beside its bona fide, `pair_id`.
 
@@ -97,9 +103,8 @@ def messages(request: Request, pictures: list[bytes], answer: str = "", complain
         answer: what came before.
         complaint: what was wrong with it.
     """
-    urls = [f"data:image/png;base64,{base64.b64encode(png).decode()}" for png in pictures]
     content: list[dict[str, Any]] = [{"type": "text", "text": filled(request)}]
-    content += [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    content += [image_url(png) for png in pictures]
     chat: list[dict[str, Any]] = [{"role": "user", "content": content if pictures else filled(request)}]
     if complaint:
         again = f"{complaint} Answer once more, with JSON only, in this form:\n{_FORMS[request.ability]}"

@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from dfa_instruct.annotate.asking import Asking, is_missing
 from dfa_instruct.annotate.batch import Batches
-from dfa_instruct.annotate.client import Server
 from dfa_instruct.annotate.faces import Faces, face_of
 from dfa_instruct.annotate.from_store import Stored, Ungrounded
 from dfa_instruct.annotate.grounding import ground_missing
@@ -30,6 +29,7 @@ from dfa_instruct.annotate.prices import Estimate, Price, Purse, price
 from dfa_instruct.annotate.prompts import conversation_request, description_request, prompt
 from dfa_instruct.annotate.store import Request, Store, store_path
 from dfa_instruct.records import Artifact
+from dfa_instruct.vlm.client import Server
 
 REASONS: Final = 8
 """Why requests were marked: so many reasons are printed."""

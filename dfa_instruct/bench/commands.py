@@ -72,21 +72,24 @@ def bench(
         from rich.console import Console
         from rich.markdown import Markdown
 
+        from dfa_instruct.bench.bench_model import BenchModel, answers_path
         from dfa_instruct.bench.experiments.robustness import parse_perturbations
         from dfa_instruct.bench.measure import measure
-        from dfa_instruct.bench.opening import open_model
         from dfa_instruct.bench.report.markdown import summary, write_report
         from dfa_instruct.bench.rows import pictures_of
         from dfa_instruct.bench.runner import name_of, write_results
+        from dfa_instruct.vlm.answer_cache import AnswerCache
+        from dfa_instruct.vlm.model import open_model
 
         if output and output.exists() and not output.is_dir():  # before hours of work
             raise ValueError(f"--output {output}: that is a file; expected a folder")
         perturbations = parse_perturbations(perturb) if perturb else []
-        loaded = open_model(model, data, base_url, concurrency, answer_tokens)
+        opened = open_model(model, base_url, concurrency, answer_tokens)
+        loaded = BenchModel(opened, AnswerCache(answers_path(data)))
         measured = measure(loaded, data, tasks, limit=limit, beside=beside, perturbations=perturbations)
-        if not loaded.shows:
+        if not opened.shows:
             return
-        results = {"model": name_of(model), "weights": loaded.weights, **measured}
+        results = {"model": name_of(model), "weights": opened.weights, **measured}
         if output:
             asked = {prediction["face_id"] for prediction in results["predictions"]}
             write_results(results, output, pictures_of(asked, data) if with_images else None)

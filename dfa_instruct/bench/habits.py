@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from dfa_instruct.annotate.answer_parsing import is_refusal
-from dfa_instruct.bench.chat import REFUSED
 from dfa_instruct.bench.metrics import Prediction, percent
 from dfa_instruct.bench.tasks.parsing import described_label, label_of, parse_claims
+from dfa_instruct.vlm.chat import REFUSED
 from dfa_instruct.vocabulary import BenchTask, Label
 
 NOTABLE: Final = 5.0

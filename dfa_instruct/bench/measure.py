@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.experiments.baselines import baselines
 from dfa_instruct.bench.experiments.conversation import run_conversation
 from dfa_instruct.bench.experiments.generalisation import generalisation
 from dfa_instruct.bench.experiments.robustness import Perturbation, robustness
 from dfa_instruct.bench.experiments.sensitivity import sensitivity
-from dfa_instruct.bench.model import BenchModel
 from dfa_instruct.bench.runner import load_rows, run_bench
 from dfa_instruct.vocabulary import BenchTask
 

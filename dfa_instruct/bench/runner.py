@@ -13,15 +13,15 @@ import numpy as np
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
-from dfa_instruct.bench.chat import CUT, REFUSED
+from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.habits import warnings
 from dfa_instruct.bench.metrics import Prediction, percent
-from dfa_instruct.bench.model import BenchModel
 from dfa_instruct.bench.predictions import PREDICTIONS_FILE, write_predictions
 from dfa_instruct.bench.rows import stream
 from dfa_instruct.bench.scores import Metric, all_metrics, by_video
 from dfa_instruct.bench.tasks.questions import TASKS, document, is_asked, prediction
-from dfa_instruct.bench.vlm import VisionLanguageModel
+from dfa_instruct.vlm.chat import CUT, REFUSED
+from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Split
 
 Rows = list[dict[str, Any]]
@@ -98,7 +98,7 @@ def name_of(model: str) -> str:
 
 def load_model(model: str | Path | Answering, batch_size: int | None = None) -> Answering:
     """Load a folder or a Hub id; leave a model that is loaded as it is."""
-    return VisionLanguageModel(model, batch_size=batch_size) if isinstance(model, (str, Path)) else model
+    return BenchModel(VisionLanguageModel(model, batch_size=batch_size)) if isinstance(model, str | Path) else model
 
 
 def load_rows(data: Path | None, limit: int | None = None, split: Split = "test") -> Rows:

@@ -1,1 +1,1 @@
-"""Vision-language models: what Transformers' `AutoModelForImageTextToText` loads, and adapters of it."""
+"""Vision-language models: opening them, what they take, their parts, and their answers."""

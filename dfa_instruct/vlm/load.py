@@ -140,6 +140,22 @@ def dtype_on(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
+def load_config(name: str | Path) -> Any:
+    """Load the configuration of a model, or of an adapter's base, whose name `load_processor` has checked.
+
+    Raises:
+        OSError, ValueError: its files cannot be read.
+    """
+    from peft import PeftConfig
+    from transformers import AutoConfig
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    with naming(name):
+        if find_adapter_config_file(str(name)):
+            return AutoConfig.from_pretrained(str(PeftConfig.from_pretrained(str(name)).base_model_name_or_path))
+        return AutoConfig.from_pretrained(name)
+
+
 def load_processor(name: str | Path) -> Any:
     """Load the processor of a model, which is checked first (see `check_loadable`).
 

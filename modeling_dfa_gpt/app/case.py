@@ -157,7 +157,7 @@ class Analyst:
             yield case
             if case.stopping.is_set():
                 return
-        said = [message["content"][-1]["text"] for message in case.conversation.messages]
+        said = [message["content"] for message in case.conversation.messages]
         case.turns = [Turn(q, a.strip(), "whole") for q, a in zip(said[::2], said[1::2], strict=True)]
         self._keep(case.conversation)
         yield case

@@ -15,7 +15,9 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from modeling_dfa_gpt.chat_template import IMAGE_TOKEN, make_processor
+from dfa_instruct.vlm.messages import IMAGE_TOKEN
+from dfa_instruct.vlm.parts import parts_of
+from modeling_dfa_gpt.chat_template import make_processor
 from modeling_dfa_gpt.new_folder import new_folder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -82,8 +84,9 @@ def join(vision: str, language: str, image_size: int | None, feature_layer: int,
     )
     torch.manual_seed(seed)
     model = LlavaForConditionalGeneration(config)
-    model.model.vision_tower.load_state_dict(tower.state_dict())
-    model.model.language_model.load_state_dict(text.model.state_dict())
+    parts = parts_of(model)
+    parts.vision.load_state_dict(tower.state_dict())
+    parts.language.load_state_dict(text.model.state_dict())
     model.lm_head.load_state_dict(text.lm_head.state_dict())
     set_special_tokens(model.generation_config, tokenizer)
 

@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.vlm.parts import parts_of
 from modeling_dfa_gpt.bases.assemble import assemble
 from modeling_dfa_gpt.bases.tower import Axis, Cosine, fit, mean_and_deviation, whiten_patch_embedding
 from modeling_dfa_gpt.new_folder import new_folder
@@ -93,7 +94,7 @@ def with_more_layers(model: Any) -> Any:
         config.vision_config.num_hidden_layers += MORE_LAYERS
         torch.manual_seed(0)
         model = AutoModelForImageTextToText.from_pretrained(scratch, config=config)
-    tower = model.model.vision_tower
+    tower = parts_of(model).vision
     tower.requires_grad_(False)
     tower.get_submodule("encoder.layers")[LAYERS:].requires_grad_(True)
     return model
@@ -168,7 +169,8 @@ class PatchNamer(torch.nn.Module):
 
     def __init__(self, model: Any, words: torch.Tensor, weights: torch.Tensor) -> None:
         super().__init__()
-        self.tower, self.projector = model.model.vision_tower, model.model.multi_modal_projector
+        parts = parts_of(model)
+        self.tower, self.projector = parts.vision, parts.projector
         self.register_buffer("words", words)
         self.register_buffer("weights", weights)
         self.sharpness = SHARPNESS / torch.pdist(words).square().mean()

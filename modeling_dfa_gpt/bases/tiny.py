@@ -14,7 +14,9 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from modeling_dfa_gpt.chat_template import SYSTEM_PROMPT, make_processor, train_tokenizer
+from dfa_instruct.vlm.messages import IMAGE_TOKEN, SYSTEM_PROMPT
+from dfa_instruct.vlm.parts import parts_of
+from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
 from modeling_dfa_gpt.hub.card import base_card
 
 IMAGE_SIZE = 128
@@ -67,7 +69,7 @@ def make_tiny_base(train: Dataset, output: Path, *, tower_steps: int = TOWER_STE
     config = LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
         image_seq_length=(IMAGE_SIZE // PATCH_SIZE) ** 2,
         vision_feature_layer=-1,
         tie_word_embeddings=True,
@@ -77,7 +79,7 @@ def make_tiny_base(train: Dataset, output: Path, *, tower_steps: int = TOWER_STE
     teach_tower(tower, faces, tower_steps, seed)
     torch.manual_seed(seed)
     model = LlavaForConditionalGeneration(config)
-    model.model.vision_tower.load_state_dict(tower.state_dict())
+    parts_of(model).vision.load_state_dict(tower.state_dict())
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(output)

@@ -19,7 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from tqdm import tqdm
 
 from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.vlm.inputs import encode_images, on
 from dfa_instruct.vlm.load import load_model, load_processor
+from dfa_instruct.vlm.parts import parts_of
 from dfa_instruct.vocabulary import CATEGORIES
 
 GRID = 4
@@ -59,10 +61,9 @@ def tower_features(rows: Dataset, model: Any, processor: Any) -> NDArray[np.floa
     """Return what the tower says of each image, shape (rows, channels · (2 + GRID²))."""
     batches = []
     for batch in tqdm(rows.iter(BATCH), total=-(-len(rows) // BATCH), desc="look at faces", unit="batch"):
-        pixels = processor.image_processor(batch["image"], return_tensors="pt")["pixel_values"]
+        pixels = on(model, encode_images(processor, batch["image"]).features)["pixel_values"]
         with torch.inference_mode():
-            given = pixels.to(model.device, model.dtype)
-            states = model.model.vision_tower(given, output_hidden_states=True).hidden_states
+            states = parts_of(model).vision(pixels, output_hidden_states=True).hidden_states
         patches = states[model.config.vision_feature_layer][:, 1:].float().transpose(1, 2)
         side = round(patches.shape[2] ** 0.5)
         grid = torch.nn.functional.adaptive_avg_pool2d(patches.unflatten(2, (side, side)), GRID).flatten(1)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import _base_client
 from typer.testing import CliRunner
 
-from dfa_instruct.annotate import client as server_module
 from dfa_instruct.annotate.store import store_path
 from dfa_instruct.cli import app
+from dfa_instruct.vlm import client
 
 KEY = "sk-fake-0123456789abcdef"
 
@@ -23,7 +24,8 @@ KEY = "sk-fake-0123456789abcdef"
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setattr(server_module, "FIRST_WAIT", 0.02)
+    monkeypatch.setattr(_base_client, "INITIAL_RETRY_DELAY", 0.02)
+    monkeypatch.setattr(client, "WAIT", 0.02)
 
 
 def annotate(folder: Path, address: str, *more: object, ability: str = "ad") -> Any:

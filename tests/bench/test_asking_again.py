@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench_data import TEST, opened, row, tiny_base, write
 from lighteval.tasks.requests import Doc
 from speaking import question, speaking
-from test_bench_runner import TEST, row, tiny_base, write
 from typer.testing import CliRunner
 
-from dfa_instruct.bench.chat import Answer, Chat
-from dfa_instruct.bench.endpoint import Endpoint
-from dfa_instruct.bench.model import THOUGHT_TOKENS
-from dfa_instruct.bench.opening import open_model
+from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.predictions import read_predictions
 from dfa_instruct.bench.report.markdown import write_report
 from dfa_instruct.bench.report.paper_tables import markdown, paper_table, read_result
 from dfa_instruct.bench.runner import run_bench, write_results
-from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.cli import app
+from dfa_instruct.vlm.chat import THOUGHT_TOKENS, Answer, Chat
+from dfa_instruct.vlm.endpoint import Endpoint
+from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 
 DFD = ["dfa_bench_dfd"]
 Body = dict[str, Any]
@@ -58,7 +57,10 @@ def test_an_unread_answer_is_asked_again_in_the_same_conversation(data: Path, tm
         return "no" if "one word" in question(body) else hedge
 
     with speaking(say) as address:
-        results = {"model": "hedging", **run_bench(Endpoint("tiny", address), data, tasks=[*DFD, "dfa_bench_dfc"])}
+        results = {
+            "model": "hedging",
+            **run_bench(BenchModel(Endpoint("tiny", address)), data, tasks=[*DFD, "dfa_bench_dfc"]),
+        }
     assert results["answers"]["dfa_bench_dfd"] == {
         "asked_again": 100,
         "unread": 0,
@@ -88,10 +90,10 @@ def test_what_stays_unread_is_wrong_and_what_is_read_is_not_asked_again(data: Pa
         return "I cannot tell." if len(bodies) % 2 else "Yes"
 
     with speaking(say) as address:
-        results = run_bench(Endpoint("tiny", address, concurrency=1), data, tasks=DFD, limit=1)
+        results = run_bench(BenchModel(Endpoint("tiny", address, concurrency=1)), data, tasks=DFD, limit=1)
         assert results["answers"]["dfa_bench_dfd"]["asked_again"] == 100 and len(bodies) == 2
     with speaking(lambda body: "I cannot tell.") as address:
-        results = run_bench(Endpoint("tiny", address), data, tasks=DFD, limit=1)
+        results = run_bench(BenchModel(Endpoint("tiny", address)), data, tasks=DFD, limit=1)
     assert results["tasks"]["dfa_bench_dfd"]["invalid"] == results["answers"]["dfa_bench_dfd"]["unread"] == 100
 
 
@@ -111,7 +113,7 @@ def test_a_model_that_thinks_gets_room_and_its_thought_is_kept(data: Path, apart
         return {**whole, "finish_reason": "stop"}
 
     with speaking(say) as address:
-        model = open_model("openai:tiny", data, address, concurrency=1)
+        model = opened("openai:tiny", data, address, concurrency=1)
         results = run_bench(model, data, tasks=DFD)
     assert {p["predicted"] for p in results["predictions"]} == {"forged"}
     assert {(p["thought"], p["answer"], p["finish_reason"]) for p in results["predictions"]} == {
@@ -140,7 +142,7 @@ def test_cut_and_empty_answers_are_told_and_not_kept(data: Path, tmp_path: Path)
 def test_answer_tokens_are_what_is_sent(data: Path) -> None:
     sent: set[int] = set()
     with speaking(lambda body: sent.add(body["max_tokens"]) or "<think>Hm") as address:  # type: ignore[func-returns-value]
-        run_bench(open_model("openai:tiny", data, address, answer_tokens=300), data, tasks=DFD)
+        run_bench(opened("openai:tiny", data, address, answer_tokens=300), data, tasks=DFD)
     assert sent == {300}
 
 
@@ -156,7 +158,7 @@ def test_a_servers_probabilities_give_auc_and_calibration(data: Path) -> None:
         return {"content": "Yes", "logprobs": tokens((" yes", -0.3), ("Yes", -2.0), ("The", -3.0), ("No", -9999.0))}
 
     with speaking(say) as address:
-        results = run_bench(Endpoint("tiny", address), data, tasks=DFD)
+        results = run_bench(BenchModel(Endpoint("tiny", address)), data, tasks=DFD)
     assert all(body["logprobs"] is True and body["top_logprobs"] == 20 for body in bodies)
     assert {"auc", "eer", "ece"} <= results["scores"]["probabilities"].keys()
     first = results["predictions"][0]["first_token"]
@@ -175,7 +177,7 @@ def test_a_server_that_refuses_them_is_asked_without_and_it_is_said_once(
     data: Path, refusal: Body, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with speaking(lambda body: dict(refusal) if "logprobs" in body else "Yes") as address:
-        results = run_bench(Endpoint("tiny", address), data, tasks=[*DFD, "dfa_bench_dfc"])
+        results = run_bench(BenchModel(Endpoint("tiny", address)), data, tasks=[*DFD, "dfa_bench_dfc"])
     assert results["tasks"]["dfa_bench_dfd"]["acc"] == 61.54 and "probabilities" not in results["scores"]
     assert capsys.readouterr().err.count("gives no log probabilities") == 1
 
@@ -192,7 +194,7 @@ def asked_of(data: Path, say: Callable[[Body], Any], models: list[Body], times: 
     with speaking(counted, models) as address:
         for _ in range(times):
             bodies.clear()
-            run_bench(open_model("openai:tiny", data, address), data, tasks=DFD)
+            run_bench(opened("openai:tiny", data, address), data, tasks=DFD)
             counts.append(len(bodies))
     return counts
 
@@ -216,7 +218,7 @@ def test_what_the_server_says_of_itself_makes_another_model(data: Path) -> None:
 
     def asked(address: str) -> int:
         requests.clear()
-        run_bench(open_model("openai:tiny", data, address), data, tasks=DFD)
+        run_bench(opened("openai:tiny", data, address), data, tasks=DFD)
         return len([text for text in requests if text != "Say yes."])
 
     with speaking(say, models) as address:
@@ -240,7 +242,7 @@ def test_the_key_is_masked_in_errors_and_not_in_answers(data: Path, monkeypatch:
         return "Yes, this is a fake."
 
     with speaking(say) as address:
-        results = run_bench(Endpoint("tiny", address), data, tasks=DFD)
+        results = run_bench(BenchModel(Endpoint("tiny", address)), data, tasks=DFD)
     assert {p["answer"] for p in results["predictions"]} == {"Yes, this is a fake."} and set(seen) == {"Bearer fake"}
     with speaking(lambda body: {"status": 401, "error": "the key fake is unknown"}) as address:
         done = CliRunner().invoke(app, ["bench", "openai:tiny", "--base-url", address, "--data", str(data)])
@@ -251,14 +253,14 @@ def test_the_key_is_masked_in_errors_and_not_in_answers(data: Path, monkeypatch:
 
 
 def test_a_tiny_model_in_process_is_asked_again_and_says_how_it_ended(data: Path, tmp_path: Path) -> None:
-    model = VisionLanguageModel(tiny_base(tmp_path / "model", seed=0))
-    model.answer_tokens = 3
+    model = BenchModel(VisionLanguageModel(tiny_base(tmp_path / "model", seed=0)))
+    model.model.room.limit = 3
     results = run_bench(model, data, tasks=DFD, limit=2)
     assert {p["finish_reason"] for p in results["predictions"]} <= {"length", "stop"}
     assert all(p["predicted"] is not None or p["one_word"] is not None for p in results["predictions"])
     asked = model.ask_again([doc(data)], ["Maybe."], ["Yes or no?"])
     assert len(asked) == 1 and asked[0].text[0] is not None
-    assert not model.thinks
+    assert not model.model.room.thinks
 
 
 def doc(data: Path) -> Doc:
@@ -274,7 +276,7 @@ def test_a_thought_in_process_is_split_off_and_a_template_that_opens_one_is_know
     assert template.is_file()
     template.write_text(template.read_text() + "{% if add_generation_prompt %}<think>\n{% endif %}")
     model = VisionLanguageModel(folder)
-    assert model.thinks
+    assert model.room.thinks
     ids = model.processor.tokenizer("Is this face forged?</think> The artifacts.", add_special_tokens=False)[
         "input_ids"
     ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.experiments.conversation import (
     NAMES,
     RIGHT,
@@ -21,8 +22,8 @@ from dfa_instruct.bench.experiments.conversation import (
 )
 from dfa_instruct.bench.runner import load_rows
 from dfa_instruct.bench.tasks.parsing import described_label, parse_claims, parse_verdict
-from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.instruct.templates import ALTERNATIVES, libraries
+from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 from dfa_instruct.vocabulary import CATEGORIES, REGIONS
 
 
@@ -170,13 +171,13 @@ def test_figures_by_hand() -> None:
 
 
 def test_a_model_talks_in_both_wordings_and_blind(adapter: Path, dataset_folder: Path) -> None:
-    model = VisionLanguageModel(adapter, batch_size=3)
+    model = BenchModel(VisionLanguageModel(adapter, batch_size=3))
     measured, talks = run_conversation(model, dataset_folder, limit=4)
     assert set(measured) == {*WORDINGS, "image_blind", "images_swapped"}
     assert len(talks) == 8 and all(len(talk["turns"]) == 4 for talk in talks)
     assert all(turn["answer"] for talk in talks for turn in talk["turns"])
     rows = load_rows(dataset_folder, 4)
-    again = hold(VisionLanguageModel(adapter, batch_size=1), rows, "templates")
+    again = hold(BenchModel(VisionLanguageModel(adapter, batch_size=1)), rows, "templates")
     assert [talk["turns"][0]["answer"] for talk in again] == [talk["turns"][0]["answer"] for talk in talks[:4]]
     asked = {turn["question"] for talk in talks if talk["wording"] == "paraphrases" for turn in talk["turns"]}
     known = [q for of_kind in paraphrases().values() for template in of_kind for q in template.questions]

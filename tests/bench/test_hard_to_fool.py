@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench_data import TEST, TRAIN, row, write
 from speaking import question, speaking
-from test_bench_runner import TEST, TRAIN, row, write
 from typer.testing import CliRunner
 
 from dfa_instruct.bench.experiments.sensitivity import turned

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dfa_instruct.bench.tasks.final_answer import split_thought
 from dfa_instruct.bench.tasks.parsing import described_label, parse_category, parse_option, parse_verdict, parse_yes_no
+from dfa_instruct.vlm.thoughts import split_thought
 from dfa_instruct.vocabulary import CATEGORIES
 
 OPTIONS = list(CATEGORIES.values())

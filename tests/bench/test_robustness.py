@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+from bench_data import row, write
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
-from test_bench_runner import row, write
 from typer.testing import CliRunner
 
 from dfa_instruct.bench.experiments.generalisation import generalisation

@@ -22,11 +22,11 @@ import psutil
 from tqdm import tqdm
 
 from dfa_instruct.annotate.asking import Asking
-from dfa_instruct.annotate.client import Server
 from dfa_instruct.annotate.prices import Estimate, Price, Purse
 from dfa_instruct.annotate.prompts import description_request
 from dfa_instruct.annotate.store import Request, Store
 from dfa_instruct.sources.portraits.drawing import draw_sample
+from dfa_instruct.vlm.client import Server
 
 REQUESTS = 20_000
 CONCURRENCY = 64

@@ -22,9 +22,10 @@ from lighteval.tasks.requests import Doc
 from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-from dfa_instruct.bench.vlm import VisionLanguageModel
+from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.instruct.sampling import libraries
 from dfa_instruct.sources.portraits.drawing import draw_sample
+from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
 
 FACES = 6
@@ -78,7 +79,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         make_model(folder)
-        ours = VisionLanguageModel(folder)
+        ours = BenchModel(VisionLanguageModel(folder))
         found = {"ours": timed(lambda docs: [r.text[0] for r in ours.greedy_until(docs)])}
         for size in (1, FACES):
             config = VLMTransformersModelConfig(

@@ -64,7 +64,7 @@ def compare(model: DfaGpt, face: Image.Image) -> None:
                 start = time.perf_counter()
                 talk.ask(question)
                 taken.append(time.perf_counter() - start)
-            said[keep] = [message["content"][-1]["text"] for message in talk.messages]
+            said[keep] = [message["content"] for message in talk.messages]
             if pair:  # the first warms up
                 seconds[keep].append(taken)
         if said[True] != said[False]:

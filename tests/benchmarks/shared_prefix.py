@@ -155,7 +155,7 @@ def main(seven_b: bool) -> None:
         "stock rows": [row(face, [pair]) for face, qa in zip(faces, asked, strict=True) for pair in qa],
     }
     lengths = {
-        form: [len(SharedPrefixCollator(processor).sequence(r["messages"], 576)[0]) for r in of_form]
+        form: [len(SharedPrefixCollator(processor).sequence(r["messages"], [0] * 576)[0]) for r in of_form]
         for form, of_form in rows.items()
     }
     for form, of_form in lengths.items():

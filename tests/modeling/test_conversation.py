@@ -37,8 +37,7 @@ def test_a_conversation_keeps_its_history(model: DfaGpt, face: Image.Image) -> N
     first = "".join(conversation.stream("Has this face been forged?")).strip()
     conversation.ask("Describe the artifacts in this face.")
     assert [m["role"] for m in conversation.messages] == ["user", "assistant", "user", "assistant"]
-    assert conversation.messages[1]["content"][0]["text"] == first
-    assert sum(part["type"] == "image" for m in conversation.messages for part in m["content"]) == 1
+    assert conversation.messages[1]["content"] == first
 
 
 def test_what_was_read_is_not_read_again_and_changes_no_answer(model: DfaGpt, face: Image.Image) -> None:
@@ -75,7 +74,7 @@ def test_an_answer_begins_as_it_is_told_to(model: DfaGpt, face: Image.Image) -> 
 def test_an_image_token_in_a_question_is_no_second_picture(model: DfaGpt, face: Image.Image, asked: str) -> None:
     conversation = model.chat(face)
     assert conversation.ask(asked)
-    assert "<image>" not in conversation.messages[0]["content"][1]["text"]
+    assert "<image>" not in conversation.messages[0]["content"]
     assert conversation.ask(asked)
     assert len(conversation.messages) == 4
 

@@ -269,7 +269,7 @@ def test_an_adapter_of_adapters_is_refused(adapter: Path, tmp_path: Path) -> Non
 
 
 def test_weights_of_something_else_give_no_verdict(adapter: Path, tmp_path: Path) -> None:
-    from dfa_instruct.bench.vlm import VisionLanguageModel
+    from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 
     folder = broken(adapter, tmp_path / "other")
     save_file({"other": torch.zeros(2)}, folder / "adapter_model.safetensors")

@@ -13,7 +13,7 @@ import yaml
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from modeling_dfa_gpt.chat_template import CHAT_TEMPLATE
+from dfa_instruct.vlm.messages import CHAT_TEMPLATE
 from modeling_dfa_gpt.data import GREY
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.label_mask import check_batch
@@ -115,13 +115,13 @@ def test_one_masked_answer_of_two_is_caught(batch: Batch, processor: Any, base: 
         ("{% generation %}", "", "every answer is masked|marks no answer"),
         (" + eos_token }}{% endgeneration %}", " }}{% endgeneration %}{{ eos_token }}", "not with </s>"),
         ("{{ bos_token }}", "", "lost <s>"),
-        ("'USER: ' + '<image>", "'USER: ' + '<img>", "lost <s>, the image or a question"),
+        ("'USER: ' + '<image>", "'USER: ' + '<img>", "does not show the picture once"),
         (
             "{% if add_generation_prompt %}{{ ' ASSISTANT:' }}",
             "{% if add_generation_prompt %}{{ ' BOT:' }}",
             "is not how",
         ),
-        ("images + text }}", "images }}", "the image or a question"),
+        ("images + text }}", "images }}", "lost <s> or a question"),
     ],
 )
 def test_a_mutated_template_is_caught(processor: Any, base: Path, old: str, new: str, message: str) -> None:
@@ -143,7 +143,7 @@ def test_a_patch_size_that_is_not_the_tower_s_is_caught(processor: Any, base: Pa
 def test_a_base_without_image_token_is_caught(processor: Any, base: Path) -> None:
     config = AutoConfig.from_pretrained(base)
     check_base("base", config, processor)
-    with pytest.raises(RecipeError, match=r"has no image token: expected a LLaVA .* not model type llama"):
+    with pytest.raises(RecipeError, match=r"base: model type llama: expected a model of type llava"):
         check_base("base", config.text_config, processor.tokenizer)
     config.image_token_index = 7
     with pytest.raises(RecipeError, match="the image token is 3 to the processor and 7 to the model"):
@@ -228,7 +228,7 @@ def recipe_with(folder: Path, base: Path, **changes: Any) -> list[str]:
         ({"datasets": [{"path": "dfa-instruct", "name": "default"}]}, "the rows have no images and no messages"),
         ({"max_length": 100}, r"max_length: 100 would cut \d+ of \d+ rows, the longest of \d+ tokens"),
         ({"shared_prefix": False, "max_length": 100}, "max_length: 100 would cut"),
-        ({"lora_modules_to_save": None}, "lora_modules_to_save leaves no multi_modal_projector"),
+        ({"lora_modules_to_save": ["lm_head"]}, "would train .*lm_head"),
         ({"lora_target_modules": ["q_proj", "v_proj"]}, "would train .*vision_tower"),
         ({"lora_target_modules": ["all-linear"]}, "would train .*(vision_tower|multi_modal_projector|lm_head)"),
         ({"assistant_only_loss": False}, "assistant_only_loss: expected true"),

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from dfa_instruct.bench.chat import decoded, picture_of, png
 from dfa_instruct.sources import HIDDEN, OTHER, PASSED_OVER
 from dfa_instruct.sources.pictures import BadPictureError, _formats, open_image, read_image, to_rgb
 from dfa_instruct.sources.registry import open_source
 from dfa_instruct.sources.walk import find_images
+from dfa_instruct.vlm.chat import decoded, picture_of, png
 
 HEIC = base64.b64decode(
     "AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9jAA"

@@ -15,8 +15,8 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from dfa_instruct.bench.vlm import VisionLanguageModel
 from dfa_instruct.vlm.load import best_device, dtype_on, load_model, load_processor
+from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
 

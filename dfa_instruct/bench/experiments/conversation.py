@@ -16,9 +16,9 @@ from typing import Any, Final, Literal
 import numpy as np
 import yaml
 
+from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.experiments.baselines import image_blind, images_swapped
 from dfa_instruct.bench.metrics import percent
-from dfa_instruct.bench.model import BenchModel
 from dfa_instruct.bench.runner import Rows, load_rows
 from dfa_instruct.bench.tasks.parsing import (
     described_label,

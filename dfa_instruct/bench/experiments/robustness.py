@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import PIL.Image
 
-from dfa_instruct.bench.chat import decoded, digest, picture_of, png
 from dfa_instruct.bench.runner import Answering, Rows, evaluate
 from dfa_instruct.bench.scores import of_probabilities
 from dfa_instruct.errors import nearest
 from dfa_instruct.records import Pixels
+from dfa_instruct.vlm.chat import decoded, digest, picture_of, png
 from dfa_instruct.vocabulary import BenchTask
 
 CLEAN: Final = "none"

@@ -1,6 +1,6 @@
-r"""What of a model's text is its answer: a thought before it is split off, and marks of the final answer are found.
+r"""What of a model's text is its answer: the marks of a final answer are found.
 
-The marks are those that today's models write: <think> and its like, <answer>, \boxed, JSON, "Final answer: …".
+The marks are those that today's models write: <answer>, \boxed, JSON, "Final answer: …".
 """
 
 from __future__ import annotations
@@ -8,14 +8,6 @@ from __future__ import annotations
 import json
 import re
 from typing import Any, Final
-
-_NAMES: Final = r"(?:think|thinking|thought|reasoning|analysis|reflection)"
-_OPENED: Final = re.compile(
-    rf"<{_NAMES}>|◁think▷|\[think\]|<\|begin_of_thought\|>|<\|channel\|>analysis<\|message\|>", re.IGNORECASE
-)
-_CLOSED: Final = re.compile(
-    rf"</{_NAMES}>|◁/think▷|\[/think\]|<\|end_of_thought\|>|<\|channel\|>final<\|message\|>", re.IGNORECASE
-)
 
 _TAGGED: Final = re.compile(
     r"<(answer|final|final_answer|verdict|conclusion|response)>(.*?)</\1>|<\|begin_of_box\|>()(.*?)<\|end_of_box\|>",
@@ -70,27 +62,6 @@ _OF_FORGERY: Final = frozenset(
 )
 _OF_ORIGIN: Final = frozenset(["real", "authentic", "genuine", "bona_fide", "original"])
 """Keys of JSON objects: of an answer in any words, of a yes that means forged, and of one that means bona fide."""
-
-
-def split_thought(text: str) -> tuple[str, str]:
-    """Split a text into the thought that stands before the answer, and the answer; a thought that is cut has none."""
-    if closed := [*_CLOSED.finditer(text)]:
-        thought = _CLOSED.sub("\n", _OPENED.sub("", text[: closed[-1].start()]))
-        return thought.strip(), text[closed[-1].end() :].strip()
-    if opened := _OPENED.search(text):
-        return text[opened.end() :].strip(), ""
-    return "", text.strip()
-
-
-def opens_thought(text: str) -> bool:
-    """Tell whether a text, or a chat template, has the marks of a thought."""
-    return _OPENED.search(text) is not None or _CLOSED.search(text) is not None
-
-
-def thought_begun(prompt: str) -> str:
-    """Return the mark with which a prompt ends, where it opens the thought of the answer to come; else nothing."""
-    begun = re.search(rf"(?:{_OPENED.pattern})\s*$", prompt, re.IGNORECASE)
-    return begun[0] if begun else ""
 
 
 def marked_answers(text: str) -> list[str] | None:

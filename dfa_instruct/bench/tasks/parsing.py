@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from dfa_instruct.bench.tasks.final_answer import marked_answers, split_thought
+from dfa_instruct.bench.tasks.final_answer import marked_answers
 from dfa_instruct.bench.tasks.statements import contradicts, is_undecided, plain, stated_label, yes_or_no
+from dfa_instruct.vlm.thoughts import split_thought
 from dfa_instruct.vocabulary import CATEGORIES, ArtifactKind, Category, Label, Region
 
 _NAMES: Final[dict[Category, str]] = {

@@ -9,11 +9,11 @@ from typing import Any, Final
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 
-from dfa_instruct.bench.chat import CUT
 from dfa_instruct.bench.metrics import Prediction, attributed, classified, described, detected, rouge_l
-from dfa_instruct.bench.tasks.final_answer import split_thought
 from dfa_instruct.bench.tasks.parsing import parse_category, parse_option, parse_verdict
 from dfa_instruct.sources.pictures import BadPictureError, open_image
+from dfa_instruct.vlm.chat import CUT
+from dfa_instruct.vlm.thoughts import split_thought
 from dfa_instruct.vocabulary import BenchAbility, BenchTask, Label
 
 

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from test_bench_runner import row, tiny_base, write
+from bench_data import opened, row, tiny_base, write
 
-from dfa_instruct.bench.answers import Answers, answers_path
-from dfa_instruct.bench.chat import Answer, Chat
-from dfa_instruct.bench.model import BenchModel, Keep
-from dfa_instruct.bench.opening import open_model
+from dfa_instruct.bench.bench_model import BenchModel, answers_path
 from dfa_instruct.bench.runner import run_bench
-from dfa_instruct.bench.vlm import VisionLanguageModel
+from dfa_instruct.vlm.answer_cache import AnswerCache
+from dfa_instruct.vlm.chat import Answer, Chat, Keep, Room
+from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 from dfa_instruct.vocabulary import CATEGORIES
 
 
@@ -22,16 +21,19 @@ def data(tmp_path: Path) -> Path:
     return write(tmp_path / "dfa-instruct", {"test": [row(c, "test", i) for i, c in enumerate(CATEGORIES)]})
 
 
-class Counting(BenchModel):
-    """Says how many chats it has answered, and breaks off after so many."""
+class Counting:
+    """A model that says how many chats it has answered, and breaks off after so many."""
 
-    def __init__(self, data: Path, most: int = 10**6, identity: str = "counting") -> None:
-        super().__init__(conversations=2)
-        self.answers, self.most, self.asked, self._identity = Answers(answers_path(data)), most, 0, identity
+    weights, shows, conversations = None, True, 2
 
-    @property
-    def identity(self) -> str:
+    def __init__(self, most: int = 10**6, identity: str = "counting") -> None:
+        self.room, self.most, self.asked, self._identity = Room(), most, 0, identity
+
+    def identity(self, kept: AnswerCache | None) -> str:
         return self._identity
+
+    def agreed(self, known: dict[str, Answer]) -> dict[str, Answer]:
+        return known
 
     def answer(self, chats: Sequence[Chat], keep: Keep) -> None:
         for number, chat in enumerate(chats):
@@ -41,34 +43,40 @@ class Counting(BenchModel):
             keep(number, Answer(str(self.asked), tuple(-0.5 - place for place in range(len(chat.choices)))))
 
 
-def said(model: BenchModel, data: Path) -> list[tuple[str, object]]:
+def kept_beside(model: Counting, data: Path) -> BenchModel:
+    return BenchModel(model, AnswerCache(answers_path(data)))
+
+
+def said(model: BenchModel | Counting, data: Path) -> list[tuple[str, object]]:
+    model = kept_beside(model, data) if isinstance(model, Counting) else model
     return [(p["answer"], p.get("first_token")) for p in run_bench(model, data)["predictions"]]
 
 
 def test_a_bench_that_was_killed_goes_on_where_it_stopped(data: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        said(Counting(data, most=7), data)
-    rest = Counting(data)
+        said(Counting(most=7), data)
+    rest = Counting()
     answers = said(rest, data)
     unread = 2 * 5 + 4  # numbers are no verdicts: each is asked for again
     assert rest.asked == 3 * 5 + 4 - 7 + unread
     assert [text for text, _ in answers[:8]] == ["1", "2", "3", "4", "5", "6", "7", "1"]
     assert answers[0][1] == {"Yes": -0.5, "No": -1.5}
-    again = Counting(data)
+    again = Counting()
     assert said(again, data) == answers and again.asked == 0
-    other = Counting(data, identity="another")
+    other = Counting(identity="another")
     assert said(other, data) != answers and other.asked == 19 + unread
 
 
 def test_a_turn_is_known_by_all_that_was_said_before(data: Path) -> None:
-    model = Counting(data)
+    counting = Counting()
+    model = kept_beside(counting, data)
     pictures = [{"bytes": bytes([number]), "path": None} for number in range(3)]
     first = model.converse(pictures, [["Is it forged?", "Why?"]] * 3, 9)
     assert first == [["1", "3"], ["2", "4"], ["5", "6"]]
-    assert model.converse(pictures, [["Is it forged?", "Why?"]] * 3, 9) == first and model.asked == 6
+    assert model.converse(pictures, [["Is it forged?", "Why?"]] * 3, 9) == first and counting.asked == 6
     model.converse(pictures[:1], [["Is it real?", "Why?"]], 9)
     model.converse(pictures[:1], [["Is it forged?", "Why?"]], 8)
-    assert model.asked == 10
+    assert counting.asked == 10
 
 
 def test_weights_trained_anew_into_the_same_folder_are_asked_anew(data: Path, tmp_path: Path) -> None:
@@ -82,26 +90,26 @@ def test_weights_trained_anew_into_the_same_folder_are_asked_anew(data: Path, tm
         GenerationConfig(eos_token_id=[2, *range(100, 400)], pad_token_id=0).save_pretrained(folder)
         return str(folder)
 
-    before = said(open_model(trained(seed=1), data), data)
-    kept = open_model(str(folder), data)
-    kept.answer = lambda chats, keep: pytest.fail("asked again")  # type: ignore[method-assign]
+    before = said(opened(trained(seed=1), data), data)
+    kept = opened(str(folder), data)
+    kept.model.answer = lambda chats, keep: pytest.fail("asked again")  # type: ignore[method-assign]
     assert said(kept, data) == before
-    assert said(open_model(trained(seed=2), data), data) != before
-    assert said(open_model(trained(seed=1), data), data) == before
+    assert said(opened(trained(seed=2), data), data) != before
+    assert said(opened(trained(seed=1), data), data) == before
 
 
 def test_a_file_that_is_no_store_is_named(data: Path) -> None:
     answers_path(data).write_text("not a database, but a text of some length" * 100)
     with pytest.raises(ValueError, match=r"dfa-instruct\.answers\.sqlite: not a store of a model's answers"):
-        said(Counting(data), data)
+        said(Counting(), data)
 
 
 def test_nothing_is_written_where_there_is_no_dataset_or_no_question(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nothing"):
-        said(Counting(tmp_path / "nothing"), tmp_path / "nothing")
+        said(Counting(), tmp_path / "nothing")
     empty = write(tmp_path / "empty", {"test": [{**row("bona_fide", "test", 7), "bench": []}]})
     with pytest.raises(ValueError, match="has no bench question"):
-        said(Counting(empty), empty)
+        said(Counting(), empty)
     assert not list(tmp_path.glob("*.sqlite"))
 
 

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bench_data import TEST, TRAIN, row, write
+from openai import _base_client
 from speaking import question, speaking
-from test_bench_runner import TEST, TRAIN, row, write
 from typer.testing import CliRunner
 
-from dfa_instruct.annotate import client as server_module
-from dfa_instruct.bench.chat import REFUSED
-from dfa_instruct.bench.endpoint import Endpoint
+from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.runner import run_bench
 from dfa_instruct.cli import app
+from dfa_instruct.vlm.chat import REFUSED
+from dfa_instruct.vlm.endpoint import Endpoint
 
 KEY = "sk-fake-0123456789abcdef"
 
@@ -31,7 +32,7 @@ KEY = "sk-fake-0123456789abcdef"
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setattr(server_module, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(_base_client, "INITIAL_RETRY_DELAY", 0.01)
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_server_that_is_not_there_and_one_that_does_not_take_the_key(data: Pat
 
 def test_what_a_policy_withholds_is_an_answer_that_is_wrong(data: Path) -> None:
     with speaking(lambda body: {"content": None, "refusal": "This face is real, I will not judge it."}) as address:
-        results = run_bench(Endpoint("tiny", address), data, tasks=["dfa_bench_dfd"])
+        results = run_bench(BenchModel(Endpoint("tiny", address)), data, tasks=["dfa_bench_dfd"])
     assert results["tasks"]["dfa_bench_dfd"]["invalid"] == 100
     assert {p["answer"] for p in results["predictions"]} == {REFUSED}
 
@@ -145,7 +146,7 @@ def test_without_a_key_and_a_server_it_says_so(data: Path, monkeypatch: pytest.M
 def test_killed_and_started_again_it_asks_only_what_is_missing(data: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.touch()
-    program = [sys.executable, str(Path(__file__).with_name("speaking.py")), str(log)]
+    program = [sys.executable, str(Path(__file__).parents[1] / "speaking.py"), str(log)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

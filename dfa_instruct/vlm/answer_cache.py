@@ -1,4 +1,4 @@
-"""What models have answered: one SQLite file beside the dataset, so that a bench which was killed asks the rest only.
+"""Kept answers: one SQLite file of what models have answered, so that a bench which was killed asks the rest only.
 
 An answer is known by the model (a local one by the digest of its weights, a server's by its name, its address and what
 the server says of it), the picture's bytes, the turns, and how long it may be. It is written as it arrives, unless it
@@ -8,16 +8,13 @@ is empty or was cut. No picture, no key and no server's address is written here:
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
-from dfa_instruct.bench.chat import Answer, Chat
-from dfa_instruct.construction.embedded_sample import sample_directory
-from dfa_instruct.dataset import DIRECTORY_ENV
 from dfa_instruct.sqlite_file import open_sqlite
+from dfa_instruct.vlm.chat import Answer, Chat
 
 APPLICATION: Final = 0x44464142
 """SQLite's `application_id`, by which a store is told from another database."""
@@ -36,13 +33,7 @@ CREATE TABLE answers (
 """
 
 
-def answers_path(data: Path | None) -> Path:
-    """Name the store of a dataset folder (see `run_bench`); it stands beside the folder, which goes to the Hub."""
-    folder = (data or Path(os.environ.get(DIRECTORY_ENV) or sample_directory())).absolute()
-    return folder.with_name(f"{folder.name}.answers.sqlite")
-
-
-class Answers:
+class AnswerCache:
     """The SQLite file, opened or made when it is first used. Several processes may hold it."""
 
     def __init__(self, path: Path) -> None:

@@ -1,30 +1,30 @@
-"""One model behind an OpenAI-compatible address: sends a chat, and again what a moment may mend."""
+"""A client of one model at an OpenAI-compatible server: it sends a chat, and says in one line why none is answered.
+
+Requests that fail for a moment (no connection, a time-out, status 429 or 5xx) are sent again by the `openai` client.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import random
 import time
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import openai
 from httpx2 import ConnectTimeout
 from openai import AsyncOpenAI, DefaultAioHttpClient
 
-from dfa_instruct.annotate.prompts import schema
 from dfa_instruct.environment import secret
-from dfa_instruct.vocabulary import Ability
 
 KEY: Final = "OPENAI_API_KEY"
 TRIES: Final = 6
-FIRST_WAIT: Final = 0.5
-LONGEST_WAIT: Final = 60.0
-LONGEST_RETRY_AFTER: Final = 600.0
-"""Seconds."""
+"""How often a request is sent at most."""
+WAIT: Final = 0.5
+"""Seconds before a request is sent again whose answer was not a chat completion."""
+UNANSWERED_IN_A_ROW: Final = 20
+"""After so many requests in a row without an answer, a server counts as not there."""
 REASON_LENGTH: Final = 200
 LISTING_TIMEOUT: Final = 10.0
 """Seconds."""
@@ -54,10 +54,18 @@ class RejectedError(UnansweredError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back; `refusal` is what the server's policy says in its place.
+    """What came back.
 
-    `thought` is what a reasoning model said before, `finish_reason` why it ended ("stop"; "length" where it was cut),
-    `first` the likeliest first tokens with their log probabilities, `fingerprint` what the server calls its own state.
+    Attributes:
+        text: the answer.
+        refusal: what the server's policy says in place of an answer.
+        tokens_in: tokens of the request.
+        tokens_out: tokens of the answer.
+        seconds: how long it took.
+        thought: what a reasoning model said before its answer.
+        finish_reason: why the answer ended: "stop", or "length" where it was cut.
+        first: the likeliest first tokens with their log probabilities.
+        fingerprint: what the server calls its own state.
     """
 
     text: str
@@ -119,7 +127,7 @@ def whole(text: str) -> str:
 
 
 class Server:
-    """Sends chats. All requests wait where one is told to (429), and learn what the server does not know from one."""
+    """Sends chats. What the server says of one request that it does not know is left out of all later ones."""
 
     def __init__(self, model: str, base_url: str | None, timeout: float) -> None:
         """Take the key from the environment; a server of one's own may need none.
@@ -136,91 +144,79 @@ class Server:
             api_key=self.key or "none",
             base_url=base_url,
             timeout=timeout,
-            max_retries=0,
+            max_retries=TRIES - 1,
             http_client=DefaultAioHttpClient(),  # takes two thirds of the time that the other one takes for a request
         )
         if self.client.base_url.scheme not in ("http", "https"):
             raise ValueError(f"--base-url: expected http://… or https://…, not {base_url or self.client.base_url}")
-        self.closing = asyncio.Event()
-        self.not_before = 0.0
         self.left_out: set[str] = set()
         self.structured = False
         self.tells_probabilities = False
 
-    def body(self, chat: list[dict[str, Any]], ability: Ability | None, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Return what is sent for a chat; an ability's answers have the form of its schema, others are plain text."""
-        wanted = dict(parameters)
-        if ability is not None:
-            form = {"name": ability, "strict": True, "schema": schema(ability)}
-            wanted["response_format"] = {"type": "json_schema", "json_schema": form}
-        sent = {name: value for name, value in wanted.items() if name not in self.left_out}
+    def body(self, chat: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[str, Any]:
+        """Return what is sent for a chat, without the parameters that the server does not know."""
+        sent = {name: value for name, value in parameters.items() if name not in self.left_out}
         if "max_tokens" in self.left_out:
             sent["max_completion_tokens"] = parameters["max_tokens"]
         return {"model": self.model, "messages": chat, **sent}
 
-    async def reply(self, chat: list[dict[str, Any]], ability: Ability | None, parameters: dict[str, Any]) -> Reply:
-        """Send a chat (see `body`) until it is answered, `TRIES` times at most.
+    async def reply(self, chat: list[dict[str, Any]], parameters: dict[str, Any]) -> Reply:
+        """Send a chat until it is answered, `TRIES` times at most.
+
+        Args:
+            chat: the messages, as the server takes them.
+            parameters: what is sent with them: `max_tokens`, `temperature`, `response_format` and so on.
 
         Raises:
-            UnansweredError: it was not, or `closing` was set meanwhile.
+            UnansweredError: it was not answered.
             RejectedError: the server will never answer it.
             UnavailableError: the server will answer nothing.
         """
         reason, tries = "", 0
         while tries < TRIES:
-            await self._pause(self.not_before - time.monotonic())
-            sent = self.body(chat, ability, parameters)
-            wait = min(FIRST_WAIT * 2**tries, LONGEST_WAIT) * random.uniform(0.75, 1.25)
-            tries += 1
+            sent = self.body(chat, parameters)
             begun = time.monotonic()
             try:
                 # As text: the client's own types would take most of the time that a request takes here.
-                said = await self.client.post("/chat/completions", cast_to=str, body=sent)
-                answer = read_reply(json.loads(said), time.monotonic() - begun)
+                content = await self.client.post("/chat/completions", cast_to=str, body=sent)
+                answer = read_reply(json.loads(content), time.monotonic() - begun)
             except openai.APIStatusError as error:
-                reason = self.said(error)
-                if error.code in POLICY:
-                    raise RejectedError(f"rejected: {reason}") from error
-                if self._leave_out(sent, reason, error.status_code in (400, 422)):
-                    tries, wait = tries - 1, 0.0
-                elif error.status_code in (400, 422):
-                    raise UnansweredError(f"rejected: {reason}") from error
-                elif error.status_code in (401, 403):
-                    taken = f"does not take the key in {KEY}" if self.key else f"wants a key, and {KEY} is not set"
-                    raise UnavailableError(f"the server {taken}: {reason}") from error
-                elif error.status_code == 413:
-                    raise UnansweredError(f"rejected: {reason}") from error
-                elif error.status_code == 404:
-                    wrong = "expected a model that the server has, and its whole address (most end in /v1)"
-                    raise UnavailableError(f"model {self.model!r}: {reason}; {wrong}") from error
-                elif error.status_code == 402 or error.code == "insufficient_quota":
-                    raise UnavailableError(f"model {self.model!r}: {reason}") from error
-                elif error.status_code == 429:
-                    wait = min(retry_after(error.response.headers.get("retry-after")) or wait, LONGEST_RETRY_AFTER)
-                    self.not_before = max(self.not_before, time.monotonic() + wait)
+                self._raise_for(error, sent)  # returns where a parameter is left out from now on
             except openai.APIConnectionError as error:
                 # A connection that was dropped comes as a ConnectTimeout, too.
                 late = isinstance(error, openai.APITimeoutError) and not isinstance(error.__cause__, ConnectTimeout)
                 dropped = f"no connection: {self.clean(str(error.__cause__ or error))}"
                 reason = f"no answer within {self.client.timeout} s" if late else dropped
+                raise UnansweredError(f"{reason} ({TRIES} times)") from error
             except ValueError as error:
                 reason = f"an answer that is none: {self.clean(str(error))}"
+                tries += 1
+                await asyncio.sleep(WAIT * tries)
             else:
                 self.structured |= "response_format" in sent
                 self.tells_probabilities |= bool(answer.first)
                 return answer
-            await self._pause(wait if tries < TRIES else 0)
         raise UnansweredError(f"{reason} ({TRIES} times)")
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait, but not when all is to end."""
-        if seconds > 0 and not self.closing.is_set():
-            try:
-                await asyncio.wait_for(self.closing.wait(), seconds)
-            except TimeoutError:
-                return
-        if self.closing.is_set():
-            raise UnansweredError("interrupted")
+    def _raise_for(self, error: openai.APIStatusError, sent: dict[str, Any]) -> None:
+        """Raise what an error of the server means; return where it complains of a parameter, which is then left out."""
+        reason, status = self.said(error), error.status_code
+        if error.code in POLICY:
+            raise RejectedError(f"rejected: {reason}") from error
+        if self._leave_out(sent, reason, status in (400, 422)):
+            return
+        if status in (400, 413, 422):
+            raise UnansweredError(f"rejected: {reason}") from error
+        if status in (401, 403):
+            taken = f"does not take the key in {KEY}" if self.key else f"wants a key, and {KEY} is not set"
+            raise UnavailableError(f"the server {taken}: {reason}") from error
+        if status == 404:
+            wrong = "expected a model that the server has, and its whole address (most end in /v1)"
+            raise UnavailableError(f"model {self.model!r}: {reason}; {wrong}") from error
+        if status == 402 or error.code == "insufficient_quota":
+            raise UnavailableError(f"model {self.model!r}: {reason}") from error
+        retries = int(error.request.headers.get("x-stainless-retry-count", 0))  # none where Retry-After is too long
+        raise UnansweredError(f"{reason} ({retries + 1} times)") from error
 
     async def describe(self) -> dict[str, Any]:
         """Return what the server says of the model, without what changes with each request; nothing if it is silent."""
@@ -257,16 +253,3 @@ class Server:
     def clean(self, text: str) -> str:
         """Return an error's text without the key, should a server say it. Answers are not cleaned: they may hold it."""
         return whole(text).replace(self.key, "[key]") if self.key else whole(text)
-
-
-def retry_after(header: str | None) -> float | None:
-    """Read Retry-After: seconds, or a date; None: it is neither."""
-    if header is None:
-        return None
-    try:
-        return max(float(header), 0.0)
-    except ValueError:
-        try:
-            return max(parsedate_to_datetime(header).timestamp() - time.time(), 0.0)
-        except ValueError:
-            return None

@@ -1,4 +1,8 @@
-"""A vision-language model that DFA-Bench asks: what `AutoModelForImageTextToText` loads.
+"""A vision-language model in this process, greedy, in batches: one look at a picture for all questions about it.
+
+All questions about a picture begin alike up to its end. That part is read once, pictures in a batch; each question gets
+a copy of its picture's keys and values and reads its own tokens only. The answers are those of questions that are read
+from the beginning (`tests/vlm/test_prefix_cache.py`).
 
 lighteval's own vision backend does not serve here: it cannot load an adapter folder, keeps answers under the model's
 name whatever its weights, and reads the picture anew for every question about it.
@@ -10,29 +14,109 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from dfa_instruct.bench.chat import CUT, Answer, Chat, decoded, folded
-from dfa_instruct.bench.model import BenchModel, Keep
-from dfa_instruct.bench.prefill import Prefill, prefill
-from dfa_instruct.bench.tasks.final_answer import opens_thought, split_thought, thought_begun
+from dfa_instruct.vlm.answer_cache import AnswerCache
+from dfa_instruct.vlm.chat import CUT, Answer, Chat, Keep, Room, decoded, folded
+from dfa_instruct.vlm.inputs import encode_images, encode_prompts, on, prompt_tokens
 from dfa_instruct.vlm.load import load_model, load_processor
+from dfa_instruct.vlm.messages import Message, dialogue, render
+from dfa_instruct.vlm.parts import FAMILIES
+from dfa_instruct.vlm.thoughts import opens_thought, split_thought, thought_begun
 
 
-def messages(chat: Chat, image: Any = None) -> list[dict[str, Any]]:
-    """Lay a chat out as chat templates take it, the picture in the first message."""
-    picture = {"type": "image"} if image is None else {"type": "image", "image": image}
-    laid = [
-        {"role": "user" if place % 2 == 0 else "assistant", "content": [{"type": "text", "text": text}]}
-        for place, text in enumerate(chat.turns)
-    ]
-    laid[0]["content"] = [picture, *laid[0]["content"]]
-    return laid
+@dataclass(frozen=True)
+class Prefix:
+    """What was read of a batch of pictures: all that stands before the questions about them, the picture at its end.
+
+    Attributes:
+        ids: token ids, shape (pictures, length).
+        cache: keys and values of these tokens.
+        config: the language model's configuration.
+    """
+
+    ids: Any
+    cache: Any
+    config: Any
+
+    def inputs(self, processor: Any, rows: list[int], asked: list[list[Message]], tokens: int) -> dict[str, Any]:
+        """Return what `generate` takes to answer questions.
+
+        Questions are padded on their left, between the picture and them; a padded token has no position.
+
+        Args:
+            processor: the model's processor.
+            rows: for each question, the number of its picture.
+            asked: for each question, the messages of its conversation.
+            tokens: the most tokens of an answer.
+        """
+        import torch
+        from transformers import StaticCache
+
+        device, length = self.ids.device, self.ids.shape[1]
+        tails = [question_tokens(processor, messages) for messages in asked]
+        longest = max(map(len, tails))
+        ids = torch.full((len(rows), length + longest), processor.tokenizer.pad_token_id, device=device)
+        seen = torch.zeros_like(ids)
+        ids[:, :length], seen[:, :length] = self.ids[rows], 1
+        for row, question in enumerate(tails):
+            ids[row, -len(question) :], seen[row, -len(question) :] = torch.tensor(question, device=device), 1
+        # One that grows is copied whole for every token of the answer.
+        cache = StaticCache(self.config, max_cache_len=length + longest + tokens)
+        for number, layer in enumerate(self.cache.layers):
+            cache.update(layer.keys[rows], layer.values[rows], number)
+        return {"input_ids": ids, "attention_mask": seen, "past_key_values": cache, "disable_compile": True}
 
 
-class VisionLanguageModel(BenchModel):
+def question_tokens(processor: Any, messages: list[Message]) -> list[int]:
+    """Return the token ids that stand behind the picture."""
+    prompt = prompt_tokens(processor, render(processor, messages), [processor.image_token_id])
+    return prompt[prompt.index(processor.image_token_id) + 1 :]
+
+
+def read_prefix(model: Any, processor: Any, asked: list[Message], images: list[Any]) -> Prefix | None:
+    """Read pictures and what stands before the questions about them.
+
+    Args:
+        model: a model of Transformers.
+        processor: its processor.
+        asked: the messages of any conversation about the pictures.
+        images: the pictures, in RGB.
+
+    Returns:
+        None where each question must be read from its beginning: the family is unknown or its positions do not allow
+        it, or the pictures do not all have as many tokens.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    family = FAMILIES.get(model.config.model_type)
+    if family is None or not family.prefix_cache:
+        return None
+    encoded = encode_images(processor, images)
+    question = len(question_tokens(processor, asked))
+    before = [prompt_tokens(processor, render(processor, asked), image)[:-question] for image in encoded.tokens]
+    if len({len(ids) for ids in before}) > 1:
+        return None
+    ids = torch.tensor(before, device=model.device)
+    config = model.config.get_text_config()
+    cache = DynamicCache(config=config)
+    with torch.inference_mode():
+        model(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            **on(model, encoded.features),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+    return Prefix(ids, cache, config)
+
+
+class VisionLanguageModel:
     """Greedy answers to questions about images: all questions about an image share one look at it, in batches.
 
     It computes on a GPU where there is one, in bfloat16, else on the CPU in float32. Under `accelerate launch`, the
@@ -49,7 +133,6 @@ class VisionLanguageModel(BenchModel):
 
     def __init__(self, model: str | Path, *, batch_size: int | None = None) -> None:
         self.processor = load_processor(model)  # before the imports, which take seconds
-        self.processor.tokenizer.padding_side = "left"
 
         import torch
         from accelerate import PartialState
@@ -63,14 +146,13 @@ class VisionLanguageModel(BenchModel):
                 module.merge()
         self.weights = self.model.num_parameters()
         self.batch_size = batch_size or (16 if self.model.device.type == "cuda" else 32)
-        self.thinks = opens_thought(str(self.processor.chat_template))
-        self._last: tuple[list[str], Prefill | None] = [], None
-        super().__init__(conversations=self.batch_size * self.state.num_processes)
+        self.room = Room(thinks=opens_thought(str(self.processor.chat_template)))
+        self.conversations = self.batch_size * self.state.num_processes
         self.shows = self.state.is_main_process
+        self._last: tuple[list[str], Prefix | None] = [], None
 
-    @cached_property
-    def identity(self) -> str:
-        """The digest of the weights, and of all else that its answers depend on."""
+    def identity(self, kept: AnswerCache | None = None) -> str:
+        """Return a digest of the weights, and of all else that its answers depend on."""
         import torch
 
         sha = hashlib.sha256()
@@ -123,45 +205,40 @@ class VisionLanguageModel(BenchModel):
                 tokens = chats[waiting[-1]].tokens
                 batch = [i for i in waiting[-self.batch_size :] if chats[i].tokens == tokens]
                 del waiting[-len(batch) :]
-                given = self.room(chats[batch[0]])
+                given = self.room.tokens(chats[batch[0]])
                 answers = self._answers([chats[i] for i in batch], seen)
-                if any(self.needs_room(chats[i], answer, given) for i, answer in zip(batch, answers, strict=True)):
+                if any(self.room.was_short(chats[i], answer, given) for i, answer in zip(batch, answers, strict=True)):
                     answers = self._answers([chats[i] for i in batch], seen)
                 for number, answer in zip(batch, answers, strict=True):
                     keep(number, answer)
 
-    def _look(self, pictures: list[str], chats: list[Chat]) -> Prefill | None:
+    def _look(self, pictures: list[str], chats: list[Chat]) -> Prefix | None:
         """Read these pictures, and what stands before the questions; a conversation's later turns ask for it again."""
         if self._last[0] != pictures:
             self._last = pictures, None  # let go of the last one first
             images = [decoded(chat.picture) for chat in chats]
-            self._last = pictures, prefill(self.model, self.processor, messages(chats[0], images[0]), images)
+            self._last = pictures, read_prefix(self.model, self.processor, dialogue(chats[0].turns), images)
         return self._last[1]
 
-    def _answers(self, chats: list[Chat], seen: Prefill | None) -> list[Answer]:
+    def _answers(self, chats: list[Chat], seen: Prefix | None) -> list[Answer]:
         """Answer one batch."""
         import torch
 
         first: list[torch.Tensor] = []
-        tokens = self.room(chats[0])
+        tokens = self.room.tokens(chats[0])
 
         def keep_first(ids: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
             if not first:
                 first.append(logits.float().log_softmax(-1).cpu())
             return logits
 
+        asked = [dialogue(chat.turns) for chat in chats]
         if seen is not None:
             rows = [self._last[0].index(chat.about) for chat in chats]
-            inputs = seen.inputs(self.processor, rows, [messages(chat) for chat in chats], tokens)
+            inputs = seen.inputs(self.processor, rows, asked, tokens)
         else:
-            inputs = self.processor.apply_chat_template(
-                [messages(chat, decoded(chat.picture)) for chat in chats],
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-                processor_kwargs={"padding": True},
-            ).to(self.model.device, dtype=self.model.dtype)
+            images = [decoded(chat.picture) for chat in chats]
+            inputs = on(self.model, encode_prompts(self.processor, asked, images))
         with torch.inference_mode():
             output = self.model.generate(
                 **inputs, max_new_tokens=tokens, do_sample=False, logits_processor=[keep_first]
@@ -188,9 +265,7 @@ class VisionLanguageModel(BenchModel):
     @cached_property
     def _opening(self) -> str:
         """The mark of a thought that the chat template opens before the answer; empty where it opens none."""
-        chat = Chat(b"", ("?",), 1)
-        prompt = self.processor.apply_chat_template(messages(chat), add_generation_prompt=True, tokenize=False)
-        return thought_begun(prompt)
+        return thought_begun(render(self.processor, dialogue(["?"])))
 
     @cached_property
     def _tokens_of(self) -> dict[str, list[int]]:

@@ -1,4 +1,4 @@
-"""What a model of the benchmark is asked: a question about a picture, maybe after other turns; and what it answers."""
+"""What a model is asked, a question about a picture, maybe after other turns, and what it answers."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import PIL.Image
-from lighteval.models.model_output import ModelResponse
 
 from dfa_instruct.sources.pictures import BadPictureError, read_image, to_rgb
 
@@ -19,6 +19,8 @@ Picture = bytes | PIL.Image.Image
 """An image file, which is not decoded before a model looks at it, or an image."""
 PLAIN_PNG: Final = re.compile(rb"\x89PNG.{20}\x08\x02", re.DOTALL)
 """How a PNG of 8 bits in RGB begins. What others are is read differently by different readers."""
+THOUGHT_TOKENS: Final = 4096
+"""Room for the thought of a model that thinks, beside the answer."""
 CUT: Final = "length"
 """The finish reason of an answer that reached the most tokens that it might have."""
 REFUSED: Final = "[refused by the server]"
@@ -64,8 +66,11 @@ def digest(picture: Picture) -> str:
 class Chat:
     """One question about one picture.
 
-    `turns` are question, answer, question … and end with what is asked now. An answer has at most `tokens`. `choices`
-    are words of which is asked how likely the answer begins with each.
+    Attributes:
+        picture: the picture.
+        turns: question, answer, question, and so on; the last one is asked now.
+        tokens: the most tokens of an answer, without a thought before it.
+        choices: words of which is asked how likely the answer begins with each.
     """
 
     picture: Picture
@@ -89,9 +94,12 @@ class Chat:
 class Answer:
     """What a model says.
 
-    `first` are the log probabilities of the choices as its first token, where they are known. `thought` is what stood
-    before the answer. `finish_reason` is "length" where the model was cut, else "stop" or what a server calls it.
-    `fingerprint` is what a server calls its own state.
+    Attributes:
+        text: the answer.
+        first: the log probability of each choice as the answer's first token; empty where it is not known.
+        thought: what the model said before the answer.
+        finish_reason: "length" where the answer was cut, else "stop" or what a server calls it.
+        fingerprint: what a server calls its own state.
     """
 
     text: str
@@ -111,12 +119,33 @@ class Answer:
         return bool(self.text) and not self.is_cut
 
 
-@dataclass
-class Response(ModelResponse):
-    """lighteval's response, with what else is known of an answer."""
+Keep = Callable[[int, Answer], None]
+"""Takes the answer to the chat of this number, as soon as it is there."""
 
-    thought: str = ""
-    finish_reason: str = ""
+
+@dataclass
+class Room:
+    """How many tokens an answer may have: more, once the model is known to think before it answers.
+
+    Attributes:
+        limit: the most tokens of any answer, its thought included; whoever makes chats gives them as many. None: each
+            chat has its own.
+        thinks: the model thinks before it answers.
+    """
+
+    limit: int | None = None
+    thinks: bool = False
+
+    def tokens(self, chat: Chat) -> int:
+        """Return how many tokens the answer to a chat may have."""
+        return chat.tokens + (THOUGHT_TOKENS if self.thinks and self.limit is None else 0)
+
+    def was_short(self, chat: Chat, answer: Answer, given: int) -> bool:
+        """Tell whether an answer of `given` tokens was cut in its thought, and would now get more of them."""
+        if not answer.is_cut or (answer.text and not answer.thought):
+            return False
+        self.thinks = True
+        return self.tokens(chat) > given
 
 
 def folded(word: str) -> str:

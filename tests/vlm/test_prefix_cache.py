@@ -8,11 +8,12 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from bench_data import tiny_base
 from lighteval.tasks.requests import Doc
-from test_bench_runner import tiny_base
 
-from dfa_instruct.bench import vlm
-from dfa_instruct.bench.vlm import VisionLanguageModel
+from dfa_instruct.bench.bench_model import BenchModel
+from dfa_instruct.vlm import prefix_cache
+from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 
 QUESTIONS = (
     ("Is this face forged?", ["No", "I"], 8),
@@ -48,9 +49,9 @@ def docs() -> list[Doc]:
     ]
 
 
-def fresh(model: VisionLanguageModel) -> VisionLanguageModel:
+def fresh(model: VisionLanguageModel) -> BenchModel:
     model._last = [], None
-    return model
+    return BenchModel(model)
 
 
 def test_answers_and_first_tokens_are_those_of_separate_questions(
@@ -59,7 +60,7 @@ def test_answers_and_first_tokens_are_those_of_separate_questions(
     assert next(model.model.parameters()).dtype == torch.float32
     together = fresh(model).greedy_until(docs)
     assert model._last[1] is not None
-    monkeypatch.setattr(vlm, "prefill", lambda *_: None)
+    monkeypatch.setattr(prefix_cache, "read_prefix", lambda *_: None)
     separate = [response for doc in docs for response in fresh(model).greedy_until([doc])]
     assert [r.text for r in together] == [r.text for r in separate]
     assert len({r.text[0] for r in together}) > 6

@@ -1,22 +1,27 @@
-"""A model behind an OpenAI-compatible address, as DFA-Bench asks it: `openai:gpt-4o`, or one of a server nearby."""
+"""A model behind an OpenAI-compatible address: `openai:gpt-4o`, or one of a server of one's own."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from typing import Any, Final
 
-from dfa_instruct.annotate.asking import UNANSWERED_IN_A_ROW
-from dfa_instruct.annotate.client import RejectedError, Reply, Server, UnansweredError, UnavailableError
-from dfa_instruct.bench.chat import REFUSED, Answer, Chat, folded, png
-from dfa_instruct.bench.model import BenchModel, Keep
-from dfa_instruct.bench.tasks.final_answer import split_thought
+from dfa_instruct.vlm.answer_cache import AnswerCache
+from dfa_instruct.vlm.chat import REFUSED, Answer, Chat, Keep, Room, folded, png
+from dfa_instruct.vlm.client import (
+    UNANSWERED_IN_A_ROW,
+    RejectedError,
+    Reply,
+    Server,
+    UnansweredError,
+    UnavailableError,
+)
+from dfa_instruct.vlm.messages import dialogue, image_url
+from dfa_instruct.vlm.thoughts import split_thought
 
 PREFIX: Final = "openai:"
 TIMEOUT: Final = 120.0
@@ -25,7 +30,7 @@ TOP: Final = 20
 """Likeliest first tokens that a server is asked for; no server gives more."""
 
 
-class Endpoint(BenchModel):
+class Endpoint:
     """Greedy answers of a server, many asked at a time. Its key is taken from the environment (`OPENAI_API_KEY`).
 
     Args:
@@ -37,34 +42,39 @@ class Endpoint(BenchModel):
         ValueError: there is no key, and no other server is named.
     """
 
+    weights: int | None = None
+    shows = True
+
     def __init__(self, model: str, base_url: str | None = None, concurrency: int = 16) -> None:
-        super().__init__(conversations=4 * concurrency)
+        self.room, self.conversations = Room(), 4 * concurrency
         self.model, self.base_url, self.concurrency = model, base_url, concurrency
         self.left_out = Server(model, base_url, TIMEOUT).left_out
         self.in_a_row = 0
         self.name = PREFIX + model
         self.told_once = False
 
-    @cached_property
-    def identity(self) -> str:
-        """The model's name, with a digest of the server's address and of what the server says of the model.
+    def identity(self, kept: AnswerCache | None) -> str:
+        """Return the model's name, with a digest of the server's address and of what the server says of the model.
 
         A server may also name its own state in its answers. Where it names one that no kept answer came from, the model
         is another one. Some servers alternate between states, so any that it has named before will do.
         """
-        return asyncio.run(self._identified())
+        return asyncio.run(self._identified(kept))
 
-    async def _identified(self) -> str:
+    def agreed(self, known: dict[str, Answer]) -> dict[str, Answer]:
+        """Return what is known: there is one process only."""
+        return known
+
+    async def _identified(self, kept: AnswerCache | None) -> str:
         server = Server(self.model, self.base_url, TIMEOUT)
         server.left_out = self.left_out
         try:
             told = json.dumps([str(server.client.base_url), await server.describe()], sort_keys=True)
             name = f"{self.name} {hashlib.sha256(told.encode()).hexdigest()[:16]}"
-            known = self.answers.fingerprints(name) if self.answers is not None else {}
+            known = kept.fingerprints(name) if kept is not None else {}
             if not set().union(*known.values()) - {""}:
                 return name
-            chat = [{"role": "user", "content": "Say yes."}]
-            now = (await server.reply(chat, None, {"max_tokens": 1, "temperature": 0})).fingerprint
+            now = (await server.reply(dialogue(["Say yes."]), {"max_tokens": 1, "temperature": 0})).fingerprint
         except UnansweredError:
             return name  # whoever asks next is told why
         finally:
@@ -103,10 +113,10 @@ class Endpoint(BenchModel):
 
     async def _work(self, server: Server, asked: Iterator[tuple[int, Chat]], keep: Keep, unanswered: list[str]) -> None:
         for number, chat in asked:
-            given = self.room(chat)
+            given = self.room.tokens(chat)
             try:
                 answer = await self._reply(server, chat)
-                if self.needs_room(chat, answer, given):
+                if self.room.was_short(chat, answer, given):
                     answer = await self._reply(server, chat)
                 keep(number, answer)
                 self.in_a_row = 0
@@ -121,16 +131,18 @@ class Endpoint(BenchModel):
                     ) from error
 
     async def _reply(self, server: Server, chat: Chat) -> Answer:
-        parameters: dict[str, Any] = {"max_tokens": self.room(chat), "temperature": 0}
+        parameters: dict[str, Any] = {"max_tokens": self.room.tokens(chat), "temperature": 0}
         if chat.choices:
             parameters |= {"logprobs": True, "top_logprobs": TOP}
-        reply = await server.reply(messages(chat), None, parameters)
+        first, *later = dialogue(chat.turns)
+        shown = [image_url(png(chat.picture)), {"type": "text", "text": first["content"]}]
+        reply = await server.reply([{**first, "content": shown}, *later], parameters)
         if reply.refusal:
             return Answer(REFUSED, finish_reason=reply.finish_reason, fingerprint=reply.fingerprint)
         thought, text = split_thought(reply.text)
         thought = reply.thought or thought
-        first = () if thought else log_probabilities(chat.choices, reply)
-        return Answer(text, first, thought, reply.finish_reason, reply.fingerprint)
+        known = () if thought else log_probabilities(chat.choices, reply)
+        return Answer(text, known, thought, reply.finish_reason, reply.fingerprint)
 
 
 def log_probabilities(words: Sequence[str], reply: Reply) -> tuple[float, ...]:
@@ -145,14 +157,3 @@ def log_probabilities(words: Sequence[str], reply: Reply) -> tuple[float, ...]:
         return ()
     least = min(value for _, value in reply.first)
     return tuple(math.log(sum(map(math.exp, of_word))) if of_word else least for of_word in found)
-
-
-def messages(chat: Chat) -> list[dict[str, Any]]:
-    """Lay a chat out as a server takes it, the picture in the first message."""
-    url = f"data:image/png;base64,{base64.b64encode(png(chat.picture)).decode()}"
-    first = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": chat.turns[0]}]
-    later = [
-        {"role": "user" if place % 2 == 0 else "assistant", "content": text}
-        for place, text in enumerate(chat.turns[1:], start=1)
-    ]
-    return [{"role": "user", "content": first}, *later]

@@ -1,0 +1,96 @@
+"""How a conversation about an image is laid out: as chat templates take it, as a server takes it, and as text.
+
+Everywhere else a conversation is a list of messages of text, `{"role": "user" or "assistant", "content": text}`; where
+the image stands in it is known here only.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any, Final
+
+Message = dict[str, Any]
+
+SYSTEM_PROMPT: Final = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+IMAGE_TOKEN: Final = "<image>"
+CHAT_TEMPLATE: Final = (
+    "{{ bos_token }}{{ '" + SYSTEM_PROMPT.replace("'", "\\'") + "' }}"
+    "{% for message in messages %}"
+    "{% if message['content'] is string %}{% set text = message['content'] %}{% set images = 0 %}"
+    "{% else %}"
+    "{% set text = message['content'] | selectattr('type', 'equalto', 'text') | map(attribute='text') | join %}"
+    "{% set images = message['content'] | selectattr('type', 'equalto', 'image') | list | length %}"
+    "{% endif %}"
+    "{% if message['role'] == 'user' %}"
+    "{{ (' ' if loop.first else '') + 'USER: ' + '" + IMAGE_TOKEN + "\\n' * images + text }}"
+    "{% else %}"
+    "{{ ' ASSISTANT:' }}{% generation %}{{ ' ' + text + eos_token }}{% endgeneration %}"
+    "{% endif %}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}"
+)
+"""LLaVA-1.5's `vicuna_v1` conversation, with BOS, the system prompt, and an end-of-sequence token after every answer.
+
+The template that was published with the converted checkpoints lacks all three. `{% generation %}` marks what the loss
+is taken on: the answer with its leading space, and `</s>`.
+"""
+
+
+def dialogue(texts: Sequence[str]) -> list[Message]:
+    """Return the messages of a conversation: question, answer, question, and so on."""
+    return [{"role": "assistant" if place % 2 else "user", "content": text} for place, text in enumerate(texts)]
+
+
+def with_image(messages: Sequence[Message], image: Any = None) -> list[Message]:
+    """Return messages in the form that chat templates take, with the image before the text of the first one.
+
+    Args:
+        messages: messages of text.
+        image: the image, for a processor that is to read it. None: the template only marks its place.
+    """
+    laid = [
+        {"role": message["role"], "content": [{"type": "text", "text": message["content"]}]} for message in messages
+    ]
+    laid[0]["content"] = [
+        {"type": "image"} if image is None else {"type": "image", "image": image},
+        *laid[0]["content"],
+    ]
+    return laid
+
+
+def image_url(png: bytes) -> dict[str, Any]:
+    """Return a PNG file as the part of a message that OpenAI-compatible servers take."""
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(png).decode()}"}}
+
+
+def render(processor: Any, messages: Sequence[Message], *, whole: bool = False) -> str:
+    """Write a conversation about an image as the model's chat template does.
+
+    Args:
+        processor: the model's processor. Its chat template is a program that may come from a stranger.
+        messages: messages of text. If the last one is an answer, the text ends with it, so that the model continues it.
+        whole: write the conversation as it is trained on, with what ends its last answer.
+
+    Returns:
+        The text, in which one image token stands for the image.
+
+    Raises:
+        ValueError: the template fails, or does not show the image exactly once.
+    """
+    continued = not whole and messages[-1]["role"] == "assistant"
+    try:
+        text = processor.apply_chat_template(
+            with_image(messages),
+            tokenize=False,
+            add_generation_prompt=not whole and not continued,
+            continue_final_message=continued,
+        )
+    except Exception as error:
+        raise ValueError(f"the model's chat template cannot be used: {error}") from error
+    if text.count(processor.image_token) != 1:
+        raise ValueError("the model's chat template cannot be used: it does not show the picture once")
+    return str(text)

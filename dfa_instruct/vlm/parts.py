@@ -1,0 +1,95 @@
+"""The families of vision-language models: which modules are vision tower, projector and language model.
+
+A family is added by one entry in `FAMILIES`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+Part = Literal["vision tower", "projector", "language model"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the models of one family have in common.
+
+    Attributes:
+        vision: the name of the vision tower's module.
+        projector: the name of the module that brings the vision tower's features to the language model's width.
+        language: the name of the language model's module.
+        lora_targets: a regular expression of the linear layers that LoRA adapts.
+        prefix_cache: positions count the tokens one by one, and each token attends to those before it only. Then what
+            stands before a question can be read once for all questions.
+    """
+
+    vision: str
+    projector: str
+    language: str
+    lora_targets: str
+    prefix_cache: bool
+
+    def part_of(self, parameter: str) -> Part:
+        """Return the part that a parameter belongs to, by its full name; all that is left is the language model's."""
+        if f".{self.projector}." in f".{parameter}":
+            return "projector"
+        return "vision tower" if f".{self.vision}." in f".{parameter}" else "language model"
+
+
+FAMILIES: Final = {
+    "llava": Family(
+        vision="vision_tower",
+        projector="multi_modal_projector",
+        language="language_model",
+        lora_targets=r"model\.language_model\..*\.(q|k|v|o|gate|up|down)_proj",  # LLaVA: every one but lm_head
+        prefix_cache=True,
+    )
+}
+"""Transformers' `model_type` → the family."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The modules of a loaded model."""
+
+    vision: Any
+    projector: Any
+    language: Any
+
+
+def family_of(config: Any) -> Family:
+    """Return the family of a model by its configuration.
+
+    Raises:
+        ValueError: the family is not known here.
+    """
+    if config.model_type not in FAMILIES:
+        raise ValueError(f"model type {config.model_type}: expected a model of type {' or '.join(FAMILIES)}")
+    return FAMILIES[config.model_type]
+
+
+def parts_of(model: Any) -> Parts:
+    """Return the parts of a loaded model, with or without an adapter.
+
+    Raises:
+        ValueError: its family is not known here.
+    """
+    family = family_of(model.config)
+
+    def module(name: str) -> Any:
+        return next(module for path, module in model.named_modules() if f".{path}".endswith(f".{name}"))
+
+    return Parts(module(family.vision), module(family.projector), module(family.language))
+
+
+def patch_grid(config: Any, pixel_values: Any) -> tuple[int, int]:
+    """Return how many rows and columns of patches the vision tower makes of an image.
+
+    Args:
+        config: the model's configuration.
+        pixel_values: shape (…, height, width).
+    """
+    height, width = pixel_values.shape[-2:]
+    patch = config.vision_config.patch_size
+    return height // patch, width // patch
