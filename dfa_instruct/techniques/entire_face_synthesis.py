@@ -62,9 +62,14 @@ class Eigenfaces:
         Raises:
             ValueError: There are too few faces to learn from.
         """
+        shapes, pictures, _ = _to_mean_shape(faces, limit)
+        return cls.decompose(shapes, pictures, components, seed)
+
+    @classmethod
+    def decompose(cls, shapes: Landmarks, pictures: NDArray[np.float32], components: int, seed: int) -> Self:
+        """Fit the model to shapes, (n, 81, 2), and to flat pictures in the mean shape, (m, side · side · 3)."""
         from sklearn.decomposition import PCA
 
-        shapes, pictures, _ = _to_mean_shape(faces, limit)
         return cls(
             shapes.mean(0, dtype=np.float32),
             PCA(min(12, len(shapes) - 1), random_state=seed).fit(shapes.reshape(len(shapes), -1)),
@@ -167,14 +172,13 @@ class Vae:
         from threadpoolctl import threadpool_limits
         from torch import nn
 
-        faces = list(faces)
         # With one thread, sums are the same on every machine, and worker processes can be forked safely later.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         with threadpool_limits(1), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            basis = Eigenfaces.fit(faces, components, limit, seed)
             shapes, pictures, indices = _to_mean_shape(faces, limit)
+            basis = Eigenfaces.decompose(shapes, pictures, components, seed)
             shapes = shapes[indices].reshape(len(indices), -1)
             codes = np.concatenate([basis.shapes.transform(shapes), basis.pictures.transform(pictures)], 1)
             x = torch.tensor(codes / _deviations(basis), dtype=torch.float32)

@@ -15,6 +15,7 @@ from dfa_instruct.face.landmarks import EYES, FOREHEAD, INNER_LIPS, OUTER_LIPS
 from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
 from dfa_instruct.techniques.masks import hair_mask, iris_mask, skin_mask
 from dfa_instruct.techniques.warping import (
+    Mask,
     blend,
     fade_inwards,
     fixed_points,
@@ -244,18 +245,18 @@ def _curve(start: NDArray[np.float32], control: NDArray[np.float32], end: NDArra
     return np.asarray((1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end, np.float32)
 
 
-def wrinkles(points: Landmarks, side: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draw the grooves of an old face: on forehead and brows, and beside eyes, nose and mouth.
-
-    Returns:
-        The depth of the grooves from 0 to 1, shape (side, side).
-    """
+def wrinkles(points: Landmarks, side: int, rng: np.random.Generator) -> Mask:
+    """Draw the grooves of an old face: on the forehead, between the brows, and beside eyes, nose and mouth."""
     across = points[45] - points[36]
     down = np.array([-across[1], across[0]], np.float32)
-    lines: list[tuple[NDArray[np.float32], float]] = []
+    scale = 4  # Lines are drawn on a larger canvas, because they are thinner than a pixel.
+    canvas = np.zeros((scale * side, scale * side), np.float32)
 
     def add(line: NDArray[np.float32], depth: float) -> None:
-        lines.append((line, depth * float(rng.uniform(0.75, 1.0))))
+        groove = np.zeros_like(canvas)
+        path, depth = np.rint((line + 0.5) * scale * 16).astype(np.int32), depth * float(rng.uniform(0.75, 1.0))
+        cv2.polylines(groove, [path], False, depth, max(1, round(0.008 * scale * side)), cv2.LINE_AA, shift=4)
+        np.maximum(canvas, groove, out=canvas)
 
     brows, hairline = points[17:27], points[FOREHEAD][1:-1]
     hairline = hairline[np.linspace(0, len(hairline) - 1, len(brows)).round().astype(int)]
@@ -280,13 +281,6 @@ def wrinkles(points: Landmarks, side: int, rng: np.random.Generator) -> NDArray[
     for brow in (points[21], points[22]):
         start = brow + 0.25 * (points[[21, 22]].mean(0) - brow)
         add(_curve(start - 0.05 * down, start, start + 0.1 * down), 0.6)
-    finer = 4  # Lines are drawn on a larger canvas, because they are thinner than a pixel.
-    canvas = np.zeros((finer * side, finer * side), np.float32)
-    for line, depth in lines:
-        one = np.zeros_like(canvas)
-        path = np.rint((line + 0.5) * finer * 16).astype(np.int32)
-        cv2.polylines(one, [path], False, depth, max(1, round(0.008 * finer * side)), cv2.LINE_AA, shift=4)
-        canvas = np.maximum(canvas, one)
     small = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA)
     sharp, soft = (cv2.GaussianBlur(small, (0, 0), reach * side) for reach in (0.004, 0.014))
     return np.asarray(0.75 * sharp + 0.5 * soft, np.float32)
@@ -295,7 +289,7 @@ def wrinkles(points: Landmarks, side: int, rng: np.random.Generator) -> NDArray[
 def magnify(
     image: Pixels, centre: NDArray[np.float32], radii: tuple[float, float], factors: tuple[float, float]
 ) -> Pixels:
-    """Enlarge the picture around `centre` by `factors` (x, y). The effect fades out at the ellipse of `radii`."""
+    """Enlarge the picture around `centre` by `factors` (x, y), fading out towards the ellipse of `radii`."""
     pixels = np.stack(pixel_grid(len(image)), -1)
     offset = pixels - centre
     fade = (1 - np.linalg.norm(offset / np.array(radii, np.float32), axis=-1, keepdims=True)).clip(0, 1)

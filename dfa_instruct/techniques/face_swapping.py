@@ -14,11 +14,23 @@ from scipy.linalg import eigh
 from dfa_instruct.face.colour import to_lab, to_rgb
 from dfa_instruct.face.landmarks import CONTOUR, FOREHEAD, MIRRORED
 from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
-from dfa_instruct.techniques.warping import blend, fade_inwards, grow, hull, piecewise_affine, polygon_mask, usable, yaw
+from dfa_instruct.techniques.warping import (
+    Mask,
+    blend,
+    fade_inwards,
+    grow,
+    hull,
+    piecewise_affine,
+    polygon_mask,
+    usable,
+    yaw,
+)
 from dfa_instruct.vocabulary import Category
 
 MAX_YAW_DIFFERENCE = 0.5
 """The largest difference in `yaw` between target and donor."""
+Blended = tuple[Pixels, dict[str, Any]]
+"""A forged image and the parameters of the blending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +44,7 @@ class FaceSwapping:
     """
 
     name: str
-    blend_in: Callable[[Pixels, Pixels, NDArray[np.float32], np.random.Generator], tuple[Pixels, dict[str, Any]]]
+    blend_in: Callable[[Pixels, Pixels, Mask, np.random.Generator], Blended]
     category: Category = "face_swapping"
 
     def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
@@ -50,9 +62,7 @@ class FaceSwapping:
         return Forgery(swapped, points, {"reach": reach, **parameters})
 
 
-def poisson(
-    image: Pixels, donor: Pixels, inner: NDArray[np.float32], rng: np.random.Generator
-) -> tuple[Pixels, dict[str, Any]]:
+def poisson(image: Pixels, donor: Pixels, inner: Mask, rng: np.random.Generator) -> Blended:
     """Blend the donor's gradients into the target (Pérez et al., 2003)."""
     mask = np.uint8(255) * (inner > 0.5)
     donor = transfer_colour(donor, image, inner > 0.5)
@@ -64,18 +74,14 @@ def poisson(
     return np.where(mask[..., None] > 0, cloned, image), {}
 
 
-def feathered(
-    image: Pixels, donor: Pixels, inner: NDArray[np.float32], rng: np.random.Generator
-) -> tuple[Pixels, dict[str, Any]]:
+def feathered(image: Pixels, donor: Pixels, inner: Mask, rng: np.random.Generator) -> Blended:
     """Blend the donor in under a soft mask, with its colours moved to the target's (Reinhard et al., 2001)."""
     feather = round(float(rng.uniform(0.015, 0.03)) * len(image), 3)
     mask = fade_inwards(inner, feather)
     return blend(transfer_colour(donor, image, inner > 0.5), image, mask), {"feather": feather}
 
 
-def colour_transferred(
-    image: Pixels, donor: Pixels, inner: NDArray[np.float32], rng: np.random.Generator
-) -> tuple[Pixels, dict[str, Any]]:
+def colour_transferred(image: Pixels, donor: Pixels, inner: Mask, rng: np.random.Generator) -> Blended:
     """Map the distribution of the donor's colours onto the target's, and blend each band of detail separately.
 
     The map is the linear optimal transport of Pitié and Kokaram (2007), and the bands are those of Burt and Adelson
@@ -121,8 +127,8 @@ def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(vectors @ np.diag(np.sqrt(values.clip(0))) @ vectors.T)
 
 
-def blend_bands(over: Pixels, under: Pixels, mask: NDArray[np.float32]) -> Pixels:
-    """Mix two images by `mask`, shape (side, side), with a wider seam for coarser detail.
+def blend_bands(over: Pixels, under: Pixels, mask: Mask) -> Pixels:
+    """Mix two images by a mask, with a wider seam for coarser detail.
 
     Pixels more than a twentieth of the side away from the mask do not change.
     """

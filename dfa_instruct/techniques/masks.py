@@ -1,4 +1,4 @@
-"""Soft masks of the skin, the irises and the hair in an aligned square: 0 to 1, shape (side, side)."""
+"""Soft masks of the skin, the irises and the hair in an aligned square."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dfa_instruct.face.colour import to_lab
 from dfa_instruct.face.landmarks import BROWS, EYES, FOREHEAD, OUTER_LIPS, RIM
 from dfa_instruct.records import Landmarks, Pixels
-from dfa_instruct.techniques.warping import fade_inwards, hull, pixel_grid, polygon_mask
+from dfa_instruct.techniques.warping import Mask, fade_inwards, hull, pixel_grid, polygon_mask
 
 MIN_HAIR_CONTRAST = 14
 """The smallest distance in L*a*b* between hair and skin."""
@@ -19,7 +19,7 @@ HAIR_SIDE = 64
 """The side in pixels of the small picture that is searched for hair."""
 
 
-def skin_mask(image: Pixels, points: Landmarks) -> NDArray[np.float32]:
+def skin_mask(image: Pixels, points: Landmarks) -> Mask:
     """Mask the visible skin: the pixels of skin colour inside the contour, without eyes, brows and mouth."""
     side = len(image)
     mask = fade_inwards(polygon_mask(side, hull(points[RIM])), 0.015 * side)
@@ -30,7 +30,7 @@ def skin_mask(image: Pixels, points: Landmarks) -> NDArray[np.float32]:
     return np.asarray(mask * np.exp(-((distance**2).sum(-1) ** 2)), np.float32)
 
 
-def iris_mask(image: Pixels, eye: Landmarks) -> NDArray[np.float32]:
+def iris_mask(image: Pixels, eye: Landmarks) -> Mask:
     """Mask the iris of an eye, shape (6, 2), without the pupil. It is centred on the darkest part between the lids."""
     side = len(image)
     dark = np.where(polygon_mask(side, eye) > 0.5, 255 - image.mean(-1), 0.0) ** 4
@@ -44,7 +44,7 @@ def iris_mask(image: Pixels, eye: Landmarks) -> NDArray[np.float32]:
     return np.asarray(ring * polygon_mask(side, eye, feather=0.004 * side), np.float32)
 
 
-def hair_mask(image: Pixels, points: Landmarks) -> NDArray[np.float32]:
+def hair_mask(image: Pixels, points: Landmarks) -> Mask:
     """Mask the hair, which is segmented from a band above the forehead (GrabCut; Rother et al., 2004).
 
     The segmentation runs on a small picture. A guided filter (He et al., 2010) fits its edge to the strands in the

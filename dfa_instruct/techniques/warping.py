@@ -13,6 +13,9 @@ from scipy.spatial import Delaunay
 from dfa_instruct.face.landmarks import LEFT_EYE, RIGHT_EYE, RIM
 from dfa_instruct.records import Face, Landmarks, Pixels
 
+Mask = NDArray[np.float32]
+"""A soft mask of an aligned square, from 0 to 1, shape (side, side)."""
+
 MAX_YAW = 0.9
 """The `yaw` at which the far eye begins to disappear."""
 MAX_FOLDED = 0.02
@@ -127,20 +130,20 @@ def remap(image: Pixels, inverse: NDArray[np.float32]) -> Pixels:
     return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
-def polygon_mask(side: int, *polygons: Landmarks, feather: float = 0.0) -> NDArray[np.float32]:
-    """Return a mask, shape (side, side), that is 1 in the polygons, with edges blurred by `feather` pixels."""
+def polygon_mask(side: int, *polygons: Landmarks, feather: float = 0.0) -> Mask:
+    """Return a mask that is 1 in the polygons, with edges blurred by `feather` pixels."""
     mask = np.zeros((side, side), np.float32)
     for polygon in polygons:
         cv2.fillPoly(mask, [np.rint(polygon * 16).astype(np.int32)], 1.0, lineType=cv2.LINE_AA, shift=4)
     return np.asarray(cv2.GaussianBlur(mask, (0, 0), feather), np.float32) if feather else mask
 
 
-def grow(mask: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
+def grow(mask: Mask, radius: float) -> Mask:
     """Enlarge a mask by `radius` pixels in every direction."""
     return np.asarray(cv2.dilate(mask, _disc(radius)), np.float32)
 
 
-def fade_inwards(mask: NDArray[np.float32], feather: float) -> NDArray[np.float32]:
+def fade_inwards(mask: Mask, feather: float) -> Mask:
     """Blur a mask's edge by `feather` pixels without enlarging the mask."""
     core = cv2.erode(mask, _disc(1.5 * feather))
     return np.asarray(cv2.GaussianBlur(core, (0, 0), feather) * mask, np.float32)
@@ -156,7 +159,7 @@ def hull(points: Landmarks) -> Landmarks:
     return np.asarray(cv2.convexHull(points.astype(np.float32))[:, 0], np.float32)
 
 
-def blend(over: NDArray[Any], under: Pixels, mask: NDArray[np.float32]) -> Pixels:
-    """Mix two images: `over` where `mask`, shape (height, width), is 1, and `under` where it is 0."""
+def blend(over: NDArray[Any], under: Pixels, mask: Mask) -> Pixels:
+    """Mix two images: `over` where the mask is 1, and `under` where it is 0."""
     mixed = under + mask[..., None] * (over.astype(np.float32) - under)
     return np.rint(mixed.clip(0, 255)).astype(np.uint8)

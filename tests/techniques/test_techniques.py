@@ -163,9 +163,7 @@ def test_a_donor_who_looks_the_other_way_is_mirrored(faces: list[Face]) -> None:
 def test_reenactment_takes_over_the_drivers_mouth(name: str, faces: list[Face]) -> None:
     target, driver = expressive_pair(faces)
     forgery = forge(name, target, driver)
-    was, wanted, now = (
-        Expression.measure(p).mouth_opening for p in (target.landmarks, driver.landmarks, forgery.landmarks)
-    )
+    was, wanted, now = (Expression.measure(face.landmarks).mouth_opening for face in (target, driver, forgery))
     assert abs(now - wanted) < 0.7 * abs(was - wanted)
     mouth = inside(forgery.landmarks[60:68], 0.7)
     if name == "mouth_reenactment":  # the driver's teeth
