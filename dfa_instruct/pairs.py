@@ -15,13 +15,26 @@ from numpy.typing import NDArray
 
 from dfa_instruct.face.colour import to_lab
 from dfa_instruct.face.regions import outside
-from dfa_instruct.records import Face, Landmarks, Pixels
+from dfa_instruct.records import Face, FaceRecord, Landmarks, Pixels
 from dfa_instruct.vocabulary import Split
 
 SAME_PICTURE: Final = 0.8
 """Likeness outside of the face from which on two squares may be of one picture. On photographs of 128 pixels, JPEG at
 quality 5 leaves 0.89 and a shift of a pixel 0.93 at least; one of 3 pixels, from where on regions are named that were
 not touched, leaves 0.71 and another person 0.03 (medians)."""
+
+
+def pair_landmarks(face: FaceRecord, bona_fide: FaceRecord | None) -> Landmarks | None:
+    """Return the landmarks by which a pair is compared: those of the bona fide face, or else those of the forgery.
+
+    Args:
+        face: The forgery.
+        bona_fide: The bona fide face that the forgery was made from, if there is one.
+
+    Returns:
+        Landmarks in pixels, shape (81, 2), or None if neither face has landmarks.
+    """
+    return face.landmarks if bona_fide is None or bona_fide.landmarks is None else bona_fide.landmarks
 
 
 def similarity(image: Pixels, other: Pixels, landmarks: Landmarks | None = None) -> float:
@@ -70,7 +83,7 @@ def most_alike(squares: Iterable[tuple[Pixels, Face]]) -> int | None:
 
 def is_false_pair(forgery: Face, bona_fide: Face) -> bool:
     """Tell whether a forgery differs all over from the face that its frame's number names: it was made from another."""
-    landmarks = forgery.landmarks if bona_fide.landmarks is None else bona_fide.landmarks
+    landmarks = pair_landmarks(forgery, bona_fide)
     return landmarks is not None and similarity(forgery.image, bona_fide.image, landmarks) < SAME_PICTURE
 
 

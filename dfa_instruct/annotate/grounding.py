@@ -10,6 +10,7 @@ from tqdm import tqdm
 from dfa_instruct.annotate.faces import Faces
 from dfa_instruct.annotate.store import Store
 from dfa_instruct.evidence.paired import strengths
+from dfa_instruct.pairs import pair_landmarks
 from dfa_instruct.records import Artifact, Face
 from dfa_instruct.vocabulary import ArtifactKind, Region
 
@@ -45,7 +46,7 @@ def ground(
         The claims, each with its `verdict`, and their mean weight (`WEIGHTS`); None where none of them has any.
     """
     found: dict[Region, dict[ArtifactKind, float]] = {}
-    paired = bona_fide is not None and not (face.landmarks is None and bona_fide.landmarks is None)
+    paired = bona_fide is not None and pair_landmarks(face, bona_fide) is not None
     if paired:
         assert bona_fide is not None
         found = strengths(face, bona_fide)

@@ -1,1 +1,1 @@
-"""Step 1: which facial regions of a forgery differ, how, and how much; measured on the pixels."""
+"""Step 1: measure which facial regions of a forgery differ, how they differ, and by how much."""

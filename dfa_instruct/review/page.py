@@ -20,6 +20,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from dfa_instruct.annotate.grounding import Verdict
 from dfa_instruct.face.regions import region_outlines
+from dfa_instruct.pairs import pair_landmarks
 from dfa_instruct.review.reviewer import Work, lines
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS, Split
 
@@ -114,7 +115,7 @@ class Page:
         item, progress = work.items[number], work.progress()
         face = work.faces.face(item.face_id)
         bona_fide = work.faces.face(face.pair_id) if face.pair_id in work.faces.places else None
-        landmarks = face.landmarks if bona_fide is None or bona_fide.landmarks is None else bona_fide.landmarks
+        landmarks = pair_landmarks(face, bona_fide)
         artifacts, claims = work.faces.artifacts(item.face_id), work.claims(item)
         page = TEMPLATES.get_template("item.html.jinja").render(
             item=item,

@@ -1,7 +1,8 @@
-"""Forgery techniques in the paper's four categories, behind one small interface that others can join.
+"""Forgery techniques in the paper's four categories.
 
-A recipe names a technique: one of ours, one of a plug-in (entry-point group `dfa_instruct.techniques`), `onnx:PATH` or
-`diffusers:MODEL`. `dfa_instruct.techniques.registry` finds it. What learns from the training split first is `Fittable`.
+A recipe names a technique of this package, one of a plug-in (entry-point group `dfa_instruct.techniques`), `onnx:PATH`
+or `diffusers:MODEL`. `dfa_instruct.techniques.registry` finds it. A technique is a `Technique`, or a `Fittable` that
+becomes one by learning from the training split.
 """
 
 from __future__ import annotations
@@ -16,48 +17,49 @@ from dfa_instruct.vocabulary import Category
 
 
 class Named(Protocol):
-    """What every technique says of itself, before and after it is fitted."""
+    """An object with the name and the category of a technique."""
 
     @property
     def name(self) -> str:
-        """As the records have it."""
+        """The technique's name in the records."""
         ...
 
     @property
     def category(self) -> Category:
-        """One of forgeries."""
+        """One of the four categories of forgeries."""
         ...
 
 
 class Technique(Named, Protocol):
-    """An object that forges.
-
-    What it is given follows from its category: face swapping a target and a donor, face reenactment a target and a
-    driver, face editing a target only, entire face synthesis neither.
-    """
+    """A technique that can forge faces."""
 
     def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         """Forge one aligned face of the target's size.
 
         Args:
-            target: the bona fide face to change; its `landmarks` are set.
-            other: the donor or the driver, aligned to the same square; its `landmarks` are set.
-            rng: the only source of chance, so that a seed repeats the picture.
+            target: The bona fide face to change, with landmarks. None for entire face synthesis.
+            other: The donor of face swapping or the driver of face reenactment, with landmarks, aligned to the same
+                square. None for face editing and entire face synthesis.
+            rng: The only source of randomness, so that the same seed gives the same picture.
 
         Raises:
-            ValueError: the landmarks do not allow this technique (a profile, say); the caller counts and drops.
+            ValueError: The technique cannot use these faces, for example a profile. The caller counts this and goes on.
         """
         ...
 
 
 @runtime_checkable
 class Fittable(Named, Protocol):
-    """A technique that has yet to learn from the training split."""
+    """A technique that has to learn from the training split before it can forge."""
 
     def fit(self, faces: Iterable[Face], *, seed: int) -> Technique:
-        """Learn from bona fide faces of one size, in an order that mixes people; the same seed learns the same.
+        """Learn from bona fide faces.
+
+        Args:
+            faces: Aligned faces of one size, in an order that mixes people.
+            seed: The seed of all randomness. The same seed learns the same.
 
         Raises:
-            ValueError: there are too few faces to learn from.
+            ValueError: There are too few faces to learn from.
         """
         ...

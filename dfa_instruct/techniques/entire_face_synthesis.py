@@ -1,49 +1,49 @@
-"""Entire face synthesis: new faces drawn from a model of the training faces."""
+"""Entire face synthesis: new faces are drawn from a model of the training faces."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
-from dfa_instruct.techniques.warping import border, piecewise_affine, usable
+from dfa_instruct.techniques import Fittable
+from dfa_instruct.techniques.warping import border_points, piecewise_affine, usable
 from dfa_instruct.vocabulary import Category
 
 if TYPE_CHECKING:
     import torch
     from sklearn.decomposition import PCA
 
-FEWEST_FACES = 8
+MIN_FACES = 8
+"""The smallest number of faces that a model can be fitted to."""
 DIVERGENCE_WEIGHT = 0.05
-"""More: new faces are likelier and smoother. Less: they come nearer to single training faces."""
-MOST_OF_ONE = 0.5
-"""How much of what sets a training face apart from the mean may be found in a new face, which is to be nobody's."""
-DRAWS = 20
+"""The weight of the divergence in the loss. A larger weight makes new faces smoother and less like a training face."""
+MAX_RESEMBLANCE = 0.5
+"""The largest share of a training face's deviation from the mean that a new face may have. It must be nobody's face."""
+MAX_DRAWS = 20
+"""The number of faces that are drawn until one does not resemble a training face."""
 
 
 class Eigenfaces:
-    """A mean face and the directions in which faces vary, in shape and in picture (Turk and Pentland, 1991).
+    """A model of faces by the principal components of their shapes and pictures (Turk and Pentland, 1991).
 
-    As in appearance models (Cootes et al., 2001), every face is warped to one shape before the pictures are compared.
-    A new face draws a coefficient for each direction, and its picture is warped to its shape. `fit` once; the
-    result is a technique like the others.
+    As in appearance models (Cootes et al., 2001), all faces are warped to their mean shape before their pictures are
+    compared. A new face gets a random coefficient for each component, and its picture is warped to its shape.
+
+    Args:
+        mean_shape: The shape in which the pictures are compared, in pixels, shape (81, 2).
+        shapes: The components of landmarks in pixels, flattened to (162,).
+        pictures: The components of pictures in the mean shape, flattened to (side · side · 3,), from 0 to 255.
     """
 
     name: ClassVar[str] = "eigenface"
     category: ClassVar[Category] = "entire_face_synthesis"
 
     def __init__(self, mean_shape: Landmarks, shapes: PCA, pictures: PCA) -> None:
-        """Take what `fit` learned.
-
-        Args:
-            mean_shape: the shape under which the pictures were compared, in pixels, shape (81, 2).
-            shapes: of landmarks in pixels, flat (162).
-            pictures: of pictures under the mean shape, flat (side · side · 3), 0 to 255.
-        """
         self.mean_shape = mean_shape
         self.shapes = shapes
         self.pictures = pictures
@@ -51,20 +51,25 @@ class Eigenfaces:
 
     @classmethod
     def fit(cls, faces: Iterable[Face], components: int = 40, limit: int = 400, seed: int = 0) -> Self:
-        """Learn from bona fide faces; profiles are left out.
+        """Fit the model to bona fide faces, except profiles.
 
         Args:
-            faces: the training split, in an order that mixes people; aligned to one size, with landmarks.
-            components: directions of variation to keep of the pictures, fewer where there are fewer faces.
-            limit: faces to learn from at most. They are held in memory, side · side · 12 bytes each.
-            seed: of the randomised decomposition.
+            faces: Aligned faces of one size with landmarks, in an order that mixes people.
+            components: The largest number of picture components.
+            limit: The largest number of faces. They are held in memory, side · side · 12 bytes each.
+            seed: The seed of the randomised decomposition.
 
         Raises:
-            ValueError: there are too few faces to learn from.
+            ValueError: There are too few faces to learn from.
         """
+        shapes, pictures, _ = _to_mean_shape(faces, limit)
+        return cls.decompose(shapes, pictures, components, seed)
+
+    @classmethod
+    def decompose(cls, shapes: Landmarks, pictures: NDArray[np.float32], components: int, seed: int) -> Self:
+        """Fit the model to shapes, (n, 81, 2), and to flat pictures in the mean shape, (m, side · side · 3)."""
         from sklearn.decomposition import PCA
 
-        shapes, pictures, _ = _in_one_shape(faces, limit)
         return cls(
             shapes.mean(0, dtype=np.float32),
             PCA(min(12, len(shapes) - 1), random_state=seed).fit(shapes.reshape(len(shapes), -1)),
@@ -72,33 +77,25 @@ class Eigenfaces:
         )
 
     def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
-        """Draw a new face of the training faces' size; `target` and `other` are not looked at."""
+        """Draw a new face of the training faces' size, see `Technique`. `target` and `other` are ignored."""
         shape_code, picture_code = (_draw(pca, rng) for pca in (self.shapes, self.pictures))
-        image, shape = self.paint(shape_code, picture_code)
+        image, shape = self.decode(shape_code, picture_code)
         return Forgery(image, shape, {"components": int(picture_code.size)})
 
-    def paint(self, shape_code: NDArray[np.float32], picture_code: NDArray[np.float32]) -> tuple[Pixels, Landmarks]:
-        """Turn coefficients, each of shape (1, n), into a picture and its landmarks."""
+    def decode(self, shape_code: NDArray[np.float32], picture_code: NDArray[np.float32]) -> tuple[Pixels, Landmarks]:
+        """Turn the coefficients of one face, each of shape (1, n), into its picture and its landmarks."""
         shape = self.shapes.inverse_transform(shape_code)[0].reshape(-1, 2).astype(np.float32)
         picture = self.pictures.inverse_transform(picture_code)[0].reshape(self.side, self.side, 3)
-        still = border(self.side)
-        image = piecewise_affine(
-            np.rint(picture.clip(0, 255)).astype(np.uint8),
-            np.concatenate([self.mean_shape, still]),
-            np.concatenate([shape, still]),
-        )
-        return image, shape
+        pixels = np.rint(picture.clip(0, 255)).astype(np.uint8)
+        return piecewise_affine(pixels, self.mean_shape, shape, border_points(self.side)), shape
 
 
-def _in_one_shape(faces: Iterable[Face], limit: int) -> tuple[Landmarks, NDArray[np.float32], NDArray[np.intp]]:
+def _to_mean_shape(faces: Iterable[Face], limit: int) -> tuple[Landmarks, NDArray[np.float32], NDArray[np.intp]]:
     """Warp faces to their mean shape.
 
     Returns:
-        Their shapes, (n, 81, 2); the pictures of those that could be warped, flat, (m, side · side · 3); which they
-        are among the n.
-
-    Raises:
-        ValueError: there are too few faces to learn from.
+        The shapes of the n usable faces, (n, 81, 2), the flat pictures of the m faces that could be warped,
+        (m, side · side · 3), and the indices of these m faces, (m,).
     """
     kept: list[tuple[Pixels, Landmarks]] = []
     for face in faces:
@@ -106,20 +103,19 @@ def _in_one_shape(faces: Iterable[Face], limit: int) -> tuple[Landmarks, NDArray
             kept.append(usable(face))
         if len(kept) == limit:
             break
-    if len(kept) < FEWEST_FACES:
-        raise ValueError(f"synthesis learns from {FEWEST_FACES} faces that look ahead at least; {len(kept)} were given")
+    if len(kept) < MIN_FACES:
+        raise ValueError(f"synthesis needs at least {MIN_FACES} faces that look ahead; {len(kept)} were given")
     shapes = np.stack([shape for _, shape in kept])
-    still = border(len(kept[0][0]))
-    destination = np.concatenate([shapes.mean(0, dtype=np.float32), still])
+    mean_shape, border = shapes.mean(0, dtype=np.float32), border_points(len(kept[0][0]))
     pictures: dict[int, Pixels] = {}
-    for number, (image, shape) in enumerate(kept):
+    for index, (image, shape) in enumerate(kept):
         with suppress(ValueError):
-            pictures[number] = piecewise_affine(image, np.concatenate([shape, still]), destination).reshape(-1)
+            pictures[index] = piecewise_affine(image, shape, mean_shape, border).reshape(-1)
     return shapes, np.array(list(pictures.values()), np.float32), np.array(list(pictures))
 
 
 def _draw(pca: PCA, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draw one coefficient a direction, normally distributed as in training, two deviations away at most."""
+    """Draw normally distributed coefficients, at most two standard deviations from the mean."""
     deviations = np.clip(rng.standard_normal(pca.n_components_), -2, 2)
     return (deviations * np.sqrt(pca.explained_variance_)).astype(np.float32)[None]
 
@@ -127,8 +123,13 @@ def _draw(pca: PCA, rng: np.random.Generator) -> NDArray[np.float32]:
 class Vae:
     """A variational autoencoder (Kingma and Welling, 2014) of eigenface coefficients, small enough for a CPU.
 
-    Eigenfaces draw each coefficient by itself; here a network of three layers has learned which go together, so that
-    light, skin, hair and shape fit each other. It draws with NumPy: the workers need no torch.
+    `Eigenfaces` draws each coefficient independently. This network of three layers has learned which coefficients
+    belong together, so that light, skin, hair and shape match. Drawing uses NumPy, so that workers do not load torch.
+
+    Args:
+        faces: The eigenfaces that the coefficients belong to.
+        layers: The decoder's weights and biases.
+        known: The picture coefficients of the training faces, shape (n, components), which no new face may resemble.
     """
 
     name: ClassVar[str] = "vae"
@@ -140,13 +141,6 @@ class Vae:
         layers: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
         known: NDArray[np.float32],
     ) -> None:
-        """Take what `fit` learned.
-
-        Args:
-            faces: the eigenfaces, of whose coefficients the network is.
-            layers: the decoder's weights and biases.
-            known: the training pictures' coefficients, shape (n, components), lest one of them is drawn again.
-        """
         self.faces = faces
         self.layers = layers
         self.known = known
@@ -161,36 +155,34 @@ class Vae:
         limit: int = 400,
         seed: int = 0,
     ) -> Self:
-        """Learn from bona fide faces, in about ten seconds.
+        """Train the network on bona fide faces, which takes about ten seconds.
 
         Args:
-            faces: see `Eigenfaces.fit`.
-            limit: see `Eigenfaces.fit`.
-            components: directions of variation to keep of the pictures.
-            latent: numbers that a face is drawn from.
-            steps: of training.
-            seed: of everything.
+            faces: See `Eigenfaces.fit`.
+            components: The largest number of picture components.
+            latent: The number of latent variables.
+            steps: The number of training steps.
+            limit: See `Eigenfaces.fit`.
+            seed: The seed of all randomness.
 
         Raises:
-            ValueError: there are too few faces to learn from.
+            ValueError: There are too few faces to learn from.
         """
         import torch
         from threadpoolctl import threadpool_limits
         from torch import nn
 
-        faces = list(faces)
-        # one thread: the same sums on every machine, and worker processes that are forked later have no pool to miss
+        # With one thread, sums are the same on every machine, and worker processes can be forked safely later.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         with threadpool_limits(1), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            basis = Eigenfaces.fit(faces, components, limit, seed)
-            shapes, pictures, which = _in_one_shape(faces, limit)
-            codes = np.concatenate(
-                [basis.shapes.transform(shapes[which].reshape(len(which), -1)), basis.pictures.transform(pictures)], 1
-            )
+            shapes, pictures, indices = _to_mean_shape(faces, limit)
+            basis = Eigenfaces.decompose(shapes, pictures, components, seed)
+            shapes = shapes[indices].reshape(len(indices), -1)
+            codes = np.concatenate([basis.shapes.transform(shapes), basis.pictures.transform(pictures)], 1)
             x = torch.tensor(codes / _deviations(basis), dtype=torch.float32)
-            # an error counts by what it does to the picture, and half as much as the greatest where it is of the shape
+            # An error weighs as much as its effect on the picture. The shape's largest error weighs half as much.
             weights = [
                 share * torch.tensor(np.sqrt(pca.explained_variance_ / pca.explained_variance_[0]), dtype=torch.float32)
                 for share, pca in ((0.5, basis.shapes), (1.0, basis.pictures))
@@ -202,24 +194,24 @@ class Vae:
         return cls(basis, layers, codes[:, basis.shapes.n_components_ :].astype(np.float32))
 
     def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
-        """Draw a new face of the training faces' size; `target` and `other` are not looked at."""
+        """Draw a new face of the training faces' size, see `Technique`. `target` and `other` are ignored."""
         latent = len(self.layers[0][0])
-        for _ in range(DRAWS):
+        for _ in range(MAX_DRAWS):
             values = rng.standard_normal((1, latent), np.float32)
             for weight, bias in self.layers[:-1]:
                 values = values @ weight + bias
                 values = values / (1 + np.exp(-values))
             codes = (values @ self.layers[-1][0] + self.layers[-1][1]) * _deviations(self.faces)
             shape_code, picture_code = np.split(codes, [self.faces.shapes.n_components_], axis=1)
-            left = ((picture_code - self.known) ** 2).sum(1) / (self.known**2).sum(1)
-            if 1 - left.min() < MOST_OF_ONE:
-                image, shape = self.faces.paint(shape_code, picture_code)
+            unlike = ((picture_code - self.known) ** 2).sum(1) / (self.known**2).sum(1)
+            if 1 - unlike.min() < MAX_RESEMBLANCE:
+                image, shape = self.faces.decode(shape_code, picture_code)
                 return Forgery(image, shape, {"latent": latent, "components": int(picture_code.size)})
-        raise ValueError("every face drawn comes too near to one of the training faces")
+        raise ValueError("every face that was drawn resembles one of the training faces too much")
 
 
 def _train_decoder(x: torch.Tensor, weight: torch.Tensor, latent: int, steps: int) -> torch.nn.Sequential:
-    """Train an autoencoder of coefficients, shape (n, coefficients); `weight` says how much an error of each counts."""
+    """Train an autoencoder of coefficients, shape (n, coefficients), whose errors have the given weights."""
     import torch
     from torch import nn
 
@@ -242,6 +234,9 @@ def _train_decoder(x: torch.Tensor, weight: torch.Tensor, latent: int, steps: in
 
 
 def _deviations(faces: Eigenfaces) -> NDArray[np.float32]:
-    """Standard deviation of each coefficient, of shape first."""
+    """Return the standard deviation of each coefficient, those of the shape first."""
     variances = [pca.explained_variance_ for pca in (faces.shapes, faces.pictures)]
     return np.sqrt(np.concatenate(variances)).astype(np.float32)
+
+
+FITTABLE: Final[tuple[Fittable, ...]] = (Eigenfaces, Vae)

@@ -1,9 +1,10 @@
-"""Face editing: one attribute of the target's face changes, under a soft mask."""
+"""Face editing: one attribute of the target's face changes under a soft mask."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -14,9 +15,11 @@ from dfa_instruct.face.landmarks import EYES, FOREHEAD, INNER_LIPS, OUTER_LIPS
 from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
 from dfa_instruct.techniques.masks import hair_mask, iris_mask, skin_mask
 from dfa_instruct.techniques.warping import (
+    Mask,
     blend,
     fade_inwards,
-    held,
+    fixed_points,
+    grow,
     hull,
     pixel_grid,
     polygon_mask,
@@ -28,8 +31,9 @@ from dfa_instruct.vocabulary import Category
 
 LIP_COLOURS = {"red": (40, 52, 28), "plum": (28, 34, -4), "coral": (58, 44, 34), "brown": (36, 24, 20)}
 """Colours in L*a*b*."""
-LEAST_SHIFT = 18
-"""Distance in L*a*b* from the lips as they are, less than half of the distance between the farthest two colours."""
+MIN_LIP_SHIFT = 18
+"""The smallest distance in L*a*b* from the present colour: under half the largest distance between two colours, so that
+one always qualifies."""
 SKIN_TONES = {
     "tanned": (0.88, 1.15, 1.3),
     "pale": (1.12, 0.7, 0.7),
@@ -41,15 +45,15 @@ IRIS_COLOURS = {"blue": (48, -4, -34), "green": (48, -26, 22), "amber": (50, 18,
 """Colours in L*a*b*."""
 HAIR_COLOURS = {"blond": (62, 6, 34), "copper": (38, 28, 34), "black": (12, 1, 1), "silver": (66, 0, 2)}
 """Colours in L*a*b*."""
-LEAST_HAIR_SHIFT = 22
-"""Distance in L*a*b* from the hair as it is."""
+MIN_HAIR_SHIFT = 22
+"""The smallest distance in L*a*b* from the present colour."""
 EYE_SHAPES = {
     "round": (0.97, 1.45, 0.0),
     "narrow": (1.0, 0.55, 0.0),
     "upturned": (1.06, 0.95, 0.2),
     "downturned": (1.04, 0.95, -0.2),
 }
-"""Factors of width and opening, and by how many widths the outer corner rises."""
+"""Factors of width and opening, and the rise of the outer corner in widths of the eye."""
 LIP_SHAPES = {
     "thin": (1.0, 0.5, 0.0),
     "wide": (1.25, 1.0, 0.04),
@@ -57,37 +61,41 @@ LIP_SHAPES = {
     "upturned": (1.06, 1.0, 0.16),
     "downturned": (1.0, 1.0, -0.14),
 }
-"""Factors of width and fullness, and by how many widths the corners rise."""
+"""Factors of width and fullness, and the rise of the corners in widths of the mouth."""
 
-
-SEEN = 12
-"""Levels of 255 by which a pixel must differ to be seen as changed."""
-SEEN_AREA = 0.0008
-"""Share of the picture that must be: less is no forgery that anybody could be asked to find."""
+MIN_DIFFERENCE = 12
+"""The smallest visible difference of a pixel, in levels of 255."""
+MIN_VISIBLE_SHARE = 0.0008
+"""The smallest share of the pixels that must differ visibly. Nobody could be asked to find a smaller forgery."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceEditing:
-    """One attribute of the target's face changes: `edit` gets its image, its landmarks and the chance."""
+    """A technique that changes one attribute of the target's face.
+
+    Args:
+        name: The technique's name.
+        edit: A function of the image, its landmarks (which it may change) and the random generator.
+    """
 
     name: str
     edit: Callable[[Pixels, Landmarks, np.random.Generator], Forgery]
     category: Category = "face_editing"
 
     def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
-        """Edit `target`; see `Technique`."""
+        """Edit `target`, see `Technique`."""
         image, points = usable(target)
         forgery = self.edit(image, points.copy(), rng)
         difference = cv2.absdiff(forgery.image, image).max(axis=2)
-        if (difference > SEEN).mean() < SEEN_AREA:
+        if (difference > MIN_DIFFERENCE).mean() < MIN_VISIBLE_SHARE:
             raise ValueError("the edit would hardly be seen")
         return forgery
 
 
 def lips(image: Pixels, points: Landmarks, rng: np.random.Generator) -> Forgery:
-    """The lips take another colour and grow fuller."""
+    """Give the lips another colour and make them fuller."""
     side = len(image)
-    fullness = round(float(rng.uniform(1.15, 1.35)), 3)
+    fullness = _uniform(rng, 1.15, 1.35)
     centre, radius = points[OUTER_LIPS].mean(0), np.ptp(points[OUTER_LIPS], axis=0) / 2
     image = magnify(image, centre, (1.5 * radius[0], 2.2 * radius[1] + 0.02 * side), (1.0, fullness))
     points[48:68, 1] = centre[1] + fullness * (points[48:68, 1] - centre[1])
@@ -95,19 +103,17 @@ def lips(image: Pixels, points: Landmarks, rng: np.random.Generator) -> Forgery:
     mask = outer * (1 - polygon_mask(side, points[INNER_LIPS], feather=0.004 * side))
     lab = to_lab(image)
     inside = mask > 0.5
-    now = np.median(lab[inside], axis=0)
-    # a colour that the lips have already would be no edit
-    colour = str(rng.choice([c for c, lab_c in LIP_COLOURS.items() if np.linalg.norm(now - lab_c) > LEAST_SHIFT]))
+    colour = _other_colour(rng, LIP_COLOURS, np.median(lab[inside], axis=0), MIN_LIP_SHIFT)
     wanted = np.array(LIP_COLOURS[colour], np.float32)
-    # lightness keeps its relief; chroma keeps a little of its own
+    # The lightness keeps its relief, and the chroma keeps a little of its own.
     lab[..., 0] += 0.6 * (wanted[0] - lab[inside][:, 0].mean())
     lab[..., 1:] = 0.25 * lab[..., 1:] + 0.75 * wanted[1:]
     return Forgery(blend(to_rgb(lab), image, 0.9 * mask), points, {"colour": colour, "fullness": fullness})
 
 
 def skin(image: Pixels, points: Landmarks, rng: np.random.Generator) -> Forgery:
-    """The skin is smoothed as beauty filters do, and changes its tone."""
-    tone, smoothing = str(rng.choice(list(SKIN_TONES))), round(float(rng.uniform(0.6, 0.9)), 3)
+    """Smooth the skin as beauty filters do and change its tone."""
+    tone, smoothing = _choice(rng, SKIN_TONES), _uniform(rng, 0.6, 0.9)
     mask = skin_mask(image, points)
     smooth = np.asarray(cv2.bilateralFilter(image, 0, 45, 0.018 * len(image)), np.uint8)
     lab = to_lab(blend(smooth, image, np.full(mask.shape, smoothing, np.float32)))
@@ -116,8 +122,8 @@ def skin(image: Pixels, points: Landmarks, rng: np.random.Generator) -> Forgery:
 
 
 def eyes(image: Pixels, points: Landmarks, rng: np.random.Generator) -> Forgery:
-    """The irises take another colour and the eyes grow."""
-    colour, growth = str(rng.choice(list(IRIS_COLOURS))), round(float(rng.uniform(1.15, 1.35)), 3)
+    """Give the irises another colour and enlarge the eyes."""
+    colour, growth = _choice(rng, IRIS_COLOURS), _uniform(rng, 1.15, 1.35)
     for eye in EYES:
         centre, width = points[eye].mean(0), float(np.linalg.norm(points[eye][3] - points[eye][0]))
         image = magnify(image, centre, (width, width), (growth, growth))
@@ -130,76 +136,98 @@ def eyes(image: Pixels, points: Landmarks, rng: np.random.Generator) -> Forgery:
 
 
 def hair_tone(image: Pixels, points: Landmarks, rng: np.random.Generator) -> Forgery:
-    """The hair is dyed.
+    """Dye the hair.
 
     Raises:
-        ValueError: no hair is seen that can be told from skin and background.
+        ValueError: No hair can be distinguished from skin and background.
     """
     mask = hair_mask(image, points)
     lab = to_lab(image)
     now = np.median(lab[mask > 0.5], axis=0)
-    colour = str(rng.choice([c for c, lab_c in HAIR_COLOURS.items() if np.linalg.norm(now - lab_c) > LEAST_HAIR_SHIFT]))
-    share = round(float(rng.uniform(0.75, 0.95)), 3)
+    colour, share = _other_colour(rng, HAIR_COLOURS, now, MIN_HAIR_SHIFT), _uniform(rng, 0.75, 0.95)
     wanted = np.array(HAIR_COLOURS[colour], np.float32)
-    # dark hair that is lightened keeps its strands, light hair that is darkened loses some
+    # Dark hair that becomes lighter keeps its strands, and light hair that becomes darker loses some.
     relief = (lab[..., 0] - now[0]) * np.clip((wanted[0] + 15) / (now[0] + 15), 0.5, 1.3)
     lightness = 0.8 * wanted[0] + 0.2 * now[0] + relief
     lab[..., 0] = lightness
-    # what is dark or glares shows little colour
+    # Dark hair and highlights show little colour.
     lab[..., 1:] = 0.15 * lab[..., 1:] + (wanted[1:] * (lightness / max(wanted[0], 1)).clip(0, 1.15)[..., None])
     return Forgery(blend(to_rgb(lab), image, share * mask), points, {"colour": colour, "share": share})
 
 
 def age_lines(image: Pixels, points: Landmarks, rng: np.random.Generator) -> Forgery:
-    """Lines across the forehead, beside nose, mouth and eyes, bags under the eyes, and a coarser skin."""
+    """Add the lines of an old face (see `wrinkles`) and make the skin coarser."""
     side = len(image)
-    strength = round(float(rng.uniform(0.7, 1.1)), 3)
+    strength = _uniform(rng, 0.7, 1.1)
     grooves = wrinkles(points, side, rng)
     lab = to_lab(image)
     lightness = lab[..., 0].copy()
     grain = lightness - cv2.GaussianBlur(lightness, (0, 0), 0.02 * side)
-    # the light comes from above: below a groove the skin catches it
+    # The light comes from above, so the skin below a groove is brighter.
     ridges = np.roll(grooves, max(1, round(0.011 * side)), axis=0)
-    shade = np.maximum(lightness, 45)  # on dark skin too a line must be seen
+    shade = np.maximum(lightness, 45)  # Lines have to be visible on dark skin, too.
     lab[..., 0] += strength * (shade * (0.12 * ridges - 0.36 * grooves) + 0.5 * grain.clip(-6, 6))
     lab[..., 1] += 4 * strength * grooves
     return Forgery(blend(to_rgb(lab), image, skin_mask(image, points)), points, {"strength": strength})
 
 
 def eye_shape(image: Pixels, points: Landmarks, rng: np.random.Generator) -> Forgery:
-    """The eyes become round or narrow, or their outer corners rise or sink."""
-    shape, strength = str(rng.choice(list(EYE_SHAPES))), round(float(rng.uniform(0.85, 1.15)), 3)
+    """Make the eyes round or narrow, or raise or lower their outer corners."""
+    shape, strength = _choice(rng, EYE_SHAPES), _uniform(rng, 0.85, 1.15)
     after = points.copy()
     for eye, outer in zip(EYES, (0, 3), strict=True):
-        after[eye] = reshaped(points[eye], points[eye][[outer, 3 - outer]], EYE_SHAPES[shape], strength, one_sided=True)
-    return moved(image, points, after, {"shape": shape, "strength": strength})
+        after[eye] = reshape(points[eye], points[eye][[outer, 3 - outer]], EYE_SHAPES[shape], strength, one_sided=True)
+    return Forgery(warp_locally(image, points, after), after, {"shape": shape, "strength": strength})
 
 
 def lip_shape(image: Pixels, points: Landmarks, rng: np.random.Generator) -> Forgery:
-    """The mouth becomes thin, wide or narrow, or its corners rise or sink."""
-    shape, strength = str(rng.choice(list(LIP_SHAPES))), round(float(rng.uniform(0.85, 1.15)), 3)
+    """Make the mouth thin, wide or narrow, or raise or lower its corners."""
+    shape, strength = _choice(rng, LIP_SHAPES), _uniform(rng, 0.85, 1.15)
     after = points.copy()
-    after[48:68] = reshaped(points[48:68], points[[48, 54]], LIP_SHAPES[shape], strength, one_sided=False)
-    return moved(image, points, after, {"shape": shape, "strength": strength})
+    after[48:68] = reshape(points[48:68], points[[48, 54]], LIP_SHAPES[shape], strength, one_sided=False)
+    return Forgery(warp_locally(image, points, after), after, {"shape": shape, "strength": strength})
 
 
-def moved(image: Pixels, before: Landmarks, after: Landmarks, parameters: dict[str, str | float]) -> Forgery:
-    """Take the picture along with the landmarks that move; all others hold it."""
-    still = held(before, len(image))
-    warped = thin_plate(image, np.concatenate([before, still]), np.concatenate([after, still]))
-    # a spline is nowhere quite still: keep what is far from all that moves
+def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return round(float(rng.uniform(low, high)), 3)
+
+
+def _choice(rng: np.random.Generator, names: Iterable[str]) -> str:
+    return str(rng.choice(list(names)))
+
+
+def _other_colour(
+    rng: np.random.Generator,
+    colours: Mapping[str, tuple[int, int, int]],
+    now: NDArray[np.float32],
+    min_shift: float,
+) -> str:
+    """Draw a colour that differs from the present colour by more than `min_shift` in L*a*b*."""
+    return _choice(rng, (name for name, lab in colours.items() if np.linalg.norm(now - lab) > min_shift))
+
+
+def warp_locally(image: Pixels, before: Landmarks, after: Landmarks) -> Pixels:
+    """Warp the picture around the landmarks that move, and leave the rest of the picture unchanged."""
+    side = len(image)
+    warped = thin_plate(image, before, after, fixed_points(before, side))
+    # A spline moves every pixel a little, so pixels far from the moving landmarks are taken from the original.
     moves = np.linalg.norm(after - before, axis=1) > 0.3
-    there = polygon_mask(len(image), hull(np.concatenate([before[moves], after[moves]])))
-    width = 2 * round(0.09 * len(image)) + 1
-    around = cv2.dilate(there, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
-    near = fade_inwards(np.asarray(around, np.float32), 0.02 * len(image))
-    return Forgery(blend(warped, image, near), after, parameters)
+    mask = polygon_mask(side, hull(np.concatenate([before[moves], after[moves]])))
+    return blend(warped, image, fade_inwards(grow(mask, 0.09 * side), 0.02 * side))
 
 
-def reshaped(
+def reshape(
     points: Landmarks, corners: Landmarks, shape: tuple[float, float, float], strength: float, one_sided: bool
 ) -> Landmarks:
-    """Widen and open what lies between two corners, and raise the first one, or both unless `one_sided`."""
+    """Move the landmarks of an eye or a mouth, shape (n, 2), by a value of `EYE_SHAPES` or `LIP_SHAPES`.
+
+    Args:
+        points: The landmarks.
+        corners: The two corners, shape (2, 2).
+        shape: The factors of width and opening, and the rise.
+        strength: The factor of the whole change.
+        one_sided: Whether only the first corner rises, and not both.
+    """
     width, opening, rise = shape
     across = corners[0] - corners[1]
     up = np.array([across[1], -across[0]]) * (1 if across[0] > 0 else -1)
@@ -211,21 +239,24 @@ def reshaped(
     return np.asarray(middle + x[:, None] * across + y[:, None] * up, np.float32)
 
 
-def curve(*through: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Bend from the first point to the third, drawn by the second, shape (24, 2)."""
-    a, b, c = through
+def _curve(start: NDArray[np.float32], control: NDArray[np.float32], end: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return points on a quadratic Bézier curve, shape (24, 2)."""
     t = np.linspace(0, 1, 24, dtype=np.float32)[:, None]
-    return np.asarray((1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c, np.float32)
+    return np.asarray((1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end, np.float32)
 
 
-def wrinkles(points: Landmarks, side: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Draw the grooves of an old face, 0 to 1, shape (side, side)."""
+def wrinkles(points: Landmarks, side: int, rng: np.random.Generator) -> Mask:
+    """Draw the grooves of an old face: on the forehead, between the brows, and beside eyes, nose and mouth."""
     across = points[45] - points[36]
     down = np.array([-across[1], across[0]], np.float32)
-    lines: list[tuple[NDArray[np.float32], float]] = []
+    scale = 4  # Lines are drawn on a larger canvas, because they are thinner than a pixel.
+    canvas = np.zeros((scale * side, scale * side), np.float32)
 
     def add(line: NDArray[np.float32], depth: float) -> None:
-        lines.append((line, depth * float(rng.uniform(0.75, 1.0))))
+        groove = np.zeros_like(canvas)
+        path, depth = np.rint((line + 0.5) * scale * 16).astype(np.int32), depth * float(rng.uniform(0.75, 1.0))
+        cv2.polylines(groove, [path], False, depth, max(1, round(0.008 * scale * side)), cv2.LINE_AA, shift=4)
+        np.maximum(canvas, groove, out=canvas)
 
     brows, hairline = points[17:27], points[FOREHEAD][1:-1]
     hairline = hairline[np.linspace(0, len(hairline) - 1, len(brows)).round().astype(int)]
@@ -239,37 +270,33 @@ def wrinkles(points: Landmarks, side: int, rng: np.random.Generator) -> NDArray[
         for angle in (-0.45, -0.05, 0.35):
             start = points[outer] + 0.22 * aside + 0.16 * angle * down
             end = start + 0.38 * aside + 0.3 * (angle + 0.05) * down
-            add(curve(start, (start + end) / 2 - 0.02 * down, end), 0.55)
+            add(_curve(start, (start + end) / 2 - 0.02 * down, end), 0.55)
         nose, mouth = points[wing] + 0.16 * aside - 0.03 * down, points[corner] + 0.3 * aside
-        add(curve(nose, (nose + mouth) / 2 + 0.2 * aside - 0.03 * down, mouth + 0.06 * down), 1.0)
+        add(_curve(nose, (nose + mouth) / 2 + 0.2 * aside - 0.03 * down, mouth + 0.06 * down), 1.0)
         sunk = points[corner] + 0.06 * aside + 0.03 * down
-        add(curve(sunk, sunk + 0.12 * aside + 0.06 * down, sunk + 0.08 * aside + 0.18 * down), 0.6)
+        add(_curve(sunk, sunk + 0.12 * aside + 0.06 * down, sunk + 0.08 * aside + 0.18 * down), 0.6)
         bag = points[list(lid)]
         deepest = bag[1:3].mean(0) + 0.22 * down
-        add(curve(bag[0] + 0.07 * down, deepest, bag[3] + 0.06 * down), 0.6)
+        add(_curve(bag[0] + 0.07 * down, deepest, bag[3] + 0.06 * down), 0.6)
     for brow in (points[21], points[22]):
         start = brow + 0.25 * (points[[21, 22]].mean(0) - brow)
-        add(curve(start - 0.05 * down, start, start + 0.1 * down), 0.6)
-    finer = 4  # a line is thinner than a pixel
-    canvas = np.zeros((finer * side, finer * side), np.float32)
-    for line, depth in lines:
-        one = np.zeros_like(canvas)
-        path = np.rint((line + 0.5) * finer * 16).astype(np.int32)
-        cv2.polylines(one, [path], False, depth, max(1, round(0.008 * finer * side)), cv2.LINE_AA, shift=4)
-        canvas = np.maximum(canvas, one)
+        add(_curve(start - 0.05 * down, start, start + 0.1 * down), 0.6)
     small = cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA)
-    return np.asarray(
-        0.75 * cv2.GaussianBlur(small, (0, 0), 0.004 * side) + 0.5 * cv2.GaussianBlur(small, (0, 0), 0.014 * side),
-        np.float32,
-    )
+    sharp, soft = (cv2.GaussianBlur(small, (0, 0), reach * side) for reach in (0.004, 0.014))
+    return np.asarray(0.75 * sharp + 0.5 * soft, np.float32)
 
 
 def magnify(
     image: Pixels, centre: NDArray[np.float32], radii: tuple[float, float], factors: tuple[float, float]
 ) -> Pixels:
-    """Enlarge what is around `centre` by `factors` (x, y), fading to nothing on the ellipse of `radii`."""
+    """Enlarge the picture around `centre` by `factors` (x, y), fading out towards the ellipse of `radii`."""
     pixels = np.stack(pixel_grid(len(image)), -1)
     offset = pixels - centre
     fade = (1 - np.linalg.norm(offset / np.array(radii, np.float32), axis=-1, keepdims=True)).clip(0, 1)
     fade = fade * fade * (3 - 2 * fade)
     return remap(image, pixels - offset * (1 - 1 / np.array(factors, np.float32)) * fade)
+
+
+TECHNIQUES: Final = tuple(
+    FaceEditing(edit.__name__, edit) for edit in (lips, skin, eyes, hair_tone, age_lines, eye_shape, lip_shape)
+)

@@ -1,4 +1,4 @@
-"""Forging of one's own: which faces are forged, by which technique, and with whom."""
+"""The choice of faces, techniques and donors for forgeries, and the record of each forgery."""
 
 from __future__ import annotations
 
@@ -6,39 +6,42 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from dfa_instruct.pairs import is_false_pair
-from dfa_instruct.records import Face, Forgery
+from dfa_instruct.records import Face
 from dfa_instruct.techniques import Technique
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, SPLITS, Category, Split
 
-ATTEMPTS = 6
-"""How many donors or drivers are tried for a face before its forgery is dropped."""
-POOL = 400
-"""Bona fide faces of each split that donors and drivers come from, and that what is fitted learns from."""
+MAX_ATTEMPTS = 6
+"""The number of donors or drivers that are tried for a face before its forgery is dropped."""
+POOL_SIZE = 400
+"""The number of bona fide faces of each split that donors, drivers and the training of techniques are drawn from."""
 
 
-def share_out(
+def assign_forgeries(
     bona_fide: Sequence[int],
     targets: Sequence[int],
     categories: Sequence[Category],
     per_face: float,
     rng: np.random.Generator,
 ) -> Iterator[tuple[int | None, int, int, int]]:
-    """Share forgeries out: each category the same number, its techniques by turns, and its targets as evenly as can be.
+    """Assign a target and a technique to each forgery.
+
+    Each category gets the same number of forgeries. Its techniques take turns, and its targets are used equally often.
 
     Args:
-        bona_fide: numbers of the bona fide faces.
-        targets: those among them that can be forged: they have landmarks.
-        categories: of the techniques.
-        per_face: forgeries for each bona fide face.
-        rng: of the order of the targets.
+        bona_fide: The indices of the bona fide faces.
+        targets: The indices of those bona fide faces that have landmarks and can be forged.
+        categories: The category of each technique.
+        per_face: The number of forgeries for each bona fide face.
+        rng: The random generator for the order of the targets.
 
     Yields:
-        The number of the face to be forged (None: an entire face is synthesized), that of the technique, a number that
-        tells the forgeries of one category apart, and the number of the face whose split it belongs to.
+        The index of the target (None for entire face synthesis), the index of the technique, a number that is unique
+        within the category, and the index of the face whose split the forgery belongs to.
     """
     share = round(per_face * len(bona_fide) / max(len(set(categories)), 1))
     for category in FORGERY_CATEGORIES:
@@ -60,26 +63,24 @@ def draw_pool(
     splits: Sequence[Split | None],
     rng: np.random.Generator,
 ) -> list[int]:
-    """Draw the faces that donors and drivers come from: `POOL` of each split, of as many people as can be.
+    """Draw the faces that serve as donors and drivers: up to `POOL_SIZE` from each split, from many different people.
 
     Args:
-        aligned: numbers of the bona fide faces that have landmarks.
-        identities: of all faces.
-        splits: of all faces.
-        rng: of the draw.
+        aligned: The indices of the bona fide faces that have landmarks.
+        identities: The identities of every face.
+        splits: The split of every face.
+        rng: The random generator.
 
     Returns:
-        Their numbers, ascending.
+        The indices of the drawn faces in ascending order.
     """
-    turn: Counter[tuple[str, ...]] = Counter()
+    drawn_before: Counter[tuple[str, ...]] = Counter()
     ranked: list[tuple[int, int, int]] = []
     for i in rng.permutation(aligned):
-        ranked.append((turn[identities[i]], len(ranked), int(i)))
-        turn[identities[i]] += 1
-    chosen: list[int] = []
-    for split in SPLITS:
-        chosen += islice((i for _, _, i in sorted(ranked) if splits[i] == split), POOL)
-    return sorted(chosen)
+        ranked.append((drawn_before[identities[i]], len(ranked), int(i)))
+        drawn_before[identities[i]] += 1
+    ranked.sort()
+    return sorted(i for split in SPLITS for i in islice((i for _, _, i in ranked if splits[i] == split), POOL_SIZE))
 
 
 def forge(
@@ -90,23 +91,26 @@ def forge(
     split: Split,
     seed: int,
 ) -> Face:
-    """Forge with the first donor or driver that the technique can use.
+    """Forge a face with the first donor or driver that the technique can use, out of at most `MAX_ATTEMPTS`.
 
     Args:
-        technique: see `dfa_instruct.techniques`.
-        target: the bona fide face to be forged; None: an entire face is synthesized.
-        donors: bona fide faces of the target's split, of which another identity's is drawn, `ATTEMPTS` times at most.
-        number: names what is synthesized.
-        split: of the forgery.
-        seed: of all chance, together with the target and the technique.
+        technique: The technique.
+        target: The bona fide face to forge. None for entire face synthesis.
+        donors: Bona fide faces of the target's split. A donor or driver must show another identity than the target.
+        number: A number that gives a synthesized face its name.
+        split: The split of the forgery.
+        seed: The seed. The random numbers depend on it, on the target and on the technique.
+
+    Returns:
+        The forgery with its record.
 
     Raises:
-        ValueError: no donor served, or the face itself does not.
+        ValueError: The technique cannot use the target, or none of the donors.
     """
     rng = np.random.default_rng([seed, int(target.face_id, 16) if target else number, *technique.name.encode()])
     needs_other = target is not None and technique.category in ("face_swapping", "face_reenactment")
     refusal = ValueError("no other identity in its split")
-    for _ in range(ATTEMPTS if needs_other else 1):
+    for _ in range(MAX_ATTEMPTS if needs_other else 1):
         other = None
         if target is not None and needs_other:
             if not donors:
@@ -119,50 +123,27 @@ def forge(
         except ValueError as error:
             refusal = error
             continue
-        made = _recorded(technique, forgery, target, other, number, split, seed)
-        if target is None or not is_false_pair(made, target):
-            return made
-        refusal = ValueError("what lies around the face would be altered, too")
-    raise refusal
-
-
-def _recorded(
-    technique: Technique,
-    forgery: Forgery,
-    target: Face | None,
-    other: Face | None,
-    number: int,
-    split: Split,
-    seed: int,
-) -> Face:
-    """Record a forgery: what is known of its target, and what is another face's now."""
-    parameters = {**forgery.parameters, "seed": seed, **({"other": other.face_id} if other else {})}
-    if target is None:
-        invented = f"{technique.name}/{number:06d}"
-        return Face(
-            image=forgery.image,
-            label="forged",
-            category=technique.category,
-            technique=technique.name,
-            source=technique.name,
-            identities=(invented,),
-            source_path=invented,
-            source_sha256="",
-            landmarks=forgery.landmarks,
-            parameters=parameters,
-            split=split,
+        record: dict[str, Any] = {
+            "image": forgery.image,
+            "label": "forged",
+            "category": technique.category,
+            "technique": technique.name,
+            "landmarks": forgery.landmarks,
+            "parameters": {**forgery.parameters, "seed": seed, **({"other": other.face_id} if other else {})},
+            "split": split,
+        }
+        if target is None:
+            path = f"{technique.name}/{number:06d}"
+            return Face(source=technique.name, source_path=path, source_sha256="", identities=(path,), **record)
+        face = replace(
+            target,
+            face_id="",
+            pair_id=target.face_id,
+            pairing="same_frame",
+            identities=(*target.identities, *(other.identities if other else ())),
+            **record,
         )
-    return replace(
-        target,
-        image=forgery.image,
-        face_id="",
-        label="forged",
-        category=technique.category,
-        technique=technique.name,
-        pair_id=target.face_id,
-        pairing="same_frame",
-        identities=(*target.identities, *(other.identities if other else ())),
-        landmarks=forgery.landmarks,
-        parameters=parameters,
-        split=split,
-    )
+        if not is_false_pair(face, target):
+            return face
+        refusal = ValueError("the forgery would change the surroundings of the face, too")
+    raise refusal

@@ -1,60 +1,29 @@
-"""The techniques by the names that a recipe gives them; another package adds its own by an entry point."""
+"""The techniques by the names that recipes use. Another package adds its own by an entry point."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from dfa_instruct.plugins import called, plug_in
-from dfa_instruct.techniques import Fittable, Technique
-from dfa_instruct.techniques.entire_face_synthesis import Eigenfaces, Vae
+from dfa_instruct.techniques import (
+    Fittable,
+    Technique,
+    entire_face_synthesis,
+    face_editing,
+    face_reenactment,
+    face_swapping,
+)
 from dfa_instruct.techniques.external import DiffusersGenerator, OnnxGenerator
-from dfa_instruct.techniques.face_editing import (
-    FaceEditing,
-    age_lines,
-    eye_shape,
-    eyes,
-    hair_tone,
-    lip_shape,
-    lips,
-    skin,
-)
-from dfa_instruct.techniques.face_reenactment import (
-    FaceReenactment,
-    drivers_mouth,
-    expression_change,
-    mouth_change,
-    open_mouth,
-    turn,
-)
-from dfa_instruct.techniques.face_swapping import FaceSwapping, colour_transferred, feathered, poisson
-from dfa_instruct.techniques.warping import piecewise_affine, thin_plate
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Category
 
 ENTRY_POINTS: Final = "dfa_instruct.techniques"
 TECHNIQUES: Final[dict[str, Technique]] = {
     technique.name: technique
-    for technique in (
-        FaceSwapping("delaunay_swap", poisson),
-        FaceSwapping("feathered_swap", feathered),
-        FaceSwapping("colour_transferred_swap", colour_transferred),
-        FaceReenactment("triangulated_reenactment", expression_change, piecewise_affine, open_mouth),
-        FaceReenactment("thin_plate_reenactment", expression_change, thin_plate, open_mouth),
-        FaceReenactment("mouth_reenactment", mouth_change, piecewise_affine, drivers_mouth),
-        FaceReenactment("head_turn", turn, piecewise_affine, open_mouth),
-        FaceEditing("lips", lips),
-        FaceEditing("skin", skin),
-        FaceEditing("eyes", eyes),
-        FaceEditing("hair_tone", hair_tone),
-        FaceEditing("age_lines", age_lines),
-        FaceEditing("eye_shape", eye_shape),
-        FaceEditing("lip_shape", lip_shape),
-    )
+    for technique in (*face_swapping.TECHNIQUES, *face_reenactment.TECHNIQUES, *face_editing.TECHNIQUES)
 }
-"""Name → ours that need no fitting."""
-
-FITTABLE: Final[dict[str, Fittable]] = {"eigenface": Eigenfaces, "vae": Vae}
-"""Name → ours that learn from the training split."""
-
+"""The techniques of this package that need no fitting, by name."""
+FITTABLE: Final[dict[str, Fittable]] = {technique.name: technique for technique in entire_face_synthesis.FITTABLE}
+"""The techniques of this package that learn from the training split, by name."""
 DEFAULT_TECHNIQUES: Final[tuple[str, ...]] = (
     "delaunay_swap",
     "feathered_swap",
@@ -65,52 +34,50 @@ DEFAULT_TECHNIQUES: Final[tuple[str, ...]] = (
     "eyes",
     "eigenface",
 )
-"""What a build forges with where its recipe names none, and what the embedded sample is made of."""
+"""The techniques of a recipe that names none, and those of the embedded sample."""
 
 
 def find_technique(
     name: str, category: Category | None = None, size: int | None = None, **settings: Any
 ) -> Technique | Fittable:
-    """Find a technique by the name that a recipe gives it; where it is `Fittable`, `fit` it next.
+    """Find a technique by its name in a recipe.
 
     Args:
-        name: of ours or of a plug-in; `onnx:PATH`; `diffusers:MODEL`, a folder or a Hub id.
-        category: needed for `onnx:` and `diffusers:`, whose files do not tell it.
-        size: the aligned square's side in pixels, needed where `onnx:` or `diffusers:` synthesizes entire faces.
-        settings: what the plug-in's callable or the generator takes besides, see `dfa_instruct.techniques.external`.
+        name: The name of a technique of this package or of a plug-in, `onnx:PATH`, or `diffusers:MODEL`, where MODEL is
+            a folder or a model on the Hub.
+        category: The technique's category, which is required for `onnx:` and `diffusers:`.
+        size: The side of an aligned square in pixels, which `onnx:` and `diffusers:` need for entire face synthesis.
+        settings: The settings of a plug-in or a generator, see `dfa_instruct.techniques.external`.
+
+    Returns:
+        The technique. If it is `Fittable`, it has to be fitted before it can forge.
 
     Raises:
-        ValueError: one line: nobody knows the name (the nearest is said), its category is another, an extra is not
-            installed, or a setting is wrong.
+        ValueError: The name is unknown, the technique has another category, an extra is not installed, or a setting is
+            wrong. The message is one line.
     """
+    what = f"technique {name}"
     scheme, _, model = name.partition(":")
-    technique: Technique | Fittable
     if scheme in ("onnx", "diffusers") and model:
         if category is None:
             raise ValueError(
                 f"{name}: its file does not tell its category; state one of {', '.join(FORGERY_CATEGORIES)}"
             )
         generator = OnnxGenerator if scheme == "onnx" else DiffusersGenerator
-        return called(generator, f"technique {name}", {"model": model, "category": category, "size": size, **settings})
+        return called(generator, what, {"model": model, "category": category, "size": size, **settings})
+    technique: Technique | Fittable
     if name in TECHNIQUES or name in FITTABLE:
         if settings:
-            raise ValueError(f"technique {name} takes no settings; {', '.join(settings)} was given")
+            raise ValueError(f"{what} takes no settings, but was given {', '.join(settings)}")
         technique = TECHNIQUES.get(name) or FITTABLE[name]
     else:
-        technique = _plug_in(name, settings)
+        hint = " (or onnx:PATH, diffusers:MODEL)"
+        technique = called(plug_in(ENTRY_POINTS, "technique", name, [*TECHNIQUES, *FITTABLE], hint), what, settings)
+        if getattr(technique, "category", None) not in FORGERY_CATEGORIES or not hasattr(technique, "name"):
+            raise ValueError(
+                f"{what}: its plug-in returns {technique!r}, which has no name or no category out of "
+                + ", ".join(FORGERY_CATEGORIES)
+            )
     if category not in (None, technique.category):
-        raise ValueError(f"technique {name} is of the category {technique.category}, not {category}")
-    return technique
-
-
-def _plug_in(name: str, settings: dict[str, Any]) -> Technique | Fittable:
-    """Call what the entry point of this name names, a class or a function, with the settings."""
-    hint = " (or onnx:PATH, diffusers:MODEL)"
-    make = plug_in(ENTRY_POINTS, "technique", name, [*TECHNIQUES, *FITTABLE], hint)
-    technique = called(make, f"technique {name}", settings)
-    if getattr(technique, "category", None) not in FORGERY_CATEGORIES or not hasattr(technique, "name"):
-        raise ValueError(
-            f"technique {name}: its plug-in makes {technique!r}, which has no name, or a category that is none of "
-            + ", ".join(FORGERY_CATEGORIES)
-        )
+        raise ValueError(f"{what} has the category {technique.category}, not {category}")
     return technique

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from dfa_instruct.dataset.reading import open_splits, rows_of
 from dfa_instruct.evidence.paired import measure
-from dfa_instruct.pairs import SAME_PICTURE, similarity
+from dfa_instruct.pairs import SAME_PICTURE, pair_landmarks, similarity
 from dfa_instruct.verify.across_rows import Forgery
 from dfa_instruct.verify.promises import Findings
 from dfa_instruct.verify.row_checks import face_of_row
@@ -51,7 +51,7 @@ def check_pixels(findings: Findings, where: str, pairs: Sequence[Forgery], unsou
 
 def _compare(findings: Findings, row: Mapping[str, Any], pair: Mapping[str, Any]) -> None:
     forgery, bona_fide = face_of_row(row), face_of_row(pair)
-    landmarks = forgery.landmarks if bona_fide.landmarks is None else bona_fide.landmarks
+    landmarks = pair_landmarks(forgery, bona_fide)
     if landmarks is None:  # nobody knows where the face ends, and evidence is measured from the population's
         return
     alike = similarity(forgery.image, bona_fide.image, landmarks)

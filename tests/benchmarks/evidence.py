@@ -1,19 +1,19 @@
-"""How well evidence names what was edited: precision and recall over edits whose region is known exactly.
+"""Precision and recall of evidence over edits whose region is known.
 
     python tests/benchmarks/evidence.py
 
-Drawn portraits; also photographs where DFA_TEST_PHOTOS names their folder. Precision: of the regions named, the share
-that was edited. Recall: of the regions edited, the share that is named. In the table of techniques a region counts as
-edited where the forgery has other pixels than its bona fide; recall is over those whose change can be seen at all (3
-units of Lab on average), four at most of a face, which is as many as are named. "JPEG 75": the forgery was compressed
-before it was measured, its bona fide was not.
+The faces are drawn portraits, and photographs if DFA_TEST_PHOTOS names their folder. Precision is the share of named
+regions that were edited. Recall is the share of edited regions that are named. In the table of techniques, a region
+counts as edited if its pixels differ from the bona fide face. Its recall covers at most `MAX_REGIONS` regions of a face
+in which the change is visible (3 units of L*a*b* on average). For "JPEG 75", the forgery is compressed before it is
+measured, and its bona fide face is not.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from rich.table import Table
 from dfa_instruct.evidence.paired import measure
 from dfa_instruct.evidence.population import PopulationEvidence
 from dfa_instruct.evidence.strength import MAX_REGIONS
+from dfa_instruct.face.colour import to_lab, to_rgb
 from dfa_instruct.face.detection import FaceDetector, align
 from dfa_instruct.face.regions import LANDMARKS_OF, interocular, region_masks
 from dfa_instruct.records import Face, Landmarks, Pixels
@@ -42,10 +43,10 @@ VISIBLE = 3.0
 
 
 def main() -> None:
-    """Measure, and print a table each."""
+    """Measure and print one table for each question."""
     groups = {"drawn": list(draw_sample(identities=100, pictures=1, size=SIZE, seed=5))}
     if folder := os.environ.get("DFA_TEST_PHOTOS"):
-        groups["photographs"] = [face for face in photographed(Path(folder)) if frontal(face)]
+        groups["photographs"] = photographs(Path(folder), groups["drawn"][0])
     console = Console(width=120)
     for name, faces in groups.items():
         for table in (edits(faces[:FACES]), techniques(faces[:FACES]), unchanged(faces[:FACES]), population(faces)):
@@ -53,46 +54,34 @@ def main() -> None:
             console.print(table)
 
 
-def photographed(folder: Path) -> Iterator[Face]:
-    """Cut the face out of every photograph that shows just one."""
+def photographs(folder: Path, record: Face) -> list[Face]:
+    """Return the faces of all photographs that show a single face, except profiles, which hide some regions."""
+    faces = []
     with FaceDetector() as detector:
         for path in find_images(folder):
             pixels = read_image(path)
             if len(found := detector.detect(pixels)) == 1:
                 image, landmarks = align(pixels, found[0], SIZE)
-                yield Face(
-                    image=image,
-                    label="bona_fide",
-                    category="bona_fide",
-                    identities=(path.stem,),
-                    source="photographs",
-                    source_path=path.name,
-                    source_sha256="",
-                    landmarks=landmarks,
-                )
-
-
-def frontal(face: Face) -> bool:
-    """Leave out faces in profile, of which half the regions are hidden."""
-    assert face.landmarks is not None
-    return all(mask.sum() > 40 for mask in region_masks(face.landmarks, SIZE).values())
+                if all(mask.sum() > 40 for mask in region_masks(landmarks, SIZE).values()):
+                    faces.append(replace(record, image=image, landmarks=landmarks, face_id=""))
+    return faces
 
 
 def forged(face: Face, image: Pixels, landmarks: Landmarks | None = None) -> Face:
-    """Another picture of a face, as a forgery of it."""
-    moved = face.landmarks if landmarks is None else landmarks
-    return replace(face, image=image, landmarks=moved, label="forged", category="face_editing", face_id="")
+    """Return a forgery of a face with this picture."""
+    landmarks = face.landmarks if landmarks is None else landmarks
+    return replace(face, image=image, landmarks=landmarks, label="forged", category="face_editing", face_id="")
 
 
 def jpeg(image: Pixels, quality: int) -> Pixels:
-    """Compress and decode."""
+    """Compress a picture and decode it."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
 
 
 def inside(face: Face, region: Region, other: np.ndarray, softness: float = 1.0) -> Face:
-    """Put other pixels into one region, blended over `softness` pixels."""
+    """Replace the pixels of one region, blended over `softness` pixels."""
     assert face.landmarks is not None
     mask = np.float32(region_masks(face.landmarks, SIZE)[region])
     mask = (cv2.GaussianBlur(mask, (0, 0), softness) if softness else mask)[..., None]
@@ -100,20 +89,19 @@ def inside(face: Face, region: Region, other: np.ndarray, softness: float = 1.0)
 
 
 def recolour(face: Face, region: Region, rng: np.random.Generator) -> Face:
-    """Shift a region by 13 units of Lab."""
+    """Shift a region's colour by 13 units of L*a*b*."""
     angle = rng.uniform(0, 2 * np.pi)
-    lab = cv2.cvtColor(np.float32(face.image) / 255, cv2.COLOR_RGB2LAB)
-    shifted = lab + 13 * np.float32([0, np.cos(angle), np.sin(angle)])
-    return inside(face, region, 255 * cv2.cvtColor(shifted, cv2.COLOR_LAB2RGB))
+    shift = 13 * np.float32([0, np.cos(angle), np.sin(angle)])
+    return inside(face, region, to_rgb(to_lab(face.image) + shift))
 
 
 def blur(face: Face, region: Region, rng: np.random.Generator) -> Face:
-    """Smooth a region over 3 pixels."""
+    """Blur a region by 3 pixels."""
     return inside(face, region, cv2.GaussianBlur(face.image, (0, 0), 3))
 
 
 def sharpen(face: Face, region: Region, rng: np.random.Generator) -> Face:
-    """Sharpen a region: three times its middle detail."""
+    """Multiply a region's middle detail by three."""
     smooth = cv2.GaussianBlur(np.float32(face.image), (0, 0), 2)
     return inside(face, region, smooth + 3 * (face.image - smooth))
 
@@ -124,12 +112,12 @@ def grain(face: Face, region: Region, rng: np.random.Generator) -> Face:
 
 
 def paste(face: Face, region: Region, rng: np.random.Generator) -> Face:
-    """Darken a region by 40 grey levels, its border hard."""
+    """Darken a region by 40 grey levels with a hard border."""
     return inside(face, region, np.float32(face.image) - 40, softness=0)
 
 
 def move(face: Face, region: Region, rng: np.random.Generator) -> Face:
-    """Shift a feature by an eighth of the eyes' distance, the picture and its landmarks."""
+    """Move a feature and its landmarks by an eighth of the interocular distance."""
     assert face.landmarks is not None
     eye, angle = interocular(face.landmarks), rng.uniform(0, 2 * np.pi)
     shift = np.float32([np.cos(angle), np.sin(angle)]) * eye / 8
@@ -154,7 +142,7 @@ EDITS: dict[str, tuple[Edit, tuple[ArtifactKind, ...], Sequence[Region]]] = {
 
 
 def edits(faces: list[Face]) -> Table:
-    """Edit one region of a face."""
+    """Edit one region of each face."""
     table = Table("edit", "regions edited", "precision", "recall", "the right kind", "JPEG 75: precision", "recall",
                   "missed most", title="one region edited")  # fmt: skip
     for name, (edit, kinds, regions) in EDITS.items():
@@ -178,13 +166,13 @@ def edits(faces: list[Face]) -> Table:
 
 
 class Score:
-    """Counts of regions named, edited, and both."""
+    """Counts of named and edited regions."""
 
     def __init__(self) -> None:
         self.named = self.edited = self.hits = self.correct = 0
 
     def add(self, named: set[Region], edited: set[Region], wanted: set[Region] | None = None) -> None:
-        """Count one face; of the regions `wanted` (else `edited`) as many must be named as can be."""
+        """Count one face. Recall covers the regions in `wanted`, or else those in `edited`."""
         wanted = edited if wanted is None else wanted
         self.named += len(named)
         self.correct += len(named & edited)
@@ -193,17 +181,17 @@ class Score:
 
     @property
     def precision(self) -> str:
-        """Of what is named, how much is edited."""
+        """Return the share of the named regions that were edited."""
         return f"{self.correct / self.named:.2f}" if self.named else "-"
 
     @property
     def recall(self) -> str:
-        """Of what is edited, how much is named."""
+        """Return the share of the edited regions that are named."""
         return f"{self.hits / self.edited:.2f}" if self.edited else "-"
 
 
 def techniques(faces: list[Face]) -> Table:
-    """Forge by every built-in technique."""
+    """Forge each face by every built-in technique."""
     table = Table("technique", "forgeries", "precision", "recall", "regions named", "nothing named",
                   "JPEG 75: precision", "recall", title="forged by technique")  # fmt: skip
     for technique in TECHNIQUES.values():
@@ -217,11 +205,9 @@ def techniques(faces: list[Face]) -> Table:
             made += 1
             assert face.landmarks is not None
             masks = region_masks(face.landmarks, SIZE)
-            lab = [cv2.cvtColor(np.float32(i) / 255, cv2.COLOR_RGB2LAB) for i in (forgery.image, face.image)]
-            distance = np.linalg.norm(lab[0] - lab[1], axis=-1)
-            changed: dict[Region, float] = {r: float(distance[m].mean()) for r, m in masks.items() if m.any()}
+            distance = np.linalg.norm(to_lab(forgery.image) - to_lab(face.image), axis=-1)
             edited = {region for region, mask in masks.items() if (distance[mask] > 0).mean() > 0.05}
-            visible = {region for region in edited if changed[region] > VISIBLE}
+            visible = {region for region in edited if distance[masks[region]].mean() > VISIBLE}
             named = {a.region for a in measure(forged(face, forgery.image, forgery.landmarks), face)}
             silent += not named
             plain.add(named, edited, visible)
@@ -234,8 +220,8 @@ def techniques(faces: list[Face]) -> Table:
 
 
 def unchanged(faces: list[Face]) -> Table:
-    """Compress, add noise to or resize a face that nobody edited."""
-    table = Table("what happened", "faces", "something named", title="a face left as it is")
+    """Change the whole picture of each face without editing a region."""
+    table = Table("what happened", "faces", "something named", title="no region edited")
     rng = np.random.default_rng(0)
     ways: dict[str, Callable[[Pixels], Pixels]] = {
         **{f"JPEG {quality}": (lambda image, q=quality: jpeg(image, q)) for quality in (95, 75, 50)},
@@ -252,8 +238,8 @@ def unchanged(faces: list[Face]) -> Table:
 
 
 def population(faces: list[Face]) -> Table:
-    """Hold faces against a population that they are not in (half and half)."""
-    table = Table("face", "faces", "something named", "regions named", title="held against a population")
+    """Compare each half of the faces with a population of the other half."""
+    table = Table("face", "faces", "something named", "regions named", title="compared with a population")
     shown: dict[str, list[int]] = {"bona fide, not in the population": [], "eigenfaces": [], "blurred over 2 px": [],
                                    "JPEG 30": []}  # fmt: skip
     order = np.random.default_rng(0).permutation(len(faces))
@@ -264,12 +250,7 @@ def population(faces: list[Face]) -> Table:
         synthesis = Eigenfaces.fit(known, seed=0)
         for number, face in enumerate(unknown):
             made = synthesis.forge(None, None, np.random.default_rng(number))
-            variants = (
-                face.image,
-                made.image,
-                cv2.GaussianBlur(face.image, (0, 0), 2),
-                jpeg(face.image, 30),
-            )
+            variants = (face.image, made.image, cv2.GaussianBlur(face.image, (0, 0), 2), jpeg(face.image, 30))
             for regions, image in zip(shown.values(), variants, strict=True):
                 landmarks = made.landmarks if image is made.image else None
                 regions.append(len({a.region for a in fitted.measure(forged(face, np.asarray(image), landmarks))}))

@@ -1,8 +1,9 @@
-"""Techniques that others bring: plug-ins, ONNX files and Diffusers pipelines, each a tiny real one."""
+"""Generators from other projects: ONNX files and Diffusers pipelines, each a tiny real one."""
 
 from __future__ import annotations
 
 import pickle
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import pytest
 
 from dfa_instruct.records import Face
 from dfa_instruct.sources.portraits.drawing import draw_person
-from dfa_instruct.techniques import Fittable
-from dfa_instruct.techniques.registry import DEFAULT_TECHNIQUES, FITTABLE, TECHNIQUES, find_technique
+from dfa_instruct.techniques.external import DiffusersGenerator
+from dfa_instruct.techniques.registry import find_technique
 
 SIDE = 128
 
@@ -23,103 +24,14 @@ def faces() -> list[Face]:
     return [face for number in range(2) for face in draw_person(number, 2, SIDE, seed=3)]
 
 
-# Names
-
-
-@pytest.mark.parametrize("name", [*TECHNIQUES, *FITTABLE])
-def test_ours_are_found_and_only_what_learns_is_fittable(name: str) -> None:
-    technique = find_technique(name, size=SIDE)
-    assert technique.name == name
-    assert isinstance(technique, Fittable) == (name in FITTABLE)
-    assert technique is (FITTABLE if name in FITTABLE else TECHNIQUES)[name]
-
-
-def test_the_default_techniques_are_known() -> None:
-    assert all(find_technique(name).name == name for name in DEFAULT_TECHNIQUES)
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "message"),
-    [
-        ("fethered_swap", {}, "unknown technique 'fethered_swap'; did you mean 'feathered_swap'"),
-        ("lips", {"colour": "red"}, "lips takes no settings; colour was given"),
-        ("lips", {"category": "face_swapping"}, "is of the category face_editing, not face_swapping"),
-        ("onnx:gone.onnx", {}, "its file does not tell its category; state one of face_swapping"),
-        ("diffusers:gone", {}, "does not tell its category"),
-    ],
-)
-def test_a_wrong_name_or_setting_is_one_clear_line(name: str, settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message) as caught:
-        find_technique(name, **settings)
-    assert "\n" not in str(caught.value)
-
-
-# Plug-ins
-
-PLUG_IN = """
-from dfa_instruct.records import Forgery
-
-class Negative:
-    name = "negative"
-    category = "face_editing"
-
-    def __init__(self, strength=1.0):
-        self.strength = strength
-
-    def forge(self, target, other, rng):
-        image = target.image + self.strength * (255 - 2.0 * target.image)
-        return Forgery(image.astype("uint8"), target.landmarks, {"strength": self.strength})
-
-def nonsense():
-    return 3
-"""
-
-
-@pytest.fixture
-def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "negative_plug_in.py").write_text(PLUG_IN)
-    metadata = tmp_path / "negative_plug_in-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: negative-plug-in\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(
-        "[dfa_instruct.techniques]\nnegative = negative_plug_in:Negative\n"
-        "nonsense = negative_plug_in:nonsense\nbroken = negative_plug_in:Gone\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "negative_plug_in", raising=False)
-
-
-@pytest.mark.usefixtures("plug_in")
-def test_a_plug_in_joins_by_its_entry_point(faces: list[Face]) -> None:
-    technique = find_technique("negative", size=SIDE, strength=0.5)
-    assert not isinstance(technique, Fittable)
-    forgery = technique.forge(faces[0], None, np.random.default_rng(0))
-    assert np.abs(forgery.image.astype(int) - 127).max() <= 1 and forgery.parameters == {"strength": 0.5}
-
-
-@pytest.mark.usefixtures("plug_in")
-@pytest.mark.parametrize(
-    ("name", "settings", "message"),
-    [
-        ("negativ", {}, "did you mean 'negative'"),
-        ("negative", {"strenght": 1}, "strenght.*it takes strength"),
-        ("negative", {"category": "face_swapping"}, "is of the category face_editing"),
-        ("nonsense", {}, "has no name, or a category that is none of"),
-        ("broken", {}, "its plug-in negative_plug_in:Gone does not load"),
-    ],
-)
-def test_a_plug_in_that_does_not_fit_is_refused(name: str, settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        find_technique(name, **settings)
-
-
-# ONNX
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
 def write_onnx(
     path: Path, inputs: dict[str, list[Any]], nodes: list[tuple[str, list[str], str]], **constants: Any
 ) -> str:
-    """Write a graph of nodes (operator, inputs, output) that gives `made`; return its name for a recipe."""
+    """Write a graph of nodes (operator, inputs, output) with the output `made` and return its name for a recipe."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     tensor, helper = onnx.TensorProto.FLOAT, onnx.helper
@@ -134,12 +46,8 @@ def write_onnx(
     return f"onnx:{path}"
 
 
-def mean_change(face: Face, image: np.ndarray) -> float:
-    return float((image.astype(float) - face.image).mean())
-
-
 def test_onnx_edits_an_image_by_a_vector(tmp_path: Path, faces: list[Face]) -> None:
-    """As StarGAN does: an image and a domain in, an image out."""
+    """Like a StarGAN: an image and a domain in, an image out."""
     name = write_onnx(
         tmp_path / "tiny_stargan.onnx",
         {"image": ["n", 3, SIDE // 2, SIDE // 2], "domain": ["n", 3]},
@@ -148,11 +56,11 @@ def test_onnx_edits_an_image_by_a_vector(tmp_path: Path, faces: list[Face]) -> N
     )
     vectors = [[0.25, 0, 0], [0, 0, -0.25]]
     technique = find_technique(name, category="face_editing", size=SIDE, vectors=vectors)
-    assert technique.name == "tiny_stargan" and not isinstance(technique, Fittable)
-    technique = pickle.loads(pickle.dumps(technique))  # the engine hands it to its workers
+    assert technique.name == "tiny_stargan"
+    technique = pickle.loads(pickle.dumps(technique))  # as it is when it is sent to a worker
     drawn = set()
     for seed in range(6):
-        forgery, again = (technique.forge(faces[0], None, np.random.default_rng(seed)) for _ in range(2))
+        forgery, again = (technique.forge(faces[0], None, rng(seed)) for _ in range(2))
         assert forgery.image.tobytes() == again.image.tobytes() and forgery.image.shape == (SIDE, SIDE, 3)
         assert np.array_equal(forgery.landmarks, faces[0].landmarks)
         assert forgery.parameters["model"] == "tiny_stargan.onnx" and len(forgery.parameters["model_sha256"]) == 64
@@ -172,60 +80,41 @@ def test_onnx_swaps_a_target_and_a_donor(target_input: str | None, tmp_path: Pat
         little=np.float32(0.25),
     )
     technique = find_technique(name, category="face_swapping", target_input=target_input, pixel_range=(0, 1))
-    forgery = technique.forge(faces[0], faces[2], np.random.default_rng(0))  # type: ignore[union-attr]
+    forgery = technique.forge(faces[0], faces[2], rng())
     weight = 0.75 if target_input is None else 0.25
     expected = weight * faces[0].image + (1 - weight) * faces[2].image.astype(float)
     assert np.abs(forgery.image - expected).max() <= 1
     with pytest.raises(ValueError, match="landmarks"):
-        technique.forge(faces[0], None, np.random.default_rng(0))  # type: ignore[union-attr]
+        technique.forge(faces[0], None, rng())
 
 
 @pytest.mark.usefixtures("landmarker")
 def test_onnx_synthesizes_a_face_that_is_found_and_aligned(tmp_path: Path, faces: list[Face]) -> None:
-    """A generator as DCGAN's: noise of shape (n, 8, 1, 1) in, a face of another size out."""
+    """Like a DCGAN: noise of shape (n, 8, 1, 1) in, a face of another size out."""
     portrait = draw_person(5, 1, 192, seed=1)[0].image.transpose(2, 0, 1)[None] / np.float32(127.5) - 1
-    nodes = [
-        ("ReduceMean", ["noise"], "mean"),
-        ("Mul", ["mean", "little"], "shift"),
-        ("Add", ["face", "shift"], "made"),
-    ]
+    nodes = [("ReduceMean", ["noise"], "m"), ("Mul", ["m", "little"], "shift"), ("Add", ["face", "shift"], "made")]
     constants = {"face": portrait.astype(np.float32), "little": np.float32(0.3)}
     name = write_onnx(tmp_path / "tiny_gan.onnx", {"noise": ["n", 8, 1, 1]}, nodes, **constants)
     technique = find_technique(name, category="entire_face_synthesis", size=SIDE)
-    once, twice = (technique.forge(None, None, np.random.default_rng(seed)) for seed in (0, 1))  # type: ignore[union-attr]
+    once, twice = (technique.forge(None, None, rng(seed)) for seed in (0, 1))
     assert once.image.shape == (SIDE, SIDE, 3) and once.image.tobytes() != twice.image.tobytes()
     eyes, mouth = once.landmarks[36:48].mean(0), once.landmarks[48:68].mean(0)
     assert np.abs(eyes - [0.5 * SIDE, 0.46 * SIDE]).max() < 0.06 * SIDE
     assert np.abs(mouth - [0.5 * SIDE, 0.71 * SIDE]).max() < 0.06 * SIDE
 
 
-@pytest.mark.usefixtures("landmarker")
-def test_onnx_synthesis_without_a_face_is_refused(tmp_path: Path) -> None:
-    grey = np.zeros((1, 3, 64, 64), np.float32)
-    name = write_onnx(
-        tmp_path / "grey.onnx", {"z": [1, 4]}, [("ReduceMean", ["z"], "m"), ("Add", ["m", "g"], "made")], g=grey
-    )
-    technique = find_technique(name, category="entire_face_synthesis", size=SIDE)
-    with pytest.raises(ValueError, match="no face was found"):
-        technique.forge(None, None, np.random.default_rng(0))  # type: ignore[union-attr]
-
-
 def test_onnx_that_gives_the_target_back_is_no_forgery(tmp_path: Path, faces: list[Face]) -> None:
     name = write_onnx(tmp_path / "lazy.onnx", {"image": [1, 3, SIDE, SIDE]}, [("Identity", ["image"], "made")])
     technique = find_technique(name, category="face_editing")
-    with pytest.raises(ValueError, match="gave the target back"):
-        technique.forge(faces[0], None, np.random.default_rng(0))  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="returned the target unchanged"):
+        technique.forge(faces[0], None, rng())
 
 
 @pytest.mark.parametrize(
     ("inputs", "settings", "message"),
     [
         ({"image": [1, 3, 8, 8], "c": [1, 5]}, {"category": "face_editing"}, "vector of 5 numbers; state `vectors`"),
-        (
-            {"image": [1, 3, 8, 8], "c": [1, 5]},
-            {"category": "face_editing", "vectors": [[1, 2]]},
-            "vectors of 5 numbers; one has 2",
-        ),
+        ({"i": [1, 3, 8, 8], "c": [1, 5]}, {"category": "face_editing", "vectors": [[1, 2]]}, "5 numbers; one has 2"),
         ({"a": [1, 3, 8, 8], "b": [1, 3, 8, 8]}, {"category": "face_editing"}, "takes 2 images.*expects 1"),
         ({"z": [1, 4]}, {"category": "entire_face_synthesis"}, "needs the size"),
         ({"z": [1, 4]}, {"category": "face_swapping"}, "takes 0 images"),
@@ -244,7 +133,7 @@ def test_onnx_that_does_not_fit_is_refused(
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     (tmp_path / "text.onnx").write_text("not a network")
-    with pytest.raises(ValueError, match=r"text\.onnx: not a network that ONNX Runtime opens"):
+    with pytest.raises(ValueError, match=r"text\.onnx: not a network"):
         find_technique(f"onnx:{tmp_path / 'text.onnx'}", category="face_editing")
     with pytest.raises(ValueError, match="no such file"):
         find_technique(f"onnx:{tmp_path / 'gone.onnx'}", category="face_editing")
@@ -257,12 +146,9 @@ def test_a_missing_extra_is_named(module: str, extra: str, monkeypatch: pytest.M
         find_technique(f"{extra}:model", category="face_editing")
 
 
-# Diffusers
-
-
 @pytest.fixture(scope="module")
 def ddpm(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An unconditional pipeline that has learned nothing, as a folder."""
+    """The folder of an untrained unconditional pipeline."""
     diffusers = pytest.importorskip("diffusers")
     import torch
 
@@ -278,7 +164,7 @@ def ddpm(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A latent text-to-image pipeline that has learned nothing, as a folder."""
+    """The folder of an untrained text-to-image pipeline."""
     diffusers = pytest.importorskip("diffusers")
     import torch
     from tokenizers import Tokenizer, models, processors
@@ -317,38 +203,34 @@ def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_diffusers_edits_from_image_to_image(stable_diffusion: str, faces: list[Face]) -> None:
     settings = {"category": "face_editing", "prompts": ["older", "younger"], "steps": 4, "strength": 0.5, "size": SIDE}
     technique = find_technique(f"diffusers:{stable_diffusion}", **settings)
-    assert technique.name == "tiny_stable_diffusion" and not isinstance(technique, Fittable)
+    assert technique.name == "tiny_stable_diffusion"
     technique = pickle.loads(pickle.dumps(technique))
-    once, again, differently = (technique.forge(faces[0], None, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    once, again, differently = (technique.forge(faces[0], None, rng(seed)) for seed in (0, 0, 1))
     assert once.image.shape == (SIDE, SIDE, 3) and once.image.dtype == np.uint8
     assert once.image.tobytes() == again.image.tobytes() != differently.image.tobytes()
     assert np.array_equal(once.landmarks, faces[0].landmarks)
     assert once.parameters["prompt"] in settings["prompts"] and once.parameters["strength"] == 0.5
     with pytest.raises(ValueError, match="landmarks"):
-        technique.forge(None, None, np.random.default_rng(0))
+        technique.forge(None, None, rng())
 
 
 @pytest.mark.usefixtures("landmarker")
 def test_diffusers_synthesis_without_a_face_is_refused(ddpm: str) -> None:
-    """What has learned nothing draws noise."""
+    """An untrained pipeline draws noise."""
     technique = find_technique(f"diffusers:{ddpm}", category="entire_face_synthesis", size=SIDE, steps=2)
     assert technique.name == "tiny_ddpm"
     with pytest.raises(ValueError, match="no face was found"):
-        technique.forge(None, None, np.random.default_rng(0))  # type: ignore[union-attr]
+        technique.forge(None, None, rng())
 
 
 def test_diffusers_synthesizes_by_the_seed(ddpm: str) -> None:
-    from dfa_instruct.techniques.external import DiffusersGenerator
-
     generator = DiffusersGenerator(ddpm, "entire_face_synthesis", SIDE, steps=3)
-    once, again, differently = (generator.draw(None, np.random.default_rng(seed))[0] for seed in (0, 0, 1))
+    once, again, differently = (generator.generate(None, rng(seed))[0] for seed in (0, 0, 1))
     assert once.shape == (32, 32, 3) and once.dtype == np.uint8 and once.std() > 5
     assert once.tobytes() == again.tobytes() != differently.tobytes()
 
 
 def test_pickled_weights_are_refused(ddpm: str, tmp_path: Path) -> None:
-    import shutil
-
     import torch
     from safetensors.torch import load_file
 
@@ -359,7 +241,7 @@ def test_pickled_weights_are_refused(ddpm: str, tmp_path: Path) -> None:
     weights.unlink()
     technique = find_technique(f"diffusers:{folder}", category="entire_face_synthesis", size=SIDE, steps=2)
     with pytest.raises(OSError, match="safetensors"):
-        technique.forge(None, None, np.random.default_rng(0))  # type: ignore[union-attr]
+        technique.forge(None, None, rng())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which faces are forged, by which technique, and with whom; and what is recorded of it."""
+"""The choice of targets, techniques and donors, and the record of a forgery."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from dfa_instruct.records import Face, Forgery
 from dfa_instruct.sources.portraits.drawing import draw_sample
-from dfa_instruct.techniques.forge import POOL, draw_pool, forge, share_out
+from dfa_instruct.techniques.forge import POOL_SIZE, assign_forgeries, draw_pool, forge
 from dfa_instruct.techniques.registry import TECHNIQUES
 from dfa_instruct.vocabulary import Split
 
@@ -25,13 +25,13 @@ def faces() -> list[Face]:
 def test_categories_have_equal_shares_and_targets_take_turns() -> None:
     categories = ["face_swapping", "face_swapping", "face_editing", "entire_face_synthesis"]
     bona_fide = list(range(30))
-    planned = list(share_out(bona_fide, bona_fide[::2], categories, 2.0, np.random.default_rng(0)))
+    planned = list(assign_forgeries(bona_fide, bona_fide[::2], categories, 2.0, np.random.default_rng(0)))
     assert Counter(technique for _, technique, _, _ in planned) == {0: 10, 1: 10, 2: 20, 3: 20}
     swapped = Counter(target for target, technique, _, _ in planned if technique < 2)
     assert set(swapped) == set(bona_fide[::2]) and set(swapped.values()) == {1, 2}
-    assert all(target == beside for target, technique, _, beside in planned if technique != 3)
+    assert all(target == split_face for target, technique, _, split_face in planned if technique != 3)
     assert {target for target, technique, _, _ in planned if technique == 3} == {None}
-    assert list(share_out(bona_fide, [], categories, 2.0, np.random.default_rng(0))) == []
+    assert list(assign_forgeries(bona_fide, [], categories, 2.0, np.random.default_rng(0))) == []
 
 
 def test_the_pool_has_many_people_and_is_bounded() -> None:
@@ -39,8 +39,8 @@ def test_the_pool_has_many_people_and_is_bounded() -> None:
     splits: list[Split | None] = ["train" if n % 500 < 450 else "test" for n in range(len(identities))]
     pool = draw_pool(range(len(identities)), identities, splits, np.random.default_rng(0))
     assert pool == sorted(set(pool))
-    of_train = [identities[i] for i in pool if splits[i] == "train"]
-    assert len(of_train) == len(set(of_train)) == POOL  # nobody twice while there are others
+    train = [identities[i] for i in pool if splits[i] == "train"]
+    assert len(train) == len(set(train)) == POOL_SIZE  # each person once while there are others
     assert Counter(splits[i] for i in pool)["test"] == 150
 
 
@@ -65,13 +65,11 @@ def test_without_another_identity_there_is_no_swap(faces: list[Face]) -> None:
         forge(LIPS, replace(faces[0], landmarks=None), [], 0, "train", seed=0)
 
 
-def test_entire_faces_are_synthesized_of_nobody(faces: list[Face]) -> None:
+def test_a_synthesized_face_has_an_invented_identity(faces: list[Face]) -> None:
     class Grey:
         name, category = "grey", "entire_face_synthesis"
 
         def forge(self, target: object, other: object, rng: np.random.Generator) -> object:
-            from dfa_instruct.records import Forgery
-
             assert target is None and other is None
             return Forgery(rng.integers(0, 255, (32, 32, 3), np.uint8), None, {})
 
@@ -80,12 +78,12 @@ def test_entire_faces_are_synthesized_of_nobody(faces: list[Face]) -> None:
     assert forged.pair_id is None and forged.pairing is None and forged.split == "test"
 
 
-def test_what_alters_the_surroundings_of_the_face_is_no_forgery_of_it(faces: list[Face]) -> None:
+def test_a_forgery_that_changes_the_surroundings_of_the_face_is_refused(faces: list[Face]) -> None:
     class Turned:
         name, category = "turned", "face_editing"
 
         def forge(self, target: Face, other: Face | None, rng: np.random.Generator) -> Forgery:
             return Forgery(np.ascontiguousarray(target.image[::-1]), target.landmarks, {})
 
-    with pytest.raises(ValueError, match="what lies around the face"):
+    with pytest.raises(ValueError, match="surroundings of the face"):
         forge(Turned(), faces[0], [], 0, "train", seed=4)

@@ -29,7 +29,7 @@ from dfa_instruct.duplicates import near_duplicates, same_pixels
 from dfa_instruct.pairs import forgeries_without_pair
 from dfa_instruct.sources.official_splits import PUBLISHED, OfficialLists, read_official
 from dfa_instruct.splits import lost_by, split_images
-from dfa_instruct.techniques.forge import draw_pool, share_out
+from dfa_instruct.techniques.forge import assign_forgeries, draw_pool
 from dfa_instruct.vocabulary import CATEGORIES, SPLITS, Category, Split
 
 SMALLEST_SET = 12
@@ -110,7 +110,7 @@ class Plan(Step):
         held = Counter((splits[i], faces.category[i]) for i in kept)
         categories = [technique.category for technique in techniques_of(recipe)]
         for_test = [technique.name in recipe.held_out for technique in techniques_of(recipe)]
-        planned = share_out(bona_fide, aligned, categories, recipe.forgeries_per_face, rng)
+        planned = assign_forgeries(bona_fide, aligned, categories, recipe.forgeries_per_face, rng)
         for target, technique, number, beside in planned:
             if for_test[technique] and splits[beside] != "test":
                 continue
