@@ -41,7 +41,7 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 def test_batches_are_sent_polled_and_merged_and_what_was_not_understood_is_sent_again(
     tmp_path: Path, write_dataset: Callable[[Path, int], Path], server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batch_module, "MOST_REQUESTS", 15)
+    monkeypatch.setattr(batch_module, "MAX_REQUESTS", 15)
     folder = write_dataset(tmp_path / "faces", 40)
     with server(random=["ok", "prose", "spanish", "truncated"], polls=2) as (address, state):
         done = CliRunner().invoke(app, command(folder, address))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dfa_instruct.annotate.answer_parsing import findings
+from dfa_instruct.annotate.answer_parsing import claims_to_findings
 from dfa_instruct.annotate.decisions import Choice, Decision, Decisions, agreements, reviewer_name
 from dfa_instruct.annotate.from_store import Stored
 from dfa_instruct.annotate.measured import NOTHING_NAMED, Measured, description
@@ -20,7 +20,7 @@ from dfa_instruct.sources.portraits.drawing import draw_sample
 MOUTH = {"region": "mouth", "artifact": "colour", "sentence": "The lips are too red.", "verdict": "borne_out"}
 EYES = {"region": "eyes", "artifact": "geometry", "sentence": "One eye is larger.", "verdict": "contradicted"}
 NOSE = {"region": "nose", "artifact": "texture", "sentence": "The nose has no pores.", "verdict": "borne_out"}
-SAID = description(findings([MOUTH, EYES]))
+SAID = description(claims_to_findings([MOUTH, EYES]))
 MEASURED = [Artifact("chin", "colour", 0.8), Artifact("chin", "texture", 0.7)]
 ACCEPTED, REJECTED = Decision("ann", "accept"), Decision("ann", "reject")
 EDITED = Decision("bob", "edit", (NOSE,), 1.0)
@@ -51,7 +51,7 @@ def test_the_last_decision_of_each_reviewer_on_a_text_stands(store: Store) -> No
     decisions.put("f1", SAID, REJECTED)
     decisions.put("f1", "Another text.", ACCEPTED)
     with Store(store.path) as again:
-        assert Decisions(again).on("f1", SAID) == [EDITED, REJECTED]
+        assert Decisions(again).latest("f1", SAID) == [EDITED, REJECTED]
         assert Decisions(again).choices()["ann"] == {("f1", SAID): "reject", ("f1", "Another text."): "accept"}
 
 
@@ -61,9 +61,9 @@ def test_decisions_are_taken_back_one_by_one_and_those_of_others_stay(store: Sto
         decisions.put(face_id, SAID, decision)
     decisions.put("f2", SAID, REJECTED)  # a key that is pressed twice
     among = {("f1", SAID), ("f2", SAID)}
-    assert [decisions.take_back("ann", among) for _ in range(2)] == ["f2", "f2"]
-    assert decisions.on("f2", SAID) == [EDITED]
-    assert [decisions.take_back("ann", among) for _ in range(2)] == ["f1", None]
+    assert [decisions.undo("ann", among) for _ in range(2)] == ["f2", "f2"]
+    assert decisions.latest("f2", SAID) == [EDITED]
+    assert [decisions.undo("ann", among) for _ in range(2)] == ["f1", None]
     assert decisions.choices() == {"ann": {("f3", SAID): "reject"}, "bob": {("f2", SAID): "edit"}}
 
 
@@ -89,10 +89,10 @@ def test_two_reviewers_are_compared_on_what_both_have_seen() -> None:
     ann = chosen(*["accept"] * 6, *["reject"] * 4, *["edit"] * 5)
     bob = chosen(*["accept"] * 5, "reject", "accept", *["reject"] * 3)
     (found,) = agreements({"bob": bob, "ann": ann, "cem": {}})
-    assert (found.reviewers, found.both, found.alike) == (("ann", "bob"), 10, 0.8)
+    assert (found.reviewers, found.count, found.observed) == (("ann", "bob"), 10, 0.8)
     assert found.kappa == pytest.approx((0.8 - 0.52) / (1 - 0.52))  # chance: 0.6 · 0.6 + 0.4 · 0.4
     (same,) = agreements({"ann": chosen("accept", "accept"), "bob": chosen("accept", "accept")})
-    assert (same.alike, same.kappa) == (1.0, None)
+    assert (same.observed, same.kappa) == (1.0, None)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_what_waits_for_review_is_said_as_it_was_decided(
     for decision in decided:
         Decisions(store).put(face.face_id, SAID, decision)
     found = Stored(store, "review").annotate(face, MEASURED)
-    expected = Measured().annotate(face, MEASURED).findings if said is None else findings(said)
+    expected = Measured().annotate(face, MEASURED).findings if said is None else claims_to_findings(said)
     assert (found.ad_by, found.findings) == (by, expected)
     assert found.ad == description(expected)
     assert found.grounding == (None if said is None else 1.0 if said == [NOSE] else 0.5)
@@ -120,8 +120,8 @@ def test_what_waits_for_review_is_said_as_it_was_decided(
 
 def test_a_decision_on_another_text_changes_nothing(store: Store, face: Face) -> None:
     describe(store, face)
-    Decisions(store).put(face.face_id, description(findings([MOUTH])), REJECTED)
-    assert Stored(store, "drop").annotate(face, MEASURED).findings == findings([MOUTH])
+    Decisions(store).put(face.face_id, description(claims_to_findings([MOUTH])), REJECTED)
+    assert Stored(store, "drop").annotate(face, MEASURED).findings == claims_to_findings([MOUTH])
 
 
 def test_measured_descriptions_are_reviewed_too(store: Store, face: Face) -> None:
@@ -139,7 +139,7 @@ def test_the_digest_follows_words_and_decisions(store: Store, face: Face) -> Non
     written = Stored(store).digest()
     Decisions(store).put(face.face_id, SAID, ACCEPTED)
     decided = Stored(store).digest()
-    Decisions(store).take_back("ann", {(face.face_id, SAID)})
+    Decisions(store).undo("ann", {(face.face_id, SAID)})
     assert before != written != decided and Stored(store).digest() == written
 
 

@@ -84,7 +84,7 @@ def test_rows_say_who_wrote_and_the_promises_hold(annotated: Path, tmp_path: Pat
 
 def test_what_the_pixels_contradict_is_kept_dropped_or_left_for_review(annotated: Path, tmp_path: Path) -> None:
     with Store(store_path(annotated)) as store:
-        verdicts, score, descriptions = store.verdicts("tiny")
+        verdicts, score, descriptions = store.count_verdicts("tiny")
     assert verdicts["contradicted"] > 5 and verdicts["borne_out"] > 5 and 0 < score < 1 and descriptions > 10
     of = {}
     for policy in ("keep", "drop", "review"):

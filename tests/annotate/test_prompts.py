@@ -2,9 +2,16 @@ import json
 
 import pytest
 
-from dfa_instruct.annotate.answer_parsing import NotUnderstoodError, findings, is_refusal, read_answer
+from dfa_instruct.annotate.answer_parsing import NotUnderstoodError, claims_to_findings, is_refusal, read_answer
 from dfa_instruct.annotate.measured import description
-from dfa_instruct.annotate.prompts import conversation_request, description_request, filled, messages, prompt, schema
+from dfa_instruct.annotate.prompts import (
+    conversation_request,
+    description_request,
+    filled,
+    load_prompt,
+    messages,
+    schema,
+)
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, FORGERY_CATEGORIES, REGIONS
 
 CLAIMS = [
@@ -50,17 +57,17 @@ def test_a_conversation_is_asked_from_the_annotations_of_a_bona_fide_face_too() 
 
 def test_every_prompt_has_a_version_and_parameters() -> None:
     for name in ("ad_alone", "ad_compared", "fc"):
-        assert prompt(name).version == f"{name} 1"
-        assert set(prompt(name).parameters) == {"temperature", "max_tokens"}
+        assert load_prompt(name).version == f"{name} 1"
+        assert set(load_prompt(name).parameters) == {"temperature", "max_tokens"}
 
 
 def test_a_description_is_rendered_as_the_papers_numbered_text() -> None:
     claims = read_answer("ad", ad(*CLAIMS))
-    assert description(findings(claims)) == (
+    assert description(claims_to_findings(claims)) == (
         "1. **Forehead**: The forehead has no pores.\n"
         "2. **Mouth and Lips**: The lips are too red for this skin. A seam is seen around the mouth."
     )
-    assert findings(claims)[0].artifacts == ("colour", "boundary")
+    assert claims_to_findings(claims)[0].artifacts == ("colour", "boundary")
 
 
 @pytest.mark.parametrize("wrapped", ["{}", "```json\n{}\n```", "Here you are:\n\n{}\n\nAsk me for more."])
@@ -80,7 +87,7 @@ def test_json_is_found_amid_prose(wrapped: str) -> None:
         (ad({**CLAIMS[0], "sentence": " "}), "Entry 1"),
         (ad({**CLAIMS[0], "region": "ear"}), "region 'ear' is none of"),
         (ad({**CLAIMS[0], "artifact": "lighting"}), "artifact 'lighting' is none of"),
-        (ad(CLAIMS[0], CLAIMS[0]), "comes twice"),
+        (ad(CLAIMS[0], CLAIMS[0]), "appears twice"),
         (ad({**CLAIMS[0], "sentence": "the lips " * 40}), "too long"),
         (ad({**CLAIMS[0], "sentence": "The lips are redder than in the second picture."}), "never sees"),
         (ad({**CLAIMS[0], "sentence": "La boca tiene un color que no es natural."}), "not in English"),
@@ -98,7 +105,7 @@ def test_a_description_of_another_form_is_complained_of(answer: str, complaint: 
     [
         (TURNS[:3], "4 turns, not 3"),
         (TURNS + TURNS[:1], "4 turns, not 5"),
-        (TURNS[:3] + TURNS[:1], "comes twice"),
+        (TURNS[:3] + TURNS[:1], "appears twice"),
         ([{**turn, "answer": "Das sieht man an der Nase und am Mund."} for turn in TURNS[:3]] + TURNS[3:], "English"),
         ([{**TURNS[0], "answer": "the nose " * 100}, *TURNS[1:]], "too long"),
     ],

@@ -22,16 +22,16 @@ def test_an_answer_is_there_when_the_store_is_opened_again(path: Path) -> None:
         store.keep_prompt("ad_alone 1", "Look at this face.")
         assert store.outcome(REQUEST.key) is None
         store.put(REQUEST, replace(ANSWERED, status="asking", reason="no JSON", parsed=[], grounding=None))
-        assert not list(store.written(REQUEST.face_id, "ad"))
+        assert not list(store.answers(REQUEST.face_id, "ad"))
         store.put(REQUEST, ANSWERED)
     with Store(path) as store:
         assert store.outcome(REQUEST.key) == ANSWERED
-        (written,) = store.written(REQUEST.face_id, "ad")
+        (written,) = store.answers(REQUEST.face_id, "ad")
         assert (written.by, written.parsed, written.grounding) == ("gpt-4o, ad_alone 1", [CLAIM], 1.0)
-        assert written.words == REQUEST.words
-        assert not list(store.written(REQUEST.face_id, "fc"))
-        assert store.spent() == 0.004
-        assert store.usual("ad_alone 1", "gpt-4o") == (1, 900, 120)
+        assert written.variables == REQUEST.variables
+        assert not list(store.answers(REQUEST.face_id, "fc"))
+        assert store.total_cost() == 0.004
+        assert store.mean_tokens("ad_alone 1", "gpt-4o") == (900, 120)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_an_answer_is_there_when_the_store_is_opened_again(path: Path) -> None:
         {"face_id": "11" * 8},
         {"pair_id": "22" * 8},
         {"prompt": "ad_alone 2"},
-        {"words": {"category": "face editing"}},
+        {"variables": {"category": "face editing"}},
         {"model": "gpt-4o-mini"},
         {"parameters": {"temperature": 1}},
     ],

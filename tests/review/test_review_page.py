@@ -57,7 +57,7 @@ def test_a_key_acts_on_what_was_seen(work: Work) -> None:
     seen = first.face_id, *[lines(first.claims)] * 2
     assert page.act("accept", *seen)[0] == second.face_id
     assert page.act("reject", *seen)[0] == second.face_id  # pressed before the next one was there
-    assert (work.chosen(first), work.chosen(second)) == ("reject", None)
+    assert (work.choice(first), work.choice(second)) == ("reject", None)
     assert page.act("back", second.face_id, "", "")[0] == page.act("back", second.face_id, "", "")[0] == first.face_id
     assert "There is no decision of yours to take back." in page.act("back", second.face_id, "", "")[-1]
     assert page.act("previous", *seen)[0] == work.items[-1].face_id
@@ -83,13 +83,13 @@ def test_an_edit_that_is_not_saved_is_never_decided_on(own: Work) -> None:
     for action in ("accept", "reject"):
         *shown, notice = page.act(action, first.face_id, stored, edit)
         assert "The edit is not saved. Save it" in notice and shown == [gr.skip(), stored, *[gr.skip()] * 3]
-    assert own.chosen(first) is None
+    assert own.choice(first) is None
     assert page.act("drop", first.face_id, stored, edit)[3] == stored
     assert page.act("save", first.face_id, stored, edit)[0] == second.face_id
     assert page.act("accept", first.face_id, edit, edit)[0] == second.face_id
-    assert own.chosen(first) == "edit" and lines(own.claims(first)) == edit  # accepted is what was seen
+    assert own.choice(first) == "edit" and lines(own.claims(first)) == edit  # accepted is what was seen
     page.act("reject", first.face_id, edit, edit)
-    assert own.chosen(first) == "reject"
+    assert own.choice(first) == "reject"
 
 
 def test_a_save_that_fails_leaves_the_editor_alone_and_says_why(own: Work) -> None:

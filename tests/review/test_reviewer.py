@@ -51,16 +51,16 @@ def test_work_goes_on_where_it_stopped_and_is_counted(folder: Path) -> None:
     work.edit(second, "mouth (colour): The lips are too red.")
     work.decide(third, "reject")
     again = Work(folder, "test", "ann")
-    assert [again.chosen(item) for item in again.items[:4]] == ["accept", "edit", "reject", None]
+    assert [again.choice(item) for item in again.items[:4]] == ["accept", "edit", "reject", None]
     assert again.next_open(0) == 3 and again.progress().decided == 3
     (claim,) = again.claims(second)
     assert claim["sentence"] == "The lips are too red." and claim["verdict"]
     other = Work(folder, "test", "bob")
-    assert other.next_open(0) == 0 and other.chosen(first) is None
+    assert other.next_open(0) == 0 and other.choice(first) is None
     other.decide(first, "accept")
     (agreement,) = other.progress().agreements
-    assert (agreement.reviewers, agreement.both, agreement.kappa) == (("ann", "bob"), 1, None)
-    assert [again.take_back() for _ in range(4)] == [2, 1, 0, None]
+    assert (agreement.reviewers, agreement.count, agreement.kappa) == (("ann", "bob"), 1, None)
+    assert [again.undo() for _ in range(4)] == [2, 1, 0, None]
     assert again.progress().decided == 0 and other.progress().decided == 1
     left = sum(item.contradicted for item in again.items)
     assert again.progress().contradicted_left == left > 0
@@ -83,12 +83,12 @@ def test_claims_are_edited_as_lines() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "Nothing is left of the description; reject it instead."),
+        ("", "reject it instead"),
         ("mouth: The lips are red.", r"Line 1: expected region \(artifact, artifact\): sentence, found 'mouth: "),
         ("mouth (colour): Red.\nlips (colour): Red.", "The region 'lips' is none of forehead, "),
         ("mouth (hue): Red.", "The artifact 'hue' is none of colour, "),
         ("mouth (): Red.", "The artifact '' is none of colour, "),
-        ("mouth (colour): Red.\nmouth (colour): Too red.", "colour of the region mouth comes twice"),
+        ("mouth (colour): Red.\nmouth (colour): Too red.", "colour of the region mouth appears twice"),
         ("mouth (colour): Unlike the original, it is red.", "mentions a picture that its reader never sees"),
     ],
 )
