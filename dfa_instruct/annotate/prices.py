@@ -59,7 +59,7 @@ def find_price(model: str, path: Path | None = None, batch: bool = False) -> Pri
         return prices and Price(float(prices["input"]) * discount, float(prices["output"]) * discount, as_of)
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
-            f"{source}: expected as_of, batch, and models with input and output in dollars per million tokens ({error!r})"
+            f"{source}: expected as_of, batch, and models with input and output (dollars per million tokens): {error!r}"
         ) from error
 
 
