@@ -1,7 +1,7 @@
-"""A server that speaks the protocol of chat completions, files and batches, and misbehaves as it is told to.
+"""An OpenAI-compatible server for chat completions, files and batches that misbehaves on demand.
 
-Run by itself, it prints its address and serves until it is killed: `python misbehaving.py '{"plan": ["500", "ok"]}'`.
-Its log has a line for every request that came, and one for every answer that it gave.
+As a script, it prints its address and serves until it is killed: `python misbehaving.py '{"plan": ["500", "ok"]}'`.
+Its log has one line for each request and one for each answer.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ SPANISH = {
 
 
 USAGES: dict[str, Any] = {"no_usage": None, "negative": {"prompt_tokens": -(10**9)}, "huge": {"prompt_tokens": 10**30}}
-"""Steps at which an answer is right, but its tokens are counted wrong or not at all."""
+"""Steps with a correct answer whose tokens are counted wrongly or not at all."""
 
 
 @dataclass
 class Misbehaviour:
-    """What the server does with each question: the first time the first of `plan`, and so on; the last one stays.
+    """How the server responds to each question: with the steps of `plan` in order; the last step is repeated.
 
-    With `random`, each question has a plan of its own, drawn from these, and `ok` at its end.
+    With `random`, each question has its own plan: random steps, then `ok`.
     """
 
     plan: list[str] = field(default_factory=lambda: ["ok"])
@@ -65,14 +65,14 @@ class Misbehaviour:
     structured: bool = True
     log: str = ""
     polls: int = 1
-    """How often a batch is said to be in progress before it ends."""
+    """The number of polls for which a batch is in progress."""
     silent_start: bool = False
-    """A batch is started, and nobody is told."""
+    """Whether the server starts a batch without responding."""
     batches: bool = True
 
 
 class State:
-    """What the server has seen: `asked` and `answered` count questions by their digest."""
+    """What the server has received; `asked` and `answered` count questions by their digest."""
 
     def __init__(self, behaviour: Misbehaviour) -> None:
         self.behaviour = behaviour
@@ -91,25 +91,25 @@ class State:
             plan = [draw.choice(self.behaviour.random) for _ in range(draw.randint(0, 2))] + ["ok"]
         return plan[min(self.asked[digest] - 1, len(plan) - 1)]
 
-    def note(self, kind: str, digest: str) -> None:
+    def log(self, kind: str, digest: str) -> None:
         if self.behaviour.log:
             with Path(self.behaviour.log).open("a") as log:
                 log.write(f"{kind} {digest}\n")
 
 
 def digest_of(body: dict[str, Any]) -> str:
-    """Name a question by its first message, whatever was answered and complained of since."""
+    """Return a hash of a question's first message, which stays the same when the question is repeated."""
     return hashlib.sha256(json.dumps(body["messages"][0]).encode()).hexdigest()[:16]
 
 
 def completion(text: str | None, **message: Any) -> dict[str, Any]:
-    said = {"role": "assistant", "content": text, "refusal": None, **message}
+    message = {"role": "assistant", "content": text, "refusal": None, **message}
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": 0,
         "model": "tiny",
-        "choices": [{"index": 0, "message": said, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
     }
 
@@ -123,8 +123,8 @@ def ability_of(body: dict[str, Any]) -> str:
     return "fc" if isinstance(body["messages"][0]["content"], str) else "ad"
 
 
-def said(step: str, ability: str) -> dict[str, Any]:
-    """Return the completion that a step of a plan gives."""
+def answer(step: str, ability: str) -> dict[str, Any]:
+    """Return the completion for a step of a plan."""
     right = json.dumps(ANSWERS[ability])
     key = "artifacts" if ability == "ad" else "turns"
     texts = {
@@ -149,7 +149,7 @@ def app(state: State) -> Starlette:
         state.times.append(time.monotonic())
         state.bodies[digest] = body
         state.headers.append(dict(request.headers))
-        state.note("asked", digest)
+        state.log("asked", digest)
         step = state.step(digest)
         if state.behaviour.delay:
             await asyncio.sleep(state.behaviour.delay)
@@ -168,7 +168,7 @@ def app(state: State) -> Starlette:
             return error(400, "this picture is against our policy", "content_policy_violation")
         if step == "silence":
             await asyncio.sleep(SILENCE)
-            return error(503, "nobody waits for this any more")
+            return error(503, "too late")
         if step == "reset":
             request.scope["extensions"]["transport"].abort()
             return Response()
@@ -179,8 +179,8 @@ def app(state: State) -> Starlette:
         if step == "half":
             return PlainTextResponse('{"choices": [{"mess', media_type="application/json")
         state.answered[digest] += 1
-        state.note("answered", digest)
-        given = said("ok" if step in USAGES else step, ability_of(body))
+        state.log("answered", digest)
+        given = answer("ok" if step in USAGES else step, ability_of(body))
         given["usage"] = USAGES.get(step, given["usage"])
         return Response(json.dumps(given), media_type="application/json")
 
@@ -225,7 +225,7 @@ def app(state: State) -> Starlette:
         state.answered[digest] += 1
         if step == "500":
             return {"custom_id": line["custom_id"], "response": {"status_code": 500, "body": {}}, "error": None}
-        body = said(step, ability_of(line["body"]))
+        body = answer(step, ability_of(line["body"]))
         return {"custom_id": line["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
 
     async def content(request: Request) -> Response:
@@ -244,7 +244,7 @@ def app(state: State) -> Starlette:
 
 
 class Protocol(H11Protocol):
-    """Lets a request reach its connection, to drop it."""
+    """Gives a request access to its connection, so that it can be dropped."""
 
     def handle_events(self) -> None:
         super().handle_events()
@@ -254,7 +254,7 @@ class Protocol(H11Protocol):
 
 @contextmanager
 def serving(state: State) -> Iterator[str]:
-    """Serve in a thread; give the address that a client is told."""
+    """Serve in a thread, and yield the base URL for clients."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app(state), log_level="error", http=Protocol, lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
