@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final
+
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from dfa_instruct.records import Finding
 from dfa_instruct.vocabulary import ARTIFACTS, FC_QUESTIONS, REGIONS, Ability, Region
@@ -24,18 +27,16 @@ _REFUSAL: Final = re.compile(
     r"|\bi (can['’]?t|cannot|won['’]t) (help|assist|comply|do that|provide|identify|analy[sz]e|fulfil)",
     re.IGNORECASE,
 )
-_ONLY_ENGLISH: Final = frozenset(
-    re.findall(r"\w+", "the and this that with has have not does looks look appears seems it its")
-)
-"""Frequent English words that similar languages do not have."""
-_ENGLISH: Final = _ONLY_ENGLISH | {"are", "is", "of", "to", "a", "no", "do", "in", "on", "at", "too"}
 _OTHER_PICTURE: Final = re.compile(
     r"\b(second|other|original|bona fide) (picture|image|photo|face)"
     r"|\b(compared (to|with)|unlike) the (second|other|original)",
     re.IGNORECASE,
 )
 """Phrases about the bona fide picture, which the reader of a description does not see."""
-_WORD: Final = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+LANGUAGES: Final = "ar bg bn cs da de el en es fa fi fr he hi hu id it ja ko nl no pl pt ro ru sv ta th tr uk ur vi zh"
+"""The languages that are told apart. Without rarer ones, short English sentences are recognised more reliably."""
+MIN_CONFIDENCE: Final = 0.6
+"""The probability from which on a text counts as foreign; no English answer of the templates reaches it."""
 
 
 class NotUnderstoodError(ValueError):
@@ -45,6 +46,19 @@ class NotUnderstoodError(ValueError):
 def is_refusal(text: str) -> bool:
     """Return whether a text refuses to answer."""
     return "{" not in text and _REFUSAL.search(text[:300]) is not None
+
+
+@cache
+def _language_identifier() -> LanguageIdentifier:
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True, min_confidence=MIN_CONFIDENCE)
+    identifier.set_languages(LANGUAGES.split())
+    return identifier
+
+
+def is_foreign(text: str) -> bool:
+    """Return whether a text is in another language than English. A single word is usually too short to tell."""
+    language, _ = _language_identifier().classify(text)
+    return language not in ("en", "und")
 
 
 def read_answer(ability: Ability, text: str) -> list[dict[str, Any]]:
@@ -72,7 +86,8 @@ def read_answer(ability: Ability, text: str) -> list[dict[str, Any]]:
         check_claims(parsed)
     else:
         _check_turns(parsed)
-    _check_language([entry[k] for entry in parsed for k in entry_keys if k not in ("region", "artifact")])
+    if any(is_foreign(entry[k]) for entry in parsed for k in entry_keys if k not in ("region", "artifact")):
+        raise NotUnderstoodError("Your answer is not in English.")
     return parsed
 
 
@@ -123,20 +138,6 @@ def _check_turns(turns: list[dict[str, Any]]) -> None:
         raise NotUnderstoodError("A question appears twice.")
     if any(len(t["question"].split()) > MAX_WORDS or len(t["answer"].split()) > MAX_WORDS_ANSWER for t in turns):
         raise NotUnderstoodError("A question or an answer is too long.")
-
-
-def _check_language(texts: list[str]) -> None:
-    """Reject texts with few common English words or many letters outside ASCII."""
-    words = [[word.lower() for word in _WORD.findall(text)] for text in texts]
-    all_words = [word for text_words in words for word in text_words]
-    letters = [c for text in texts for c in text if c.isalpha()]
-    if (
-        sum(word in _ENGLISH for word in all_words) < 0.12 * len(all_words)
-        or _ONLY_ENGLISH.isdisjoint(all_words)
-        or any(len(text_words) > 7 and _ENGLISH.isdisjoint(text_words) for text_words in words)
-        or sum(not c.isascii() for c in letters) > 0.02 * len(letters)
-    ):
-        raise NotUnderstoodError("Your answer is not in English.")
 
 
 def claims_to_findings(claims: Iterable[Mapping[str, Any]]) -> tuple[Finding, ...]:

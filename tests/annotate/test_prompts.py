@@ -3,7 +3,13 @@ import json
 import pytest
 
 from dfa_instruct.annotate import prompts
-from dfa_instruct.annotate.answer_parsing import NotUnderstoodError, claims_to_findings, is_refusal, read_answer
+from dfa_instruct.annotate.answer_parsing import (
+    NotUnderstoodError,
+    claims_to_findings,
+    is_foreign,
+    is_refusal,
+    read_answer,
+)
 from dfa_instruct.annotate.measured import description
 from dfa_instruct.annotate.prompts import conversation_request, description_request, filled, messages, schema
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, REGIONS
@@ -111,6 +117,27 @@ def test_a_refusal_is_told_from_an_answer() -> None:
     assert is_refusal("As an AI, I cannot assist with pictures of people.")
     assert not is_refusal(ad({**CLAIMS[0], "sentence": "I'm sorry to say the lips are too red."}))
     assert not is_refusal("The mouth looks odd.")
+
+
+@pytest.mark.parametrize(
+    ("text", "foreign"),
+    [
+        ("", False),
+        ("Yes", False),
+        ("It is fake.", False),
+        ("B. Face swapping", False),
+        ("Entire face synthesis.", False),
+        ("The eyes do not match.", False),
+        ("The skin of the cheeks looks smooth.", False),
+        ("Oui, ce visage est faux.", True),
+        ("No, esta cara es auténtica.", True),
+        ("Ja, dieses Gesicht wurde gefälscht.", True),
+        ("Dit gezicht is nep.", True),
+        ("这张脸是伪造的", True),
+    ],
+)
+def test_other_languages_are_recognised(text: str, foreign: bool) -> None:
+    assert is_foreign(text) == foreign
 
 
 def test_the_schema_names_every_region_and_artifact() -> None:
