@@ -57,18 +57,11 @@ class Decisions:
         """Write a decision, unless it equals the reviewer's last one on this description."""
         if decision in self.latest(face_id, description):
             return
+        claims, now = json.dumps(decision.claims), datetime.now(UTC).isoformat(timespec="seconds")
         self.connection.execute(
             "INSERT INTO decisions (face_id, description, reviewer, choice, claims, grounding, at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                face_id,
-                description,
-                decision.reviewer,
-                decision.choice,
-                json.dumps(decision.claims),
-                decision.grounding,
-                datetime.now(UTC).isoformat(timespec="seconds"),
-            ),
+            (face_id, description, decision.reviewer, decision.choice, claims, decision.grounding, now),
         )
 
     def undo(self, reviewer: str, candidates: Container[tuple[str, str]]) -> str | None:

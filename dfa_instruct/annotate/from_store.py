@@ -10,7 +10,7 @@ from dfa_instruct.annotate.answer_parsing import claims_to_findings, findings_to
 from dfa_instruct.annotate.decisions import Decision, Decisions
 from dfa_instruct.annotate.measured import Measured, description
 from dfa_instruct.annotate.store import Store, StoredAnswer
-from dfa_instruct.records import MEASURED, Annotation, Artifact, FaceRecord, Finding
+from dfa_instruct.records import MEASURED, Annotation, Artifact, FaceRecord
 
 Ungrounded = Literal["keep", "drop", "review"]
 """What to do with claims that the pixels contradict, in a description that nobody has reviewed.
@@ -72,29 +72,24 @@ class Stored:
 
     def _describe(self, face_id: str, measured: Annotation) -> Annotation:
         current = current_description(self.store, face_id, measured)
-        all_findings = claims_to_findings(current.parsed)
-        decisions = self.decisions.latest(face_id, description(all_findings))
+        by, claims, grounding = current.by, current.parsed, current.grounding
+        decisions = self.decisions.latest(face_id, description(claims_to_findings(claims)))
         if any(decision.choice == "reject" for decision in decisions):
-            if current.by != MEASURED:
+            if by != MEASURED:
                 return measured
-            return _with_findings(measured, (), reviewed_by(MEASURED, decisions), None)
-        if edits := [decision for decision in decisions if decision.choice == "edit"]:
-            last = edits[-1]
-            edited = claims_to_findings(last.claims)
-            return _with_findings(measured, edited, reviewed_by(current.by, [last]), last.grounding)
-        if decisions:
-            return _with_findings(measured, all_findings, reviewed_by(current.by, decisions), current.grounding)
-        grounded = [claim for claim in current.parsed if claim.get("verdict") != "contradicted"]
-        if current.by == MEASURED or (self.ungrounded == "review" and len(grounded) < len(current.parsed)):
+            by, claims = reviewed_by(by, decisions), []
+        elif edits := [decision for decision in decisions if decision.choice == "edit"]:
+            by, claims, grounding = reviewed_by(by, edits[-1:]), [*edits[-1].claims], edits[-1].grounding
+        elif decisions:
+            by = reviewed_by(by, decisions)
+        elif by == MEASURED:
             return measured
-        findings = all_findings if self.ungrounded == "keep" else claims_to_findings(grounded)
-        return _with_findings(measured, findings, current.by, current.grounding) if findings else measured
-
-
-def _with_findings(
-    annotation: Annotation, findings: tuple[Finding, ...], by: str, grounding: float | None
-) -> Annotation:
-    return replace(annotation, ad=description(findings), findings=findings, ad_by=by, grounding=grounding)
+        elif self.ungrounded != "keep":
+            claims = [claim for claim in claims if claim.get("verdict") != "contradicted"]
+            if not claims or (self.ungrounded == "review" and len(claims) < len(current.parsed)):
+                return measured
+        findings = claims_to_findings(claims)
+        return replace(measured, ad=description(findings), findings=findings, ad_by=by, grounding=grounding)
 
 
 def reviewed_by(author: str, decisions: list[Decision]) -> str:

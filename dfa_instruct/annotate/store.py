@@ -181,23 +181,13 @@ class Store(AbstractContextManager["Store"]):
 
     def put(self, request: Request, outcome: Outcome) -> None:
         """Write the state of a request, in place of an earlier one."""
-        columns = {
-            "key": request.key,
-            "face_id": request.face_id,
-            "pair_id": request.pair_id,
-            "ability": request.ability,
-            "prompt": request.prompt,
-            "words": json.dumps(request.variables, sort_keys=True),
-            "model": request.model,
-            "parameters": json.dumps(request.parameters, sort_keys=True),
-            **asdict(outcome),
-            "parsed": json.dumps(outcome.parsed),
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        marks = ", ".join("?" * len(columns))
-        self.connection.execute(
-            f"INSERT OR REPLACE INTO requests ({', '.join(columns)}) VALUES ({marks})", [*columns.values()]
-        )
+        columns = asdict(request) | asdict(outcome)
+        columns["words"] = columns.pop("variables")
+        for name in ("words", "parameters", "parsed"):
+            columns[name] = json.dumps(columns[name])
+        columns["at"] = datetime.now(UTC).isoformat(timespec="seconds")
+        marks = ", ".join(f":{name}" for name in columns)
+        self.connection.execute(f"INSERT OR REPLACE INTO requests ({', '.join(columns)}) VALUES ({marks})", columns)
 
     def answers(self, face_id: str, ability: Ability) -> Iterator[StoredAnswer]:
         """Yield the understood answers about a face, the newest first."""

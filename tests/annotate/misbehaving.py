@@ -104,19 +104,12 @@ def digest_of(body: dict[str, Any]) -> str:
 
 def completion(text: str | None, **message: Any) -> dict[str, Any]:
     message = {"role": "assistant", "content": text, "refusal": None, **message}
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "tiny",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
-    }
+    usage = {"prompt_tokens": 1000, "completion_tokens": 100}
+    return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
 
 
-def error(status: int, message: str, code: str | None = None, **headers: str) -> Response:
-    body = {"error": {"message": message, "type": "error", "param": None, "code": code}}
-    return JSONResponse(body, status, {name.replace("_", "-"): value for name, value in headers.items()})
+def error(status: int, message: str, code: str | None = None, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": {"message": message, "code": code}}, status, headers)
 
 
 def ability_of(body: dict[str, Any]) -> str:
@@ -157,7 +150,7 @@ def app(state: State) -> Starlette:
             state.asked[digest] -= 1
             return error(400, "response_format: this server knows no json_schema")
         if step == "429":
-            return error(429, "too many requests", "rate_limit_exceeded", retry_after=state.behaviour.retry_after)
+            return error(429, "too many requests", "rate_limit_exceeded", {"retry-after": state.behaviour.retry_after})
         if step == "500":
             return error(500, f"the key {request.headers.get('authorization')} met an error")
         if step in ("401", "402", "404", "413"):
@@ -187,23 +180,19 @@ def app(state: State) -> Starlette:
     async def upload(request: Request) -> Response:
         if not state.behaviour.batches:
             return error(404, "no such path")
-        body = await request.body()
-        boundary = b"--" + request.headers["content-type"].partition("boundary=")[2].strip('"').encode()
-        (part,) = [part for part in body.split(boundary) if b"filename=" in part]
         name = f"file-{len(state.files)}"
-        state.files[name] = part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
-        facts = {"object": "file", "bytes": len(body), "created_at": 0, "filename": "x", "purpose": "batch"}
-        return JSONResponse({"id": name, "status": "processed", **facts})
+        state.files[name] = await (await request.form())["file"].read()
+        return JSONResponse({"id": name})
 
     async def start(request: Request) -> Response:
-        batch = {"id": f"batch-{len(state.batches)}", "object": "batch", "created_at": 0, "status": "in_progress"}
+        batch = {"id": f"batch-{len(state.batches)}", "status": "in_progress"}
         state.batches[batch["id"]] = {**await request.json(), **batch, "polls": state.behaviour.polls}
         if state.behaviour.silent_start:
             await asyncio.sleep(SILENCE)
         return JSONResponse(state.batches[batch["id"]])
 
     async def listed(request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [*state.batches.values()], "has_more": False})
+        return JSONResponse({"data": [*state.batches.values()], "has_more": False})
 
     async def poll(request: Request) -> Response:
         batch = state.batches[request.path_params["batch"]]
