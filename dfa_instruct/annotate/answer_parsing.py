@@ -34,9 +34,9 @@ _OTHER_PICTURE: Final = re.compile(
 )
 """Phrases about the bona fide picture, which the reader of a description does not see."""
 LANGUAGES: Final = "ar bg bn cs da de el en es fa fi fr he hi hu id it ja ko nl no pl pt ro ru sv ta th tr uk ur vi zh"
-"""The languages that are told apart. Without rarer ones, short English sentences are recognised more reliably."""
+"""The languages to choose from. Without rarer languages, short English sentences are recognised more reliably."""
 MIN_CONFIDENCE: Final = 0.6
-"""The probability from which on a text counts as foreign; no English answer of the templates reaches it."""
+"""The lowest probability at which a text counts as foreign. No English sentence of the templates reaches it."""
 
 
 class NotUnderstoodError(ValueError):

@@ -31,7 +31,7 @@ CHAT: Final = "/v1/chat/completions"
 
 @dataclass
 class Batches(Asking):
-    """One run of requests in batches.
+    """One run that can also send its requests in batches.
 
     Args:
         failed: keys of the requests that came back without an answer; the next run sends them again.

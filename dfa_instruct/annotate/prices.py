@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -67,15 +68,12 @@ class Estimate:
     """Estimates the tokens of a request, from the answers to the same prompt in the store if there are any."""
 
     def __init__(self, store: Store, model: str) -> None:
-        self.store = store
         self.model = model
-        self._means: dict[str, tuple[float, float]] = {}
+        self._mean_tokens = cache(store.mean_tokens)
 
     def tokens(self, request: Request) -> tuple[float, float]:
         """Return the expected input and output tokens of a request."""
-        if request.prompt not in self._means:
-            self._means[request.prompt] = self.store.mean_tokens(request.prompt, self.model)
-        tokens_in, tokens_out = self._means[request.prompt]
+        tokens_in, tokens_out = self._mean_tokens(request.prompt, self.model)
         if tokens_in:
             return tokens_in, tokens_out
         pictures = 0 if request.ability == "fc" else 1 if request.pair_id is None else 2

@@ -186,13 +186,11 @@ def _unanswered(requests: Iterator[Request], store: Store) -> str:
 
 def _print_outcome(store: Store, settings: Settings) -> None:
     """Print how many requests have which status and why, the grounding of the descriptions, and the cost."""
-    outcomes = store.count_outcomes(settings.ability, settings.model)
     table = Table(title=f"{settings.ability} by {settings.model}")
     table.add_column("status")
     table.add_column("requests", justify="right")
     table.add_column("reasons")
-    for status in sorted({status for status, _ in outcomes}):
-        reasons = Counter({reason: count for (its_status, reason), count in outcomes.items() if its_status == status})
+    for status, reasons in store.count_outcomes(settings.ability, settings.model).items():
         listed = [f"{count} {reason}" for reason, count in reasons.most_common(MAX_REASONS) if reason]
         table.add_row(status, str(reasons.total()), "\n".join(listed))
     console = Console(stderr=True)

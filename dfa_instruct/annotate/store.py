@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -240,13 +240,15 @@ class Store(AbstractContextManager["Store"]):
         ).fetchone()
         return tokens_in, tokens_out
 
-    def count_outcomes(self, ability: Ability, model: str) -> Counter[tuple[Status, str]]:
-        """Count the requests to a model by status and reason."""
-        rows = self.connection.execute(
+    def count_outcomes(self, ability: Ability, model: str) -> dict[Status, Counter[str]]:
+        """Count the reasons of each status among the requests to a model."""
+        counts: dict[Status, Counter[str]] = defaultdict(Counter)
+        for status, reason, count in self.connection.execute(
             "SELECT status, reason, count(*) FROM requests WHERE ability = ? AND model = ? GROUP BY status, reason",
             (ability, model),
-        )
-        return Counter({(status, reason): count for status, reason, count in rows})
+        ):
+            counts[status][reason] = count
+        return counts
 
     def count_verdicts(self, model: str) -> tuple[Counter[str], float, int]:
         """Return the number of a model's claims by verdict, the mean grounding score, and how many scores there are."""

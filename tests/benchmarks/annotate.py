@@ -93,7 +93,7 @@ def main() -> None:
             asyncio.run(asking.ask(requests(), CONCURRENCY))
             taken = time.perf_counter() - begun
             after = process.cpu_times()
-            answered = store.count_outcomes("ad", "tiny")["annotated", ""]
+            answered = store.count_outcomes("ad", "tiny")["annotated"][""]
             of_server = sum(psutil.Process(serving.pid).cpu_times()[:2])
         finally:
             serving.kill()
