@@ -1,8 +1,8 @@
-"""Writing what is said of a face before any question is asked: the DF-D, DF-C and AD annotations (paper, step 2).
+"""Step 2 of the paper: write the DF-D, DF-C and AD annotations of a face.
 
-A recipe names the annotator: `measured`; `stored`, what language models have written; or one of a plug-in (entry-point
-group `dfa_instruct.annotators`), which is a class or a function that takes the recipe's settings and returns an
-`Annotator`.
+A recipe names the annotator: `measured`, `stored` (the answers of a language model, kept in a store) or a plug-in. A
+plug-in is an entry point in the group `dfa_instruct.annotators`: a class or function that takes the settings in the
+recipe and returns an `Annotator`.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from dfa_instruct.records import Annotation, Artifact, FaceRecord
 
 
 class Annotator(Protocol):
-    """Who describes faces."""
+    """Describes faces."""
 
     @property
     def name(self) -> str:
-        """As messages have it."""
+        """The name that messages use."""
         ...
 
     def annotate(self, face: FaceRecord, artifacts: list[Artifact]) -> Annotation:
-        """Describe one face; the same face and artifacts get the same words.
+        """Describe one face. The same face and artifacts must always get the same annotation.
 
         Args:
-            face: its label and category are known, and what is said must agree with them.
-            artifacts: what was measured, the strongest region first; empty for a bona fide face.
+            face: the face. The annotation must agree with its label and category.
+            artifacts: the measured artifacts, those of the most altered region first; empty for a bona fide face.
         """
         ...
 
 
 @runtime_checkable
 class Changing(Protocol):
-    """An annotator whose words are kept outside of the code and the recipe, and may be others tomorrow."""
+    """An annotator whose texts come from outside the code and the recipe, so that they may change between builds."""
 
     def digest(self) -> str:
-        """Sum up all that it may say; a build describes its faces anew where this is another one."""
+        """Return a hash of all texts of this annotator. A build annotates its faces again when the hash changes."""
         ...

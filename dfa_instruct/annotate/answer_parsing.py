@@ -1,97 +1,102 @@
-"""Reading what a language model answered: claims about regions, or the turns of a conversation, or what is wrong."""
+"""Parse a language model's answer into claims or conversation turns, or explain what is wrong with it."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, Final
 
-from dfa_instruct.records import Finding
-from dfa_instruct.vocabulary import ARTIFACTS, FC_QUESTIONS, REGIONS, Ability, ArtifactKind, Region
+from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-MOST_WORDS: Final = 60
-"""In one sentence about a region, or one question."""
-MOST_WORDS_ANSWER: Final = 120
+from dfa_instruct.records import Finding
+from dfa_instruct.vocabulary import ARTIFACTS, FC_QUESTIONS, REGIONS, Ability, Region
+
+MAX_WORDS: Final = 60
+"""The longest sentence of a claim and the longest question, in words."""
+MAX_WORDS_ANSWER: Final = 120
+KEYS: Final[dict[Ability, tuple[str, tuple[str, ...]]]] = {
+    "ad": ("artifacts", ("region", "artifact", "sentence")),
+    "fc": ("turns", ("question", "answer")),
+}
+"""Ability → the key of the list in an answer, and the keys of each entry."""
 
 _REFUSAL: Final = re.compile(
     r"^\W*(i['’]?m|i am|we['’]?re)( very| really| so)? (sorry|unable|not able)|^\W*sorry\b"
     r"|\bi (can['’]?t|cannot|won['’]t) (help|assist|comply|do that|provide|identify|analy[sz]e|fulfil)",
     re.IGNORECASE,
 )
-_ONLY_ENGLISH: Final = frozenset(
-    [
-        "the",
-        "and",
-        "this",
-        "that",
-        "with",
-        "has",
-        "have",
-        "not",
-        "does",
-        "looks",
-        "look",
-        "appears",
-        "seems",
-        "it",
-        "its",
-    ]
-)
-"""Words that English texts are full of, and those of its neighbours are not."""
-_ENGLISH: Final = _ONLY_ENGLISH | {"are", "is", "of", "to", "a", "no", "do", "in", "on", "at", "too"}
 _OTHER_PICTURE: Final = re.compile(
     r"\b(second|other|original|bona fide) (picture|image|photo|face)"
     r"|\b(compared (to|with)|unlike) the (second|other|original)",
     re.IGNORECASE,
 )
-"""What may not be said to somebody who sees the forgery alone."""
-_WORD: Final = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)?")
+"""Phrases about the bona fide picture, which the reader of a description does not see."""
+LANGUAGES: Final = "ar bg bn cs da de el en es fa fi fr he hi hu id it ja ko nl no pl pt ro ru sv ta th tr uk ur vi zh"
+"""The languages to choose from. Without rarer languages, short English sentences are recognised more reliably."""
+MIN_CONFIDENCE: Final = 0.6
+"""The lowest probability at which a text counts as foreign. No English sentence of the templates reaches it."""
 
 
 class NotUnderstoodError(ValueError):
-    """An answer that is of no use as it is; the message is the complaint with which it is asked again."""
+    """An answer cannot be used. The message is sent back to the model when it is asked again."""
 
 
 def is_refusal(text: str) -> bool:
-    """Tell whether a text says that nothing will be answered."""
+    """Return whether a text refuses to answer."""
     return "{" not in text and _REFUSAL.search(text[:300]) is not None
 
 
-def read_answer(ability: Ability, text: str) -> list[dict[str, Any]]:
-    """Read an answer: claims with region, artifact and sentence; or turns with question and answer.
+@cache
+def _language_identifier() -> LanguageIdentifier:
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True, min_confidence=MIN_CONFIDENCE)
+    identifier.set_languages(LANGUAGES.split())
+    return identifier
 
-    JSON may stand in a fence or amid prose, as it does where a server knows nothing of structured output.
+
+def is_foreign(text: str) -> bool:
+    """Return whether a text is in another language than English. A single word is usually too short to tell."""
+    language, _ = _language_identifier().classify(text)
+    return language not in ("en", "und")
+
+
+def read_answer(ability: Ability, text: str) -> list[dict[str, Any]]:
+    """Parse an answer. The JSON may be surrounded by prose or a code fence.
+
+    Returns:
+        For `ad`: claims with `region`, `artifact` and `sentence`. For `fc`: turns with `question` and `answer`.
 
     Raises:
-        NotUnderstoodError: another form, other words than those given, another number of turns, another language.
+        NotUnderstoodError: the answer has the wrong form, contains unknown regions or artifacts, has the wrong number
+            of turns, or is not in English.
     """
-    key, keys = (
-        ("artifacts", ("region", "artifact", "sentence")) if ability == "ad" else ("turns", ("question", "answer"))
-    )
-    entries = _json(text).get(key)
+    key, entry_keys = KEYS[ability]
+    entries = _first_json_object(text).get(key)
     if not isinstance(entries, list) or not entries:
-        raise NotUnderstoodError(f"Your answer has no list {key!r}, or an empty one.")
-    read = []
+        raise NotUnderstoodError(f"Your answer has no list {key!r}, or the list is empty.")
+    parsed = []
     for number, entry in enumerate(entries, start=1):
-        if not isinstance(entry, dict) or not all(isinstance(entry.get(k), str) and one_line(entry[k]) for k in keys):
-            raise NotUnderstoodError(f"Entry {number} of {key!r} does not have the texts {', '.join(keys)}.")
-        read.append({k: one_line(entry[k]) for k in keys})
+        values = [entry.get(k) for k in entry_keys] if isinstance(entry, dict) else [None]
+        texts = [one_line(value) for value in values if isinstance(value, str)]
+        if len(texts) < len(entry_keys) or not all(texts):
+            raise NotUnderstoodError(f"Entry {number} of {key!r} does not have the texts {', '.join(entry_keys)}.")
+        parsed.append(dict(zip(entry_keys, texts, strict=True)))
     if ability == "ad":
-        check_claims(read)
+        check_claims(parsed)
     else:
-        _check_turns(read)
-    _check_language([entry[k] for entry in read for k in keys if k not in ("region", "artifact")])
-    return read
+        _check_turns(parsed)
+    if any(is_foreign(entry[k]) for entry in parsed for k in entry_keys if k not in ("region", "artifact")):
+        raise NotUnderstoodError("Your answer is not in English.")
+    return parsed
 
 
 def one_line(text: str) -> str:
-    """Return a text in one line, without what no reader sees: control characters, halves of an emoji."""
+    """Return a text on one line, without unprintable characters such as control codes and lone surrogates."""
     return "".join(c for c in " ".join(text.split()) if c.isprintable())
 
 
-def _json(text: str) -> dict[str, Any]:
-    """Return the first JSON object of a text."""
+def _first_json_object(text: str) -> dict[str, Any]:
     begin = text.find("{")
     if begin < 0:
         raise NotUnderstoodError("Your answer holds no JSON.")
@@ -104,10 +109,11 @@ def _json(text: str) -> dict[str, Any]:
 
 
 def check_claims(claims: list[dict[str, Any]]) -> None:
-    """Bring regions and artifacts to their own spelling.
+    """Check claims, and normalise the spelling of their regions and artifacts in place.
 
     Raises:
-        NotUnderstoodError: one is none of ours or comes twice, or a sentence is long or is about another picture.
+        NotUnderstoodError: a region or artifact is unknown or appears twice, or a sentence is too long, is not plain
+            text, or mentions another picture.
     """
     seen = set()
     for claim in claims:
@@ -115,61 +121,45 @@ def check_claims(claims: list[dict[str, Any]]) -> None:
             claim[key] = claim[key].lower().strip()
             if claim[key] not in known:
                 raise NotUnderstoodError(f"The {key} {claim[key][:40]!r} is none of {', '.join(known)}.")
-        if (claim["region"], claim["artifact"]) in seen:
-            raise NotUnderstoodError(f"The artifact {claim['artifact']} of the region {claim['region']} comes twice.")
-        seen.add((claim["region"], claim["artifact"]))
-        if len(claim["sentence"].split()) > MOST_WORDS or "**" in claim["sentence"]:
-            raise NotUnderstoodError(f"The sentence about the {claim['region']} is too long, or is not plain text.")
-        if _OTHER_PICTURE.search(claim["sentence"]):
-            raise NotUnderstoodError(
-                f"The sentence about the {claim['region']} mentions a picture that its reader never sees."
-            )
+        region, artifact, sentence = claim["region"], claim["artifact"], claim["sentence"]
+        if (region, artifact) in seen:
+            raise NotUnderstoodError(f"The artifact {artifact} of the region {region} appears twice.")
+        seen.add((region, artifact))
+        if len(sentence.split()) > MAX_WORDS or "**" in sentence:
+            raise NotUnderstoodError(f"The sentence about the {region} is too long, or is not plain text.")
+        if _OTHER_PICTURE.search(sentence):
+            raise NotUnderstoodError(f"The sentence about the {region} mentions a picture that its reader never sees.")
 
 
 def _check_turns(turns: list[dict[str, Any]]) -> None:
     if len(turns) != FC_QUESTIONS:
         raise NotUnderstoodError(f"There must be {FC_QUESTIONS} turns, not {len(turns)}.")
     if len({turn["question"].lower() for turn in turns}) < FC_QUESTIONS:
-        raise NotUnderstoodError("A question comes twice.")
-    if any(len(t["question"].split()) > MOST_WORDS or len(t["answer"].split()) > MOST_WORDS_ANSWER for t in turns):
+        raise NotUnderstoodError("A question appears twice.")
+    if any(len(t["question"].split()) > MAX_WORDS or len(t["answer"].split()) > MAX_WORDS_ANSWER for t in turns):
         raise NotUnderstoodError("A question or an answer is too long.")
 
 
-def _check_language(texts: list[str]) -> None:
-    """Refuse texts in which the words that English cannot do without are rare, and foreign letters are not."""
-    words = [[word.lower() for word in _WORD.findall(text)] for text in texts]
-    every = [word for of_text in words for word in of_text]
-    letters = [c for text in texts for c in text if c.isalpha()]
-    if (
-        sum(word in _ENGLISH for word in every) < 0.12 * len(every)
-        or _ONLY_ENGLISH.isdisjoint(every)
-        or any(len(of_text) > 7 and _ENGLISH.isdisjoint(of_text) for of_text in words)
-        or sum(not c.isascii() for c in letters) > 0.02 * len(letters)
-    ):
-        raise NotUnderstoodError("Your answer is not in English.")
-
-
-def findings(claims: Iterable[Mapping[str, Any]]) -> tuple[Finding, ...]:
-    """Bring the claims about one region together, in the order in which the regions first appear."""
-    groups: dict[Region, list[Mapping[str, Any]]] = {}
+def claims_to_findings(claims: Iterable[Mapping[str, Any]]) -> tuple[Finding, ...]:
+    """Merge the claims about each region into one finding. The regions keep the order of their first claim."""
+    claims_by_region: dict[Region, list[Mapping[str, Any]]] = {}
     for claim in claims:
-        groups.setdefault(claim["region"], []).append(claim)
-    found = []
-    for region, of_region in groups.items():
-        kinds: tuple[ArtifactKind, ...] = tuple(claim["artifact"] for claim in of_region)
-        sentences = dict.fromkeys(_sentence(claim["sentence"]) for claim in of_region)  # one may state two artifacts
-        found.append(Finding(region, kinds, " ".join(sentences)))
-    return tuple(found)
+        claims_by_region.setdefault(claim["region"], []).append(claim)
+    findings = []
+    for region, merged in claims_by_region.items():
+        sentences = dict.fromkeys(_as_sentence(claim["sentence"]) for claim in merged)  # without repetitions
+        findings.append(Finding(region, tuple(claim["artifact"] for claim in merged), " ".join(sentences)))
+    return tuple(findings)
 
 
-def claims_of(found: tuple[Finding, ...]) -> list[dict[str, Any]]:
-    """Take findings apart again: a claim for each artifact, with the sentence that states it."""
+def findings_to_claims(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """Split findings into claims, one for each artifact, each with the finding's sentence."""
     return [
         {"region": finding.region, "artifact": kind, "sentence": finding.sentence}
-        for finding in found
+        for finding in findings
         for kind in finding.artifacts
     ]
 
 
-def _sentence(text: str) -> str:
+def _as_sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}" + ("" if text.endswith((".", "!", "?")) else ".")

@@ -1,4 +1,4 @@
-"""Asking a language model about many faces at a time: what is missing, within a budget, each answer written at once."""
+"""Send requests one by one, several at a time and within a budget. Each answer is written to the store at once."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from tqdm import tqdm
 
 from dfa_instruct.annotate.answer_parsing import NotUnderstoodError, is_refusal, read_answer
-from dfa_instruct.annotate.prices import Estimate, Price, Purse
+from dfa_instruct.annotate.prices import Budget, Estimate, Price
 from dfa_instruct.annotate.prompts import messages, parameters
 from dfa_instruct.annotate.store import Outcome, Request, Store
 from dfa_instruct.vlm.client import (
@@ -24,23 +24,22 @@ from dfa_instruct.vlm.client import (
     UnavailableError,
 )
 
-ANSWERS: Final = 3
-"""How often a request is answered at most: once, and twice after a complaint."""
+MAX_ANSWERS: Final = 3
+"""A request is answered at most three times: once, and twice more if the answer was not understood."""
 
 
-def take(request: Request, before: Outcome, reply: Reply, price: Price | None, estimate: Estimate) -> Outcome:
-    """Say what has become of a request with this reply, and what it has cost by now.
+def record_reply(request: Request, before: Outcome, reply: Reply, price: Price | None, estimate: Estimate) -> Outcome:
+    """Return the new state of a request after a reply, with its accumulated cost.
 
-    Of a server that counts no tokens the cost is estimated, so that a budget holds.
+    If the server does not count tokens, the cost is estimated, so that the budget is still respected.
     """
     tokens = (reply.tokens_in, reply.tokens_out) if reply.tokens_in else estimate.tokens(request)
-    dollars = None if price is None else (before.dollars or 0.0) + price.of(*tokens)
     after = replace(
         before,
         answer=reply.text,
         tokens_in=before.tokens_in + reply.tokens_in,
         tokens_out=before.tokens_out + reply.tokens_out,
-        dollars=dollars,
+        dollars=None if price is None else (before.dollars or 0.0) + price.cost(*tokens),
         seconds=before.seconds + reply.seconds,
         attempts=before.attempts + 1,
         batch=None,
@@ -49,36 +48,50 @@ def take(request: Request, before: Outcome, reply: Reply, price: Price | None, e
         return replace(after, status="marked", reason=f"refused: {(reply.refusal or reply.text)[:120]}")
     try:
         return replace(after, status="annotated", reason="", parsed=read_answer(request.ability, reply.text))
-    except NotUnderstoodError as complaint:
-        return replace(after, status="asking" if after.attempts < ANSWERS else "marked", reason=str(complaint))
+    except NotUnderstoodError as error:
+        return replace(after, status="asking" if after.attempts < MAX_ANSWERS else "marked", reason=str(error))
+
+
+def record_failure(before: Outcome, reason: str) -> Outcome:
+    """Return the new state of a request without a reply. An earlier answer that was not understood is kept."""
+    if before.attempts:
+        return replace(before, status="asking", batch=None)
+    return replace(before, status="failed", reason=reason, batch=None)
 
 
 def is_missing(outcome: Outcome | None) -> bool:
-    """Tell whether a request is to be asked, from what is known of it."""
+    """Return whether a request still has to be sent."""
     return outcome is None or outcome.status in ("asking", "failed")
 
 
 @dataclass
 class Asking:
-    """One run: what is asked, of whom, and for how much."""
+    """One run of requests to one server.
+
+    Args:
+        pictures: returns the PNG files that are shown with a request.
+        price: the price of the model; None if it is unknown.
+        bar: the progress bar, which counts requests.
+        stopped: why the run stopped early; empty if it did not.
+        paid: the cost of this run so far, in dollars.
+    """
 
     store: Store
     server: Server
     pictures: Callable[[Request], list[bytes]]
     price: Price | None
     estimate: Estimate
-    purse: Purse
+    budget: Budget
     bar: tqdm
     stopped: str = ""
-    """Why the run ends before all is asked."""
     paid: float = 0.0
-    _in_a_row: int = field(default=0, repr=False)
+    _unanswered_in_a_row: int = field(default=0, repr=False)
 
     async def ask(self, requests: Iterator[Request], concurrency: int) -> None:
-        """Ask the requests, so many at a time; at Ctrl-C those under way are waited for, and no other is begun.
+        """Send requests, `concurrency` at a time. Ctrl-C waits for those in progress; a second one cancels them.
 
         Raises:
-            UnavailableError: nothing can be asked as things are.
+            UnavailableError: the server cannot answer any request.
         """
         loop = asyncio.get_running_loop()
         workers = [asyncio.create_task(self._work(requests)) for _ in range(concurrency)]
@@ -88,7 +101,7 @@ class Asking:
                 for worker in workers:
                     worker.cancel()
             else:
-                self.bar.write("the requests under way are finished; Ctrl-C again drops them")
+                self.bar.write("waiting for the requests in progress; Ctrl-C again cancels them")
                 self.stop("interrupted")
 
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -105,64 +118,67 @@ class Asking:
             if isinstance(result, Exception):
                 raise result
 
-    def stop(self, why: str) -> None:
-        """Begin no other request."""
-        self.stopped = self.stopped or why
+    def stop(self, reason: str) -> None:
+        """Start no more requests."""
+        self.stopped = self.stopped or reason
 
-    def likely(self, request: Request) -> float:
-        """Return what a request is likely to cost, in dollars; 0 where no price is known."""
-        return self.price.of(*self.estimate.tokens(request)) if self.price else 0.0
+    def expected_cost(self, request: Request) -> float:
+        """Return the expected cost of a request in dollars; 0 if the price is unknown."""
+        return self.price.cost(*self.estimate.tokens(request)) if self.price else 0.0
+
+    def chat(self, request: Request, outcome: Outcome) -> list[dict[str, Any]]:
+        """Return the messages of a request, with the last answer and its complaint if there was one."""
+        complaint = outcome.reason if outcome.attempts else ""
+        return messages(request, self.pictures(request), outcome.answer, complaint)
 
     async def _work(self, requests: Iterator[Request]) -> None:
         while not self.stopped and (request := next(requests, None)) is not None:
             try:
-                await self._settle(request)
+                await self._ask_one(request)
             except UnavailableError:
-                self.stop("the server answers nothing")
+                self.stop("the server does not answer")
                 raise
 
-    async def _settle(self, request: Request) -> None:
-        """Ask one request until its answer is understood, or it is marked, or there is none."""
+    async def _ask_one(self, request: Request) -> None:
+        """Ask until the answer is understood, the request is marked, or there is no answer."""
         outcome = self.store.outcome(request.key) or Outcome("asking")
         while True:
-            likely = self.likely(request)
-            if not self.purse.reserve(likely):
+            expected = self.expected_cost(request)
+            if not self.budget.reserve(expected):
                 self.stopped = self.stopped or "the budget is spent"
                 return
             dollars, before = 0.0, outcome.dollars or 0.0
             try:
-                complaint = outcome.reason if outcome.attempts else ""
-                chat = messages(request, self.pictures(request), outcome.answer, complaint)
-                reply = await self.server.reply(chat, parameters(request))
-                outcome = take(request, outcome, reply, self.price, self.estimate)
+                reply = await self.server.reply(self.chat(request, outcome), parameters(request))
+                outcome = record_reply(request, outcome, reply, self.price, self.estimate)
                 dollars = (outcome.dollars or 0.0) - before
                 self.store.put(request, outcome)
             except UnansweredError as error:
-                self._unanswered(request, outcome, error)
+                self._record_unanswered(request, outcome, error)
                 return
             finally:
-                self.purse.pay(likely, dollars)
+                self.budget.pay(expected, dollars)
                 self.paid += dollars
-            self._in_a_row = 0
+            self._unanswered_in_a_row = 0
             if outcome.status != "asking":
-                self.show()
+                self.show_progress()
                 return
 
-    def _unanswered(self, request: Request, outcome: Outcome, error: UnansweredError) -> None:
+    def _record_unanswered(self, request: Request, outcome: Outcome, error: UnansweredError) -> None:
         if self.stopped:
             return
         if isinstance(error, RejectedError):
             self.store.put(request, replace(outcome, status="marked", reason=f"refused: {error}"))
-        elif not outcome.attempts:  # what was answered before, and complained of, stays as it is
-            self.store.put(request, replace(outcome, status="failed", reason=str(error)))
-        self.show()
-        self._in_a_row += 1
-        if self._in_a_row >= UNANSWERED_IN_A_ROW:
-            raise UnavailableError(f"{self._in_a_row} requests in a row got no answer, the last one: {error}")
+        else:
+            self.store.put(request, record_failure(outcome, str(error)))
+        self.show_progress()
+        self._unanswered_in_a_row += 1
+        if self._unanswered_in_a_row >= UNANSWERED_IN_A_ROW:
+            raise UnavailableError(f"{UNANSWERED_IN_A_ROW} requests in a row got no answer; the last error: {error}")
 
-    def show(self) -> None:
-        """Count one request as done, and say what was spent and is to come."""
+    def show_progress(self) -> None:
+        """Count one request as done, and show the cost so far and the expected rest."""
         self.bar.update()
         if self.price is not None and self.bar.n:
-            to_come = self.paid / self.bar.n * (self.bar.total - self.bar.n)
-            self.bar.set_postfix_str(f"${self.paid:.2f} so far, ${to_come:.2f} to come", refresh=False)
+            rest = self.paid / self.bar.n * (self.bar.total - self.bar.n)
+            self.bar.set_postfix_str(f"${self.paid:.2f} so far, ${rest:.2f} to come", refresh=False)

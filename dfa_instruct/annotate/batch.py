@@ -1,7 +1,7 @@
-"""Asking by the provider's batches: at a lower price, within a day.
+"""Send requests in the provider's batches, which are cheaper and take up to a day.
 
-What a batch holds is written to the store before it is sent, and its ids as soon as they are known. A run that was
-killed is taken up where it stopped: it sends what was not sent, and asks for what was.
+The content of a batch is written to the store before it is sent, and the server's ids as soon as they are known. A run
+that was killed continues where it stopped: it sends what was not sent, and fetches the answers to what was.
 """
 
 from __future__ import annotations
@@ -11,158 +11,150 @@ import json
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import openai
 
-from dfa_instruct.annotate.asking import Asking, is_missing, take
-from dfa_instruct.annotate.prompts import messages, parameters
+from dfa_instruct.annotate.asking import Asking, is_missing, record_failure, record_reply
+from dfa_instruct.annotate.prompts import parameters
 from dfa_instruct.annotate.store import Outcome, Request
 from dfa_instruct.vlm.client import UnavailableError, read_reply
 
 POLL_SECONDS: Final = 30.0
-MOST_REQUESTS: Final = 10_000
-MOST_BYTES: Final = 100_000_000
-"""In one batch; OpenAI takes five times as many requests and twice as many bytes."""
-ENDED: Final = frozenset({"completed", "failed", "expired", "cancelled"})
+MAX_REQUESTS: Final = 10_000
+MAX_BYTES: Final = 100_000_000
+"""The limits of one batch. OpenAI accepts five times as many requests and twice as many bytes."""
+FINAL_STATUSES: Final = frozenset({"completed", "failed", "expired", "cancelled"})
+CHAT: Final = "/v1/chat/completions"
 
 
 @dataclass
-class Batches:
-    """One run by batches, of what an `Asking` knows."""
+class Batches(Asking):
+    """One run that can also send its requests in batches.
 
-    asking: Asking
+    Args:
+        failed: keys of the requests that came back without an answer; the next run sends them again.
+    """
+
     failed: set[str] = field(default_factory=set)
-    """Keys of what came back without an answer: the next run asks it again."""
 
-    async def ask(self, requests: Callable[[], Iterator[Request]]) -> None:
-        """Send what is missing, wait for it, and send what is to be asked again, until there is nothing.
+    async def ask_in_batches(self, requests: Callable[[], Iterator[Request]]) -> None:
+        """Send the missing requests, wait for the answers, and repeat until no request has to be sent again.
+
+        Args:
+            requests: returns all requests of the run, answered or not.
 
         Raises:
-            UnavailableError: the server takes no batches, or not with this key.
+            UnavailableError: the server does not accept batches, or not with this key.
         """
-        store, purse = self.asking.store, self.asking.purse
         try:
             while True:
-                for name in store.open_batches():
+                for name in self.store.open_batches():
                     await self._send(name)
-                for name in store.open_batches():
+                for name in self.store.open_batches():
                     await self._receive(name)
-                purse.spent, purse.reserved = store.spent(), 0.0
-                if not self._make(requests()):
+                self.budget.spent, self.budget.reserved = self.store.total_cost(), 0.0
+                for contents in self._divide(requests()):
+                    self.store.add_batch(f"dfa-{uuid.uuid4().hex[:16]}", contents)
+                if not self.store.open_batches():
                     return
         except openai.APIStatusError as error:
-            raise UnavailableError(f"batches: {self.asking.server.said(error)}") from error
+            raise UnavailableError(f"batches: {self.server.said(error)}") from error
         except openai.APIConnectionError as error:
             raise UnavailableError(f"batches: no connection to the server: {error}") from error
         finally:
-            await self.asking.server.client.close()
+            await self.server.client.close()
 
-    def _make(self, requests: Iterator[Request]) -> int:
-        """Divide what is missing into batches, as far as the budget goes; return how many there are."""
-        made, size = 0, 0
-        held: list[tuple[Request, Outcome]] = []
-
-        def close() -> None:
-            nonlocal made, size
-            if held:
-                self.asking.store.begin_batch(f"dfa-{uuid.uuid4().hex[:16]}", held)
-                made, size = made + 1, 0
-                held.clear()
-
+    def _divide(self, requests: Iterator[Request]) -> Iterator[list[tuple[Request, Outcome]]]:
+        """Yield the contents of one batch after the other, as far as the budget allows."""
+        contents: list[tuple[Request, Outcome]] = []
+        size = 0
         for request in requests:
-            outcome = self.asking.store.outcome(request.key)
+            outcome = self.store.outcome(request.key)
             if request.key in self.failed or not is_missing(outcome):
                 continue
-            if not self.asking.purse.reserve(self.asking.likely(request)):
-                self.asking.stopped = "the budget is spent"
+            if not self.budget.reserve(self.expected_cost(request)):
+                self.stopped = "the budget is spent"
                 break
-            size += sum(len(picture) for picture in self.asking.pictures(request)) * 4 // 3 + 8_000
-            if size > MOST_BYTES or len(held) == MOST_REQUESTS:
-                close()
-            held.append((request, outcome or Outcome("asking")))
-        close()
-        return made
+            added = sum(len(picture) for picture in self.pictures(request)) * 4 // 3 + 8_000
+            if contents and (size + added > MAX_BYTES or len(contents) == MAX_REQUESTS):
+                yield contents
+                contents, size = [], 0
+            contents.append((request, outcome or Outcome("asking")))
+            size += added
+        if contents:
+            yield contents
 
     async def _send(self, name: str) -> None:
-        """Upload a batch and start it, as far as that is not done."""
-        store, client = self.asking.store, self.asking.server.client
-        file_id, batch_id = store.batch(name)
+        """Upload and start a batch, unless an earlier run has done so."""
+        client = self.server.client
+        file_id, batch_id = self.store.batch_ids(name)
         if batch_id is not None:
             return
-        if file_id is not None:  # an earlier run uploaded it, and may have started it
+        if file_id is not None:  # an earlier run has uploaded it, and may have started it
             async for batch in client.batches.list():
                 if batch.input_file_id == file_id:
-                    store.set_batch(name, batch_id=batch.id)
+                    self.store.update_batch(name, batch_id=batch.id)
                     return
         else:
             with tempfile.TemporaryFile() as lines:
-                for request in store.requests(name):
+                for request in self.store.requests(name):
                     lines.write(json.dumps(self._line(request)).encode() + b"\n")
                 lines.seek(0)
                 file_id = (await client.files.create(file=(f"{name}.jsonl", lines), purpose="batch")).id
-            store.set_batch(name, file_id=file_id)
-        batch = await client.batches.create(
-            input_file_id=file_id, endpoint="/v1/chat/completions", completion_window="24h"
-        )
-        store.set_batch(name, batch_id=batch.id)
+            self.store.update_batch(name, file_id=file_id)
+        batch = await client.batches.create(input_file_id=file_id, endpoint=CHAT, completion_window="24h")
+        self.store.update_batch(name, batch_id=batch.id)
 
     def _line(self, request: Request) -> dict[str, Any]:
-        outcome = self.asking.store.outcome(request.key) or Outcome("sent")
-        complaint = outcome.reason if outcome.attempts else ""
-        chat = messages(request, self.asking.pictures(request), outcome.answer, complaint)
-        body = self.asking.server.body(chat, parameters(request))
-        return {"custom_id": request.key, "method": "POST", "url": "/v1/chat/completions", "body": body}
+        """Return one line of a batch's input file."""
+        body = self.server.body(self.chat(request, self._sent(request)), parameters(request))
+        return {"custom_id": request.key, "method": "POST", "url": CHAT, "body": body}
 
     async def _receive(self, name: str) -> None:
-        """Wait for a batch to end, and take its answers."""
-        store, client = self.asking.store, self.asking.server.client
-        _, batch_id = store.batch(name)
+        """Wait for a batch to end, and read its answers."""
+        client = self.server.client
+        _, batch_id = self.store.batch_ids(name)
         assert batch_id is not None
-        while (batch := await client.batches.retrieve(batch_id)).status not in ENDED:
-            self.asking.bar.set_postfix_str(f"{batch_id} is {batch.status}")
+        while (batch := await client.batches.retrieve(batch_id)).status not in FINAL_STATUSES:
+            self.bar.set_postfix_str(f"{batch_id} is {batch.status}")
             await asyncio.sleep(POLL_SECONDS)
-        waiting = {request.key: request for request in store.requests(name)}
-        for file_id in (batch.output_file_id, batch.error_file_id):
-            if file_id is None:
-                continue
+        waiting = {request.key: request for request in self.store.requests(name)}
+        for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
             async with client.files.with_streaming_response.content(file_id) as content:
                 async for line in content.iter_lines():
-                    self._take(line, waiting)
+                    self._read_line(line, waiting)
         for request in waiting.values():
             self._fail(request, f"the batch has {batch.status} without it")
-        store.set_batch(name, done=1)
+        self.store.update_batch(name, done=1)
 
-    def _take(self, line: str, waiting: dict[str, Request]) -> None:
-        """Take one line of what came back; what has been taken before is passed over."""
+    def _read_line(self, line: str, waiting: dict[str, Request]) -> None:
+        """Record one line of a batch's output, and remove its request from those that wait."""
         try:
-            given = json.loads(line)
-            request = waiting.pop(given["custom_id"], None)
-        except (ValueError, TypeError, KeyError):
+            result = json.loads(line)
+            request = waiting.pop(result["custom_id"])
+        except (ValueError, TypeError, KeyError):  # not a result, or one that was read before
             return
-        if request is None:
-            return
-        before = self.asking.store.outcome(request.key) or Outcome("sent")
-        response = given.get("response") or {}
+        before = self._sent(request)
+        response = result.get("response") or {}
         try:
             reply = read_reply(response.get("body"))
         except ValueError:
-            error = given.get("error") or (response.get("body") or {}).get("error") or {}
-            self._fail(request, self.asking.server.clean(str(error.get("message") or "no answer in the batch")))
+            error = result.get("error") or (response.get("body") or {}).get("error") or {}
+            self._fail(request, self.server.clean(str(error.get("message") or "no answer in the batch")))
             return
-        outcome = take(request, before, reply, self.asking.price, self.asking.estimate)
-        self.asking.store.put(request, outcome)
-        self.asking.paid += (outcome.dollars or 0.0) - (before.dollars or 0.0)
+        outcome = record_reply(request, before, reply, self.price, self.estimate)
+        self.store.put(request, outcome)
+        self.paid += (outcome.dollars or 0.0) - (before.dollars or 0.0)
         if outcome.status != "asking":
-            self.asking.show()
+            self.show_progress()
 
     def _fail(self, request: Request, reason: str) -> None:
-        before = self.asking.store.outcome(request.key) or Outcome("sent")
-        if before.attempts:  # what was complained of before stays so
-            after = replace(before, status="asking", batch=None)
-        else:
-            after = replace(before, status="failed", reason=reason, batch=None)
-        self.asking.store.put(request, after)
+        self.store.put(request, record_failure(self._sent(request), reason))
         self.failed.add(request.key)
-        self.asking.show()
+        self.show_progress()
+
+    def _sent(self, request: Request) -> Outcome:
+        """Return the state of a request in a batch."""
+        return self.store.outcome(request.key) or Outcome("sent")

@@ -1,7 +1,7 @@
-"""What people decided on descriptions: accepted, edited or rejected, each by whom and when.
+"""Review decisions: who accepted, edited or rejected a description, and when.
 
-A decision is about one text: on another one of the same face it says nothing. What a reviewer decides later stands in
-place of what was decided before, and taking it back restores that.
+A decision applies to one text. It does not apply to another description of the same face. The last decision of each
+reviewer counts; undoing it restores the one before.
 """
 
 from __future__ import annotations
@@ -17,15 +17,12 @@ from typing import Any, Final, Literal, get_args
 from dfa_instruct.annotate.store import Store
 
 Choice = Literal["accept", "edit", "reject"]
-LONGEST_NAME: Final = 60
+MAX_NAME_LENGTH: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one reviewer decided on the description of one face.
-
-    `claims` are those of an edit, with their verdicts, and `grounding` is their score; else there are none.
-    """
+    """One reviewer's decision on one description. An edit has the new claims with verdicts, and their score."""
 
     reviewer: str
     choice: Choice
@@ -35,62 +32,54 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Of two reviewers: the descriptions on which both decided, the share on which alike, and Cohen's kappa.
+    """The agreement of two reviewers.
 
-    `kappa` is None where it has no value: both have chosen one and the same each time.
+    Args:
+        reviewers: their names.
+        count: the descriptions that both have decided on.
+        observed: the share of these on which both made the same choice (0 to 1).
+        kappa: Cohen's kappa; None if it is undefined because both always made one and the same choice.
     """
 
     reviewers: tuple[str, str]
-    both: int
-    alike: float
+    count: int
+    observed: float
     kappa: float | None
 
 
 class Decisions:
-    """The decisions in a store; each is on the disk when the call that makes it returns."""
+    """The decisions in a store. Every write is committed at once."""
 
     def __init__(self, store: Store) -> None:
         self.connection = store.connection
 
     def put(self, face_id: str, description: str, decision: Decision) -> None:
-        """Keep a decision; the same as this reviewer's last one on this description is not kept twice."""
-        last = [known for known in self.on(face_id, description) if known.reviewer == decision.reviewer]
-        if last == [decision]:
+        """Write a decision, unless it equals the reviewer's last one on this description."""
+        if decision in self.latest(face_id, description):
             return
+        claims, now = json.dumps(decision.claims), datetime.now(UTC).isoformat(timespec="seconds")
         self.connection.execute(
             "INSERT INTO decisions (face_id, description, reviewer, choice, claims, grounding, at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                face_id,
-                description,
-                decision.reviewer,
-                decision.choice,
-                json.dumps(decision.claims),
-                decision.grounding,
-                datetime.now(UTC).isoformat(timespec="seconds"),
-            ),
+            (face_id, description, decision.reviewer, decision.choice, claims, decision.grounding, now),
         )
 
-    def take_back(self, reviewer: str, among: Container[tuple[str, str]]) -> str | None:
-        """Take back what a reviewer decided last.
-
-        Args:
-            reviewer: whose decision.
-            among: faces, each with its description: decisions on others stay.
+    def undo(self, reviewer: str, candidates: Container[tuple[str, str]]) -> str | None:
+        """Delete the last decision of a reviewer among pairs of a face id and a description.
 
         Returns:
-            The face that it was about; None: there was nothing.
+            The id of the face that the decision was about, or None if there was none.
         """
         rows = self.connection.execute(
             "SELECT number, face_id, description FROM decisions WHERE reviewer = ? ORDER BY number DESC", (reviewer,)
         )
         for number, face_id, description in rows.fetchall():
-            if (face_id, description) in among:
+            if (face_id, description) in candidates:
                 self.connection.execute("DELETE FROM decisions WHERE number = ?", (number,))
                 return str(face_id)
         return None
 
-    def on(self, face_id: str, description: str) -> list[Decision]:
+    def latest(self, face_id: str, description: str) -> list[Decision]:
         """Return the last decision of each reviewer on a description, the oldest first."""
         rows = self.connection.execute(
             "SELECT reviewer, choice, claims, grounding, max(number) FROM decisions"
@@ -100,22 +89,18 @@ class Decisions:
         return [Decision(name, choice, tuple(json.loads(claims)), score) for name, choice, claims, score, _ in rows]
 
     def choices(self) -> dict[str, dict[tuple[str, str], Choice]]:
-        """Return each reviewer's last choice by face and description."""
-        found: dict[str, dict[tuple[str, str], Choice]] = defaultdict(dict)
+        """Return the last choices of each reviewer by face id and description."""
+        choices: dict[str, dict[tuple[str, str], Choice]] = defaultdict(dict)
         rows = self.connection.execute(
             "SELECT reviewer, face_id, description, choice, max(number) FROM decisions GROUP BY 1, 2, 3"
         )
         for reviewer, face_id, description, choice, _ in rows:
-            found[reviewer][face_id, description] = choice
-        return dict(found)
+            choices[reviewer][face_id, description] = choice
+        return dict(choices)
 
 
 def agreements(choices: Mapping[str, Mapping[tuple[str, str], Choice]]) -> list[Agreement]:
-    """Compare each two reviewers on the descriptions on which both decided.
-
-    Args:
-        choices: as `Decisions.choices` returns them.
-    """
+    """Compute the agreement of every two reviewers who share descriptions, from `Decisions.choices`."""
     from sklearn.metrics import cohen_kappa_score
 
     found = []
@@ -123,20 +108,22 @@ def agreements(choices: Mapping[str, Mapping[tuple[str, str], Choice]]) -> list[
         shared = sorted(choices[one].keys() & choices[other].keys())
         if shared:
             first, second = ([choices[name][key] for key in shared] for name in (one, other))
-            alike = sum(a == b for a, b in zip(first, second, strict=True)) / len(shared)
-            same = len({*first, *second}) == 1  # chance alone would agree, and kappa is 0 / 0
-            kappa = None if same else float(cohen_kappa_score(first, second, labels=get_args(Choice)))
-            found.append(Agreement((one, other), len(shared), alike, kappa))
+            observed = sum(a == b for a, b in zip(first, second, strict=True)) / len(shared)
+            undefined = len({*first, *second}) == 1  # 0 / 0
+            kappa = None if undefined else float(cohen_kappa_score(first, second, labels=get_args(Choice)))
+            found.append(Agreement((one, other), len(shared), observed, kappa))
     return found
 
 
 def reviewer_name(given: str) -> str:
-    """Return a reviewer's name as rows have it.
+    """Return a reviewer's name with single spaces.
 
     Raises:
-        ValueError: it is empty, too long, or no plain words.
+        ValueError: the name is empty, too long, or contains a comma or unprintable characters.
     """
-    name = " ".join(given.split())
-    if not name or len(name) > LONGEST_NAME or not name.isprintable() or "," in name:
-        raise ValueError(f"reviewer: expected a name of 1 to {LONGEST_NAME} characters without a comma, not {given!r}")
-    return name
+    plain = " ".join(given.split())
+    if not plain or len(plain) > MAX_NAME_LENGTH or not plain.isprintable() or "," in plain:
+        raise ValueError(
+            f"reviewer: expected a name of 1 to {MAX_NAME_LENGTH} characters without a comma, not {given!r}"
+        )
+    return plain

@@ -1,9 +1,9 @@
-"""The faces of a dataset folder: their rows without pictures as a stream, and any picture by its face's id."""
+"""Read the faces of a dataset folder: a stream of rows without pictures, and any single face by its id."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,72 +14,82 @@ import pyarrow.parquet as pq
 from dfa_instruct.records import Artifact, Face, FaceRecord
 from dfa_instruct.sources.pictures import read_image
 
-GROUPS_KEPT: Final = 4
-"""Row groups that are kept: a forgery lies near its bona fide."""
-NOWHERE: Final[dict[str, Any]] = {"identities": (), "source": "", "source_path": "", "source_sha256": ""}
-NAMES: Final = ("face_id", "label", "category", "pair_id", "pairing", "split", "artifacts")
+CACHED_GROUPS: Final = 4
+"""Row groups that stay in memory. A forgery and its bona fide face are close to each other in the folder."""
+COLUMNS: Final = ("face_id", "label", "category", "pair_id", "pairing", "split", "artifacts")
+NO_SOURCE: Final[dict[str, Any]] = {"identities": (), "source": "", "source_path": "", "source_sha256": ""}
 
 
 class Faces:
-    """A dataset folder, opened; of each face its place is kept."""
+    """The faces of a dataset folder, with random access by `face_id`."""
 
     def __init__(self, folder: Path) -> None:
-        """Open it.
+        """Index the folder.
 
         Raises:
-            FileNotFoundError: it holds no dataset.
-            ValueError: a file cannot be read, or lacks a column.
+            FileNotFoundError: the folder contains no dataset.
+            ValueError: a file cannot be read, or a column is missing.
         """
         self.folder = folder
         self.paths = sorted(folder.glob("data/*.parquet"))
         if not self.paths:
             raise FileNotFoundError(f"{folder}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)")
-        self.places: dict[str, tuple[int, int, int]] = {}
-        self._kept: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
-        for number, path in enumerate(self.paths):
+        self._read_group = lru_cache(CACHED_GROUPS)(_read_group)
+        self._places: dict[str, tuple[Path, int, int]] = {}
+        for path in self.paths:
             try:
                 with pq.ParquetFile(path) as file:
                     for group in range(file.num_row_groups):
-                        names = file.read_row_group(group, ["face_id"])["face_id"].to_pylist()
-                        self.places |= {name: (number, group, row) for row, name in enumerate(names)}
+                        face_ids = file.read_row_group(group, ["face_id"])["face_id"].to_pylist()
+                        self._places |= {face_id: (path, group, row) for row, face_id in enumerate(face_ids)}
             except (OSError, KeyError, pa.ArrowInvalid) as error:
                 raise ValueError(f"{path}: cannot be read: {error}") from error
 
-    def rows(self, columns: Sequence[str] = NAMES) -> Iterator[dict[str, Any]]:
-        """Yield the rows in the folder's order, these columns of them."""
+    def __contains__(self, face_id: object) -> bool:
+        return face_id in self._places
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows in the order of the folder, with the columns `COLUMNS`."""
         for path in self.paths:
             with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(100, columns=[*columns]):
+                for batch in file.iter_batches(100, columns=[*COLUMNS]):
                     yield from batch.to_pylist()
 
     def _row(self, face_id: str) -> dict[str, Any]:
-        number, group, row = self.places[face_id]
-        if (number, group) not in self._kept:
-            with pq.ParquetFile(self.paths[number]) as file:
-                self._kept[number, group] = file.read_row_group(group, ["image", "landmarks", *NAMES])
-            if len(self._kept) > GROUPS_KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end((number, group))
-        return dict(self._kept[number, group].slice(row, 1).to_pylist()[0])
+        path, group, row = self._places[face_id]
+        return dict(self._read_group(path, group).slice(row, 1).to_pylist()[0])
 
     def png(self, face_id: str) -> bytes:
-        """Return a face's picture as it stands in the folder."""
+        """Return the PNG file of a face, as stored in the folder."""
         return bytes(self._row(face_id)["image"]["bytes"])
 
     def artifacts(self, face_id: str) -> list[Artifact]:
-        """Return a face's measured evidence."""
-        return [Artifact(**artifact) for artifact in self._row(face_id)["artifacts"]]
+        """Return the measured artifacts of a face."""
+        return artifacts_of(self._row(face_id))
 
     def face(self, face_id: str) -> Face:
-        """Return a face with its pixels and landmarks, to measure it."""
+        """Return a face with its pixels and landmarks, but without its source."""
         row = self._row(face_id)
-        pixels = read_image(row["image"]["bytes"], smallest=1)
+        facts = {name: row[name] for name in COLUMNS if name != "artifacts"}
         landmarks = None if row["landmarks"] is None else np.array(row["landmarks"], np.float32)
-        known = {name: row[name] for name in NAMES if name != "artifacts"}
-        return Face(image=pixels, landmarks=landmarks, **known, **NOWHERE)
+        return Face(image=read_image(row["image"]["bytes"], smallest=1), landmarks=landmarks, **facts, **NO_SOURCE)
+
+    def bona_fide_of(self, face_id: str) -> Face | None:
+        """Return the face that a forgery was made from, or None if the folder does not contain it."""
+        pair_id = self._row(face_id)["pair_id"]
+        return self.face(pair_id) if pair_id in self else None
 
 
 def face_of(row: Mapping[str, Any]) -> FaceRecord:
-    """Return a face's record with its row's `face_id`, `label` and `category`, without its source."""
-    known = {name: row[name] for name in ("face_id", "label", "category")}
-    return FaceRecord(**known, **NOWHERE)
+    """Return the `face_id`, `label` and `category` of a row as a record without a source."""
+    return FaceRecord(face_id=row["face_id"], label=row["label"], category=row["category"], **NO_SOURCE)
+
+
+def artifacts_of(row: Mapping[str, Any]) -> list[Artifact]:
+    """Return the measured artifacts of a row."""
+    return [Artifact(**artifact) for artifact in row["artifacts"]]
+
+
+def _read_group(path: Path, group: int) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        return file.read_row_group(group, ["image", "landmarks", *COLUMNS])

@@ -1,4 +1,4 @@
-"""The annotator that says what language models have written into a store, as far as people and pixels let it stand."""
+"""The annotator `stored`: what language models have written and people have reviewed."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from dfa_instruct.annotate.answer_parsing import claims_of, findings
+from dfa_instruct.annotate.answer_parsing import claims_to_findings, findings_to_claims
 from dfa_instruct.annotate.decisions import Decision, Decisions
 from dfa_instruct.annotate.measured import Measured, description
-from dfa_instruct.annotate.store import Store, Written
-from dfa_instruct.records import MEASURED, Annotation, Artifact, FaceRecord, Finding
+from dfa_instruct.annotate.store import Store, StoredAnswer
+from dfa_instruct.records import MEASURED, Annotation, Artifact, FaceRecord
 
 Ungrounded = Literal["keep", "drop", "review"]
-"""What becomes of claims that the pixels contradict, where no reviewer has decided on the description.
+"""What to do with claims that the pixels contradict, in a description that nobody has reviewed.
 
-keep: they stay in the description. drop: they are left out, and where none is left, what was measured stands in.
-review: what was measured stands in for the whole description until a person has decided (`dfa-instruct review`).
+keep: keep them. drop: remove them, and use the measured description if no claim is left. review: use the measured
+description until a person has reviewed the other one (`dfa-instruct review`).
 """
 
 
-def newest(store: Store, face_id: str, measured: Annotation) -> Written:
-    """Return what is said of a forgery, as claims: a language model's newest description, else the measured one."""
-    written = next(store.written(face_id, "ad"), None)
-    return written or Written(MEASURED, {}, claims_of(measured.findings), None)
+def current_description(store: Store, face_id: str, measured: Annotation) -> StoredAnswer:
+    """Return the claims about a forgery: the newest description by a language model, else the measured one."""
+    answer = next(store.answers(face_id, "ad"), None)
+    return answer or StoredAnswer(MEASURED, {}, findings_to_claims(measured.findings), None)
 
 
 class Stored:
-    """Annotations from a store; of a face on which it has none, the measured ones.
+    """Annotations from a store, and measured annotations for faces that are not in the store.
 
-    A reviewer's decision stands above the rest: what was accepted is said as it is, what was edited as it was edited
-    last, and what anybody rejected is not said; then what was measured stands in, or where that was rejected, nothing.
+    Review decisions take precedence: an accepted description is used as it is, and an edited one as last edited. If
+    anybody rejected the description, the measured one is used; if that one was rejected, there is none.
 
     A recipe names it as `annotator: {name: stored, store: dfa-instruct.annotations.sqlite}`.
     """
@@ -38,11 +38,11 @@ class Stored:
     name = "stored"
 
     def __init__(self, store: str | Path | Store, ungrounded: Ungrounded = "drop") -> None:
-        """Open the store, or take one that is open.
+        """Open the store if it is given as a path.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: it is not a store, or `ungrounded` is none of its words.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is not a store, or `ungrounded` is not one of its values.
         """
         if ungrounded not in get_args(Ungrounded):
             raise ValueError(f"ungrounded: expected {', '.join(get_args(Ungrounded))}, not {ungrounded!r}")
@@ -56,50 +56,48 @@ class Stored:
         self.measured = Measured()
 
     def digest(self) -> str:
-        """Sum up all that this annotator may say."""
+        """Return a hash of the store's answers and decisions."""
         return self.store.digest()
 
     def annotate(self, face: FaceRecord, artifacts: list[Artifact]) -> Annotation:
-        """Return the description as it stands and, if one was written from this very description, the conversation."""
+        """Return the annotation of a face, with a stored conversation if it was written from this description."""
         annotation = self.measured.annotate(face, artifacts)
         if face.label == "forged":
-            annotation = self._described(face.face_id, annotation)
-        for talk in self.store.written(face.face_id, "fc"):
-            if talk.words["artifacts"] == annotation.ad:
-                turns = tuple((turn["question"], turn["answer"]) for turn in talk.parsed)
-                return replace(annotation, conversation=turns, fc_by=talk.by)
+            annotation = self._describe(face.face_id, annotation)
+        for conversation in self.store.answers(face.face_id, "fc"):
+            if conversation.variables["artifacts"] == annotation.ad:
+                turns = tuple((turn["question"], turn["answer"]) for turn in conversation.parsed)
+                return replace(annotation, conversation=turns, fc_by=conversation.by)
         return annotation
 
-    def _described(self, face_id: str, measured: Annotation) -> Annotation:
-        written = newest(self.store, face_id, measured)
-        whole = findings(written.parsed)
-        decided = self.decisions.on(face_id, description(whole))
-        if any(decision.choice == "reject" for decision in decided):
-            if written.by != MEASURED:
+    def _describe(self, face_id: str, measured: Annotation) -> Annotation:
+        current = current_description(self.store, face_id, measured)
+        by, claims, grounding = current.by, current.parsed, current.grounding
+        decisions = self.decisions.latest(face_id, description(claims_to_findings(claims)))
+        if any(decision.choice == "reject" for decision in decisions):
+            if by != MEASURED:
                 return measured
-            return _said(measured, (), by_reviewers(MEASURED, decided), None)
-        if edits := [decision for decision in decided if decision.choice == "edit"]:
-            last = edits[-1]
-            return _said(measured, findings(last.claims), by_reviewers(written.by, [last]), last.grounding)
-        if decided:
-            return _said(measured, whole, by_reviewers(written.by, decided), written.grounding)
-        standing = [claim for claim in written.parsed if claim.get("verdict") != "contradicted"]
-        if written.by == MEASURED or (self.ungrounded == "review" and len(standing) < len(written.parsed)):
+            by, claims = reviewed_by(by, decisions), []
+        elif edits := [decision for decision in decisions if decision.choice == "edit"]:
+            by, claims, grounding = reviewed_by(by, edits[-1:]), [dict(claim) for claim in edits[-1].claims], edits[-1].grounding
+        elif decisions:
+            by = reviewed_by(by, decisions)
+        elif by == MEASURED:
             return measured
-        found = whole if self.ungrounded == "keep" else findings(standing)
-        return _said(measured, found, written.by, written.grounding) if found else measured
+        elif self.ungrounded != "keep":
+            claims = [claim for claim in claims if claim.get("verdict") != "contradicted"]
+            if not claims or (self.ungrounded == "review" and len(claims) < len(current.parsed)):
+                return measured
+        findings = claims_to_findings(claims)
+        return replace(measured, ad=description(findings), findings=findings, ad_by=by, grounding=grounding)
 
 
-def _said(measured: Annotation, found: tuple[Finding, ...], by: str, grounding: float | None) -> Annotation:
-    return replace(measured, ad=description(found), findings=found, ad_by=by, grounding=grounding)
+def reviewed_by(author: str, decisions: list[Decision]) -> str:
+    """Return the author of a description and the reviewers with the strictest choice.
 
-
-def by_reviewers(by: str, decided: list[Decision]) -> str:
-    """Say who wrote a description, and who decided on it: "gpt-4o, ad_alone 1, accepted by ann and bob".
-
-    Of several choices the strictest is named, and who made it.
+    For example "gpt-4o, ad_alone 1, accepted by ann and bob".
     """
     for choice in ("reject", "edit", "accept"):
-        if names := sorted(decision.reviewer for decision in decided if decision.choice == choice):
-            return f"{by}, {choice}ed by {' and '.join(names)}"
-    return by
+        if names := sorted(decision.reviewer for decision in decisions if decision.choice == choice):
+            return f"{author}, {choice}ed by {' and '.join(names)}"
+    return author

@@ -1,4 +1,4 @@
-"""Holding what a description claims against the pixels: is there, in this region, this artifact?"""
+"""Check the claims of a description against the pixels: is this artifact present in this region?"""
 
 from __future__ import annotations
 
@@ -15,69 +15,65 @@ from dfa_instruct.records import Artifact, Face
 from dfa_instruct.vocabulary import ArtifactKind, Region
 
 Verdict = Literal["borne_out", "another_artifact", "contradicted", "not_measured"]
+"""Whether the measurements support a claim. Stores keep these words.
 
-WEIGHTS: Final[dict[Verdict, float | None]] = {
-    "borne_out": 1.0,
-    "another_artifact": 0.5,
-    "contradicted": 0.0,
-    "not_measured": None,
-}
-"""What became of a claim → what it counts in the score of its description.
-
-borne_out: this artifact was measured in this region. another_artifact: the region differs, but not so. contradicted:
-the region is as it was in the bona fide face, or nearly. not_measured: nothing can be said.
+borne_out: this artifact was measured in this region. another_artifact: only other artifacts were measured there.
+contradicted: the region hardly differs from the bona fide face. not_measured: the claim cannot be checked.
 """
-FAINT: Final = 0.15
-"""Of the strongest artifact in a face: what is weaker is no more than what every forgery does to its surroundings."""
+
+WEIGHTS: Final[dict[Verdict, float]] = {"borne_out": 1.0, "another_artifact": 0.5, "contradicted": 0.0}
+"""Verdict → the weight of a claim in the grounding score. Claims that were not measured do not count."""
+MIN_RELATIVE_STRENGTH: Final = 0.15
+"""The weakest artifact that counts, relative to the strongest one in the face. Every forgery changes the surroundings
+of the altered region a little."""
 
 
 def ground(
     claims: Iterable[Mapping[str, Any]], face: Face, artifacts: list[Artifact], bona_fide: Face | None
 ) -> tuple[list[dict[str, Any]], float | None]:
-    """Give each claim its verdict, and the description its score.
+    """Compute a verdict for each claim and the grounding score of the description.
 
     Args:
-        claims: with `region` and `artifact`.
+        claims: the claims, with `region` and `artifact`.
         face: the forgery.
-        artifacts: its measured evidence, which is all there is where it has no bona fide.
-        bona_fide: what it was made from, if anything.
+        artifacts: the measured artifacts of the forgery. They are used when there is no bona fide face.
+        bona_fide: the face that the forgery was made from, if there is one.
 
     Returns:
-        The claims, each with its `verdict`, and their mean weight (`WEIGHTS`); None where none of them has any.
+        The claims, each with its `verdict`, and the mean of their weights (0 to 1); None if no claim has a weight.
     """
-    found: dict[Region, dict[ArtifactKind, float]] = {}
+    measured: dict[Region, dict[ArtifactKind, float]] = {}
     paired = bona_fide is not None and pair_landmarks(face, bona_fide) is not None
     if paired:
         assert bona_fide is not None
-        found = strengths(face, bona_fide)
+        measured = strengths(face, bona_fide)
     else:
         for artifact in artifacts:
-            found.setdefault(artifact.region, {})[artifact.artifact] = artifact.strength
-    least = FAINT * max((strength for kinds in found.values() for strength in kinds.values()), default=0.0)
-    judged: list[dict[str, Any]] = []
+            measured.setdefault(artifact.region, {})[artifact.artifact] = artifact.strength
+    strongest = max((strength for kinds in measured.values() for strength in kinds.values()), default=0.0)
+    grounded: list[dict[str, Any]] = []
     for claim in claims:
-        kinds = {kind for kind, strength in found.get(claim["region"], {}).items() if strength > least}
-        verdict: Verdict = "contradicted" if paired and claim["region"] in found else "not_measured"
-        if claim["artifact"] == "geometry" and face.pairing == "content":
-            verdict = "not_measured"  # the face may have moved from one frame to the other
+        region, artifact_kind = claim["region"], claim["artifact"]
+        kinds = {k for k, strength in measured.get(region, {}).items() if strength > MIN_RELATIVE_STRENGTH * strongest}
+        verdict: Verdict = "contradicted" if paired and region in measured else "not_measured"
+        if artifact_kind == "geometry" and face.pairing == "content":
+            verdict = "not_measured"  # the face may have moved between the two frames
         elif kinds:
-            verdict = "borne_out" if claim["artifact"] in kinds else "another_artifact"
-        judged.append({**claim, "verdict": verdict})
-    weights = [weight for claim in judged if (weight := WEIGHTS[claim["verdict"]]) is not None]
-    return judged, sum(weights) / len(weights) if weights else None
+            verdict = "borne_out" if artifact_kind in kinds else "another_artifact"
+        grounded.append({**claim, "verdict": verdict})
+    weights = [WEIGHTS[claim["verdict"]] for claim in grounded if claim["verdict"] in WEIGHTS]
+    return grounded, sum(weights) / len(weights) if weights else None
 
 
 def ground_in(
     faces: Faces, claims: Iterable[Mapping[str, Any]], face_id: str
 ) -> tuple[list[dict[str, Any]], float | None]:
-    """Do the same for a face of a dataset folder."""
-    face = faces.face(face_id)
-    bona_fide = faces.face(face.pair_id) if face.pair_id in faces.places else None
-    return ground(claims, face, faces.artifacts(face_id), bona_fide)
+    """Ground claims about a face of a dataset folder (see `ground`)."""
+    return ground(claims, faces.face(face_id), faces.artifacts(face_id), faces.bona_fide_of(face_id))
 
 
 def ground_missing(faces: Faces, store: Store) -> None:
-    """Hold the descriptions in a store that were not yet against the pixels."""
+    """Ground the descriptions in a store that have no verdicts yet, and store the result."""
     for key, face_id, claims in tqdm(store.ungrounded(), "check against the pixels", unit="image", delay=1):
-        if face_id in faces.places:
+        if face_id in faces:
             store.ground(key, *ground_in(faces, claims, face_id))

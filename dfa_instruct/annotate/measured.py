@@ -1,6 +1,6 @@
-"""Artifact descriptions (AD): the paper's numbered text, and the annotator "measured", which writes it of the evidence.
+"""The annotator `measured`: annotations from the label, the category and the measured artifacts.
 
-No language model is asked: nothing is said that was not measured.
+It needs no language model, and it describes nothing that was not measured.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ BONA_FIDE_TEXTS: Final[tuple[str, ...]] = (
 def description(found: tuple[Finding, ...]) -> str:
     """Render the findings about a forgery as the paper's numbered text (Fig. 1), from the forehead to the jawline.
 
-    A model that writes such a list need not weigh the regions against each other, nor remember which it has named.
+    With this fixed order, a model neither has to rank the regions nor to remember which ones it has named.
     """
     ordered = sorted(found, key=lambda finding: list(REGIONS).index(finding.region))
     lines = [f"{n}. **{REGIONS[f.region]}**: {f.sentence}" for n, f in enumerate(ordered, start=1)]
@@ -70,18 +70,18 @@ def description(found: tuple[Finding, ...]) -> str:
 
 
 def findings(face: FaceRecord, artifacts: list[Artifact]) -> tuple[Finding, ...]:
-    """Say in a sentence a region what was measured, in the order in which the regions first appear."""
-    groups: dict[Region, list[Artifact]] = {}
+    """Return one finding for each region with artifacts, in the order in which the regions first appear."""
+    by_region: dict[Region, list[Artifact]] = {}
     for artifact in artifacts:
-        groups.setdefault(artifact.region, []).append(artifact)
+        by_region.setdefault(artifact.region, []).append(artifact)
     return tuple(
-        Finding(region, tuple(a.artifact for a in of_region), sentence(face, of_region))
-        for region, of_region in groups.items()
+        Finding(region, tuple(artifact.artifact for artifact in found), sentence(face, found))
+        for region, found in by_region.items()
     )
 
 
 def sentence(face: FaceRecord, artifacts: list[Artifact]) -> str:
-    """Say in one sentence what was measured in one region; the same words each time for the same face and region."""
+    """Describe the artifacts of one region in a sentence, which is always the same for the same face and region."""
     region = artifacts[0].region
     rng = np.random.default_rng([int(face.face_id, 16), list(REGIONS).index(region)])
     kinds = [artifact.artifact for artifact in artifacts]
@@ -95,15 +95,12 @@ def sentence(face: FaceRecord, artifacts: list[Artifact]) -> str:
 
 
 class Measured:
-    """The annotator that says what was measured, and needs no language model."""
+    """Annotates faces with templates, from what was measured."""
 
     name = "measured"
 
     def annotate(self, face: FaceRecord, artifacts: list[Artifact]) -> Annotation:
-        """Write a face's DF-D, DF-C and AD annotations from its label, its category and its measured artifacts.
-
-        The artifact description lists the regions by number, a sentence each (paper, Fig. 1).
-        """
+        """Write the DF-D, DF-C and AD annotations of a face."""
         explanation = EXPLANATIONS[face.category]
         if face.label == "bona_fide":
             rng = np.random.default_rng(int(face.face_id, 16))

@@ -1,4 +1,4 @@
-"""The prompts: text files of a version each, what fills them, and the form of the answer that they ask for."""
+"""The prompts: versioned text files, the values of their placeholders, and the JSON schemas of the answers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dfa_instruct.annotate.store import Request
 from dfa_instruct.vlm.messages import image_url
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, REGIONS, Ability, Category
 
+PROMPTS: Final = ("ad_alone", "ad_compared", "fc")
 _FORMS: Final[dict[Ability, str]] = {
     "ad": '{"artifacts": [{"region": "…", "artifact": "…", "sentence": "…"}, …]}',
     "fc": '{"turns": [{"question": "…", "answer": "…"}, …]}',
@@ -27,7 +28,7 @@ _FOLLOWUPS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt: `version` is its name and number, `parameters` go with the request."""
+    """A prompt: its name and version, the text with placeholders, and the sampling parameters of the request."""
 
     version: str
     text: Template
@@ -35,8 +36,8 @@ class Prompt:
 
 
 @cache
-def prompt(name: str) -> Prompt:
-    """Read a prompt of the package: `ad_alone`, `ad_compared` or `fc`."""
+def load_prompt(name: str) -> Prompt:
+    """Load a prompt of the package (see `PROMPTS`)."""
     text = (files("dfa_instruct.annotate") / "prompts" / f"{name}.txt").read_text(encoding="utf-8")
     header, _, body = text.partition("---\n")
     settings = yaml.safe_load(header)
@@ -44,15 +45,13 @@ def prompt(name: str) -> Prompt:
 
 
 def schema(ability: Ability) -> dict[str, Any]:
-    """Return the JSON schema of an ability's answers, in the strict form that servers of structured output take."""
+    """Return the JSON schema of an ability's answers, in the strict form that structured output requires."""
+    text = {"type": "string"}
     if ability == "ad":
-        part = {
-            "region": {"type": "string", "enum": list(REGIONS)},
-            "artifact": {"type": "string", "enum": [*ARTIFACTS]},
-        }
-        return _object({"artifacts": {"type": "array", "items": _object({**part, "sentence": {"type": "string"}})}})
-    turn = _object({"question": {"type": "string"}, "answer": {"type": "string"}})
-    return _object({"turns": {"type": "array", "items": turn}})
+        region, artifact = {**text, "enum": list(REGIONS)}, {**text, "enum": list(ARTIFACTS)}
+        claim = _object({"region": region, "artifact": artifact, "sentence": text})
+        return _object({"artifacts": {"type": "array", "items": claim}})
+    return _object({"turns": {"type": "array", "items": _object({"question": text, "answer": text})}})
 
 
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
@@ -66,46 +65,47 @@ def parameters(request: Request) -> dict[str, Any]:
 
 
 def description_request(face_id: str, category: Category, pair_id: str | None, model: str) -> Request:
-    """Ask for the artifact description of a forgery: of it alone, or beside its bona fide, `pair_id`.
+    """Build the request for the artifact description of a forgery.
 
-    Raises:
-        ValueError: the face is bona fide, or is synthesized and has a pair.
+    Args:
+        face_id: the forgery.
+        category: its category.
+        pair_id: the bona fide face to show beside it; None: the forgery is shown alone.
+        model: the name of the model.
     """
-    if category == "bona_fide" or (category == "entire_face_synthesis" and pair_id is not None):
-        raise ValueError(f"{face_id}: no description is asked of a {category} face{' and a pair' if pair_id else ''}")
-    chosen = prompt("ad_alone" if pair_id is None else "ad_compared")
-    words = {"category": CATEGORIES[category], "explanation": EXPLANATIONS[category]}
-    return Request(face_id, "ad", chosen.version, words, model, chosen.parameters, pair_id)
+    prompt = load_prompt("ad_alone" if pair_id is None else "ad_compared")
+    variables = {"category": CATEGORIES[category], "explanation": EXPLANATIONS[category]}
+    return Request(face_id, "ad", prompt.version, variables, model, prompt.parameters, pair_id)
 
 
 def conversation_request(face_id: str, label: str, df_d: str, df_c: str, ad: str, model: str) -> Request:
-    """Ask for the free conversation about a face, of which the model is told the annotations."""
-    chosen = prompt("fc")
-    words = {"detection": df_d, "classification": df_c, "artifacts": ad, "followups": _FOLLOWUPS[label]}
-    return Request(face_id, "fc", chosen.version, words, model, chosen.parameters)
+    """Build the request for the free conversation about a face, from its other annotations."""
+    prompt = load_prompt("fc")
+    variables = {"detection": df_d, "classification": df_c, "artifacts": ad, "followups": _FOLLOWUPS[label]}
+    return Request(face_id, "fc", prompt.version, variables, model, prompt.parameters)
 
 
 def filled(request: Request) -> str:
-    """Return the text of a request."""
-    given = dict(request.words)
+    """Return the text of a request, with all placeholders filled."""
+    values = {**request.variables, "form": _FORMS[request.ability]}
     if request.ability == "ad":
-        given["regions"], given["artifacts"] = ", ".join(REGIONS), ", ".join(ARTIFACTS)
-        given["meanings"] = "\n".join(f"  - {name} means that {meaning}" for name, meaning in ARTIFACTS.items())
-    return prompt(request.prompt.rpartition(" ")[0]).text.substitute(given, form=_FORMS[request.ability])
+        values["regions"], values["artifacts"] = ", ".join(REGIONS), ", ".join(ARTIFACTS)
+        values["meanings"] = "\n".join(f"  - {name} means that {meaning}" for name, meaning in ARTIFACTS.items())
+    return load_prompt(request.prompt.rpartition(" ")[0]).text.substitute(values)
 
 
 def messages(request: Request, pictures: list[bytes], answer: str = "", complaint: str = "") -> list[dict[str, Any]]:
-    """Lay a request out as a chat; after an answer that was not understood, with that answer and the complaint.
+    """Build the chat messages of a request.
 
     Args:
         request: the request.
-        pictures: PNG files: none for a conversation, the face, or the face and its bona fide.
-        answer: what came before.
-        complaint: what was wrong with it.
+        pictures: PNG files: none for a conversation, the face, or the face and its bona fide face.
+        answer: the last answer, if it was not understood.
+        complaint: what was wrong with the last answer.
     """
-    content: list[dict[str, Any]] = [{"type": "text", "text": filled(request)}]
-    content += [image_url(png) for png in pictures]
-    chat: list[dict[str, Any]] = [{"role": "user", "content": content if pictures else filled(request)}]
+    text = filled(request)
+    content = [{"type": "text", "text": text}, *map(image_url, pictures)] if pictures else text
+    chat: list[dict[str, Any]] = [{"role": "user", "content": content}]
     if complaint:
         again = f"{complaint} Answer once more, with JSON only, in this form:\n{_FORMS[request.ability]}"
         chat += [{"role": "assistant", "content": answer or "…"}, {"role": "user", "content": again}]

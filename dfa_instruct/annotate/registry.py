@@ -1,4 +1,4 @@
-"""The annotators by the names that a recipe gives them; another package adds its own by an entry point."""
+"""The annotators by name. Other packages add theirs through the entry-point group `dfa_instruct.annotators`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from dfa_instruct.plugins import called, plug_in
 
 ENTRY_POINTS: Final = "dfa_instruct.annotators"
 ANNOTATORS: Final[dict[str, Callable[..., Annotator]]] = {"measured": Measured, "stored": Stored}
-"""Name → what makes ours from its settings."""
 
 
 def annotator(wanted: str | Mapping[str, Any]) -> Annotator:
-    """Make the annotator that a recipe wants: a name, or a mapping of `name` and settings.
+    """Create an annotator from a recipe's `annotator` key: a name, or a mapping with `name` and settings.
 
     Raises:
-        ValueError: one line: nobody knows the name (the nearest is said), a setting is wrong, or its plug-in does not
-            load or makes something else.
+        ValueError: the name or a setting is unknown, or the plug-in cannot be loaded or does not return an annotator.
     """
     settings = {"name": wanted} if isinstance(wanted, str) else dict(wanted)
     name = settings.pop("name", None)
@@ -29,5 +27,5 @@ def annotator(wanted: str | Mapping[str, Any]) -> Annotator:
     make = ANNOTATORS.get(name) or plug_in(ENTRY_POINTS, "annotator", name, ANNOTATORS)
     made = called(make, f"annotator {name}", settings)
     if not hasattr(made, "name") or not callable(getattr(made, "annotate", None)):
-        raise ValueError(f"annotator {name}: its plug-in makes {made!r}, which has no name or no method annotate")
+        raise ValueError(f"annotator {name}: the plug-in returned {made!r}, which has no name or no method annotate")
     return made

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from dfa_instruct.annotate.answer_parsing import is_refusal
+from dfa_instruct.annotate.answer_parsing import is_foreign, is_refusal
 from dfa_instruct.bench.metrics import Prediction, percent
 from dfa_instruct.bench.tasks.parsing import described_label, label_of, parse_claims
 from dfa_instruct.vlm.chat import REFUSED
@@ -22,28 +22,10 @@ NOTABLE: Final = 5.0
 CANNED: Final = 50.0
 """Percent of descriptions that are another face's, from which on they are warned of."""
 _WORD: Final = re.compile(r"[^\W\d_]+")
-_ENGLISH: Final = frozenset(
-    re.findall(
-        r"\w+",
-        "i the an and but not yes is are was were of to in with for this that it its can cannot could would you be "
-        "been have has my or from there does any all very sorry help people looks appears seems image picture photo",
-    )
-)
-"""Frequent words of English that its neighbours do not have; with those of the questions and the references they tell
-what is written in it."""
 
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
-
-
-def is_foreign(text: str, known: set[str]) -> bool:
-    """Tell whether a text is in another language: many of its letters are no Latin ones, or hardly a word is known."""
-    words = _words(text)
-    letters = [c for c in text if c.isalpha()]
-    if sum(ord(c) > 0x24F for c in letters) > len(letters) / 4:
-        return True
-    return len(words) > 2 and sum(word in known | _ENGLISH for word in words) < 0.2 * len(words)
 
 
 def of_habits(predictions: Sequence[Prediction]) -> dict[str, float]:
@@ -54,11 +36,10 @@ def of_habits(predictions: Sequence[Prediction]) -> dict[str, float]:
         `<task>_commonest` answer; of the descriptions `ad_unread`, which neither name an artifact nor say that there
         is none, and of those of forged faces `ad_canned`, which were given word for word to another forged face.
     """
-    known = {word for p in predictions for word in _words(f"{p['question']} {p['reference']}")}
     answers = [str(p["answer"]) for p in predictions]
     figures = {
         "refused": percent([is_refusal(answer) or answer == REFUSED for answer in answers]),
-        "foreign": percent([is_foreign(answer, known) for answer in answers]),
+        "foreign": percent([is_foreign(answer) for answer in answers]),
     }
     said: dict[str, list[str]] = defaultdict(list)
     for p, answer in zip(predictions, answers, strict=True):

@@ -1,1 +1,1 @@
-"""The manual check of descriptions (paper, section III: of the test set), on a page in the browser."""
+"""The manual review of descriptions in the browser. The paper reviews those of the test set (section III)."""

@@ -1,13 +1,13 @@
-// The keys of the page, and the edits that are not saved: each stays in this tab, by its face, until it is saved or
-// dropped. The editor keeps the focus until the server has said that a save succeeded, so that what is typed before
-// that is text and no command.
+// The keys of the page, and its unsaved edits. An unsaved edit stays in this tab, stored by its face, until it is saved or
+// dropped. The editor keeps the focus until the server confirms a save, so that keys typed before that are text and not
+// commands.
 {
     let shown = "";
     let saving = "";
     const editor = () => document.querySelector("#review-text textarea");
-    const say = (text) => (document.getElementById("review-unsaved").textContent = text);
+    const notify = (text) => (document.getElementById("review-unsaved").textContent = text);
 
-    // After each answer of the server; returns what the editor shows.
+    // Called after each response of the server. Returns the text for the editor.
     window.reviewShown = (face, stored, text) => {
         if (saving && (face !== saving || text === stored)) sessionStorage.removeItem(saving);
         if (saving && face !== saving) {
@@ -18,7 +18,7 @@
         shown = face;
         saving = "";
         const draft = sessionStorage.getItem(face) ?? text;
-        say(draft === stored ? "" : "This edit is not saved: Ctrl+Enter saves it, Esc and then D drops it.");
+        notify(draft === stored ? "" : "This edit is not saved: Ctrl+Enter saves it, Esc and then D drops it.");
         return draft;
     };
 
@@ -33,7 +33,7 @@
         if (name === "review-drop") sessionStorage.removeItem(shown);
         fetch(location.href, {method: "HEAD", cache: "no-store", signal: AbortSignal.timeout(5000)}).catch(() => {
             if (saving) editor().focus();
-            say("Nothing was kept: the server does not answer. The text stays here, also when the page is loaded anew.");
+            notify("Nothing was kept: the server does not answer. The text stays here, even after a reload.");
         });
     }, true);
 

@@ -1,8 +1,8 @@
-"""The page on which a reviewer accepts, edits or rejects descriptions, by Gradio; it can be reached from here only.
+"""The review page, built with Gradio. Only this machine can reach it.
 
-The keys: A accepts, E edits (Ctrl+Enter saves, Esc leaves the text), D drops an edit that is not saved, R rejects, U
-takes the last decision back, ← and → leave an item as it is. The page keeps no decision: what is shown after a reload,
-or a crash, is what the store holds. An edit that is not saved stays in the browser's tab (`keys.js`).
+Keys: A accepts, E edits (Ctrl+Enter saves, Esc leaves the editor), D drops an unsaved edit, R rejects, U takes the last
+decision back, ← and → go to another item. All decisions are in the store, so that a reload or a crash loses none. An
+unsaved edit stays in the browser tab (`keys.js`).
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from dfa_instruct.review.reviewer import Work, lines
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS, Split
 
 HERE: Final = Path(__file__).parent
-OWN_NAMES: Final = ["127.0.0.1", "localhost"]
-"""Of this machine. A page of another site may have its own name lead here, and would then be let in."""
+HOSTS: Final = ["127.0.0.1", "localhost"]
+"""The accepted host names. Without this check, another site could reach the page by resolving its own name to this
+machine (DNS rebinding)."""
 VERDICTS: Final[dict[Verdict, str]] = {
-    "borne_out": "✓ borne out",
-    "another_artifact": "≈ the region differs, but otherwise",
-    "contradicted": "✗ the pixels contradict it",
-    "not_measured": "? cannot be measured",
+    "borne_out": "✓ confirmed by the pixels",
+    "another_artifact": "≈ other artifacts were measured here",
+    "contradicted": "✗ contradicted by the pixels",
+    "not_measured": "? not measured",
 }
 Action = Literal["accept", "save", "drop", "reject", "back", "previous", "next"]
 BUTTONS: Final[tuple[tuple[Action, str, Literal["primary", "secondary", "stop"]], ...]] = (
@@ -47,27 +48,27 @@ TEMPLATES: Final = Environment(
     loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
 TEMPLATES.globals.update(categories=CATEGORIES, region_names=REGIONS, verdicts=VERDICTS)
-FORM: Final = f"A line a sentence: region (artifacts): sentence. Artifacts: {', '.join(ARTIFACTS)}."
+FORMAT: Final = f"One sentence per line: region (artifacts): sentence. Artifacts: {', '.join(ARTIFACTS)}."
 
 
 class Page:
-    """What happens on the page; what is shown is named by its face, so that a key acts on what was seen."""
+    """The actions of the page. Each action names the face that was shown, in case the page has changed since."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
 
     def begin(self) -> list[Any]:
-        """Show the first item that is not decided."""
-        return self.shown(self.work.next_open(0))
+        """Show the first item without a decision."""
+        return self.show(self.work.next_open(0))
 
     def act(self, action: Action, face_id: str, stored: str, text: str) -> list[Any]:
-        """Do what a button or a key says, and show what comes next; where that fails, say so and leave the text alone.
+        """Perform an action and show the next item. If it fails, show a notice and keep the text in the editor.
 
         Args:
-            action: the button's name.
-            face_id: of the item that was shown; empty before the first one was.
-            stored: its claims as they were stored when it was shown.
-            text: what stands in the editor.
+            action: the name of the button.
+            face_id: the face that was shown; empty before the first one.
+            stored: the stored claims at the time when they were shown.
+            text: the text in the editor.
 
         Returns:
             A value for each of the `outputs` in `build`.
@@ -78,50 +79,49 @@ class Page:
         try:
             return self._act(action, number, stored, text)
         except (OSError, ValueError, sqlite3.Error) as error:
-            return self.refused(f"Nothing was kept: {error}", stored)
+            return self._refuse(f"Nothing was kept: {error}", stored)
 
     def _act(self, action: Action, number: int, stored: str, text: str) -> list[Any]:
         work, item = self.work, self.work.items[number]
         if action in ("accept", "save", "reject") and (now := lines(work.claims(item))) != stored:
-            changed = "Nothing was kept, for this description was changed in another window"
+            changed = "Nothing was kept: this description was changed in another window"
             if text == stored:
-                return self.shown(number, f"{changed}. This is what is stored now.")
-            return self.refused(f"{changed}. Save again to replace what is stored now: {now}", now)
+                return self.show(number, f"{changed}. The page now shows the stored text.")
+            return self._refuse(f"{changed}. Save again to replace the stored text: {now}", now)
         match action:
             case "accept" | "reject":
                 if text != stored:
-                    return self.refused("The edit is not saved. Save it (Ctrl+Enter) or drop it (D) first.", stored)
-                if action == "reject" or work.chosen(item) != "edit":  # an edit that is accepted stays that edit
+                    return self._refuse("The edit is not saved. Save it (Ctrl+Enter) or drop it (D) first.", stored)
+                if action == "reject" or work.choice(item) != "edit":  # an accepted edit stays an edit
                     work.decide(item, action)
             case "save":
                 work.edit(item, text)
             case "back":
-                if (taken := work.take_back()) is None:
-                    return self.refused("There is no decision of yours to take back.", stored)
-                return self.shown(taken)
+                if (undone := work.undo()) is None:
+                    return self._refuse("There is no decision of yours to take back.", stored)
+                return self.show(undone)
             case "drop":
-                return self.shown(number)
+                return self.show(number)
             case "previous" | "next":
-                return self.shown((number + (1 if action == "next" else -1)) % len(work.items))
-        return self.shown(work.next_open(number + 1))
+                return self.show((number + (1 if action == "next" else -1)) % len(work.items))
+        return self.show(work.next_open(number + 1))
 
-    def refused(self, notice: str, stored: str) -> list[Any]:
-        """Leave everything as it is, and say why."""
+    def _refuse(self, notice: str, stored: str) -> list[Any]:
+        """Show a notice and change nothing else."""
         return [gr.skip(), stored, gr.skip(), gr.skip(), gr.skip(), self._notice(notice)]
 
-    def shown(self, number: int, notice: str = "") -> list[Any]:
-        """Lay an item out: its face, its claims as they are stored, its page, its claims to edit, the progress."""
+    def show(self, number: int, notice: str = "") -> list[Any]:
+        """Return the outputs for an item: face id, stored claims, item, editor text, progress and notice."""
         work = self.work
         item, progress = work.items[number], work.progress()
-        face = work.faces.face(item.face_id)
-        bona_fide = work.faces.face(face.pair_id) if face.pair_id in work.faces.places else None
+        face, bona_fide = work.faces.face(item.face_id), work.faces.bona_fide_of(item.face_id)
         landmarks = pair_landmarks(face, bona_fide)
         artifacts, claims = work.faces.artifacts(item.face_id), work.claims(item)
         page = TEMPLATES.get_template("item.html.jinja").render(
             item=item,
             number=number,
             progress=progress,
-            chosen=work.chosen(item),
+            choice=work.choice(item),
             face=face,
             size=len(face.image),
             forgery_uri=self._uri(item.face_id),
@@ -144,7 +144,7 @@ class Page:
 
 
 def build(work: Work) -> gr.Blocks:
-    """Lay out the page of a reviewer's work."""
+    """Build the page."""
     page = Page(work)
     queued: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "work", "api_visibility": "private"}
     with gr.Blocks(title="Review of descriptions", analytics_enabled=False) as blocks:
@@ -152,7 +152,9 @@ def build(work: Work) -> gr.Blocks:
         item = gr.HTML()
         notice = gr.HTML()
         gr.HTML('<div class="review"><p class="notice" role="alert" id="review-unsaved"></p></div>')
-        text = gr.Textbox(label="The description, to edit (E)", info=FORM, lines=4, max_lines=12, elem_id="review-text")
+        text = gr.Textbox(
+            label="The description, to edit (E)", info=FORMAT, lines=4, max_lines=12, elem_id="review-text"
+        )
         face_id, stored = gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
         outputs = [face_id, stored, item, text, done, notice]
         events = [blocks.load(page.begin, None, outputs, **queued)]
@@ -166,10 +168,10 @@ def build(work: Work) -> gr.Blocks:
 
 
 def launch(blocks: gr.Blocks) -> str:
-    """Serve a page from a thread of its own, to this machine only; return its address."""
+    """Serve a page in a background thread, to this machine only, and return its address."""
     style = TEMPLATES.get_template("style.css.jinja").render()
     _, address, _ = blocks.launch(
-        server_name=OWN_NAMES[0],
+        server_name=HOSTS[0],
         prevent_thread_lock=True,
         quiet=True,
         share=False,
@@ -179,7 +181,7 @@ def launch(blocks: gr.Blocks) -> str:
         run_history=False,
         enable_monitoring=False,
         footer_links=[],
-        app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=OWN_NAMES)]},
+        app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)]},
         theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         head=f"<style>{style}</style><script>{(HERE / 'keys.js').read_text(encoding='utf-8')}</script>",
     )
@@ -187,10 +189,11 @@ def launch(blocks: gr.Blocks) -> str:
 
 
 def review(folder: Path, split: Split, reviewer: str) -> None:
-    """Serve the review of a split's descriptions until it is interrupted.
+    """Serve the review of a split's descriptions until Ctrl+C.
 
     Raises:
-        OSError, ValueError: see `Work`; or no port is free.
+        OSError: the folder contains no dataset, or no port is free.
+        ValueError: there is nothing to review, or the reviewer's name is not valid.
     """
     work = Work(folder, split, reviewer)
     blocks = build(work)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dfa_instruct.face.colour import to_lab, to_rgb
 from dfa_instruct.face.landmarks import EYES, FOREHEAD, INNER_LIPS, OUTER_LIPS
 from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
+from dfa_instruct.techniques import Technique
 from dfa_instruct.techniques.masks import hair_mask, iris_mask, skin_mask
 from dfa_instruct.techniques.warping import (
     Mask,
@@ -297,6 +298,6 @@ def magnify(
     return remap(image, pixels - offset * (1 - 1 / np.array(factors, np.float32)) * fade)
 
 
-TECHNIQUES: Final = tuple(
+TECHNIQUES: Final[tuple[Technique, ...]] = tuple(
     FaceEditing(edit.__name__, edit) for edit in (lips, skin, eyes, hair_tone, age_lines, eye_shape, lip_shape)
 )

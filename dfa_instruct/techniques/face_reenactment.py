@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dfa_instruct.face.landmarks import CONTOUR, EYES, INNER_LIPS, LEFT_BROW, MIRRORED, OUTER_LIPS, RIGHT_BROW
 from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
+from dfa_instruct.techniques import Technique
 from dfa_instruct.techniques.warping import (
     blend,
     border_points,
@@ -255,7 +256,7 @@ class FaceReenactment:
         return Forgery(self.fill(warped, before, after, other), after, parameters)
 
 
-TECHNIQUES: Final = (
+TECHNIQUES: Final[tuple[Technique, ...]] = (
     FaceReenactment("triangulated_reenactment", expression_change, piecewise_affine, open_mouth),
     FaceReenactment("thin_plate_reenactment", expression_change, thin_plate, open_mouth),
     FaceReenactment("mouth_reenactment", mouth_change, piecewise_affine, drivers_mouth),

@@ -14,6 +14,7 @@ from scipy.linalg import eigh
 from dfa_instruct.face.colour import to_lab, to_rgb
 from dfa_instruct.face.landmarks import CONTOUR, FOREHEAD, MIRRORED
 from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
+from dfa_instruct.techniques import Technique
 from dfa_instruct.techniques.warping import (
     Mask,
     blend,
@@ -147,7 +148,7 @@ def blend_bands(over: Pixels, under: Pixels, mask: Mask) -> Pixels:
     return blend(mixed, under, fade_inwards(grow((mask > 0.02).astype(np.float32), reach), reach / 3))
 
 
-TECHNIQUES: Final = (
+TECHNIQUES: Final[tuple[Technique, ...]] = (
     FaceSwapping("delaunay_swap", poisson),
     FaceSwapping("feathered_swap", feathered),
     FaceSwapping("colour_transferred_swap", colour_transferred),

@@ -1,4 +1,4 @@
-"""Killing `dfa-instruct annotate` at random moments, against a server that logs what it answers."""
+"""Kill `dfa-instruct annotate` at random moments, against a server that logs what it answers."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
+from commands import KEY, annotate_command, stored_rows
+
 from dfa_instruct.annotate.store import store_path
 
 SERVER = Path(__file__).with_name("misbehaving.py")
 
 
 def kill_again_and_again(folder: Path, log: Path, kills: int, requests: int) -> None:
-    """Start, kill, and start again; then let one run end. What was stored must never have been asked again."""
+    """Start and kill runs, and let the last one end. A request with a stored answer must never be sent again."""
     behaviour = {"random": ["ok", "500", "prose"], "delay": 0.15, "log": str(log)}
     program = [sys.executable, str(SERVER), json.dumps(behaviour)]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, env=os.environ) as server:
         try:
             assert server.stdout is not None
             address = server.stdout.readline().strip()
-            where = ["--ability", "ad", "--model", "tiny", "--base-url", address, "--concurrency", "4"]
-            command = ["-c", "from dfa_instruct.cli import app; app()", "annotate", str(folder), *where]
+            words = annotate_command(folder, address, "--concurrency", 4)
+            command = [sys.executable, "-c", "from dfa_instruct.cli import app; app()", *words]
             draw = random.Random(0)
             stored: dict[str, tuple[str, int]] = {}
             for kill in range(kills + 1):
                 before = len(log.read_text().splitlines()) if log.exists() else 0
-                running = subprocess.Popen([sys.executable, *command], env={**os.environ, "OPENAI_API_KEY": "sk-fake"})
+                running = subprocess.Popen(command, env={**os.environ, "OPENAI_API_KEY": KEY})
                 if kill < kills:
                     # from its first request on, at any moment
                     while running.poll() is None and (not log.exists() or len(log.read_text().splitlines()) == before):
@@ -42,8 +44,7 @@ def kill_again_and_again(folder: Path, log: Path, kills: int, requests: int) -> 
                 assert running.wait() == (0 if kill == kills else running.returncode)
                 with closing(sqlite3.connect(store_path(folder))) as store:
                     assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-                    found = store.execute("SELECT key, status, attempts FROM requests").fetchall()
-                rows = {key: (status, attempts) for key, status, attempts in found}
+                rows = {row["key"]: (row["status"], row["attempts"]) for row in stored_rows(folder)}
                 for key, (status, attempts) in stored.items():
                     assert status != "annotated" or rows[key] == (status, attempts)
                     assert rows[key][1] >= attempts
@@ -51,7 +52,7 @@ def kill_again_and_again(folder: Path, log: Path, kills: int, requests: int) -> 
         finally:
             server.kill()
     assert Counter(status for status, _ in stored.values()) == {"annotated": requests}
-    # Every answer is in the store, but for those that were under way when a run was killed.
+    # Every answer is in the store, except those in progress when a run was killed.
     answered = sum(line.startswith("answered") for line in log.read_text().splitlines())
     lost = answered - sum(attempts for _, attempts in stored.values())
     assert 0 <= lost <= 4 * kills

@@ -1,7 +1,7 @@
-"""A server that speaks the protocol of chat completions, files and batches, and misbehaves as it is told to.
+"""An OpenAI-compatible server for chat completions, files and batches that misbehaves on demand.
 
-Run by itself, it prints its address and serves until it is killed: `python misbehaving.py '{"plan": ["500", "ok"]}'`.
-Its log has a line for every request that came, and one for every answer that it gave.
+As a script, it prints its address and serves until it is killed: `python misbehaving.py '{"plan": ["500", "ok"]}'`.
+Its log has one line for each request and one for each answer.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ SPANISH = {
 
 
 USAGES: dict[str, Any] = {"no_usage": None, "negative": {"prompt_tokens": -(10**9)}, "huge": {"prompt_tokens": 10**30}}
-"""Steps at which an answer is right, but its tokens are counted wrong or not at all."""
+"""Steps with a correct answer whose tokens are counted wrongly or not at all."""
 
 
 @dataclass
 class Misbehaviour:
-    """What the server does with each question: the first time the first of `plan`, and so on; the last one stays.
+    """How the server responds to each question: with the steps of `plan` in order; the last step is repeated.
 
-    With `random`, each question has a plan of its own, drawn from these, and `ok` at its end.
+    With `random`, each question has its own plan: random steps, then `ok`.
     """
 
     plan: list[str] = field(default_factory=lambda: ["ok"])
@@ -65,14 +65,14 @@ class Misbehaviour:
     structured: bool = True
     log: str = ""
     polls: int = 1
-    """How often a batch is said to be in progress before it ends."""
+    """The number of polls for which a batch is in progress."""
     silent_start: bool = False
-    """A batch is started, and nobody is told."""
+    """Whether the server starts a batch without responding."""
     batches: bool = True
 
 
 class State:
-    """What the server has seen: `asked` and `answered` count questions by their digest."""
+    """What the server has received; `asked` and `answered` count questions by their digest."""
 
     def __init__(self, behaviour: Misbehaviour) -> None:
         self.behaviour = behaviour
@@ -91,40 +91,33 @@ class State:
             plan = [draw.choice(self.behaviour.random) for _ in range(draw.randint(0, 2))] + ["ok"]
         return plan[min(self.asked[digest] - 1, len(plan) - 1)]
 
-    def note(self, kind: str, digest: str) -> None:
+    def log(self, kind: str, digest: str) -> None:
         if self.behaviour.log:
             with Path(self.behaviour.log).open("a") as log:
                 log.write(f"{kind} {digest}\n")
 
 
 def digest_of(body: dict[str, Any]) -> str:
-    """Name a question by its first message, whatever was answered and complained of since."""
+    """Return a hash of a question's first message, which stays the same when the question is repeated."""
     return hashlib.sha256(json.dumps(body["messages"][0]).encode()).hexdigest()[:16]
 
 
 def completion(text: str | None, **message: Any) -> dict[str, Any]:
-    said = {"role": "assistant", "content": text, "refusal": None, **message}
-    return {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 0,
-        "model": "tiny",
-        "choices": [{"index": 0, "message": said, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
-    }
+    message = {"role": "assistant", "content": text, "refusal": None, **message}
+    usage = {"prompt_tokens": 1000, "completion_tokens": 100}
+    return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
 
 
-def error(status: int, message: str, code: str | None = None, **headers: str) -> Response:
-    body = {"error": {"message": message, "type": "error", "param": None, "code": code}}
-    return JSONResponse(body, status, {name.replace("_", "-"): value for name, value in headers.items()})
+def error(status: int, message: str, code: str | None = None, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": {"message": message, "code": code}}, status, headers)
 
 
 def ability_of(body: dict[str, Any]) -> str:
     return "fc" if isinstance(body["messages"][0]["content"], str) else "ad"
 
 
-def said(step: str, ability: str) -> dict[str, Any]:
-    """Return the completion that a step of a plan gives."""
+def answer(step: str, ability: str) -> dict[str, Any]:
+    """Return the completion for a step of a plan."""
     right = json.dumps(ANSWERS[ability])
     key = "artifacts" if ability == "ad" else "turns"
     texts = {
@@ -149,7 +142,7 @@ def app(state: State) -> Starlette:
         state.times.append(time.monotonic())
         state.bodies[digest] = body
         state.headers.append(dict(request.headers))
-        state.note("asked", digest)
+        state.log("asked", digest)
         step = state.step(digest)
         if state.behaviour.delay:
             await asyncio.sleep(state.behaviour.delay)
@@ -157,7 +150,7 @@ def app(state: State) -> Starlette:
             state.asked[digest] -= 1
             return error(400, "response_format: this server knows no json_schema")
         if step == "429":
-            return error(429, "too many requests", "rate_limit_exceeded", retry_after=state.behaviour.retry_after)
+            return error(429, "too many requests", "rate_limit_exceeded", {"retry-after": state.behaviour.retry_after})
         if step == "500":
             return error(500, f"the key {request.headers.get('authorization')} met an error")
         if step in ("401", "402", "404", "413"):
@@ -168,7 +161,7 @@ def app(state: State) -> Starlette:
             return error(400, "this picture is against our policy", "content_policy_violation")
         if step == "silence":
             await asyncio.sleep(SILENCE)
-            return error(503, "nobody waits for this any more")
+            return error(503, "too late")
         if step == "reset":
             request.scope["extensions"]["transport"].abort()
             return Response()
@@ -179,31 +172,27 @@ def app(state: State) -> Starlette:
         if step == "half":
             return PlainTextResponse('{"choices": [{"mess', media_type="application/json")
         state.answered[digest] += 1
-        state.note("answered", digest)
-        given = said("ok" if step in USAGES else step, ability_of(body))
+        state.log("answered", digest)
+        given = answer("ok" if step in USAGES else step, ability_of(body))
         given["usage"] = USAGES.get(step, given["usage"])
         return Response(json.dumps(given), media_type="application/json")
 
     async def upload(request: Request) -> Response:
         if not state.behaviour.batches:
             return error(404, "no such path")
-        body = await request.body()
-        boundary = b"--" + request.headers["content-type"].partition("boundary=")[2].strip('"').encode()
-        (part,) = [part for part in body.split(boundary) if b"filename=" in part]
         name = f"file-{len(state.files)}"
-        state.files[name] = part.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
-        facts = {"object": "file", "bytes": len(body), "created_at": 0, "filename": "x", "purpose": "batch"}
-        return JSONResponse({"id": name, "status": "processed", **facts})
+        state.files[name] = await (await request.form())["file"].read()
+        return JSONResponse({"id": name})
 
     async def start(request: Request) -> Response:
-        batch = {"id": f"batch-{len(state.batches)}", "object": "batch", "created_at": 0, "status": "in_progress"}
+        batch = {"id": f"batch-{len(state.batches)}", "status": "in_progress"}
         state.batches[batch["id"]] = {**await request.json(), **batch, "polls": state.behaviour.polls}
         if state.behaviour.silent_start:
             await asyncio.sleep(SILENCE)
         return JSONResponse(state.batches[batch["id"]])
 
     async def listed(request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [*state.batches.values()], "has_more": False})
+        return JSONResponse({"data": [*state.batches.values()], "has_more": False})
 
     async def poll(request: Request) -> Response:
         batch = state.batches[request.path_params["batch"]]
@@ -225,7 +214,7 @@ def app(state: State) -> Starlette:
         state.answered[digest] += 1
         if step == "500":
             return {"custom_id": line["custom_id"], "response": {"status_code": 500, "body": {}}, "error": None}
-        body = said(step, ability_of(line["body"]))
+        body = answer(step, ability_of(line["body"]))
         return {"custom_id": line["custom_id"], "response": {"status_code": 200, "body": body}, "error": None}
 
     async def content(request: Request) -> Response:
@@ -244,7 +233,7 @@ def app(state: State) -> Starlette:
 
 
 class Protocol(H11Protocol):
-    """Lets a request reach its connection, to drop it."""
+    """Gives a request access to its connection, so that it can be dropped."""
 
     def handle_events(self) -> None:
         super().handle_events()
@@ -254,7 +243,7 @@ class Protocol(H11Protocol):
 
 @contextmanager
 def serving(state: State) -> Iterator[str]:
-    """Serve in a thread; give the address that a client is told."""
+    """Serve in a thread, and yield the base URL for clients."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app(state), log_level="error", http=Protocol, lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)

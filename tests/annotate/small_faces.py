@@ -1,4 +1,4 @@
-"""A dataset folder of many small faces, written without a build: one drawn portrait, altered a little each time."""
+"""A dataset folder of many small faces, made quickly from one drawn portrait with small changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHA256 = "0" * 64
 
 
 def write_faces(folder: Path, count: int) -> Path:
-    """Write a dataset folder with so many forgeries, of all categories in turn, and as many bona fide faces."""
+    """Write a dataset folder with `count` forgeries, of all categories in turn, and as many bona fide faces."""
     write_tables(_tables(count), folder)
     return folder
 
@@ -41,7 +41,7 @@ def _tables(count: int) -> Iterator[pa.Table]:
 
 
 def some_faces(portrait: Face, numbers: range) -> Iterator[tuple[Face, Face | None]]:
-    """Yield a bona fide face and then its forgery for each number; a forgery with its bona fide."""
+    """Yield for each number a bona fide face, and then its forgery together with the bona fide face."""
     mouth = region_masks(portrait.landmarks, SIZE)["mouth"]
     for number in numbers:
         image = portrait.image.copy()

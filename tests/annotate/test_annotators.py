@@ -1,4 +1,4 @@
-"""Who annotates: a name in a recipe, of ours or of another package's; and what any annotator must keep to."""
+"""Annotators by name, and what every annotation must satisfy."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_a_recipe_names_its_annotator() -> None:
         ({"model": "m"}, "annotator: expected a name, or `name` with settings, not {'model': 'm'}"),
     ],
 )
-def test_a_wrong_one_is_refused_in_one_line(wanted: str | dict[str, str], message: str) -> None:
+def test_a_wrong_name_or_setting_is_refused_in_one_line(wanted: str | dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         annotator(wanted)
     assert "\n" not in str(error.value)
 
 
-def test_an_annotation_must_describe_what_it_found() -> None:
+def test_an_annotation_contains_the_sentences_of_its_findings() -> None:
     eyes = Finding("eyes", ("colour",), "The eyes have two colours.")
     with pytest.raises(ValueError, match="does not have the sentence 'The eyes have two colours"):
         Annotation("Forged.", "Swapped.", "The nose is long.", (eyes,))
@@ -43,16 +43,16 @@ def test_an_annotation_must_describe_what_it_found() -> None:
         Annotation("Forged.", "Swapped.", eyes.sentence, (eyes, eyes))
 
 
-def test_free_conversation_speaks_in_the_annotators_sentences() -> None:
+def test_free_conversation_uses_the_sentences_of_the_annotation() -> None:
     eyes = Finding("eyes", ("geometry", "colour"), "One eye looks to the left, and it is green.")
     annotation = Annotation("It is forged.", "A swap.", f"Look here. {eyes.sentence}", (eyes,))
-    met = set()
+    templates = set()
     for face in forged(40):
         for pair in questions_and_answers(face, annotation, seed=0):
             if pair.template.startswith(("fc.region_found", "fc.check_found", "fc.strongest")):
                 assert eyes.sentence in pair.answer
             if pair.template.startswith(("fc.region_clear", "fc.check_clear")):
                 assert "eyes" not in pair.question
-            met.add(pair.template.rpartition(".")[0])
-    assert {"fc.region_found", "fc.region_clear", "fc.geometry_found"} <= met
-    assert not {"fc.geometry_clear", "fc.colour_clear", "fc.texture_found"} & met
+            templates.add(pair.template.rpartition(".")[0])
+    assert {"fc.region_found", "fc.region_clear", "fc.geometry_found"} <= templates
+    assert not {"fc.geometry_clear", "fc.colour_clear", "fc.texture_found"} & templates

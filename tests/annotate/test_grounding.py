@@ -1,4 +1,4 @@
-"""Descriptions written from the true edit, held against the edited face and against another one."""
+"""Descriptions of the true edit are grounded in the edited face, and not in another one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dfa_instruct.techniques.registry import TECHNIQUES
 from dfa_instruct.vocabulary import REGIONS
 
 SIZE = 128
-OF_TECHNIQUE = {
+CLAIMS_BY_TECHNIQUE = {
     "lips": [("mouth", "colour"), ("mouth", "geometry")],
     "eyes": [("eyes", "colour"), ("eyes", "geometry")],
     "skin": [("cheeks", "colour"), ("forehead", "colour")],
@@ -24,11 +24,11 @@ OF_TECHNIQUE = {
     "eye_shape": [("eyes", "geometry")],
     "lip_shape": [("mouth", "geometry")],
 }
-"""Technique → what it does, as somebody would describe who knows what it does."""
+"""Technique → the regions and artifacts that it changes."""
 
 
-def claims(*said: tuple[str, str]) -> list[dict[str, str]]:
-    return [{"region": region, "artifact": artifact, "sentence": "It looks odd."} for region, artifact in said]
+def claims(*pairs: tuple[str, str]) -> list[dict[str, str]]:
+    return [{"region": region, "artifact": artifact, "sentence": "It looks odd."} for region, artifact in pairs]
 
 
 def edited(face: Face, image: Pixels, landmarks: np.ndarray | None = None) -> Face:
@@ -37,7 +37,7 @@ def edited(face: Face, image: Pixels, landmarks: np.ndarray | None = None) -> Fa
 
 
 def one_region(face: Face, region: str, artifact: str, rng: np.random.Generator) -> Face:
-    """Alter one region in one way."""
+    """Alter one region so that it has one artifact."""
     mask = np.float32(region_masks(face.landmarks, SIZE)[region])
     mask = mask if artifact == "boundary" else cv2.GaussianBlur(mask, (0, 0), 1)
     image = np.float32(face.image)
@@ -56,17 +56,17 @@ def faces() -> list[Face]:
 
 
 def scores(forgeries: list[tuple[Face, Face, list[dict[str, str]]]]) -> tuple[float, float]:
-    """Mean score of each forgery's own description, and of those of eight others."""
+    """Return the mean score of each forgery's own description, and of the descriptions of eight others."""
     own, others = [], []
-    for number, (forgery, bona_fide, said) in enumerate(forgeries):
-        own.append(ground(said, forgery, [], bona_fide)[1])
+    for number, (forgery, bona_fide, own_claims) in enumerate(forgeries):
+        own.append(ground(own_claims, forgery, [], bona_fide)[1])
         for step in range(1, 9):
-            of_another = forgeries[(number + step) % len(forgeries)][2]
-            others.append(ground(of_another, forgery, [], bona_fide)[1])
+            other_claims = forgeries[(number + step) % len(forgeries)][2]
+            others.append(ground(other_claims, forgery, [], bona_fide)[1])
     return float(np.mean(own)), float(np.mean(others))
 
 
-def test_a_description_of_the_true_edit_is_borne_out_and_that_of_another_face_is_not(faces: list[Face]) -> None:
+def test_a_description_of_the_true_edit_scores_high_and_that_of_another_face_low(faces: list[Face]) -> None:
     rng = np.random.default_rng(0)
     forgeries = []
     for face in faces:
@@ -77,12 +77,12 @@ def test_a_description_of_the_true_edit_is_borne_out_and_that_of_another_face_is
     print(f"one region edited, {len(forgeries)} forgeries: own description {own:.3f}, another's {others:.3f}")
     made = []
     for number, face in enumerate(faces):
-        name = list(OF_TECHNIQUE)[number % len(OF_TECHNIQUE)]
+        name = list(CLAIMS_BY_TECHNIQUE)[number % len(CLAIMS_BY_TECHNIQUE)]
         try:
             forgery = TECHNIQUES[name].forge(face, None, np.random.default_rng(number))
         except ValueError:
             continue
-        made.append((edited(face, forgery.image, forgery.landmarks), face, claims(*OF_TECHNIQUE[name])))
+        made.append((edited(face, forgery.image, forgery.landmarks), face, claims(*CLAIMS_BY_TECHNIQUE[name])))
     own_made, others_made = scores(made)
     print(f"editing techniques, {len(made)} forgeries: own description {own_made:.3f}, another's {others_made:.3f}")
     assert min(own, own_made) >= 0.9 and max(others, others_made) <= 0.4

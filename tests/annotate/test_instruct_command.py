@@ -1,4 +1,4 @@
-"""Step 3 anew from what a language model wrote: annotate, instruct, verify, load."""
+"""Step 3 from what a language model wrote: annotate, instruct, verify, load."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from commands import annotate, run
 from datasets import load_dataset
-from misbehaving import CLAIMS, TURNS
-from typer.testing import CliRunner
+from misbehaving import CLAIMS, TURNS, Misbehaviour, State, serving
 
 from dfa_instruct.annotate.store import Store, store_path
-from dfa_instruct.cli import app
-
-
-def run(*words: object) -> Any:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -34,14 +29,12 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def annotated(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset folder with a store of descriptions of all forgeries, and of conversations about all faces."""
-    from misbehaving import Misbehaviour, State, serving
-
     folder = tmp_path_factory.mktemp("annotated") / "dfa-instruct"
     shutil.copytree(dataset_folder, folder)
     with pytest.MonkeyPatch.context() as patch, serving(State(Misbehaviour())) as address:
         patch.setenv("OPENAI_API_KEY", "sk-fake")
         for ability in ("ad", "fc"):
-            done = run("annotate", folder, "--ability", ability, "--model", "tiny", "--base-url", address)
+            done = annotate(folder, address, ability=ability)
             assert done.exit_code == 0, done.output
     return folder
 
@@ -54,7 +47,7 @@ def test_with_no_language_model_the_same_bytes_are_written(dataset_folder: Path,
     assert content(tmp_path / "dfa-instruct") != content(dataset_folder)
 
 
-def test_rows_say_who_wrote_and_the_promises_hold(annotated: Path, tmp_path: Path) -> None:
+def test_rows_name_their_authors_and_the_promises_hold(annotated: Path, tmp_path: Path) -> None:
     output = tmp_path / "asked"
     done = run("instruct", annotated, "--output", output)
     assert done.exit_code == 0, done.output
@@ -82,25 +75,25 @@ def test_rows_say_who_wrote_and_the_promises_hold(annotated: Path, tmp_path: Pat
     assert loaded[0]["answer"] == TURNS[0]["answer"]
 
 
-def test_what_the_pixels_contradict_is_kept_dropped_or_left_for_review(annotated: Path, tmp_path: Path) -> None:
+def test_contradicted_claims_are_kept_dropped_or_left_for_review(annotated: Path, tmp_path: Path) -> None:
     with Store(store_path(annotated)) as store:
-        verdicts, score, descriptions = store.verdicts("tiny")
+        verdicts, score, descriptions = store.count_verdicts("tiny")
     assert verdicts["contradicted"] > 5 and verdicts["borne_out"] > 5 and 0 < score < 1 and descriptions > 10
-    of = {}
+    by_policy = {}
     for policy in ("keep", "drop", "review"):
         assert run("instruct", annotated, "--output", tmp_path / policy, "--ungrounded", policy).exit_code == 0
         assert run("verify", tmp_path / policy).exit_code == 0
-        of[policy] = {row["face_id"]: row for row in rows(tmp_path / policy) if row["label"] == "forged"}
-    for face_id, kept in of["keep"].items():
+        by_policy[policy] = {row["face_id"]: row for row in rows(tmp_path / policy) if row["label"] == "forged"}
+    for face_id, kept in by_policy["keep"].items():
         assert len(kept["findings"]) == len({claim["region"] for claim in CLAIMS})
-        dropped, waiting = of["drop"][face_id], of["review"][face_id]
+        dropped, waiting = by_policy["drop"][face_id], by_policy["review"][face_id]
         if waiting["ad_by"] == "measured":
             assert len(dropped["findings"]) < 3 or dropped["ad_by"] == "measured"
         else:
             assert waiting["findings"] == dropped["findings"] == kept["findings"]
 
 
-def test_verify_sees_findings_that_are_not_those_of_the_description(annotated: Path, tmp_path: Path) -> None:
+def test_verify_finds_findings_that_do_not_match_the_description(annotated: Path, tmp_path: Path) -> None:
     output = tmp_path / "asked"
     run("instruct", annotated, "--output", output)
     path = max(output.glob("data/train-*.parquet"))
@@ -116,23 +109,18 @@ def test_verify_sees_findings_that_are_not_those_of_the_description(annotated: P
 
 
 @pytest.mark.parametrize("step", ["half_emoji", "unprintable"])
-def test_characters_that_cannot_be_written_end_neither_command(
+def test_unprintable_characters_stop_neither_command(
     step: str, dataset_folder: Path, tmp_path: Path, server: Any
 ) -> None:
     folder = shutil.copytree(dataset_folder, tmp_path / "faces")
     with server(plan=[step]) as (address, _):
-        where = ["--ability", "ad", "--model", "tiny", "--base-url", address, "--limit", "2"]
-        annotated = run("annotate", folder, *where)
-    assert annotated.exit_code == 0, annotated.output
-    asked = run("instruct", folder, "--ungrounded", "keep")
-    assert asked.exit_code == 0, asked.output
-    said = [
-        finding["sentence"] for row in rows(folder) if row["ad_by"].startswith("tiny") for finding in row["findings"]
-    ]
-    assert said and all(sentence.isprintable() for sentence in said)
+        assert annotate(folder, address, "--limit", 2).exit_code == 0
+    assert run("instruct", folder, "--ungrounded", "keep").exit_code == 0
+    written = [row for row in rows(folder) if row["ad_by"].startswith("tiny")]
+    assert written and all(finding["sentence"].isprintable() for row in written for finding in row["findings"])
 
 
-def test_a_wrong_store_is_said_in_one_line(dataset_folder: Path, tmp_path: Path) -> None:
+def test_a_missing_store_or_dataset_is_named(dataset_folder: Path, tmp_path: Path) -> None:
     done = run("instruct", dataset_folder, "--output", tmp_path / "new", "--store", tmp_path / "none.sqlite")
     assert done.exit_code == 2 and "no such store" in done.output and not (tmp_path / "new").exists()
     done = run("instruct", tmp_path, "--output", tmp_path / "new")

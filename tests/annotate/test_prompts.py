@@ -2,10 +2,17 @@ import json
 
 import pytest
 
-from dfa_instruct.annotate.answer_parsing import NotUnderstoodError, findings, is_refusal, read_answer
+from dfa_instruct.annotate import prompts
+from dfa_instruct.annotate.answer_parsing import (
+    NotUnderstoodError,
+    claims_to_findings,
+    is_foreign,
+    is_refusal,
+    read_answer,
+)
 from dfa_instruct.annotate.measured import description
-from dfa_instruct.annotate.prompts import conversation_request, description_request, filled, messages, prompt, schema
-from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, FORGERY_CATEGORIES, REGIONS
+from dfa_instruct.annotate.prompts import conversation_request, description_request, filled, messages, schema
+from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, REGIONS
 
 CLAIMS = [
     {"region": "mouth", "artifact": "colour", "sentence": "The lips are too red for this skin."},
@@ -15,31 +22,28 @@ CLAIMS = [
 TURNS = [
     {"question": f"Is the nose number {n} real?", "answer": "The nose looks as it does in life."} for n in range(4)
 ]
+FACE = "00" * 8
 
 
 def ad(*claims: dict[str, str]) -> str:
     return json.dumps({"artifacts": list(claims)})
 
 
-@pytest.mark.parametrize("category", FORGERY_CATEGORIES)
-@pytest.mark.parametrize("pair_id", [None, "11" * 8])
-def test_a_description_is_asked_with_the_categorys_name_and_explanation(category: str, pair_id: str | None) -> None:
-    if category == "entire_face_synthesis" and pair_id:
-        with pytest.raises(ValueError, match="entire_face_synthesis"):
-            description_request("00" * 8, category, pair_id, "gpt-4o")
-        return
-    request = description_request("00" * 8, category, pair_id, "gpt-4o")
+@pytest.mark.parametrize("pictures", [[b"one"], [b"one", b"two"]])
+def test_a_description_is_asked_with_the_categorys_name_and_explanation(pictures: list[bytes]) -> None:
+    pair_id = "11" * 8 if len(pictures) == 2 else None
+    request = description_request(FACE, "face_editing", pair_id, "gpt-4o")
     text = filled(request)
-    assert f'"{CATEGORIES[category]}"' in text and EXPLANATIONS[category] in text
+    assert f'"{CATEGORIES["face_editing"]}"' in text and EXPLANATIONS["face_editing"] in text
     assert all(word in text for word in (*REGIONS, *ARTIFACTS)) and "$" not in text
     assert ("Compare" in text) == (pair_id is not None)
-    chat = messages(request, [b"one", b"two"][: 2 if pair_id else 1])
-    assert [part["type"] for part in chat[0]["content"]] == ["text"] + ["image_url"] * (2 if pair_id else 1)
+    (message,) = messages(request, pictures)
+    assert [part["type"] for part in message["content"]] == ["text"] + ["image_url"] * len(pictures)
 
 
 def test_a_conversation_is_asked_from_the_annotations_of_a_bona_fide_face_too() -> None:
-    forged = conversation_request("00" * 8, "forged", "This face is forged.", "Face editing.", "1. **Nose**: …", "m")
-    bona_fide = conversation_request("00" * 8, "bona_fide", "This face is bona fide.", "None.", "No artifact.", "m")
+    forged = conversation_request(FACE, "forged", "This face is forged.", "Face editing.", "1. **Nose**: …", "m")
+    bona_fide = conversation_request(FACE, "bona_fide", "This face is bona fide.", "None.", "No artifact.", "m")
     assert all(text in filled(forged) for text in ("This face is forged.", "Face editing.", "1. **Nose**: …"))
     assert "follow up on the artifacts" in filled(forged) and "credible" in filled(bona_fide)
     assert len(messages(forged, [])) == 1 and "Write four questions" in messages(forged, [])[0]["content"]
@@ -49,18 +53,18 @@ def test_a_conversation_is_asked_from_the_annotations_of_a_bona_fide_face_too() 
 
 
 def test_every_prompt_has_a_version_and_parameters() -> None:
-    for name in ("ad_alone", "ad_compared", "fc"):
-        assert prompt(name).version == f"{name} 1"
-        assert set(prompt(name).parameters) == {"temperature", "max_tokens"}
+    for name in prompts.PROMPTS:
+        prompt = prompts.load_prompt(name)
+        assert prompt.version == f"{name} 1" and set(prompt.parameters) == {"temperature", "max_tokens"}
 
 
 def test_a_description_is_rendered_as_the_papers_numbered_text() -> None:
-    claims = read_answer("ad", ad(*CLAIMS))
-    assert description(findings(claims)) == (
+    findings = claims_to_findings(read_answer("ad", ad(*CLAIMS)))
+    assert description(findings) == (
         "1. **Forehead**: The forehead has no pores.\n"
         "2. **Mouth and Lips**: The lips are too red for this skin. A seam is seen around the mouth."
     )
-    assert findings(claims)[0].artifacts == ("colour", "boundary")
+    assert findings[0].artifacts == ("colour", "boundary")
 
 
 @pytest.mark.parametrize("wrapped", ["{}", "```json\n{}\n```", "Here you are:\n\n{}\n\nAsk me for more."])
@@ -72,15 +76,15 @@ def test_json_is_found_amid_prose(wrapped: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [
-        ("The mouth looks odd.", "holds no JSON"),
+        ("The mouth looks odd.", "no JSON"),
         (ad(*CLAIMS)[:-20], "cut off"),
         ("{" * 100_000, "not valid JSON"),
-        ('{"claims": []}', "no list 'artifacts'"),
+        ('{"claims": []}', "'artifacts'"),
         ('{"artifacts": ["mouth"]}', "Entry 1"),
         (ad({**CLAIMS[0], "sentence": " "}), "Entry 1"),
-        (ad({**CLAIMS[0], "region": "ear"}), "region 'ear' is none of"),
-        (ad({**CLAIMS[0], "artifact": "lighting"}), "artifact 'lighting' is none of"),
-        (ad(CLAIMS[0], CLAIMS[0]), "comes twice"),
+        (ad({**CLAIMS[0], "region": "ear"}), "region 'ear'"),
+        (ad({**CLAIMS[0], "artifact": "lighting"}), "artifact 'lighting'"),
+        (ad(CLAIMS[0], CLAIMS[0]), "twice"),
         (ad({**CLAIMS[0], "sentence": "the lips " * 40}), "too long"),
         (ad({**CLAIMS[0], "sentence": "The lips are redder than in the second picture."}), "never sees"),
         (ad({**CLAIMS[0], "sentence": "La boca tiene un color que no es natural."}), "not in English"),
@@ -98,7 +102,7 @@ def test_a_description_of_another_form_is_complained_of(answer: str, complaint: 
     [
         (TURNS[:3], "4 turns, not 3"),
         (TURNS + TURNS[:1], "4 turns, not 5"),
-        (TURNS[:3] + TURNS[:1], "comes twice"),
+        (TURNS[:3] + TURNS[:1], "twice"),
         ([{**turn, "answer": "Das sieht man an der Nase und am Mund."} for turn in TURNS[:3]] + TURNS[3:], "English"),
         ([{**TURNS[0], "answer": "the nose " * 100}, *TURNS[1:]], "too long"),
     ],
@@ -113,6 +117,27 @@ def test_a_refusal_is_told_from_an_answer() -> None:
     assert is_refusal("As an AI, I cannot assist with pictures of people.")
     assert not is_refusal(ad({**CLAIMS[0], "sentence": "I'm sorry to say the lips are too red."}))
     assert not is_refusal("The mouth looks odd.")
+
+
+@pytest.mark.parametrize(
+    ("text", "foreign"),
+    [
+        ("", False),
+        ("Yes", False),
+        ("It is fake.", False),
+        ("B. Face swapping", False),
+        ("Entire face synthesis.", False),
+        ("The eyes do not match.", False),
+        ("The skin of the cheeks looks smooth.", False),
+        ("Oui, ce visage est faux.", True),
+        ("No, esta cara es auténtica.", True),
+        ("Ja, dieses Gesicht wurde gefälscht.", True),
+        ("Dit gezicht is nep.", True),
+        ("这张脸是伪造的", True),
+    ],
+)
+def test_other_languages_are_recognised(text: str, foreign: bool) -> None:
+    assert is_foreign(text) == foreign
 
 
 def test_the_schema_names_every_region_and_artifact() -> None:

@@ -7,7 +7,7 @@ import pytest
 from dfa_instruct.annotate.store import Outcome, Request, Store, store_path
 
 REQUEST = Request("00" * 8, "ad", "ad_alone 1", {"category": "face swapping"}, "gpt-4o", {"temperature": 0})
-CLAIM = {"region": "mouth", "artifact": "colour", "sentence": "The lips are too red.", "verdict": "borne out"}
+CLAIM = {"region": "mouth", "artifact": "colour", "sentence": "The lips are too red.", "verdict": "borne_out"}
 ANSWERED = Outcome("annotated", "", '{"artifacts": []}', [CLAIM], 1.0, 900, 120, 0.004, 1.5, 1)
 
 
@@ -20,18 +20,17 @@ def test_an_answer_is_there_when_the_store_is_opened_again(path: Path) -> None:
     assert path.name == "dfa-instruct.annotations.sqlite"
     with Store(path) as store:
         store.keep_prompt("ad_alone 1", "Look at this face.")
-        assert store.outcome(REQUEST.key) is None
+        assert store.outcome(REQUEST.key) is None and store.mean_tokens("ad_alone 1", "gpt-4o") == (0, 0)
         store.put(REQUEST, replace(ANSWERED, status="asking", reason="no JSON", parsed=[], grounding=None))
-        assert not list(store.written(REQUEST.face_id, "ad"))
+        assert not list(store.answers(REQUEST.face_id, "ad"))
         store.put(REQUEST, ANSWERED)
     with Store(path) as store:
         assert store.outcome(REQUEST.key) == ANSWERED
-        (written,) = store.written(REQUEST.face_id, "ad")
-        assert (written.by, written.parsed, written.grounding) == ("gpt-4o, ad_alone 1", [CLAIM], 1.0)
-        assert written.words == REQUEST.words
-        assert not list(store.written(REQUEST.face_id, "fc"))
-        assert store.spent() == 0.004
-        assert store.usual("ad_alone 1", "gpt-4o") == (1, 900, 120)
+        (answer,) = store.answers(REQUEST.face_id, "ad")
+        assert (answer.by, answer.parsed, answer.grounding) == ("gpt-4o, ad_alone 1", [CLAIM], 1.0)
+        assert answer.variables == REQUEST.variables
+        assert not list(store.answers(REQUEST.face_id, "fc"))
+        assert store.total_cost() == 0.004 and store.mean_tokens("ad_alone 1", "gpt-4o") == (900, 120)
 
 
 @pytest.mark.parametrize(
@@ -40,30 +39,30 @@ def test_an_answer_is_there_when_the_store_is_opened_again(path: Path) -> None:
         {"face_id": "11" * 8},
         {"pair_id": "22" * 8},
         {"prompt": "ad_alone 2"},
-        {"words": {"category": "face editing"}},
+        {"variables": {"category": "face editing"}},
         {"model": "gpt-4o-mini"},
         {"parameters": {"temperature": 1}},
     ],
 )
 def test_another_question_has_another_key(change: dict[str, object]) -> None:
-    assert replace(REQUEST, **change).key != REQUEST.key
-    assert replace(REQUEST).key == REQUEST.key
+    assert replace(REQUEST, **change).key != REQUEST.key == replace(REQUEST).key
+
+
+def test_a_key_stays_the_same_between_versions() -> None:
+    assert REQUEST.key == "51205ee64a67aea90a7334750b1e5b27"
 
 
 def test_a_prompt_keeps_its_text(path: Path) -> None:
     with Store(path) as store:
-        store.keep_prompt("ad_alone 1", "Look at this face.")
-        store.keep_prompt("ad_alone 1", "Look at this face.")
-        with pytest.raises(ValueError, match="raise the version"):
+        for _ in range(2):
+            store.keep_prompt("ad_alone 1", "Look at this face.")
+        with pytest.raises(ValueError, match="ad_alone 1"):
             store.keep_prompt("ad_alone 1", "Look at that face.")
 
 
-def test_a_store_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"store\.sqlite: unable to open .* in a folder that can be written"):
+def test_another_file_or_no_file_is_refused(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"store\.sqlite: unable to open"):
         Store(tmp_path / "nowhere" / "store.sqlite")
-
-
-def test_another_file_is_no_store(path: Path) -> None:
     path.write_text("no database at all, but long enough to be read as the header of one" * 20)
     with pytest.raises(ValueError, match="not a store of annotations"):
         Store(path)
@@ -71,5 +70,5 @@ def test_another_file_is_no_store(path: Path) -> None:
     with sqlite3.connect(path) as other:
         other.execute("CREATE TABLE requests (key TEXT)")
     other.close()
-    with pytest.raises(ValueError, match="not a store of annotations: another database, or of another version"):
+    with pytest.raises(ValueError, match="not a store of annotations"):
         Store(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from speaking import question, speaking
 from typer.testing import CliRunner
 
 from dfa_instruct.bench.experiments.sensitivity import turned
-from dfa_instruct.bench.habits import is_foreign, of_consistency, of_habits
+from dfa_instruct.bench.habits import of_consistency, of_habits
 from dfa_instruct.cli import app
 
 
@@ -108,23 +107,6 @@ def test_options_are_turned_and_the_answer_stays() -> None:
     found = turned({"question": listed, "answer": "two", "options": ["one", "two", "three", "four", "five"]})
     assert found["question"] == "Which?\nA. three\nB. four\nC. five\nD. one\nE. two" and found["answer"] == "two"
     assert found["options"] == ["three", "four", "five", "one", "two"]
-
-
-@pytest.mark.parametrize(
-    ("text", "foreign"),
-    [
-        ("Yes", False),
-        ("Entire face synthesis.", False),
-        ("The skin of the cheeks looks smooth.", False),
-        ("Oui, ce visage est faux.", True),
-        ("Ja, dieses Gesicht wurde gefälscht.", True),
-        ("这张脸是伪造的", True),
-        ("", False),
-    ],
-)
-def test_foreign(text: str, foreign: bool) -> None:
-    known = set(re.findall(r"\w+", "is this face forged entire synthesis the skin of cheeks looks too smooth"))
-    assert is_foreign(text, known) == foreign
 
 
 def test_consistency_by_hand() -> None:

@@ -22,7 +22,7 @@ import psutil
 from tqdm import tqdm
 
 from dfa_instruct.annotate.asking import Asking
-from dfa_instruct.annotate.prices import Estimate, Price, Purse
+from dfa_instruct.annotate.prices import Budget, Estimate, Price
 from dfa_instruct.annotate.prompts import description_request
 from dfa_instruct.annotate.store import Request, Store
 from dfa_instruct.sources.portraits.drawing import draw_sample
@@ -86,14 +86,14 @@ def main() -> None:
             server = Server("tiny", f"http://127.0.0.1:{serving.stdout.readline().strip()}/v1", 30.0)
             estimate = Estimate(store, "tiny")
             price = Price(1.0, 1.0, "today")
-            asking = Asking(store, server, lambda _: [picture], price, estimate, Purse(None), bar)
+            asking = Asking(store, server, lambda _: [picture], price, estimate, Budget(None), bar)
             first = next(requests())
             store.keep_prompt(first.prompt, "the benchmark's")
             before, begun = process.cpu_times(), time.perf_counter()
             asyncio.run(asking.ask(requests(), CONCURRENCY))
             taken = time.perf_counter() - begun
             after = process.cpu_times()
-            answered = store.reasons("ad", "tiny")["annotated", ""]
+            answered = store.count_outcomes("ad", "tiny")["annotated"][""]
             of_server = sum(psutil.Process(serving.pid).cpu_times()[:2])
         finally:
             serving.kill()

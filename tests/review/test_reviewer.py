@@ -23,7 +23,7 @@ CLAIMS = [
 
 @pytest.fixture
 def folder(dataset_folder: Path, tmp_path: Path) -> Path:
-    """A dataset folder with the same description of half of the test split's forgeries."""
+    """A dataset folder in which half of the test split's forgeries have the same description by a model."""
     folder = tmp_path / "dfa-instruct"
     shutil.copytree(dataset_folder, folder)
     rows = pq.read_table(next(folder.glob("data/test-*.parquet")), columns=["face_id", "label"]).to_pylist()
@@ -35,7 +35,7 @@ def folder(dataset_folder: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_the_pixels_bear_out_least_comes_first(folder: Path) -> None:
+def test_the_lowest_grounding_scores_come_first(folder: Path) -> None:
     items = Work(folder, "test", "ann").items
     described = [item for item in items if item.by != "measured"]
     assert items[: len(described)] == described and 2 < len(described) < len(items)
@@ -44,36 +44,36 @@ def test_what_the_pixels_bear_out_least_comes_first(folder: Path) -> None:
     assert all(claim["verdict"] for item in described for claim in item.claims)
 
 
-def test_work_goes_on_where_it_stopped_and_is_counted(folder: Path) -> None:
+def test_work_continues_after_a_restart_and_is_counted(folder: Path) -> None:
     work = Work(folder, "test", "ann")
     first, second, third = work.items[:3]
     work.decide(first, "accept")
     work.edit(second, "mouth (colour): The lips are too red.")
     work.decide(third, "reject")
     again = Work(folder, "test", "ann")
-    assert [again.chosen(item) for item in again.items[:4]] == ["accept", "edit", "reject", None]
+    assert [again.choice(item) for item in again.items[:4]] == ["accept", "edit", "reject", None]
     assert again.next_open(0) == 3 and again.progress().decided == 3
     (claim,) = again.claims(second)
     assert claim["sentence"] == "The lips are too red." and claim["verdict"]
     other = Work(folder, "test", "bob")
-    assert other.next_open(0) == 0 and other.chosen(first) is None
+    assert other.next_open(0) == 0 and other.choice(first) is None
     other.decide(first, "accept")
     (agreement,) = other.progress().agreements
-    assert (agreement.reviewers, agreement.both, agreement.kappa) == (("ann", "bob"), 1, None)
-    assert [again.take_back() for _ in range(4)] == [2, 1, 0, None]
+    assert (agreement.reviewers, agreement.count, agreement.kappa) == (("ann", "bob"), 1, None)
+    assert [again.undo() for _ in range(4)] == [2, 1, 0, None]
     assert again.progress().decided == 0 and other.progress().decided == 1
     left = sum(item.contradicted for item in again.items)
     assert again.progress().contradicted_left == left > 0
 
 
-def test_all_decided_stays_where_it_is(folder: Path) -> None:
+def test_the_page_stays_where_it_is_when_all_are_decided(folder: Path) -> None:
     work = Work(folder, "test", "ann")
     for item in work.items:
         work.decide(item, "accept")
     assert work.next_open(len(work.items)) == 0 and work.next_open(2) == 2
 
 
-def test_claims_are_edited_as_lines() -> None:
+def test_lines_and_claims_convert_into_each_other() -> None:
     text = lines(CLAIMS)
     assert text.splitlines()[0] == "mouth (colour, geometry): The lips have a colour that does not fit this face."
     assert read_lines(f"\n {text}\n\n") == CLAIMS
@@ -83,51 +83,52 @@ def test_claims_are_edited_as_lines() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "Nothing is left of the description; reject it instead."),
-        ("mouth: The lips are red.", r"Line 1: expected region \(artifact, artifact\): sentence, found 'mouth: "),
-        ("mouth (colour): Red.\nlips (colour): Red.", "The region 'lips' is none of forehead, "),
-        ("mouth (hue): Red.", "The artifact 'hue' is none of colour, "),
-        ("mouth (): Red.", "The artifact '' is none of colour, "),
-        ("mouth (colour): Red.\nmouth (colour): Too red.", "colour of the region mouth comes twice"),
-        ("mouth (colour): Unlike the original, it is red.", "mentions a picture that its reader never sees"),
+        ("", "reject it instead"),
+        ("mouth: The lips are red.", "Line 1: .*found 'mouth: "),
+        ("mouth (colour): Red.\nlips (colour): Red.", "region 'lips'"),
+        ("mouth (hue): Red.", "artifact 'hue'"),
+        ("mouth (): Red.", "artifact ''"),
+        ("mouth (colour): Red.\nmouth (colour): Too red.", "twice"),
+        ("mouth (colour): Unlike the original, it is red.", "never sees"),
     ],
 )
-def test_an_edit_that_is_not_understood_says_why(text: str, message: str) -> None:
+def test_an_invalid_edit_is_explained(text: str, message: str) -> None:
     with pytest.raises(NotUnderstoodError, match=message):
         read_lines(text)
 
 
 def test_instruct_follows_the_decisions_and_the_promises_hold(folder: Path, tmp_path: Path) -> None:
     work = Work(folder, "test", "ann")
-    of_model, of_measured = ([i for i in work.items if (i.by == "measured") is own] for own in (False, True))
-    work.decide(of_model[0], "accept")
-    work.edit(of_model[1], "chin (texture): The chin has no pores.")
-    work.decide(of_model[2], "reject")
-    work.decide(of_measured[0], "accept")
-    work.decide(of_measured[1], "reject")
+    by_model = [item for item in work.items if item.by != "measured"][:3]
+    measured = [item for item in work.items if item.by == "measured"][:2]
+    work.decide(by_model[0], "accept")
+    work.edit(by_model[1], "chin (texture): The chin has no pores.")
+    work.decide(by_model[2], "reject")
+    work.decide(measured[0], "accept")
+    work.decide(measured[1], "reject")
     output = tmp_path / "reviewed"
     command = ["instruct", str(folder), "--output", str(output), "--ungrounded", "review"]
     assert CliRunner().invoke(app, command).exit_code == 0
-    rows = {row["face_id"]: row for row in pq.read_table(output / "data", columns=None).to_pylist()}
-    by = {i: rows[item.face_id]["ad_by"] for i, item in enumerate((*of_model[:3], *of_measured[:2]))}
-    assert by == {
-        0: "tiny, ad_alone 1, accepted by ann",
-        1: "tiny, ad_alone 1, edited by ann",
-        2: "measured",
-        3: "measured, accepted by ann",
-        4: "measured, rejected by ann",
-    }
-    said = {p["ability"]: p["answer"] for p in rows[of_model[1].face_id]["qa"]}["ad"]
-    assert said == "1. **Chin**: The chin has no pores."
-    assert said in [question["answer"] for question in rows[of_model[1].face_id]["bench"]]
-    assert [f["region"] for f in rows[of_model[0].face_id]["findings"]] == ["mouth", "hairline"]
+    rows_by_face = {row["face_id"]: row for row in pq.read_table(output / "data").to_pylist()}
+    rows = [rows_by_face[item.face_id] for item in (*by_model, *measured)]
+    assert [row["ad_by"] for row in rows] == [
+        "tiny, ad_alone 1, accepted by ann",
+        "tiny, ad_alone 1, edited by ann",
+        "measured",
+        "measured, accepted by ann",
+        "measured, rejected by ann",
+    ]
+    edited = {pair["ability"]: pair["answer"] for pair in rows[1]["qa"]}["ad"]
+    assert edited == "1. **Chin**: The chin has no pores."
+    assert edited in [question["answer"] for question in rows[1]["bench"]]
+    assert [finding["region"] for finding in rows[0]["findings"]] == ["mouth", "hairline"]
     assert CliRunner().invoke(app, ["verify", str(output)]).exit_code == 0
     card = (output / "README.md").read_text()
     assert "people have reviewed some" in card and "| artifact description | measured, rejected by ann | 1 |" in card
 
 
-def test_what_cannot_be_reviewed_is_said_in_one_line(folder: Path, tmp_path: Path) -> None:
+def test_a_missing_dataset_or_a_wrong_name_is_named(folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     for where, name, message in ((tmp_path, "ann", "no dataset folder"), (folder, "a, b", "reviewer: expected a name")):
         done = CliRunner().invoke(app, ["review", str(where), "--reviewer", name])
-        assert done.exit_code == 2 and message in done.output and "Traceback" not in done.output
+        assert done.exit_code == 2 and message in done.output

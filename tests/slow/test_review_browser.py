@@ -158,7 +158,7 @@ def test_a_reviewer_decides_by_the_keyboard_and_all_is_kept(browser: Any, folder
         bob.press("a")
         bob.sees("2 of")
         bob.press("r")
-        bob.counts("ann and bob: alike on 50 % of 2, Cohen’s kappa")
+        bob.counts("ann and bob: agree on 50 % of 2, Cohen’s kappa")
         for item in items[2:]:
             Work(folder, "test", "bob").decide(item, "accept")
         bob.page.reload()
