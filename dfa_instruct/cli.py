@@ -141,6 +141,7 @@ def instruct(
         ),
     ] = "drop",
     seed: Annotated[int, typer.Option(min=0, help="The build's, to draw the same questions.")] = 0,
+    templates: Annotated[Path | None, typer.Option(help="The build's folder of templates; else the package's.")] = None,
 ) -> None:
     """Write the questions and answers anew from what was written and reviewed; nothing is detected or forged again."""
     with one_line_errors(OSError, ValueError):
@@ -150,11 +151,13 @@ def instruct(
         from dfa_instruct.annotate.measured import Measured
         from dfa_instruct.annotate.store import store_path
         from dfa_instruct.construction.rewrite import reinstruct
+        from dfa_instruct.instruct.templates import libraries
         from dfa_instruct.verify.dataset_plots import table
 
         path = store or store_path(folder)
-        annotator = Stored(path, ungrounded) if store or path.exists() else Measured()
-        Console().print(table(reinstruct(folder, output or folder, annotator, seed)))
+        library = libraries(templates)
+        annotator = Stored(path, ungrounded, library) if store or path.exists() else Measured(library)
+        Console().print(table(reinstruct(folder, output or folder, annotator, seed, library)))
 
 
 @app.command()
@@ -268,7 +271,8 @@ def push(
 def verify(
     where: Annotated[str, _WHERE],
     recipe: Annotated[
-        Path | None, typer.Option(help="Its recipe: splits and categories that it leaves out may be missing.")
+        Path | None,
+        typer.Option(help="Its recipe: it names the templates, and what it leaves out may be missing."),
     ] = None,
 ) -> None:
     """Check every promise of a dataset on its rows; the exit status is 1 where one is broken."""

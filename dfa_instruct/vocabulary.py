@@ -1,7 +1,7 @@
 """The words of deepfake analysis, each of them once.
 
-Columns, flags, cards, questions and messages take their words from here. The abilities, the categories and their
-explanations follow *Towards Interactive Deepfake Analysis*, sections I and II.
+Columns, flags, cards, questions and messages take their words from here. The abilities and the categories
+follow *Towards Interactive Deepfake Analysis*, sections I and II.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ BENCH_ABILITIES: Final[dict[BenchAbility, str]] = {
     "ad": ABILITIES["ad"],
     "df_t": "attribution of the technique",
 }
-"""What DFA-Bench asks for. The fourth is not the paper's: nothing is trained on it, and forged faces only are asked."""
+"""What DFA-Bench asks for. The fourth is not the paper's; it is asked of forged faces only."""
 
 FC_QUESTIONS: Final = 4
 """Questions of free conversation about an image (paper, section III)."""
@@ -68,15 +68,6 @@ CATEGORIES: Final[dict[Category, str]] = {
 """Category → its name in a sentence. The five options of DF-C, in this order."""
 
 FORGERY_CATEGORIES: Final[tuple[Category, ...]] = tuple(c for c in CATEGORIES if c != "bona_fide")
-
-EXPLANATIONS: Final[dict[Category, str]] = {
-    "bona_fide": "It shows a real person's face as the camera saw it.",
-    "face_swapping": "This technique replaces the identity of the face with that of another person.",
-    "face_reenactment": "This technique makes the face imitate the expression or movement of another one.",
-    "face_editing": "This technique changes single attributes of the face, such as its age, skin, lips or eyes.",
-    "entire_face_synthesis": "This technique generates a whole new face that belongs to nobody.",
-}
-"""Category → the sentence that explains it (paper, section II)."""
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 

@@ -1,4 +1,4 @@
-"""Reading a recipe's YAML."""
+"""Reading YAML that a person wrote."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a recipe's YAML: keys and values, whatever they are.
+    """Read a YAML file: keys and values, whatever they are.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: one line: it is not YAML, a key stands twice, or it is not a mapping.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such recipe")
+        raise FileNotFoundError(f"{path}: no such file")
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

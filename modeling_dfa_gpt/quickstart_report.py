@@ -41,7 +41,6 @@ def write_report(
         "![Forgeries beside their bona fide, the measured evidence drawn on](images/faces.png)",
         f"## DFA-Bench\n\n{metrics_table(results)}",
         "\n".join(f"- {sentence}." for sentence in results["warnings"]),
-        "DF-T asks for the technique by its own name, which no conversation that the model was trained on gives.",
         "![Confusion matrices of DF-D and DF-C](images/confusion.png)",
         "Conversations of four turns (`dfa_instruct/bench/experiments/conversation.py`): the share of answers "
         "of the kind asked, of conversations that contradict themselves, of named regions that are in the "

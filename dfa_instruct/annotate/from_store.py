@@ -10,6 +10,7 @@ from dfa_instruct.annotate.answer_parsing import claims_to_findings, findings_to
 from dfa_instruct.annotate.decisions import Decision, Decisions
 from dfa_instruct.annotate.measured import Measured, description
 from dfa_instruct.annotate.store import Store, StoredAnswer
+from dfa_instruct.instruct.templates import Libraries
 from dfa_instruct.records import MEASURED, Annotation, Artifact, FaceRecord
 
 Ungrounded = Literal["keep", "drop", "review"]
@@ -37,7 +38,9 @@ class Stored:
 
     name = "stored"
 
-    def __init__(self, store: str | Path | Store, ungrounded: Ungrounded = "drop") -> None:
+    def __init__(
+        self, store: str | Path | Store, ungrounded: Ungrounded = "drop", library: Libraries | None = None
+    ) -> None:
         """Open the store if it is given as a path.
 
         Raises:
@@ -53,7 +56,7 @@ class Stored:
         self.store = store
         self.decisions = Decisions(store)
         self.ungrounded = ungrounded
-        self.measured = Measured()
+        self.measured = Measured(library)
 
     def digest(self) -> str:
         """Return a hash of the store's answers and decisions."""
@@ -73,13 +76,14 @@ class Stored:
     def _describe(self, face_id: str, measured: Annotation) -> Annotation:
         current = current_description(self.store, face_id, measured)
         by, claims, grounding = current.by, current.parsed, current.grounding
-        decisions = self.decisions.latest(face_id, description(claims_to_findings(claims)))
+        decisions = self.decisions.latest(face_id, description(claims_to_findings(claims), self.measured.library))
         if any(decision.choice == "reject" for decision in decisions):
             if by != MEASURED:
                 return measured
             by, claims = reviewed_by(by, decisions), []
         elif edits := [decision for decision in decisions if decision.choice == "edit"]:
-            by, claims, grounding = reviewed_by(by, edits[-1:]), [dict(claim) for claim in edits[-1].claims], edits[-1].grounding
+            last = edits[-1]
+            by, claims, grounding = reviewed_by(by, [last]), [dict(claim) for claim in last.claims], last.grounding
         elif decisions:
             by = reviewed_by(by, decisions)
         elif by == MEASURED:
@@ -89,7 +93,8 @@ class Stored:
             if not claims or (self.ungrounded == "review" and len(claims) < len(current.parsed)):
                 return measured
         findings = claims_to_findings(claims)
-        return replace(measured, ad=description(findings), findings=findings, ad_by=by, grounding=grounding)
+        text = description(findings, self.measured.library)
+        return replace(measured, ad=text, findings=findings, ad_by=by, grounding=grounding)
 
 
 def reviewed_by(author: str, decisions: list[Decision]) -> str:

@@ -11,8 +11,9 @@ from typing import Any, Final
 import yaml
 
 from dfa_instruct.annotate.store import Request
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.vlm.messages import image_url
-from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, REGIONS, Ability, Category
+from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS, Ability, Category
 
 PROMPTS: Final = ("ad_alone", "ad_compared", "fc")
 _FORMS: Final[dict[Ability, str]] = {
@@ -74,7 +75,7 @@ def description_request(face_id: str, category: Category, pair_id: str | None, m
         model: the name of the model.
     """
     prompt = load_prompt("ad_alone" if pair_id is None else "ad_compared")
-    variables = {"category": CATEGORIES[category], "explanation": EXPLANATIONS[category]}
+    variables = {"category": CATEGORIES[category], "explanation": libraries().df_c.explanations[category]}
     return Request(face_id, "ad", prompt.version, variables, model, prompt.parameters, pair_id)
 
 

@@ -31,6 +31,7 @@ from dfa_instruct.construction.work_folder import WorkFolder, too_few
 from dfa_instruct.dataset.statistics import Statistics
 from dfa_instruct.dataset.writer import refuse_foreign, scratch_folder, write_tables
 from dfa_instruct.face.detection import landmarker_path
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.sources.official_splits import read_official
 from dfa_instruct.sources.registry import open_sources
 from dfa_instruct.sources.sample import SampleSource
@@ -69,7 +70,7 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
     refuse_foreign(folder)
     sources = open_sources(recipe.sources)
     techniques_of(recipe)
-    annotator(recipe.annotator)
+    annotator(recipe.annotator, libraries(recipe.templates))
     if recipe.official_splits:
         read_official(Path(recipe.official_splits))
     check_arguments(recipe, executor)

@@ -94,6 +94,10 @@ class Recipe:
     annotator: str | dict[str, Any] = "measured"
     """Who describes the faces: a name, or `name` with settings, see `dfa_instruct.annotate.annotator`."""
 
+    # Questions and answers
+    templates: str | None = None
+    """A folder with your own templates: the same files and keys as `dfa_instruct/instruct/templates/`."""
+
     # The run
     output: str = "dfa-instruct"
     seed: Annotated[int, Field(ge=0)] = 0

@@ -19,6 +19,7 @@ from dfa_instruct.annotate.registry import annotator
 from dfa_instruct.construction.fingerprint import STEPS, fingerprints, keys_read_by
 from dfa_instruct.construction.recipe import Recipe
 from dfa_instruct.construction.work_folder import WorkFolder, whole
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.plugins import releases
 from dfa_instruct.sources.registry import ENTRY_POINTS as SOURCES
 from dfa_instruct.techniques.registry import ENTRY_POINTS as TECHNIQUES
@@ -61,13 +62,14 @@ def work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
 
 def _named_by(content: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     """Return what a recipe says where it names what lies outside of this package, with what is found there now: the
-    releases of plug-ins, and all that the annotator may say, where that may change.
+    releases of plug-ins, the templates, and all that the annotator may say, where that may change.
     """
-    described_by = annotator(recipe.annotator)
+    library = libraries(recipe.templates)
+    described_by = annotator(recipe.annotator, library)
     words = described_by.digest() if isinstance(described_by, Changing) else ""
     groups = {"sources": SOURCES, "techniques": TECHNIQUES, "annotator": ANNOTATORS}
     named = {key: [content[key], releases(group, json.dumps(content[key]))] for key, group in groups.items()}
-    return named | {"annotator": [*named["annotator"], words]}
+    return named | {"annotator": [*named["annotator"], words], "templates": repr(library)}
 
 
 def _keep_what_holds(work: WorkFolder, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:

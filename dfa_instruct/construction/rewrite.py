@@ -19,6 +19,7 @@ from dfa_instruct.dataset.features import FEATURES
 from dfa_instruct.dataset.statistics import Statistics
 from dfa_instruct.dataset.writer import ROWS_PER_GROUP, write_tables
 from dfa_instruct.instruct.sampling import instruct
+from dfa_instruct.instruct.templates import Libraries
 from dfa_instruct.records import Artifact, FaceRecord
 from dfa_instruct.schema import from_columns, to_columns
 from dfa_instruct.vocabulary import Category
@@ -28,7 +29,7 @@ ASKED = ("qa", "bench", "ad_by", "fc_by", "grounding", "findings")
 KEPT = [name for name in FEATURES.arrow_schema.names if name not in ASKED]
 
 
-def reinstruct(folder: Path, output: Path, annotator: Annotator, seed: int) -> Statistics:
+def reinstruct(folder: Path, output: Path, annotator: Annotator, seed: int, library: Libraries) -> Statistics:
     """Write a dataset folder anew, asked by the build's own step; the same annotations and seed give the same bytes.
 
     Args:
@@ -36,6 +37,7 @@ def reinstruct(folder: Path, output: Path, annotator: Annotator, seed: int) -> S
         output: where the new one is written; it may be the same.
         annotator: who describes the faces.
         seed: that of the build, if the same questions are to be drawn.
+        library: the templates.
 
     Raises:
         FileNotFoundError: the folder holds no dataset.
@@ -45,7 +47,7 @@ def reinstruct(folder: Path, output: Path, annotator: Annotator, seed: int) -> S
     paths = sorted(folder.glob("data/*.parquet"))
     if not paths:
         raise FileNotFoundError(f"{folder}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)")
-    return write_tables(_tables(paths, annotator, seed), output)
+    return write_tables(_tables(paths, annotator, seed, library), output)
 
 
 @contextmanager
@@ -70,7 +72,7 @@ def _techniques(paths: list[Path]) -> dict[str, Category]:
     return found
 
 
-def _tables(paths: list[Path], annotator: Annotator, seed: int) -> Iterator[pa.Table]:
+def _tables(paths: list[Path], annotator: Annotator, seed: int, library: Libraries) -> Iterator[pa.Table]:
     schema = FEATURES.arrow_schema
     asked = pa.schema([schema.field(name) for name in ASKED])
     techniques = _techniques(paths)
@@ -80,15 +82,18 @@ def _tables(paths: list[Path], annotator: Annotator, seed: int) -> Iterator[pa.T
                 for batch in file.iter_batches(ROWS_PER_GROUP, columns=KEPT):
                     table = pa.Table.from_batches([batch])
                     rows = table.drop_columns(["image", "landmarks"]).to_pylist()
-                    new = pa.Table.from_pylist([_asked(row, annotator, seed, techniques) for row in rows], schema=asked)
-                    columns = {name: (new if name in ASKED else table)[name] for name in schema.names}
+                    new = [_asked(row, annotator, seed, techniques, library) for row in rows]
+                    anew = pa.Table.from_pylist(new, schema=asked)
+                    columns = {name: (anew if name in ASKED else table)[name] for name in schema.names}
                     yield pa.table(columns, schema=schema)
                     bar.update(len(rows))
 
 
-def _asked(row: dict[str, Any], annotator: Annotator, seed: int, techniques: Mapping[str, Category]) -> dict[str, Any]:
-    """Annotate a face and ask about it, by its row; without its pixels."""
+def _asked(
+    row: dict[str, Any], annotator: Annotator, seed: int, techniques: Mapping[str, Category], library: Libraries
+) -> dict[str, Any]:
+    """Annotate a face and ask about it, by its row without the pixels."""
     face = from_columns(FaceRecord, row)
     artifacts = [Artifact(**artifact) for artifact in row["artifacts"]]
-    made = to_columns(instruct(face, artifacts, annotator.annotate(face, artifacts), seed, techniques))
+    made = to_columns(instruct(face, artifacts, annotator.annotate(face, artifacts), seed, techniques, library))
     return {name: made[name] for name in ASKED}

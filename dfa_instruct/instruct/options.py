@@ -19,21 +19,23 @@ def categories_offered(rng: np.random.Generator) -> tuple[str, ...]:
 
 
 def techniques_offered(
-    technique: str, category: Category, techniques: Mapping[str, Category], rng: np.random.Generator
+    technique: str | None, category: Category, techniques: Mapping[str, Category], rng: np.random.Generator
 ) -> tuple[str, ...]:
     """Return a technique among three others, shuffled: one of its category where there is one, then of others.
 
     Two that differ in capitals only are never both offered.
 
     Args:
-        technique: the right one.
+        technique: the right one; none where it is not known.
         category: its category.
         techniques: name → category, of what may be offered.
         rng: shuffles.
 
     Returns:
-        Four names; none where there are fewer than four.
+        Four names; none where there are fewer than four, or the right one is not known.
     """
+    if technique is None:
+        return ()
     others = {name.casefold(): name for name in sorted(techniques)}
     others.pop(technique.casefold(), None)
     mixed = [[*others.values()][i] for i in rng.permutation(len(others))]

@@ -1,9 +1,9 @@
 """From annotations to instructions: questions drawn from template libraries, answers taken from what is known.
 
-The libraries are the YAML files in `templates/`. An image gets one question each of DF-D, DF-C and AD and four of free
-conversation (paper, section III); a test image also gets the three standardised questions of DFA-Bench, and a forged
-one a fourth, which technique made it. The seven questions of half of the images are one dialogue, in any order, in
-which a question may refer to what was said before.
+The libraries are the YAML files in `templates/`, or in the folder that a recipe names. An image gets one question each
+of DF-D, DF-C and AD and four of free conversation (paper, section III); a test image also gets the three standardised
+questions of DFA-Bench, and a forged one a fourth, which technique made it. The seven questions of half of the images
+are one dialogue, in any order, in which a question may refer to what was said before.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from typing import Final
 import numpy as np
 
 from dfa_instruct.instruct.options import categories_offered, lettered, techniques_offered
-from dfa_instruct.instruct.templates import SITUATIONS, libraries, phrase
+from dfa_instruct.instruct.templates import SITUATIONS, Libraries, Template, phrase
 from dfa_instruct.records import Annotation, Artifact, BenchQuestion, FaceRecord, InstructRow, QuestionAnswer
 from dfa_instruct.vocabulary import (
     ARTIFACTS,
     CATEGORIES,
-    EXPLANATIONS,
     FC_QUESTIONS,
     FORGERY_CATEGORIES,
     REGIONS,
     Category,
+    Label,
     Region,
 )
 
 AS_TYPED: Final = 0.1
 """The share of questions in small letters and without a mark at their end, as many people type."""
+TECHNIQUE_ASKED: Final = 0.5
+"""The share of forgeries whose technique is known of which free conversation asks for it."""
 DIALOGUES: Final = 2
 """Of one face in so many, the questions are the turns of one dialogue: each sees those before it."""
 
@@ -52,12 +54,28 @@ def _listing(regions: Sequence[Region]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def situations(face: FaceRecord, annotation: Annotation, rng: np.random.Generator) -> dict[str, dict[str, str]]:
+def verdict(label: Label, annotation: Annotation, when: str, library: Libraries) -> str:
+    """Return the answer to a DF-D question; `when` is the label that makes it a yes, or `either`."""
+    if when == "either":
+        return annotation.df_d
+    start = library.df_d.answers["agree" if when == label else "disagree"]
+    return start.format(verdict=f"{annotation.df_d[0].lower()}{annotation.df_d[1:]}")
+
+
+def situations(
+    face: FaceRecord,
+    annotation: Annotation,
+    rng: np.random.Generator,
+    library: Libraries,
+    techniques: Sequence[str] = (),
+) -> dict[str, dict[str, str]]:
     """Return what is known of a face: each situation that it is in, and the words that fill its placeholders.
 
-    Where a situation is about one region or one category, `rng` chooses it.
+    Where a situation is about one region or one category, `rng` chooses it. `techniques` are those to choose from, the
+    face's own among them.
     """
-    known = {"category": CATEGORIES[face.category], "explanation": EXPLANATIONS[face.category]}
+    explanations = library.df_c.explanations
+    known = {"category": CATEGORIES[face.category], "explanation": explanations[face.category]}
     findings = annotation.findings
     named = [finding.region for finding in findings]
     clear = [region for region in REGIONS if region not in named]
@@ -92,45 +110,65 @@ def situations(face: FaceRecord, annotation: Annotation, rng: np.random.Generato
             found[f"{kind}_found"] = known | {"regions": _listing(regions)}
         else:
             found[f"{kind}_clear"] = known
+    if face.technique:
+        found["technique"] = known | {"technique": face.technique}
+        if techniques:
+            found["technique_offered"] = found["technique"] | {"options": lettered(techniques)}
     term = list(CATEGORIES)[rng.integers(1, len(CATEGORIES))]
-    return found | {"term": {"term": CATEGORIES[term], "meaning": EXPLANATIONS[term]}, "any": {}}
+    return found | {"term": {"term": CATEGORIES[term], "meaning": explanations[term]}, "any": {}}
 
 
 def instruct(
-    face: FaceRecord, artifacts: list[Artifact], annotation: Annotation, seed: int, techniques: Mapping[str, Category]
+    face: FaceRecord,
+    artifacts: list[Artifact],
+    annotation: Annotation,
+    seed: int,
+    techniques: Mapping[str, Category],
+    library: Libraries,
 ) -> InstructRow:
-    """Ask all that is asked of a face: its row; `techniques` are those of the whole dataset, see `which_technique`."""
-    qa = questions_and_answers(face, annotation, seed)
-    of_bench = bench_questions(face, annotation, seed) + which_technique(face, seed, techniques)
+    """Ask all that is asked of a face: its row.
+
+    Args:
+        face: whom it is asked about.
+        artifacts: what was measured.
+        annotation: what is said of the face.
+        seed: the draw depends on it and on the face's id only.
+        techniques: name → category, of all forgeries of the dataset: what is offered is there.
+        library: the templates.
+    """
+    qa = questions_and_answers(face, annotation, seed, techniques, library)
+    of_bench = bench_questions(face, annotation, seed, library) + which_technique(face, seed, techniques, library)
     written = annotation.ad_by, annotation.fc_by, annotation.grounding, list(annotation.findings)
     return InstructRow(face, artifacts, qa, of_bench if face.split == "test" else [], *written)
 
 
-def questions_and_answers(face: FaceRecord, annotation: Annotation, seed: int) -> list[QuestionAnswer]:
+def _drawn(templates: Sequence[Template], rng: np.random.Generator) -> tuple[str, str, str]:
+    """Draw one of all questions: its template's `when`, its name, and its words."""
+    every = [(t.when, name, question) for t in templates for name, question in zip(t.names, t.questions, strict=False)]
+    return every[rng.integers(len(every))]
+
+
+def questions_and_answers(
+    face: FaceRecord, annotation: Annotation, seed: int, techniques: Mapping[str, Category], library: Libraries
+) -> list[QuestionAnswer]:
     """Ask about one image: one question each of DF-D, DF-C and AD, then four different ones of free conversation.
 
-    One of the four at least is about a single region: it is what people ask next. A conversation that the annotator
-    wrote stands in their place, its turns in their order.
+    One of the four at least is about a single region: it is what people ask next. Of half of the forgeries whose
+    technique is known, one asks for it. A conversation that the annotator wrote stands in their place, its turns in
+    their order.
 
-    Those of a dialogue come in any order. The draw depends on `seed` and the face's id only.
+    Those of a dialogue come in any order. The draw depends on `seed` and the face's id only. See `instruct`.
     """
-    library = libraries()
     rng = np.random.default_rng([seed, int(face.face_id, 16)])
 
-    detect = library.df_d[rng.integers(len(library.df_d))]
-    df_d_answer = annotation.df_d
-    if detect.when != "either":
-        yes_no = "Yes" if detect.when == face.label else "No"
-        df_d_answer = f"{yes_no}, {annotation.df_d[0].lower()}{annotation.df_d[1:]}"
-    classify = library.df_c[rng.integers(len(library.df_c))]
-    describe = library.ad[rng.integers(len(library.ad))]
+    when, detect, detection = _drawn(library.df_d.questions, rng)
+    _, classify, classification = _drawn(library.df_c.questions, rng)
+    _, describe, description = _drawn(library.ad.questions, rng)
     options = lettered(categories_offered(rng))
     rows = [
-        QuestionAnswer("df_d", phrase(detect.questions[0], rng), df_d_answer, detect.id),
-        QuestionAnswer(
-            "df_c", phrase(classify.questions[0], rng).format(options=options), annotation.df_c, classify.id
-        ),
-        QuestionAnswer("ad", phrase(describe.questions[0], rng), annotation.ad, describe.id),
+        QuestionAnswer("df_d", phrase(detection, rng), verdict(face.label, annotation, when, library), detect),
+        QuestionAnswer("df_c", phrase(classification, rng).format(options=options), annotation.df_c, classify),
+        QuestionAnswer("ad", phrase(description, rng), annotation.ad, describe),
     ]
     dialogue = is_dialogue(face.face_id)
     order = rng.permutation(len(rows) + FC_QUESTIONS) if dialogue else np.arange(len(rows) + FC_QUESTIONS)
@@ -140,27 +178,31 @@ def questions_and_answers(face: FaceRecord, annotation: Annotation, seed: int) -
         following = iter(range(3, len(rows)))
         return [rows[i] if i < 3 else rows[next(following)] for i in order]
     first = int(order[0])
-    known = situations(face, annotation, rng)
-    fitting = [template for template in library.fc if template.when in known]
-    of_region = [template for template in fitting if "region" in SITUATIONS[template.when]]
-    chosen = [of_region[rng.integers(len(of_region))]]
-    others = [template for template in fitting if template not in chosen]
-    chosen += [others[i] for i in rng.choice(len(others), FC_QUESTIONS - 1, replace=False)]
+    apart = np.random.default_rng([seed, int(face.face_id, 16), 3])
+    offered = techniques_offered(face.technique, face.category, techniques, apart)
+    known = situations(face, annotation, rng, library, offered)
+    fitting = [template for template in library.fc.questions if template.when in known]
+    regional, technical = ([t for t in fitting if about in SITUATIONS[t.when]] for about in ("region", "technique"))
+    chosen = [regional[rng.integers(len(regional))]]
+    if technical and rng.random() < TECHNIQUE_ASKED:
+        chosen.append(technical[rng.integers(len(technical))])
+    others = [template for template in fitting if template not in chosen + technical]
+    chosen += [others[i] for i in rng.choice(len(others), FC_QUESTIONS - len(chosen), replace=False)]
     for talk in chosen:
         questions = talk.questions + (talk.followups if dialogue and first != len(rows) else ())
         number = int(rng.integers(len(questions)))
         answer = talk.answers[rng.integers(len(talk.answers))]
         words = known[talk.when]
         question = phrase(questions[number], rng).format(**words)
-        rows.append(QuestionAnswer("fc", question, answer.format(**words), f"{talk.id}.{number + 1}"))
+        rows.append(QuestionAnswer("fc", question, answer.format(**words), talk.names[number]))
     return [replace(rows[i], question=as_typed(rows[i].question, rng)) for i in order]
 
 
-def bench_questions(face: FaceRecord, annotation: Annotation, seed: int) -> list[BenchQuestion]:
+def bench_questions(face: FaceRecord, annotation: Annotation, seed: int, library: Libraries) -> list[BenchQuestion]:
     """Ask DFA-Bench's standardised questions: a DF-D assertion (yes: forged), DF-C with five options, an open AD."""
-    bench = libraries().bench
+    bench = library.bench
     rng = np.random.default_rng([seed, int(face.face_id, 16), 1])
-    drawn = {a: bench[a][rng.integers(len(bench[a]))].questions[0] for a in ("df_d", "df_c", "ad")}
+    drawn = {a: bench[a][rng.integers(len(bench[a]))] for a in ("df_d", "df_c", "ad")}
     options = categories_offered(rng)
     return [
         BenchQuestion("df_d", drawn["df_d"], "Yes" if face.label == "forged" else "No", ("Yes", "No")),
@@ -169,20 +211,14 @@ def bench_questions(face: FaceRecord, annotation: Annotation, seed: int) -> list
     ]
 
 
-def which_technique(face: FaceRecord, seed: int, techniques: Mapping[str, Category]) -> list[BenchQuestion]:
-    """Ask which technique made a forgery; nothing of a bona fide face, or of a forgery whose technique is not known.
-
-    Args:
-        face: whom it is asked about.
-        seed: the draw depends on it and on the face's id only.
-        techniques: name → category, of all forgeries of the dataset: what is offered is there.
-    """
-    if face.technique is None:
-        return []
+def which_technique(
+    face: FaceRecord, seed: int, techniques: Mapping[str, Category], library: Libraries
+) -> list[BenchQuestion]:
+    """Ask which technique made a forgery; nothing of a bona fide face, or of a forgery whose technique is not known."""
     rng = np.random.default_rng([seed, int(face.face_id, 16), 2])
     options = techniques_offered(face.technique, face.category, techniques, rng)
-    if not options:
+    if face.technique is None or not options:
         return []
-    templates = libraries().bench["df_t"]
-    question = templates[rng.integers(len(templates))].questions[0].format(options=lettered(options))
+    of_technique = library.bench["df_t"]
+    question = of_technique[rng.integers(len(of_technique))].format(options=lettered(options))
     return [BenchQuestion("df_t", question, face.technique, options)]

@@ -16,6 +16,7 @@ from dfa_instruct.annotate.from_store import current_description
 from dfa_instruct.annotate.grounding import ground_in, ground_missing
 from dfa_instruct.annotate.measured import Measured, description
 from dfa_instruct.annotate.store import Store, store_path
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.records import MEASURED
 from dfa_instruct.vocabulary import Split
 
@@ -34,7 +35,7 @@ class Item:
     @property
     def description(self) -> str:
         """The rendered text, which identifies the description in a decision."""
-        return description(claims_to_findings(self.claims))
+        return description(claims_to_findings(self.claims), libraries())
 
     @property
     def contradicted(self) -> bool:

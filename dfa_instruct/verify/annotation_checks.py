@@ -10,8 +10,8 @@ from typing import Any, Final, cast
 import numpy as np
 
 from dfa_instruct.annotate import Annotator
-from dfa_instruct.instruct.sampling import situations
-from dfa_instruct.instruct.templates import libraries
+from dfa_instruct.instruct.sampling import situations, verdict
+from dfa_instruct.instruct.templates import Libraries
 from dfa_instruct.records import MEASURED, Annotation, Artifact, FaceRecord
 from dfa_instruct.verify.promises import Findings
 from dfa_instruct.verify.writers import written
@@ -30,13 +30,19 @@ def check_questions(findings: Findings, name: str, row: Mapping[str, Any]) -> No
 
 
 def check_answers(
-    findings: Findings, name: str, split: str, row: Mapping[str, Any], face: FaceRecord, described_by: Annotator
+    findings: Findings,
+    name: str,
+    split: str,
+    row: Mapping[str, Any],
+    face: FaceRecord,
+    described_by: Annotator,
+    library: Libraries,
 ) -> None:
     """Check the answers of a row against what its face and its artifacts give again."""
     artifacts = [Artifact(**artifact) for artifact in row["artifacts"]]
-    annotation, wrong = written(row, described_by.annotate(face, artifacts))
+    annotation, wrong = written(row, described_by.annotate(face, artifacts), library)
     findings.check("writers", not wrong, f"{name}: {wrong}")
-    _check_instructions(findings, name, row, face, annotation)
+    _check_instructions(findings, name, row, face, annotation, library)
     _check_bench(findings, name, split, row, annotation)
 
 
@@ -46,10 +52,14 @@ def _check_instructions(
     row: Mapping[str, Any],
     face: FaceRecord,
     annotation: Annotation,
+    library: Libraries,
 ) -> None:
-    templates = {template.id: template for of_ability in (libraries().df_d, libraries().fc) for template in of_ability}
+    asked = library.df_d.questions + library.fc.questions
+    templates = {name: template for template in asked for name in template.names}
+    offered = [face.technique] if face.technique else []
     # All that may be said of the face, whatever is drawn where a situation is about one region or one category.
-    drawn = [situations(face, annotation, cast(np.random.Generator, _Nth(n))) for n in range(len(REGIONS))]
+    draws = [cast(np.random.Generator, _Nth(n)) for n in range(len(REGIONS))]
+    drawn = [situations(face, annotation, draw, library, offered) for draw in draws]
     for pair in row["qa"]:
         ability, question, answer = pair["ability"], pair["question"].lower(), pair["answer"]
         if ability == "df_c":
@@ -59,14 +69,12 @@ def _check_instructions(
         elif ability == "fc" and row["fc_by"] != MEASURED:
             continue
         else:
-            template = templates.get(pair["template"] if ability == "df_d" else pair["template"].rpartition(".")[0])
+            template = templates.get(pair["template"])
             if template is None:
                 findings.check("answers", False, f"{name}: no template is called {pair['template']!r}")
                 continue
             if ability == "df_d":
-                yes_no = "Yes" if template.when == face.label else "No"
-                claim = f"{annotation.df_d[0].lower()}{annotation.df_d[1:]}"
-                kept = answer == (annotation.df_d if template.when == "either" else f"{yes_no}, {claim}")
+                kept = answer == verdict(face.label, annotation, template.when, library)
             else:
                 words = [known[template.when] for known in drawn if template.when in known]
                 # Where the question names what it is about, the answer is about the same.
@@ -76,6 +84,8 @@ def _check_instructions(
                     if any(key in w and w[key].lower() in question for key in ("region", "asked", "term"))
                 ]
                 kept = any(answer == said.format(**w) for w in named or words for said in template.answers)
+                if template.when == "technique_offered":
+                    kept &= face.technique in _OPTION.findall(pair["question"])
         findings.check(
             "answers", kept, f"{name}: {pair['question']!r} is answered {answer!r}, and the face is {face.category}"
         )

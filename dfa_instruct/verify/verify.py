@@ -16,6 +16,7 @@ from dfa_instruct.annotate.registry import annotator
 from dfa_instruct.construction.recipe import Recipe, techniques_of
 from dfa_instruct.dataset.features import FEATURES
 from dfa_instruct.dataset.reading import open_splits, rows_of
+from dfa_instruct.instruct.templates import Libraries, libraries
 from dfa_instruct.records import FaceRecord
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources.registry import categories_of
@@ -53,7 +54,8 @@ def verify(where: str, recipe: Recipe | None = None) -> Findings:
     splits = open_splits(where)
     findings = Findings()
     _check_card(findings, where)
-    described_by = annotator(recipe.annotator if recipe else "measured")
+    library = libraries(recipe.templates if recipe else None)
+    described_by = annotator(recipe.annotator if recipe else "measured", library)
     for name, rows in splits.items():
         _check_columns(findings, name, rows.features or {})
     if findings["columns"].broken:
@@ -62,7 +64,7 @@ def verify(where: str, recipe: Recipe | None = None) -> Findings:
     unsound: set[str] = set()
     for name, rows in splits.items():
         for number, row in enumerate(rows_of(where, name, rows.decode(False), "verify")):
-            if not _check_row(findings, across, described_by, name, number, row):
+            if not _check_row(findings, across, described_by, library, name, number, row):
                 unsound.add(row["face_id"])
     pairs = across.pairs()
     across.duplicates()
@@ -73,7 +75,13 @@ def verify(where: str, recipe: Recipe | None = None) -> Findings:
 
 
 def _check_row(
-    findings: Findings, across: Across, described_by: Annotator, split: str, number: int, row: Mapping[str, Any]
+    findings: Findings,
+    across: Across,
+    described_by: Annotator,
+    library: Libraries,
+    split: str,
+    number: int,
+    row: Mapping[str, Any],
 ) -> bool:
     """Check a row; return whether its picture and its landmarks are fit to be compared with those of its pair."""
     name = f"{split} {row['face_id'] or f'row {number}'}"
@@ -89,7 +97,7 @@ def _check_row(
     labelled = check_labels(findings, name, row)
     check_questions(findings, name, row)
     if labelled and _FACE_ID.fullmatch(row["face_id"]):
-        check_answers(findings, name, split, row, from_columns(FaceRecord, row, parameters={}), described_by)
+        check_answers(findings, name, split, row, from_columns(FaceRecord, row, parameters={}), described_by, library)
     return fits and placed
 
 

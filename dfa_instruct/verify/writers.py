@@ -7,17 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 from dfa_instruct.annotate.measured import description
+from dfa_instruct.instruct.templates import Libraries
 from dfa_instruct.records import MEASURED, Annotation, Finding
 from dfa_instruct.vocabulary import ARTIFACTS, REGIONS
 
 
-def written(row: Mapping[str, Any], annotation: Annotation) -> tuple[Annotation, str]:
+def written(row: Mapping[str, Any], annotation: Annotation, library: Libraries) -> tuple[Annotation, str]:
     """Return the annotation that a row's answers must follow from, and what is wrong with who wrote it.
 
     Args:
         row: by the columns of the dataset.
         annotation: that of the annotator whom `verify` was given. Where this is the measured one and a language model
             wrote the row's description, only the row knows it.
+        library: the templates.
     """
     grounding, findings = row["grounding"], []
     if not row["ad_by"] or not row["fc_by"] or not (grounding is None or 0 <= grounding <= 1):
@@ -32,7 +34,7 @@ def written(row: Mapping[str, Any], annotation: Annotation) -> tuple[Annotation,
         rejected = row["ad_by"].startswith(f"{MEASURED}, rejected by ")
         if row["label"] != "forged" or bool(findings) == rejected:
             return annotation, f"{row['ad_by']} describes a {row['label']} face by {len(findings)} findings"
-        text = description(tuple(findings))
+        text = description(tuple(findings), library)
         annotation = replace(annotation, ad=text, findings=tuple(findings), ad_by=row["ad_by"])
     if (row["ad_by"], findings) != (annotation.ad_by, [*annotation.findings]):
         return annotation, f"the findings of {row['ad_by']} are not those of {annotation.ad_by}"

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dfa_instruct.face.regions import region_outlines
-from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, REGIONS
+from dfa_instruct.instruct.templates import libraries
+from dfa_instruct.vocabulary import CATEGORIES, REGIONS
 from modeling_dfa_gpt.app.case import SHOWN_SIDE, Case
 from modeling_dfa_gpt.app.video import Frame, verdict, worst
 from modeling_dfa_gpt.calibration import TOLERATED, Calibration
@@ -33,7 +34,7 @@ TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-TEMPLATES.globals.update(categories=CATEGORIES, explanations=EXPLANATIONS, region_names=REGIONS)
+TEMPLATES.globals.update(categories=CATEGORIES, explanations=libraries().df_c.explanations, region_names=REGIONS)
 
 
 def style() -> str:

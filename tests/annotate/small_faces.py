@@ -15,6 +15,7 @@ from dfa_instruct.dataset.writer import write_tables
 from dfa_instruct.evidence.paired import evidence_of
 from dfa_instruct.face.regions import region_masks
 from dfa_instruct.instruct.sampling import instruct
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.records import Face
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, SPLITS
@@ -36,7 +37,7 @@ def _tables(count: int) -> Iterator[pa.Table]:
         for face, bona_fide in some_faces(portrait, range(begin, min(begin + 50, count))):
             artifacts = evidence_of(face, bona_fide, None)
             annotation = Measured().annotate(face, artifacts)
-            rows.append(row_columns(instruct(face, artifacts, annotation, seed=0, techniques={}), face.to_png()))
+            rows.append(row_columns(instruct(face, artifacts, annotation, 0, {}, libraries()), face.to_png()))
         yield pa.Table.from_pylist(rows, schema=FEATURES.arrow_schema)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from dfa_instruct.annotate.registry import annotator
 from dfa_instruct.instruct.sampling import questions_and_answers
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.records import Annotation, Face, Finding
 from dfa_instruct.sources.portraits.drawing import draw_sample
 
@@ -18,20 +19,20 @@ def forged(identities: int) -> list[Face]:
 
 
 def test_a_recipe_names_its_annotator() -> None:
-    assert annotator("measured").name == annotator({"name": "measured"}).name == "measured"
+    assert {annotator(wanted, libraries()).name for wanted in ("measured", {"name": "measured"})} == {"measured"}
 
 
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
         ("mesured", "unknown annotator 'mesured'; did you mean 'measured'?"),
-        ({"name": "measured", "model": "m"}, "annotator measured: got an unexpected .* 'model' .it takes none."),
+        ({"name": "measured", "model": "m"}, "annotator measured: got an unexpected .* 'model' .it takes library."),
         ({"model": "m"}, "annotator: expected a name, or `name` with settings, not {'model': 'm'}"),
     ],
 )
 def test_a_wrong_name_or_setting_is_refused_in_one_line(wanted: str | dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
-        annotator(wanted)
+        annotator(wanted, libraries())
     assert "\n" not in str(error.value)
 
 
@@ -48,7 +49,7 @@ def test_free_conversation_uses_the_sentences_of_the_annotation() -> None:
     annotation = Annotation("It is forged.", "A swap.", f"Look here. {eyes.sentence}", (eyes,))
     templates = set()
     for face in forged(40):
-        for pair in questions_and_answers(face, annotation, seed=0):
+        for pair in questions_and_answers(face, annotation, 0, {}, libraries()):
             if pair.template.startswith(("fc.region_found", "fc.check_found", "fc.strongest")):
                 assert eyes.sentence in pair.answer
             if pair.template.startswith(("fc.region_clear", "fc.check_clear")):

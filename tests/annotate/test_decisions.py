@@ -12,15 +12,16 @@ import pytest
 from dfa_instruct.annotate.answer_parsing import claims_to_findings
 from dfa_instruct.annotate.decisions import Choice, Decision, Decisions, agreements, reviewer_name
 from dfa_instruct.annotate.from_store import Stored
-from dfa_instruct.annotate.measured import NOTHING_NAMED, Measured, description
+from dfa_instruct.annotate.measured import Measured, description
 from dfa_instruct.annotate.store import Outcome, Request, Store
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.records import Artifact, Face
 from dfa_instruct.sources.portraits.drawing import draw_sample
 
 MOUTH = {"region": "mouth", "artifact": "colour", "sentence": "The lips are too red.", "verdict": "borne_out"}
 EYES = {"region": "eyes", "artifact": "geometry", "sentence": "One eye is larger.", "verdict": "contradicted"}
 NOSE = {"region": "nose", "artifact": "texture", "sentence": "The nose has no pores.", "verdict": "borne_out"}
-DESCRIPTION = description(claims_to_findings([MOUTH, EYES]))
+DESCRIPTION = description(claims_to_findings([MOUTH, EYES]), libraries())
 MEASURED = [Artifact("chin", "colour", 0.8), Artifact("chin", "texture", 0.7)]
 ACCEPTED, REJECTED = Decision("ann", "accept"), Decision("ann", "reject")
 EDITED = Decision("bob", "edit", (NOSE,), 1.0)
@@ -114,13 +115,13 @@ def test_a_reviewed_description_is_used_as_decided(
     found = Stored(store, "review").annotate(face, MEASURED)
     expected = Measured().annotate(face, MEASURED).findings if claims is None else claims_to_findings(claims)
     assert (found.ad_by, found.findings) == (by, expected)
-    assert found.ad == description(expected)
+    assert found.ad == description(expected, libraries())
     assert found.grounding == (None if claims is None else 1.0 if claims == [NOSE] else 0.5)
 
 
 def test_a_decision_on_another_text_changes_nothing(store: Store, face: Face) -> None:
     describe(store, face)
-    Decisions(store).put(face.face_id, description(claims_to_findings([MOUTH])), REJECTED)
+    Decisions(store).put(face.face_id, description(claims_to_findings([MOUTH]), libraries()), REJECTED)
     assert Stored(store, "drop").annotate(face, MEASURED).findings == claims_to_findings([MOUTH])
 
 
@@ -130,7 +131,11 @@ def test_measured_descriptions_are_reviewed_too(store: Store, face: Face) -> Non
     assert Stored(store).annotate(face, MEASURED) == replace(measured, ad_by="measured, accepted by ann")
     Decisions(store).put(face.face_id, measured.ad, REJECTED)
     found = Stored(store).annotate(face, MEASURED)
-    assert (found.ad, found.findings, found.ad_by) == (NOTHING_NAMED, (), "measured, rejected by ann")
+    assert (found.ad, found.findings, found.ad_by) == (
+        libraries().ad.answers.nothing_named,
+        (),
+        "measured, rejected by ann",
+    )
 
 
 def test_the_digest_follows_words_and_decisions(store: Store, face: Face) -> None:

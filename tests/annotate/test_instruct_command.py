@@ -15,6 +15,7 @@ from datasets import load_dataset
 from misbehaving import CLAIMS, TURNS, Misbehaviour, State, serving
 
 from dfa_instruct.annotate.store import Store, store_path
+from dfa_instruct.instruct import templates
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -45,6 +46,22 @@ def test_with_no_language_model_the_same_bytes_are_written(dataset_folder: Path,
     assert content(tmp_path / "dfa-instruct") == content(dataset_folder)
     assert run("instruct", tmp_path / "dfa-instruct", "--seed", 1).exit_code == 0
     assert content(tmp_path / "dfa-instruct") != content(dataset_folder)
+
+
+def test_templates_of_ones_own_are_asked_and_answered_in_and_verified(dataset_folder: Path, tmp_path: Path) -> None:
+    own, output = Path(shutil.copytree(Path(templates.__file__).parent, tmp_path / "own")), tmp_path / "dfa-instruct"
+    for path in own.glob("*.yaml"):
+        path.write_text(re.sub("This face is", "Dieses Gesicht ist", path.read_text()))
+    assert run("instruct", dataset_folder, "--output", output, "--templates", own).exit_code == 0
+    answers = {pair["answer"] for row in rows(output) for pair in row["qa"] if pair["ability"] == "df_d"}
+    assert answers > {"Dieses Gesicht ist forged.", "Dieses Gesicht ist bona fide."}
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"sources: [{{kind: sample, identities: 20, pictures: 2}}]\nsize: 128\ntemplates: {own}\n")
+    assert run("verify", output, "--recipe", recipe).exit_code == 0
+    assert run("verify", output).exit_code == 1
+    (own / "ad.yaml").unlink()
+    done = run("instruct", dataset_folder, "--output", output, "--templates", own)
+    assert done.exit_code == 2 and "ad.yaml: no such file" in done.output.replace("\n", "")
 
 
 def test_rows_name_their_authors_and_the_promises_hold(annotated: Path, tmp_path: Path) -> None:

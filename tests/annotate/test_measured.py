@@ -3,11 +3,12 @@ from dataclasses import replace
 
 import pytest
 
-from dfa_instruct.annotate.measured import NOTHING_NAMED, Measured, sentence
+from dfa_instruct.annotate.measured import Measured, sentence
 from dfa_instruct.bench.tasks.parsing import parse_category, parse_yes_no
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.records import Artifact, Face
 from dfa_instruct.sources.portraits.drawing import draw_sample
-from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, EXPLANATIONS, REGIONS, Category
+from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS, Category
 
 ARTIFACTS_FOUND = [
     Artifact("mouth", "colour", 0.8),
@@ -33,7 +34,7 @@ def test_detection_and_classification_can_be_read_back(faces: list[Face], catego
     annotation = annotate(face, [])
     assert parse_yes_no(annotation.df_d) == face.label
     assert parse_category(annotation.df_c, list(CATEGORIES.values())) == category
-    assert EXPLANATIONS[category] in annotation.df_c
+    assert libraries().df_c.explanations[category] in annotation.df_c
     assert len(annotation.df_c.split()) <= 25
 
 
@@ -59,7 +60,7 @@ def test_a_bona_fide_face_has_no_artifact(faces: list[Face]) -> None:
 
 
 def test_a_forgery_without_evidence_is_described_as_one(forgeries: list[Face]) -> None:
-    assert annotate(forgeries[0], []).ad == NOTHING_NAMED
+    assert annotate(forgeries[0], []).ad == libraries().ad.answers.nothing_named
 
 
 @pytest.mark.parametrize("kind", ARTIFACTS)
@@ -68,7 +69,7 @@ def test_every_artifact_of_every_region_reads_as_a_sentence(kind: str, faces: li
     for region in REGIONS:
         for face in faces:
             for strength in (0.1, 0.9):
-                text = sentence(face, [Artifact(region, kind, strength)])
+                text = sentence(face, [Artifact(region, kind, strength)], libraries())
                 assert region in text and text.endswith(".") and "{" not in text and len(text.split()) <= 14
                 wordings.add(text.replace(region, "…"))
     assert len(wordings) > 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dfa_instruct.bench.tasks.parsing import parse_category, parse_option, parse_yes_no
-from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS, Category
+from dfa_instruct.instruct.templates import libraries
+from dfa_instruct.vocabulary import CATEGORIES, Category
 
 FORGED = [
     "Yes",
@@ -158,7 +159,10 @@ def test_category(category: Category | None, answer: str) -> None:
 @pytest.mark.parametrize("category", CATEGORIES)
 def test_category_from_the_projects_own_sentences(category: Category) -> None:
     assert parse_category(CATEGORIES[category], OPTIONS) == category
-    assert parse_category(f"{CATEGORIES[category].capitalize()}. {EXPLANATIONS[category]}", OPTIONS) == category
+    assert (
+        parse_category(f"{CATEGORIES[category].capitalize()}. {libraries().df_c.explanations[category]}", OPTIONS)
+        == category
+    )
 
 
 @pytest.mark.parametrize(

@@ -44,12 +44,11 @@ def test_no_paraphrase_stands_in_a_template() -> None:
     questions = [q for of_kind in paraphrases().values() for template in of_kind for q in template.questions]
     assert len(questions) == len({plain(question) for question in questions}) >= 60
     library = libraries()
-    templates = [t for part in (library.df_d, library.df_c, library.ad, library.fc) for t in part]
-    templates += [template for of_ability in library.bench.values() for template in of_ability]
-    for template in templates:
-        for question in template.questions + template.followups:
-            form = pattern(question)
-            assert not [q for q in questions if form.fullmatch(plain(q))], question
+    templates = [t for part in (library.df_d, library.df_c, library.ad, library.fc) for t in part.questions]
+    known = [question for template in templates for question in template.questions + template.followups]
+    for question in [*known, *(question for of_ability in library.bench.values() for question in of_ability)]:
+        form = pattern(question)
+        assert not [q for q in questions if form.fullmatch(plain(q))], question
     assert pattern("(Is|Was (all|any) of) it{region}(|, then)?").fullmatch(plain("Was any of it{region}, then?"))
 
 
@@ -121,7 +120,7 @@ def turn(kind: str, answer: str, region: str = "eyes") -> dict[str, Any]:
 
 
 EDITED = "Face editing is used. This technique changes single attributes of the face, such as its age, lips or eyes."
-UNTOUCHED = "No technique is used, the face is bona fide. It shows a real person's face as the camera saw it."
+UNTOUCHED = f"No technique is used, the face is bona fide. {libraries().df_c.explanations['bona_fide']}"
 LIST = "1. **Mouth and Lips**: The shape of the mouth is slightly distorted."
 
 

@@ -37,7 +37,7 @@ AIM = 3.0
 
 def make_model(folder: Path) -> None:
     """Write a LLaVA of random weights that looks at 576 patches: as wide as DINOv2-S and a third of SmolLM2-135M."""
-    texts = [q for templates in libraries().bench.values() for t in templates for q in t.questions]
+    texts = [question for questions in libraries().bench.values() for question in questions]
     processor = make_processor(train_tokenizer(texts, 600), 384, 16)
     torch.manual_seed(0)
     small = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 12, "num_attention_heads": 6}
@@ -55,12 +55,11 @@ def make_model(folder: Path) -> None:
 
 def documents() -> list[Doc]:
     """Ask the questions of all tasks about every face; pictures are not decoded yet."""
-    templates = libraries().bench
+    questions = libraries().bench
     docs = []
     for ability, tokens in ANSWERS.items():
         for number, face in enumerate(draw_sample(FACES, 1)):
-            template = templates[ability][number % len(templates[ability])]  # type: ignore[index]
-            question = template.questions[0].format(options=OPTIONS)
+            question = questions[ability][number % len(questions[ability])].format(options=OPTIONS)
             image = Image.open(io.BytesIO(face.to_png()))
             docs.append(Doc(question, ["Yes", "No"], 0, images=[image], generation_size=tokens))
     return docs

@@ -31,7 +31,9 @@ QUESTIONS = ("Has this face been forged?", "What gives it away?", "And the eyes?
 def main() -> None:
     """Hold conversations in both ways, in turn, and print what each turn took."""
     library = libraries()
-    texts = [q for part in (library.df_d, library.df_c, library.ad, library.fc) for t in part for q in t.questions]
+    texts = [
+        q for part in (library.df_d, library.df_c, library.ad, library.fc) for t in part.questions for q in t.questions
+    ]
     processor = make_processor(train_tokenizer(texts, 1000), 384, 16)
     torch.manual_seed(0)
     small = {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}

@@ -58,6 +58,7 @@ FIGURES: dict[str, tuple[Callable[[Results, str | None], float | None], bool]] =
     "DF-D ACC": (of_task("dfd", "acc"), True),
     "DF-D ACER": (of_task("dfd", "acer"), False),
     "DF-C ACC": (of_task("dfc", "acc"), True),
+    "DF-T ACC": (of_task("dft", "acc"), True),
     "AD ROUGE-L, forged faces": (of_task("ad", "rouge_l_forged"), True),
     "answers of the kind asked, templates' words": (alone(of_talk("right_kind")), True),
     "the same, in the worst of the four turns": (of_worst_turn("templates"), True),

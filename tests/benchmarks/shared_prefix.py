@@ -35,6 +35,7 @@ from trl import SFTConfig, SFTTrainer
 
 from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.instruct.sampling import questions_and_answers
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
 from modeling_dfa_gpt.data import DecodingCollator, undecoded
@@ -120,7 +121,9 @@ def main(seven_b: bool) -> None:
         raise SystemExit("--seven-b needs a GPU")
     count = 32 if seven_b else 2
     faces = list(draw_sample(identities=count, pictures=1))
-    asked = [questions_and_answers(face, Measured().annotate(face, []), seed=0)[:QUESTIONS] for face in faces]
+    asked = [
+        questions_and_answers(face, Measured().annotate(face, []), 0, {}, libraries())[:QUESTIONS] for face in faces
+    ]
     tokenizer = train_tokenizer([text for qa in asked for pair in qa for text in (pair.question, pair.answer)], 1000)
     if seven_b:
         recipe = files("modeling_dfa_gpt.recipes") / "dfa-gpt-7b" / "llava-1.5-7b-hf"

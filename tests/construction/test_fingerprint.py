@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ from dfa_instruct.construction.fingerprint import STEPS, fingerprints
 from dfa_instruct.construction.pipeline import build
 from dfa_instruct.construction.recipe import Recipe
 from dfa_instruct.construction.resume import work_folder
+from dfa_instruct.instruct import templates
 
 EDITS = {
     "verify/verify.py": [],
@@ -159,18 +161,33 @@ def test_a_recipe_of_other_faces_is_refused_and_one_that_differs_later_goes_on(t
     assert faces.stat().st_mtime_ns == before
 
 
+def test_templates_that_have_changed_concern_the_rows(tmp_path: Path) -> None:
+    own = Path(shutil.copytree(Path(templates.__file__).parent, tmp_path / "own"))
+    recipe = Recipe([{"kind": "sample"}], size=64, output=str(tmp_path / "dfa-instruct"), templates=str(own))
+    assert steps_kept(tmp_path, recipe) == [] and steps_kept(tmp_path, recipe) == list(STEPS)
+    (own / "df_d.yaml").write_text((own / "df_d.yaml").read_text().replace("Is this face forged?", "Is it forged?"))
+    assert steps_kept(tmp_path, recipe) == ["list", "margins", "faces", "plan"]
+    (own / "ad.yaml").unlink()
+    with pytest.raises(FileNotFoundError, match=r"ad\.yaml: no such file"):
+        build(recipe, workers=1)
+
+
+def steps_kept(folder: Path, recipe: Recipe) -> list[str]:
+    """Open the work folder with something in each step; name the steps that are still there when it is opened."""
+    with work_folder(folder / "dfa-instruct", recipe) as work:
+        left = [step for step in STEPS if (work.root / step).exists()]
+        for step in STEPS:
+            work.file(step, "made").touch()
+    return left
+
+
 def test_a_store_that_has_changed_concerns_the_rows(tmp_path: Path) -> None:
     path = tmp_path / "faces.annotations.sqlite"
     stored = {"name": "stored", "store": str(path)}
     recipe = Recipe([{"kind": "sample"}], size=64, output=str(tmp_path / "dfa-instruct"), annotator=stored)
 
     def kept() -> list[str]:
-        """Open the work folder with something in each step; name the steps that are still there when it is opened."""
-        with work_folder(tmp_path / "dfa-instruct", recipe) as work:
-            left = [step for step in STEPS if (work.root / step).exists()]
-            for step in STEPS:
-                work.file(step, "made").touch()
-        return left
+        return steps_kept(tmp_path, recipe)
 
     with Store(path) as store:
         assert kept() == [] and kept() == list(STEPS)

@@ -84,7 +84,7 @@ def test_keys_stand_once_but_a_merged_mapping_may_set_one_anew(tmp_path: Path) -
     path.write_text("size: 128\nsize: 256\n")
     with pytest.raises(ValueError, match="'size' stands twice"):
         read_mapping(path)
-    with pytest.raises(FileNotFoundError, match="no such recipe"):
+    with pytest.raises(FileNotFoundError, match="no such file"):
         read_mapping(tmp_path / "nothing.yaml")
 
 

@@ -1,14 +1,16 @@
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
-from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from dfa_instruct.annotate.measured import Measured
+from dfa_instruct.instruct import templates as own
 from dfa_instruct.instruct.sampling import (
     bench_questions,
     is_dialogue,
@@ -16,7 +18,7 @@ from dfa_instruct.instruct.sampling import (
     situations,
     which_technique,
 )
-from dfa_instruct.instruct.templates import SITUATIONS, TemplateError, libraries, load_libraries, phrase
+from dfa_instruct.instruct.templates import ALTERNATIVES, SITUATIONS, libraries, load_libraries, phrase
 from dfa_instruct.records import Artifact, Face, QuestionAnswer
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS, Category
 
@@ -39,6 +41,7 @@ def made_up_faces(count: int) -> list[tuple[Face, list[Artifact]]]:
             source="test",
             source_path="",
             source_sha256="",
+            technique=None if label == "bona_fide" or number % 7 == 0 else "lips",
         )
         regions = rng.permutation(list(REGIONS))[: rng.integers(5)]
         kinds = [rng.permutation(list(ARTIFACTS))[: rng.integers(1, 3)] for _ in regions]
@@ -47,17 +50,44 @@ def made_up_faces(count: int) -> list[tuple[Face, list[Artifact]]]:
     return faces
 
 
+TECHNIQUES: dict[str, Category] = {
+    **dict.fromkeys(("lips", "skin"), "face_editing"),
+    **dict.fromkeys(("simswap", "e4s", "fsgan"), "face_swapping"),
+    "Lips": "face_editing",
+}
+
+
 def asked(face: Face, artifacts: list[Artifact], seed: int = 0) -> list[QuestionAnswer]:
-    return questions_and_answers(face, Measured().annotate(face, artifacts), seed)
+    return questions_and_answers(face, Measured().annotate(face, artifacts), seed, TECHNIQUES, libraries())
 
 
-def test_each_ability_has_at_least_twenty_phrasings() -> None:
-    library = libraries()
-    for templates in (library.df_d, library.df_c, library.ad):
-        assert len({template.questions for template in templates}) >= 20
-    assert len({question for template in library.fc for question in template.questions}) >= 20
-    polarities = [template.when for template in library.df_d]
+def flat(questions: Iterable[str]) -> list[str]:
+    """Every sentence that questions with at most one flat `(this|that)` may become."""
+    rng = np.random.default_rng(0)
+    return sorted({phrase(question, rng) for question in questions for _ in range(20)})
+
+
+def test_an_ability_has_as_many_plain_questions_as_a_person_can_read() -> None:
+    library, rng = libraries(), np.random.default_rng(0)
+    for part in (library.df_d, library.df_c, library.ad, library.fc):
+        lines = {line for template in part.questions for line in template.questions + template.followups}
+        assert 60 <= len(lines) <= (150 if part is not library.fc else 300)
+        for line in lines:
+            assert line.count("(") == line.count("|") == len(ALTERNATIVES.findall(line)) <= 1, line
+            for sentence in {phrase(line, rng) for _ in range(9)}:
+                assert re.fullmatch(r"[A-Z{][^()|]*[^\s,][.?!](\n\{options\})?", sentence), sentence
+                assert not re.search(r"  |\s[?.,]|\ba [aeio]|\ban [^aeiouA]|\b(\w+) \1\b", sentence), sentence
+    polarities = [template.when for template in library.df_d.questions for _ in template.questions]
     assert 0.15 < polarities.count("bona_fide") / len(polarities) < 0.35
+
+
+def test_the_many_phrasings_of_the_tiny_base_are_clean_sentences() -> None:
+    folder = Path(__file__).parents[1] / "modeling_dfa_gpt" / "base" / "templates"
+    library, rng = load_libraries(folder), np.random.default_rng(0)
+    every = [t for part in (library.df_d, library.df_c, library.ad, library.fc) for t in part.questions]
+    questions = [question for template in every for question in template.questions + template.followups]
+    drawn = {phrase(question, rng) for question in questions for _ in range(60)}
+    assert [text for text in drawn if re.search(r"[(|)]|, ,|  |\s[?.,]|^\s|\s$", text)] == []
 
 
 def test_every_image_gets_its_seven_questions_and_a_dialogue_any_order_of_them() -> None:
@@ -79,7 +109,7 @@ def test_every_image_gets_its_seven_questions_and_a_dialogue_any_order_of_them()
 
 
 def test_only_a_dialogue_refers_to_what_was_said_and_never_at_its_beginning() -> None:
-    followups = {f"{t.id}.{len(t.questions) + n + 1}" for t in libraries().fc for n in range(len(t.followups))}
+    followups = {name for t in libraries().fc.questions for name in t.names[len(t.questions) :]}
     met = 0
     for face, artifacts in made_up_faces(600):
         referring = [row.template in followups for row in asked(face, artifacts)]
@@ -96,20 +126,6 @@ def test_one_of_each_alternative_is_chosen() -> None:
     assert phrase("Is (this) it?", rng) == "Is (this) it?"
 
 
-def test_what_is_drawn_is_a_clean_sentence() -> None:
-    library, rng = libraries(), np.random.default_rng(0)
-    templates = [
-        *library.df_d,
-        *library.df_c,
-        *library.ad,
-        *library.fc,
-        *(t for b in library.bench.values() for t in b),
-    ]
-    questions = [question for template in templates for question in template.questions + template.followups]
-    drawn = {phrase(question, rng) for question in questions for _ in range(60)}
-    assert [text for text in drawn if re.search(r"[(|)]|, ,|  |\s[?.,]|^\s|\s$", text)] == []
-
-
 def test_some_questions_are_as_people_type_them() -> None:
     faces = made_up_faces(300)
     questions = [row.question for face, artifacts in faces for row in asked(face, artifacts)]
@@ -122,11 +138,11 @@ def test_a_seed_repeats_and_another_differs() -> None:
     assert [asked(*face) for face in faces] != [asked(*face, seed=1) for face in faces]
     face, _ = faces[0]
     annotation = Measured().annotate(face, [])
-    assert bench_questions(face, annotation, 3) == bench_questions(face, annotation, 3)
+    assert bench_questions(face, annotation, 3, libraries()) == bench_questions(face, annotation, 3, libraries())
 
 
 def test_yes_means_what_the_question_asks_for() -> None:
-    polarity = {template.id: template.when for template in libraries().df_d}
+    polarity = {name: t.when for t in libraries().df_d.questions for name in t.names}
     seen = set()
     for face, artifacts in made_up_faces(150):
         row = next(row for row in asked(face, artifacts) if row.ability == "df_d")
@@ -141,8 +157,8 @@ def test_a_negation_is_answered_without_yes_or_no_which_could_mean_both() -> Non
     negation = re.compile(
         r"(?<!and )(not|never|n't)( been)? \(?(real|genuine|authentic|original|fake|forged|altered|edited)\b"
     )
-    negated = [template for template in libraries().df_d if negation.search(template.questions[0])]
-    assert len(negated) > 30 and {template.when for template in negated} == {"either"}
+    negated = [t.when for t in libraries().df_d.questions for question in t.questions if negation.search(question)]
+    assert negated and set(negated) == {"either"}
 
 
 def test_options_are_lettered_as_in_the_benchmark() -> None:
@@ -158,19 +174,19 @@ def test_options_are_lettered_as_in_the_benchmark() -> None:
 
 
 def test_every_template_is_drawn_and_renders() -> None:
-    faces = made_up_faces(60000)
-    drawn = {row.template for face, artifacts in faces for row in asked(face, artifacts)}
+    drawn = {row.template for face, artifacts in made_up_faces(20000) for row in asked(face, artifacts)}
     library = libraries()
-    wanted = {template.id for templates in (library.df_d, library.df_c, library.ad) for template in templates}
-    wanted |= {f"{t.id}.{number}" for t in library.fc for number in range(1, len(t.questions + t.followups) + 1)}
-    assert drawn == wanted
+    parts = (library.df_d, library.df_c, library.ad, library.fc)
+    assert drawn == {name for part in parts for template in part.questions for name in template.names}
 
 
 def test_situations_fill_what_they_promise() -> None:
     rng = np.random.default_rng(0)
     met = set()
     for face, artifacts in made_up_faces(200):
-        for situation, words in situations(face, Measured().annotate(face, artifacts), rng).items():
+        for situation, words in situations(
+            face, Measured().annotate(face, artifacts), rng, libraries(), ["lips"]
+        ).items():
             assert SITUATIONS[situation] <= set(words)
             met.add(situation)
     assert met == set(SITUATIONS)
@@ -201,7 +217,7 @@ def test_the_benchmark_asks_in_the_standardised_forms() -> None:
     orders = set()
     for face, artifacts in made_up_faces(50):
         annotation = Measured().annotate(face, artifacts)
-        detection, classification, description = bench_questions(face, annotation, 0)
+        detection, classification, description = bench_questions(face, annotation, 0, libraries())
         assert (detection.ability, detection.options) == ("df_d", ("Yes", "No"))
         assert detection.answer == ("Yes" if face.label == "forged" else "No")
         assert "yes or no" in detection.question.lower()
@@ -215,16 +231,12 @@ def test_the_benchmark_asks_in_the_standardised_forms() -> None:
 
 
 def test_which_technique_is_asked_of_forgeries_with_others_of_the_dataset() -> None:
-    techniques: dict[str, Category] = {
-        **dict.fromkeys(("lips", "skin"), "face_editing"),
-        **dict.fromkeys(("simswap", "e4s", "fsgan"), "face_swapping"),
-        "Lips": "face_editing",
-    }
+    library = libraries()
     asked = 0
     for face, _ in made_up_faces(60):
         face = replace(face, technique="lips" if face.label == "forged" else None)
-        questions = which_technique(face, 0, techniques)
-        assert questions == which_technique(face, 0, techniques)
+        questions = which_technique(face, 0, TECHNIQUES, library)
+        assert questions == which_technique(face, 0, TECHNIQUES, library)
         if face.label == "bona_fide":
             assert questions == []
             continue
@@ -236,46 +248,77 @@ def test_which_technique_is_asked_of_forgeries_with_others_of_the_dataset() -> N
         assert question.question.split("\n")[1:] == listed
         if face.category == "face_editing":  # one other of its own category, the rest of others
             assert "skin" in question.options
-        assert which_technique(face, 0, {"lips": "face_editing", "skin": "face_editing", "e4s": "face_swapping"}) == []
+        assert which_technique(face, 0, {"lips": "face_editing", "skin": "face_editing"}, library) == []
     assert asked > 20
+
+
+def test_of_half_of_the_forgeries_conversation_asks_for_the_technique() -> None:
+    known = asked_for = with_options = 0
+    for face, artifacts in made_up_faces(1000):
+        rows = [row for row in asked(face, artifacts) if row.template.startswith("fc.technique_")]
+        if face.technique is None:
+            assert face.label == "bona_fide" or not rows
+            continue
+        known, asked_for = known + 1, asked_for + len(rows)
+        for row in rows:
+            assert row.answer.startswith("The technique is lips, a kind of")
+            offered = [line[3:] for line in row.question.split("\n")[1:]]
+            assert not offered or ("lips" in offered and len(set(offered)) == 4 and set(offered) <= set(TECHNIQUES))
+            with_options += bool(offered)
+    assert 0.4 < asked_for / known < 0.6 and 0.3 < with_options / asked_for < 0.7
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    with as_file(files("dfa_instruct.instruct") / "templates") as source:
-        return Path(shutil.copytree(source, tmp_path / "templates"))
+    return Path(shutil.copytree(Path(own.__file__).parent, tmp_path / "templates"))
 
 
 @pytest.mark.parametrize(
-    "name, content, message",
+    "name, keys, value, message",
     [
-        ("ad", [{"id": "ad.1", "question": ""}], r"ad\.yaml, ad\.1, question: expected text"),
-        ("ad", [{"id": "ad.1", "question": "What is {this}?"}], r"ad\.yaml, ad\.1, question: nothing fills this"),
-        ("ad", [{"id": "ad.1", "text": "Where?"}], r"ad\.yaml, ad\.1: expected the keys id, question, found id, text"),
-        ("ad", [{"id": "ad.1", "question": "Where?"}] * 2, r"ad\.yaml, ad\.1: this id is there twice"),
-        ("ad", [], r"ad\.yaml: expected a list"),
+        ("ad", ["questions", 0, "questions"], [""], r"ad\.yaml: questions\.0\.questions\.0: String should match"),
+        ("ad", ["questions", 0, "questions"], ["What is {this}?"], r"ad\.yaml: ad: nothing fills 'this' in 'What is"),
+        ("ad", ["questions", 0, "text"], "Where?", r"ad\.yaml: questions\.0\.text: Unexpected"),
+        ("ad", ["questions"], [], r"ad\.yaml: questions: Tuple should have at least 1"),
         (
-            "df_d",
-            [{"id": "d", "polarity": "fake", "question": "Is it?"}],
-            r"df_d\.yaml, d, polarity: 'fake' is none of",
+            "ad",
+            ["answers", "nouns"],
+            {"colour": "hue"},
+            r"ad\.yaml: answers\.nouns: .*expected the keys colour, texture",
         ),
-        ("df_c", [{"id": "c", "question": "{options"}], r"df_c\.yaml, c, question: .*\{options"),
-        ("fc", [{"id": "f", "when": "rain", "questions": ["?"], "answers": ["!"]}], r"fc\.yaml, f, when: 'rain'"),
-        ("fc", [{"id": "f", "when": "forged", "questions": "Why?", "answers": ["!"]}], r"fc\.yaml, f, questions: exp"),
-        ("bench", {"df_d": []}, r"bench\.yaml: expected the keys df_d, df_c, ad, df_t"),
+        ("df_d", ["questions", 0, "when"], "fake", r"df_d\.yaml: df_d\.forged: when: 'fake' is none of"),
+        ("df_d", ["answers", "agree"], "Yes, {claim}", r"df_d\.yaml: answers: nothing fills 'claim'"),
+        ("df_c", ["questions", 0, "questions"], ["{options"], r"df_c\.yaml: df_c: .*in '\{options'"),
+        ("fc", ["questions", 0, "when"], "rain", r"fc\.yaml: fc\.region_found: when: 'rain' is none of"),
+        (
+            "fc",
+            ["questions", 0, "questions"],
+            "Why?",
+            r"fc\.yaml: questions\.0\.questions: Input should be a valid tuple",
+        ),
+        ("fc", ["questions", 0, "id"], "fc.region_clear", r"fc\.yaml: fc\.region_clear: this id stands twice"),
+        ("fc", ["questions", 0, "answers"], [], r"fc\.yaml: fc\.region_found: answers: expected some"),
+        ("bench", ["df_e"], ["?"], r"bench\.yaml: .*expected the keys df_d, df_c, ad, df_t"),
     ],
 )
-def test_a_wrong_library_is_named_with_its_key(folder: Path, name: str, content: object, message: str) -> None:
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
-    with pytest.raises(TemplateError, match=message):
+def test_a_wrong_library_is_named_with_its_key(
+    folder: Path, name: str, keys: list[Any], value: Any, message: str
+) -> None:
+    path = folder / f"{name}.yaml"
+    content = inner = yaml.safe_load(path.read_text())
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(ValueError, match=message) as error:
         load_libraries(folder)
+    assert "\n" not in str(error.value)
 
 
 def test_a_missing_or_broken_library_is_named(folder: Path) -> None:
     (folder / "ad.yaml").write_text("- {id: [")
-    with pytest.raises(TemplateError, match=r"ad\.yaml: cannot be read as YAML") as error:
+    with pytest.raises(ValueError, match=r"ad\.yaml: no YAML"):
         load_libraries(folder)
-    assert "\n" not in str(error.value)
     (folder / "ad.yaml").unlink()
-    with pytest.raises(TemplateError, match=r"ad\.yaml: cannot be read"):
+    with pytest.raises(FileNotFoundError, match=r"ad\.yaml: no such file"):
         load_libraries(folder)

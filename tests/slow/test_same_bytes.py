@@ -8,15 +8,31 @@ of the same code: compare with those of the commit before, made on the same mach
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from dfa_instruct.construction.pipeline import build
+from dfa_instruct.construction.recipe import Recipe
+
 FINGERPRINTS = {
-    "test-00000-of-00001-a8e393ea5a81b7c0.parquet",
-    "train-00000-of-00001-b75e1d31b7376b0f.parquet",
-    "validation-00000-of-00001-35f7ea624d2b638d.parquet",
+    "test-00000-of-00001-ae25f82f02a5e762.parquet",
+    "train-00000-of-00001-4a3527aac91521ae.parquet",
+    "validation-00000-of-00001-85f546526cf0be6f.parquet",
 }
 """Names of the files of `small_recipe`'s dataset; the last word of each is what its content gives."""
+OF_TINY_BASE = {
+    "test-00000-of-00001-0f5adbb4338a159b.parquet",
+    "train-00000-of-00001-acc6b18acde7b643.parquet",
+    "validation-00000-of-00001-48281b78ce9b3068.parquet",
+}
+"""Likewise, with the templates of the tiny base's pretraining."""
 
 
 def test_the_small_sample_has_the_bytes_that_it_had(dataset_folder: Path) -> None:
     assert {path.name for path in (dataset_folder / "data").iterdir()} == FINGERPRINTS
+
+
+def test_and_so_has_that_of_the_templates_that_the_tiny_base_read(small_recipe: Recipe, tmp_path: Path) -> None:
+    folder = Path(__file__).parents[2] / "modeling_dfa_gpt" / "base" / "templates"
+    build(replace(small_recipe, output=str(tmp_path / "dfa-instruct"), templates=str(folder)), workers=1)
+    assert {path.name for path in (tmp_path / "dfa-instruct" / "data").iterdir()} == OF_TINY_BASE

@@ -21,6 +21,7 @@ from dfa_instruct.cli import app
 from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.evidence.paired import measure
 from dfa_instruct.instruct.sampling import instruct
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.records import Artifact, Face, face_id_of
 from dfa_instruct.verify.promises import NAMED, PROMISES
 from dfa_instruct.verify.verify import verify
@@ -57,7 +58,7 @@ def ask(row: dict[str, Any], artifacts: list[Artifact] | None = None) -> None:
     if artifacts is None:
         artifacts = [Artifact(**{**a, "strength": round(a["strength"], 3)}) for a in row["artifacts"]]
     annotation = Measured().annotate(face, artifacts)
-    asked = row_columns(instruct(face, artifacts, annotation, seed=0, techniques={}), face.to_png())
+    asked = row_columns(instruct(face, artifacts, annotation, 0, {}, libraries()), face.to_png())
     row.update({key: asked[key] for key in ("artifacts", "qa", "bench", "findings")})
 
 
@@ -236,7 +237,7 @@ def description_of_another(rows: Rows) -> None:
 
 def explanation_of_another(rows: Rows) -> None:
     pair = answer_of(unpaired(rows), "df_c")
-    pair["answer"] = pair["answer"].split(".")[0] + ". It shows a real person's face as the camera saw it."
+    pair["answer"] = pair["answer"].split(".")[0] + ". " + libraries().df_c.explanations["bona_fide"]
 
 
 def conversation_about_another(rows: Rows) -> None:
@@ -252,6 +253,11 @@ def other_region(rows: Rows) -> None:
 
 def unknown_template(rows: Rows) -> None:
     answer_of(unpaired(rows), "fc")["template"] = "fc.weather.1"
+
+
+def technique_of_another(rows: Rows) -> None:
+    pairs = [pair for row in rows["train"] for pair in row["qa"] if pair["template"].startswith("fc.technique_option")]
+    pairs[0]["answer"] = "The technique is faceswap, a kind of face swapping."
 
 
 def bench_in_training(rows: Rows) -> None:
@@ -467,6 +473,7 @@ def test_a_split_with_few_people_may_lack_a_category(
         (other_region, "answers"),
         (unknown_template, "answers"),
         (bench_in_another_order, "bench"),
+        (technique_of_another, "answers"),
         (bench_of_another, "bench"),
         (bench_of_another_technique, "bench"),
         (jpeg, "images"),

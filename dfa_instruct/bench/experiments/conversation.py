@@ -91,11 +91,11 @@ def paraphrases() -> dict[Kind, tuple[Template, ...]]:
 def phrasings() -> dict[Wording, dict[Kind, tuple[Template, ...]]]:
     """Return the questions of each kind, in both wordings."""
     library = libraries()
-    of = {template.id: template for template in library.fc}
+    of = {template.id: template for template in library.fc.questions}
     templates: dict[Kind, tuple[Template, ...]] = {
-        "detect": library.df_d,
-        "classify": library.df_c,
-        "describe": library.ad,
+        "detect": library.df_d.questions,
+        "classify": library.df_c.questions,
+        "describe": library.ad.questions,
         "rely": (of["fc.sure"],),
         "reason": (of["fc.reason"],),
         "region": (of["fc.region_found"],),

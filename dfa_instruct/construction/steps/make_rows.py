@@ -29,6 +29,7 @@ from dfa_instruct.dataset.features import FEATURES, row_columns
 from dfa_instruct.evidence.paired import evidence_of
 from dfa_instruct.evidence.population import PopulationEvidence
 from dfa_instruct.instruct.sampling import instruct
+from dfa_instruct.instruct.templates import Libraries, libraries
 from dfa_instruct.pairs import is_false_pair, without_pair
 from dfa_instruct.records import Artifact, Face
 from dfa_instruct.techniques import Fittable, Technique
@@ -44,6 +45,7 @@ class _Shared:
     techniques: list[Technique]
     population: PopulationEvidence | None
     annotator: Annotator
+    library: Libraries
     named: dict[str, Category]
     """Every technique of the dataset, and its category."""
 
@@ -59,7 +61,9 @@ def _shared(work: WorkFolder, made: int) -> _Shared:
     with one_thread():  # with more, sums would be taken in another order, and the bytes differ
         fitted = [t.fit(mixed, seed=recipe.seed) if isinstance(t, Fittable) else t for t in found]
         population = PopulationEvidence.fit(mixed) if len(mixed) > 1 else None
-    return _Shared(pool, fitted, population, annotator(recipe.annotator), work.report("plan")["techniques"])
+    library = libraries(recipe.templates)
+    described_by = annotator(recipe.annotator, library)
+    return _Shared(pool, fitted, population, described_by, library, work.report("plan")["techniques"])
 
 
 class MakeRows(Step):
@@ -109,7 +113,7 @@ class MakeRows(Step):
     def row(self, face: Face, artifacts: list[Artifact], shared: _Shared) -> dict[str, Any]:
         """Say and ask of a face what its evidence gives: the columns of its row."""
         annotation = shared.annotator.annotate(face, artifacts)
-        row = instruct(face, artifacts, annotation, self.recipe.seed, shared.named)
+        row = instruct(face, artifacts, annotation, self.recipe.seed, shared.named, shared.library)
         return row_columns(row, face.to_png())
 
 

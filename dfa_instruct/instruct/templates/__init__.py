@@ -1,22 +1,26 @@
-"""The template libraries: phrasings of questions and of answers, in the YAML files beside this one.
+"""The template libraries: questions, and the sentences of their answers, in the YAML files beside this one.
 
 In a question, `(this|that)` stands for one of the two, drawn anew each time; `{region}` for what is known of a face.
+Templates of your own, or in another language, are a folder with files of the same names and keys: `templates: FOLDER`
+in a recipe.
 """
 
 from __future__ import annotations
 
 import re
 import string
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import fields
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from typing import Any, Final
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 import numpy as np
-import yaml
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
-from dfa_instruct.vocabulary import ARTIFACTS, BENCH_ABILITIES
+from dfa_instruct.vocabulary import ARTIFACTS, BENCH_ABILITIES, CATEGORIES
+from dfa_instruct.yaml_file import read_mapping
 
 ALTERNATIVES: Final = re.compile(r"\(([^()]*\|[^()]*)\)")
 SITUATIONS: Final[dict[str, frozenset[str]]] = {
@@ -27,6 +31,8 @@ SITUATIONS: Final[dict[str, frozenset[str]]] = {
     "category_right": frozenset({"category", "asked"}),
     "category_wrong": frozenset({"category", "asked"}),
     "category_bona_fide": frozenset({"category", "asked"}),
+    "technique": frozenset({"category", "technique"}),
+    "technique_offered": frozenset({"category", "technique", "options"}),
     **{f"{about}_found": frozenset({"category", "region", "finding"}) for about in ("region", "check")},
     **{f"{about}_clear": frozenset({"category", "region"}) for about in ("region", "check")},
     **{f"{about}_bona_fide": frozenset({"category", "region"}) for about in ("region", "check")},
@@ -37,116 +43,164 @@ SITUATIONS: Final[dict[str, frozenset[str]]] = {
 }
 """What may be known of a face (an entry's `when` in fc.yaml) → the placeholders that it fills."""
 
+_FILLED: Final[dict[str, Mapping[str, Set[str]]]] = {
+    "df_d": {"bona_fide": set(), "forged": set(), "either": set()},
+    "df_c": {"": {"options"}},
+    "ad": {"": set()},
+    "fc": SITUATIONS,
+}
+"""File → what a template's `when` may be → the placeholders that its texts may use."""
 
-class TemplateError(ValueError):
-    """A template library is not as expected; the message names the file and the key."""
+
+def _keys(*wanted: str) -> AfterValidator:
+    """Make a validator that wants these keys of a mapping, and no others."""
+
+    def check(given: dict[str, Any]) -> dict[str, Any]:
+        if set(given) != set(wanted):
+            raise ValueError(f"expected the keys {', '.join(wanted)}")
+        return given
+
+    return AfterValidator(check)
 
 
-@dataclass(frozen=True, slots=True)
+Text = Annotated[str, StringConstraints(pattern=r"\S")]
+Texts = Annotated[tuple[Text, ...], Field(min_length=1)]
+_STRICT: Final = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Template:
-    """One entry of a library: phrasings of a question and, for free conversation, of its answer.
+    """Phrasings of one question and, in free conversation, of its answer.
 
-    `when` is the polarity of a DF-D question and the situation of a free conversation, else empty. `followups` are
-    questions that refer to what was said before. In a question, `(this|that)` stands for one of the two.
+    Attributes:
+        id: its name in its file.
+        questions: phrasings.
+        answers: of a free conversation; each fits each of the questions.
+        followups: questions that refer to what was said before.
+        when: of a DF-D question the label that makes its answer a yes, or `either`; of a free conversation one of
+            `SITUATIONS`; else empty.
     """
 
-    id: str
-    questions: tuple[str, ...]
-    answers: tuple[str, ...] = ()
-    followups: tuple[str, ...] = ()
+    id: Text
+    questions: Texts
+    answers: tuple[Text, ...] = ()
+    followups: tuple[Text, ...] = ()
     when: str = ""
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the questions and then of the follow-ups, as the dataset's column `template` has them."""
+        count = len(self.questions + self.followups)
+        return [f"{self.id}.{number}" for number in range(1, count + 1)] if count > 1 else [self.id]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, config=_STRICT)
+class Library:
+    """The questions of one ability; fc.yaml has their answers there, too."""
+
+    questions: Annotated[tuple[Template, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Detection(Library):
+    """df_d.yaml: the two verdicts, and how one follows a yes or a no."""
+
+    answers: Annotated[dict[str, Text], _keys("bona_fide", "forged", "agree", "disagree")]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Classification(Library):
+    """df_c.yaml: how a category is stated, and a sentence that explains each (paper, section II)."""
+
+    answers: Annotated[dict[str, Text], _keys("bona_fide", "forged")]
+    explanations: Annotated[dict[str, Text], _keys(*CATEGORIES)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Sentences:
+    """What is said of a bona fide face, of a forgery without artifacts, and of a region with one artifact or two."""
+
+    bona_fide: Texts
+    nothing_named: Text
+    one_artifact: Annotated[dict[str, Texts], _keys(*ARTIFACTS)]
+    two_artifacts: Texts
+    nouns: Annotated[dict[str, Text], _keys(*ARTIFACTS)]
+    degrees: Annotated[dict[str, Text], _keys("weak", "strong")]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Description(Library):
+    """ad.yaml: the sentences of an artifact description."""
+
+    answers: Sentences
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Libraries:
-    """All template libraries."""
+    """All template libraries, each of the file of its name; `bench` are the standardised questions of DFA-Bench."""
 
-    df_d: tuple[Template, ...]
-    df_c: tuple[Template, ...]
-    ad: tuple[Template, ...]
-    fc: tuple[Template, ...]
-    bench: dict[str, tuple[Template, ...]]
+    df_d: Detection
+    df_c: Classification
+    ad: Description
+    fc: Library
+    bench: Annotated[dict[str, Texts], _keys(*BENCH_ABILITIES)]
 
 
-def load_libraries(folder: Traversable) -> Libraries:
+def load_libraries(folder: Path) -> Libraries:
     """Read and check the template libraries of a folder.
 
     Raises:
-        TemplateError: a file is missing or is not YAML, or a key is missing, unknown or of the wrong form.
+        FileNotFoundError: a file is missing.
+        ValueError: one line that names the file and the key: it is not YAML, or a key is missing, unknown or of the
+            wrong form.
     """
-    bench = _read(folder, "bench")
-    if not isinstance(bench, dict) or set(bench) != set(BENCH_ABILITIES):
-        raise TemplateError(f"bench.yaml: expected the keys {', '.join(BENCH_ABILITIES)}")
-    polarities = {polarity: frozenset[str]() for polarity in ("bona_fide", "forged", "either")}
-    return Libraries(
-        df_d=_templates("df_d.yaml", _read(folder, "df_d"), when_key="polarity", situations=polarities),
-        df_c=_templates("df_c.yaml", _read(folder, "df_c"), filled=frozenset({"options"})),
-        ad=_templates("ad.yaml", _read(folder, "ad")),
-        fc=_templates("fc.yaml", _read(folder, "fc"), when_key="when", situations=SITUATIONS, conversation=True),
-        bench={
-            ability: _templates(
-                f"bench.yaml, {ability}", entries, filled=frozenset({"options"} if ability in ("df_c", "df_t") else ())
-            )
-            for ability, entries in bench.items()
-        },
-    )
+    content = {field.name: read_mapping(folder / f"{field.name}.yaml") for field in fields(Libraries)}
+    try:
+        found = TypeAdapter(Libraries).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name, *where = map(str, first["loc"])
+        raise ValueError(f"{folder / name}.yaml: {'.'.join(where)}: {first['msg']}") from error
+    for name, filled in _FILLED.items():
+        ids = set[str]()
+        for template in getattr(found, name).questions:
+            where = f"{folder / name}.yaml: {template.id}"
+            if template.id in ids:
+                raise ValueError(f"{where}: this id stands twice")
+            if template.when not in filled:
+                raise ValueError(f"{where}: when: {template.when!r} is none of {', '.join(map(repr, filled))}")
+            if bool(template.answers) != (name == "fc"):
+                raise ValueError(f"{where}: answers: expected {'some' if name == 'fc' else 'none'}")
+            ids.add(template.id)
+            _check(where, template.questions + template.followups + template.answers, filled[template.when])
+    _check(f"{folder}/df_d.yaml: answers", found.df_d.answers.values(), {"verdict"})
+    _check(f"{folder}/df_c.yaml: answers", found.df_c.answers.values(), {"Category", "explanation"})
+    for texts in (*found.ad.answers.one_artifact.values(), found.ad.answers.two_artifacts):
+        _check(f"{folder}/ad.yaml: answers", texts, {"region", "degree", "first", "second"})
+    for ability, texts in found.bench.items():
+        _check(f"{folder}/bench.yaml: {ability}", texts, {"options"} if ability in ("df_c", "df_t") else set())
+    return found
+
+
+def _check(where: str, texts: Iterable[str], filled: Set[str]) -> None:
+    """Raise ValueError where a text has a placeholder that nothing fills."""
+    for text in texts:
+        try:
+            unknown = {key for _, key, _, _ in string.Formatter().parse(text) if key is not None} - filled
+        except ValueError as error:
+            raise ValueError(f"{where}: {error} in {text!r}") from error
+        if unknown:
+            raise ValueError(f"{where}: nothing fills {sorted(unknown)[0]!r} in {text!r}")
+
+
+def libraries(folder: str | Path | None = None) -> Libraries:
+    """Return the template libraries of a folder, see `load_libraries`; of none: the package's own, read once."""
+    return load_libraries(Path(folder)) if folder else _own()
 
 
 @cache
-def libraries() -> Libraries:
-    """Return the package's own template libraries, read once."""
-    return load_libraries(files("dfa_instruct.instruct.templates"))
-
-
-def _read(folder: Traversable, name: str) -> Any:
-    try:
-        return yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise TemplateError(f"{name}.yaml: cannot be read as YAML: {' '.join(str(error).split())}") from error
-
-
-def _templates(
-    where: str,
-    entries: Any,
-    when_key: str = "",
-    situations: dict[str, frozenset[str]] | None = None,
-    filled: frozenset[str] = frozenset(),
-    conversation: bool = False,
-) -> tuple[Template, ...]:
-    """Check a library's entries; `filled` are the placeholders that any of them may use."""
-    if not isinstance(entries, list) or not entries:
-        raise TemplateError(f"{where}: expected a list of templates")
-    keys = {"id"} | ({when_key} if when_key else set()) | ({"questions", "answers"} if conversation else {"question"})
-    may = {"followups"} if conversation else set()
-    templates: list[Template] = []
-    for number, entry in enumerate(entries, start=1):
-        name = entry.get("id", f"template {number}") if isinstance(entry, dict) else f"template {number}"
-        if not isinstance(entry, dict) or not keys <= set(entry) <= keys | may:
-            found = ", ".join(map(str, entry)) if isinstance(entry, dict) else repr(entry)
-            raise TemplateError(f"{where}, {name}: expected the keys {', '.join(sorted(keys))}, found {found}")
-        when = entry.get(when_key, "")
-        if situations is not None and when not in situations:
-            raise TemplateError(f"{where}, {name}, {when_key}: {when!r} is none of {', '.join(situations)}")
-        allowed = filled | (situations[when] if situations is not None else frozenset())
-        texts: dict[str, tuple[str, ...]] = {}
-        for key in sorted(set(entry) - {"id", when_key}):
-            value = entry[key] if conversation else [entry[key]]
-            if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
-                raise TemplateError(f"{where}, {name}, {key}: expected text, found {entry[key]!r}")
-            for text in value:
-                try:
-                    unknown = {
-                        field for _, field, _, _ in string.Formatter().parse(text) if field is not None
-                    } - allowed
-                except ValueError as error:
-                    raise TemplateError(f"{where}, {name}, {key}: {error} in {text!r}") from error
-                if unknown:
-                    raise TemplateError(f"{where}, {name}, {key}: nothing fills {', '.join(sorted(unknown))}")
-            texts["questions" if key == "question" else key] = tuple(value)
-        if any(name == template.id for template in templates):
-            raise TemplateError(f"{where}, {name}: this id is there twice")
-        templates.append(Template(id=name, when=when, **texts))
-    return tuple(templates)
+def _own() -> Libraries:
+    return load_libraries(Path(__file__).parent)
 
 
 def phrase(question: str, rng: np.random.Generator) -> str:

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from dfa_instruct.face.detection import align
 from dfa_instruct.face.regions import region_outlines
 from dfa_instruct.instruct.templates import libraries
-from dfa_instruct.vocabulary import CATEGORIES, EXPLANATIONS
+from dfa_instruct.vocabulary import CATEGORIES
 from modeling_dfa_gpt.app.case import Analyst, Case, Turn
 from modeling_dfa_gpt.app.case_report import model_facts, report_html
 from modeling_dfa_gpt.app.drawing import case_html, faces_html
@@ -130,8 +130,8 @@ def test_suggested_questions_are_plain_ones_that_fit_the_verdict(opened: Case) -
     assert "wrong" not in suggested[1][0]
     wordings = [
         re.sub(r"\\\(([^()]*)\\\)", lambda found: f"(?:{found[1]})", re.escape(question)).replace(r"\|", "|")
-        for template in libraries().fc
-        for question in template.questions
+        for template in libraries().fc.questions
+        for question in template.questions + template.followups
     ]
     for question in {question for questions in suggested for question in questions}:
         named = question.replace("eyes", "{region}")
@@ -177,7 +177,7 @@ def test_regions_and_sentences_are_linked(analyst: Analyst, photos: Path) -> Non
     assert '<g class="shape " data-region="eyes"' in drawn and '<g class="shape silent" data-region="nose"' in drawn
     assert len(region_outlines(case.face.landmarks, case.face.image.width)["eyes"]) == 2
     assert "Forged" in drawn and "97 %" in drawn and "from 20 % to 80 %" in drawn
-    assert EXPLANATIONS["face_swapping"] in drawn and CATEGORIES["face_swapping"] in drawn
+    assert libraries().df_c.explanations["face_swapping"] in drawn and CATEGORIES["face_swapping"] in drawn
     assert "<details ><summary>What the vision tower looked at" in drawn
     assert '<details open=""><summary>' in report_html(told(case, FORGED), Calibration(), {})  # nothing folded on paper
 
