@@ -164,15 +164,15 @@ def load_libraries(folder: Path) -> Libraries:
     for name, filled in _FILLED.items():
         ids = set[str]()
         for template in getattr(found, name).questions:
-            where = f"{folder / name}.yaml: {template.id}"
+            place = f"{folder / name}.yaml: {template.id}"
             if template.id in ids:
-                raise ValueError(f"{where}: this id stands twice")
+                raise ValueError(f"{place}: this id appears twice")
             if template.when not in filled:
-                raise ValueError(f"{where}: when: {template.when!r} is none of {', '.join(map(repr, filled))}")
+                raise ValueError(f"{place}: when: {template.when!r} is none of {', '.join(map(repr, filled))}")
             if bool(template.answers) != (name == "fc"):
-                raise ValueError(f"{where}: answers: expected {'some' if name == 'fc' else 'none'}")
+                raise ValueError(f"{place}: answers: expected {'some' if name == 'fc' else 'none'}")
             ids.add(template.id)
-            _check(where, template.questions + template.followups + template.answers, filled[template.when])
+            _check(place, template.questions + template.followups + template.answers, filled[template.when])
     _check(f"{folder}/df_d.yaml: answers", found.df_d.answers.values(), {"verdict"})
     _check(f"{folder}/df_c.yaml: answers", found.df_c.answers.values(), {"Category", "explanation"})
     for texts in (*found.ad.answers.one_artifact.values(), found.ad.answers.two_artifacts):
