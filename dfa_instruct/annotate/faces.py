@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dfa_instruct.dataset.reading import paths_of, tables_of
 from dfa_instruct.records import Artifact, Face, FaceRecord
 from dfa_instruct.sources.pictures import read_image
 
@@ -31,9 +32,7 @@ class Faces:
             ValueError: a file cannot be read, or lacks a column.
         """
         self.folder = folder
-        self.paths = sorted(folder.glob("data/*.parquet"))
-        if not self.paths:
-            raise FileNotFoundError(f"{folder}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)")
+        self.paths = paths_of(folder)
         self.places: dict[str, tuple[int, int, int]] = {}
         self._kept: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         for number, path in enumerate(self.paths):
@@ -47,10 +46,8 @@ class Faces:
 
     def rows(self, columns: Sequence[str] = NAMES) -> Iterator[dict[str, Any]]:
         """Yield the rows in the folder's order, these columns of them."""
-        for path in self.paths:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(100, columns=[*columns]):
-                    yield from batch.to_pylist()
+        for table in tables_of(self.paths, columns):
+            yield from table.to_pylist()
 
     def _row(self, face_id: str) -> dict[str, Any]:
         number, group, row = self.places[face_id]

@@ -8,15 +8,13 @@ is empty or was cut. No picture, no key and no server's address is written here:
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from dfa_instruct.bench.chat import Answer, Chat
-from dfa_instruct.construction.embedded_sample import sample_directory
-from dfa_instruct.dataset import DIRECTORY_ENV
+from dfa_instruct.construction.embedded_sample import default_directory
 from dfa_instruct.sqlite_file import open_sqlite
 
 APPLICATION: Final = 0x44464142
@@ -38,7 +36,7 @@ CREATE TABLE answers (
 
 def answers_path(data: Path | None) -> Path:
     """Name the store of a dataset folder (see `run_bench`); it stands beside the folder, which goes to the Hub."""
-    folder = (data or Path(os.environ.get(DIRECTORY_ENV) or sample_directory())).absolute()
+    folder = (data or default_directory()).absolute()
     return folder.with_name(f"{folder.name}.answers.sqlite")
 
 
