@@ -1,4 +1,4 @@
-"""The promises of a row's questions: what is asked of it, and that every answer follows from what is known of it."""
+"""Check the questions of a row, and that every answer follows from the facts of its face."""
 
 from __future__ import annotations
 
@@ -22,17 +22,26 @@ _OPTION: Final = re.compile(r"^[A-E]\. (.*)$", re.MULTILINE)
 
 
 def check_questions(findings: Findings, name: str, row: Mapping[str, Any]) -> None:
-    """Check that a row has the questions of each ability, and that none is empty."""
+    """Check that a row has the expected number of questions for each ability, and that no text is empty."""
     asked = Counter(pair["ability"] for pair in row["qa"])
     findings.check("questions", asked == ASKED, f"{name}: {dict(asked)}")
-    whole = all(pair["question"].strip() and pair["answer"].strip() for pair in row["qa"])
-    findings.check("questions", whole, f"{name}: a question or an answer is empty")
+    complete = all(pair["question"].strip() and pair["answer"].strip() for pair in row["qa"])
+    findings.check("questions", complete, f"{name}: a question or an answer is empty")
 
 
 def check_answers(
     findings: Findings, name: str, split: str, row: Mapping[str, Any], face: FaceRecord, described_by: Annotator
 ) -> None:
-    """Check the answers of a row against what its face and its artifacts give again."""
+    """Check the answers of a row against those that follow from its face and its artifacts.
+
+    Args:
+        findings: the findings to add to.
+        name: the name of the row in messages.
+        split: the split of the row's file.
+        row: the row.
+        face: the facts of the face.
+        described_by: the annotator of the build.
+    """
     artifacts = [Artifact(**artifact) for artifact in row["artifacts"]]
     annotation, wrong = written(row, described_by.annotate(face, artifacts))
     findings.check("writers", not wrong, f"{name}: {wrong}")
@@ -48,7 +57,7 @@ def _check_instructions(
     annotation: Annotation,
 ) -> None:
     templates = {template.id: template for of_ability in (libraries().df_d, libraries().fc) for template in of_ability}
-    # All that may be said of the face, whatever is drawn where a situation is about one region or one category.
+    # All values that a template may be filled with: a situation may be about any region or category.
     drawn = [situations(face, annotation, cast(np.random.Generator, _Nth(n))) for n in range(len(REGIONS))]
     for pair in row["qa"]:
         ability, question, answer = pair["ability"], pair["question"].lower(), pair["answer"]
@@ -61,7 +70,7 @@ def _check_instructions(
         else:
             template = templates.get(pair["template"] if ability == "df_d" else pair["template"].rpartition(".")[0])
             if template is None:
-                findings.check("answers", False, f"{name}: no template is called {pair['template']!r}")
+                findings.check("answers", False, f"{name}: there is no template {pair['template']!r}")
                 continue
             if ability == "df_d":
                 yes_no = "Yes" if template.when == face.label else "No"
@@ -69,22 +78,20 @@ def _check_instructions(
                 kept = answer == (annotation.df_d if template.when == "either" else f"{yes_no}, {claim}")
             else:
                 words = [known[template.when] for known in drawn if template.when in known]
-                # Where the question names what it is about, the answer is about the same.
+                # If the question names a region, a category or a term, the answer must be about the same.
                 named = [
                     w
                     for w in words
                     if any(key in w and w[key].lower() in question for key in ("region", "asked", "term"))
                 ]
-                kept = any(answer == said.format(**w) for w in named or words for said in template.answers)
-        findings.check(
-            "answers", kept, f"{name}: {pair['question']!r} is answered {answer!r}, and the face is {face.category}"
-        )
+                kept = any(answer == text.format(**w) for w in named or words for text in template.answers)
+        findings.check("answers", kept, f"{name} ({face.category}): the answer to {pair['question']!r} is {answer!r}")
 
 
 def _check_bench(findings: Findings, name: str, split: str, row: Mapping[str, Any], annotation: Annotation) -> None:
     abilities = [question["ability"] for question in row["bench"]]
     expected = ["df_d", "df_c", "ad"] if split == "test" else []
-    if expected and row["technique"] and "df_t" in abilities:  # older datasets have none, and those of few techniques
+    if expected and row["technique"] and "df_t" in abilities:  # datasets that are old or have few techniques lack it
         expected.append("df_t")
     findings.check("bench", abilities == expected, f"{name}: {abilities or 'none'}; expected {expected or 'none'}")
     for question in row["bench"]:
@@ -103,7 +110,7 @@ def _check_bench(findings: Findings, name: str, split: str, row: Mapping[str, An
 
 
 class _Nth:
-    """Stands in for a random generator: of whatever is to be drawn it takes the one of this number."""
+    """A substitute for a random generator that always draws the choice with the same number."""
 
     def __init__(self, number: int) -> None:
         self.number = number
