@@ -1,4 +1,4 @@
-"""What a continued build keeps: an edit elsewhere changes nothing, an edit to a step repeats this step and the later."""
+"""What a continued build keeps: an edit to a step repeats it and the later steps, an edit elsewhere nothing."""
 
 from __future__ import annotations
 
