@@ -75,20 +75,12 @@ class SourceMargin:
 
 @dataclass
 class PlanReport:
-    """The report of the plan.
+    """The report of the plan."""
 
-    Args:
-        sizes: the number of rows in each shard.
-        near_duplicates_inside: the number of near-duplicates within a split, which are kept.
-        cost: a sentence that says how many faces the splits cost.
-        lacking: the splits that lack a category.
-        techniques: each technique of the dataset → its category.
-    """
-
-    sizes: list[int]
-    near_duplicates_inside: int
-    cost: str
-    lacking: list[str]
+    sizes: list[int]  # the number of rows in each shard
+    near_duplicates_inside: int  # the number of near-duplicates within a split, which are kept
+    cost: str  # a sentence that says how many faces the splits cost
+    lacking: list[str]  # messages about splits that lack a category
     techniques: dict[str, Category]
 
 
@@ -221,15 +213,9 @@ def group_by_reason(left_out: Iterable[tuple[str, str]]) -> dict[str, tuple[int,
 
 
 def too_few(name: str, good: int, found: int, left_out: LeftOut, least: float, key: str) -> str | None:
-    """Return an error message if too few files of a technique are usable, else None.
+    """Return an error message if fewer than a share of `least` of the files found of a technique are good, else None.
 
-    Args:
-        name: the technique.
-        good: the number of usable files.
-        found: the number of all files.
-        left_out: the files that are not usable, by reason.
-        least: the share that must be usable.
-        key: `resolved` or `aligned`, which names the recipe key `least_<key>`.
+    `key` is `resolved` or `aligned`, so that the message can name the recipe key `least_<key>`.
     """
     if not found or good / found >= least:
         return None

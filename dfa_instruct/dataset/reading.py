@@ -69,8 +69,6 @@ def files_of(folder: Path) -> dict[str, list[Path]]:
         FileNotFoundError: the folder contains no dataset, or a file that the card names is missing.
         ValueError: the card's header is not YAML or has an unexpected form.
     """
-    if not any(path.is_file() for path in folder.glob("data/*.parquet")):
-        raise FileNotFoundError(f"{folder}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)")
     card = folder / "README.md"
     try:
         configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(card).data) if card.is_file() else {}
@@ -83,6 +81,8 @@ def files_of(folder: Path) -> dict[str, list[Path]]:
     found = {split: sorted(folder.glob(pattern)) for split, pattern in patterns.items()}
     if missing := [split for split in named if not found[split]]:
         raise FileNotFoundError(f"{folder}: its README.md names {named[missing[0]]}, but there is no such file")
+    if not any(found.values()):
+        raise FileNotFoundError(f"{folder}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)")
     return {split: paths for split, paths in found.items() if paths}
 
 

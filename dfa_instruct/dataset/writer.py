@@ -88,19 +88,10 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
 
 
 class SplitWriter:
-    """Write the Parquet files of a split, each with at most about `BYTES_PER_FILE`. They get their names at the end.
+    """Write the Parquet files of a split into an existing folder, each with at most about `BYTES_PER_FILE`.
 
-    Args:
-        data: an existing folder.
-        split: the split.
-        features: the columns.
-
-    Attributes:
-        files: the paths of the files.
-        rows: the number of rows.
-        bytes: the size of the rows in memory.
-        bytes_on_disk: the size of the files, known at the end.
-        fingerprint: 16 hexadecimal digits that follow from the contents of all files, known at the end.
+    At the end the files get their names, which contain a fingerprint of 16 hexadecimal digits. It follows from the
+    contents of all files of the split.
     """
 
     def __init__(self, data: Path, split: str, features: Features = FEATURES) -> None:

@@ -49,14 +49,7 @@ class AcrossRows:
         self.findings.check(promise, kept, example)
 
     def add(self, split: str, name: str, row: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-        """Keep the names of a row and check them.
-
-        Args:
-            split: the split of the row's file.
-            name: the name of the row in messages.
-            row: the row.
-            known: the parameters of its technique.
-        """
+        """Keep the names of a row and check them. `known` are the parameters of its technique."""
         face_id = row["face_id"]
         identities = tuple(sys.intern(identity) for identity in row["identities"])
         before = len(self.faces)

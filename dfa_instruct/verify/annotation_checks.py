@@ -32,16 +32,7 @@ def check_questions(findings: Findings, name: str, row: Mapping[str, Any]) -> No
 def check_answers(
     findings: Findings, name: str, split: str, row: Mapping[str, Any], face: FaceRecord, described_by: Annotator
 ) -> None:
-    """Check the answers of a row against those that follow from its face and its artifacts.
-
-    Args:
-        findings: the findings to add to.
-        name: the name of the row in messages.
-        split: the split of the row's file.
-        row: the row.
-        face: the facts of the face.
-        described_by: the annotator of the build.
-    """
+    """Check the answers of a row against those that follow from its face, its artifacts and the build's annotator."""
     artifacts = [Artifact(**artifact) for artifact in row["artifacts"]]
     annotation, wrong = written(row, described_by.annotate(face, artifacts))
     findings.check("writers", not wrong, f"{name}: {wrong}")

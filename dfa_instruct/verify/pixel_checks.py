@@ -36,15 +36,15 @@ def check_pixels(findings: Findings, where: str, pairs: Sequence[Forgery], unsou
     dealt = [pair for turn in zip_longest(*of_technique.values()) for pair in turn if pair][:SAMPLE]
     waiting = {pair.face_id: str(pair.pair_id) for pair in dealt}
     needed = {*waiting, *waiting.values()}
-    held: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, Mapping[str, Any]] = {}
     for split, rows in open_splits(where).items() if waiting else ():
         for row in rows_of(where, split, rows.decode(False), "compare"):
             if row["face_id"] not in needed:
                 continue
-            held[row["face_id"]] = row
+            found[row["face_id"]] = row
             for face_id, pair_id in list(waiting.items()):
-                if row["face_id"] in (face_id, pair_id) and face_id in held and pair_id in held:
-                    _compare(findings, held[face_id], held[waiting.pop(face_id)])
+                if row["face_id"] in (face_id, pair_id) and face_id in found and pair_id in found:
+                    _compare(findings, found[face_id], found[waiting.pop(face_id)])
             if not waiting:
                 return
 

@@ -48,10 +48,9 @@ def check_parameters(findings: Findings, name: str, row: Mapping[str, Any]) -> M
         known = json.loads(row["parameters"])
     except ValueError:
         known = None
-    findings.check(
-        "columns", isinstance(known, dict), f"{name}: parameters are not a JSON object: {row['parameters'][:40]!r}"
-    )
-    return known if isinstance(known, dict) else {}
+    is_object = isinstance(known, dict)
+    findings.check("columns", is_object, f"{name}: parameters are not a JSON object: {row['parameters'][:40]!r}")
+    return known if is_object else {}
 
 
 def check_source(findings: Findings, name: str, row: Mapping[str, Any]) -> None:
@@ -91,14 +90,7 @@ def check_image(findings: Findings, name: str, row: Mapping[str, Any]) -> Pixels
 
 
 def check_landmarks(findings: Findings, name: str, row: Mapping[str, Any], size: int) -> bool:
-    """Check the landmarks, if there are any. Return whether they are right.
-
-    Args:
-        findings: the findings to add to.
-        name: the name of the row in messages.
-        row: the row.
-        size: the side of its picture in pixels.
-    """
+    """Check the landmarks, if there are any, in a picture of this side in pixels. Return whether they are right."""
     if row["landmarks"] is None:
         return True
     shape = (len(row["landmarks"]), *{len(point) for point in row["landmarks"]})

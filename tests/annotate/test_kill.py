@@ -36,7 +36,7 @@ def test_ctrl_c_waits_for_what_is_under_way_and_begins_nothing_else(
             time.sleep(0.02)
         running.send_signal(signal.SIGINT)
         said, _ = running.communicate()
-        assert running.returncode == 130 and b"interrupted; the same command goes on from there" in said
+        assert running.returncode == 130 and b"interrupted" in said
         with closing(sqlite3.connect(store_path(folder))) as store:
             rows = store.execute("SELECT status, parsed LIKE '%verdict%' FROM requests").fetchall()
         assert set(rows) == {("annotated", 1)} and 8 <= len(rows) == len(state.times) < 300

@@ -52,9 +52,7 @@ class _Shared:
 def _shared(work: WorkFolder, made: int) -> _Shared:
     """Read the pool and fit what learns from it, once in each process.
 
-    Args:
-        work: the work folder.
-        made: the time at which the pool was written. It tells this build from an earlier one in the same folder.
+    `made` is the time at which the pool was written. It distinguishes this build from an earlier one in the folder.
     """
     recipe = TypeAdapter(Recipe).validate_json((work.root / "recipe.json").read_bytes())
     pool = Pool(work, recipe.size)

@@ -129,7 +129,7 @@ class Plan(Step):
         for i in kept:
             job = {"row": faces.row[i], "technique": -1, "number": 0, "split": splits[i]}
             jobs[faces.shard[i]].append(job)
-        held = Counter((splits[i], faces.category[i]) for i in kept)
+        counts = Counter((splits[i], faces.category[i]) for i in kept)
         categories = [technique.category for technique in techniques_of(recipe)]
         for_test = [technique.name in recipe.held_out for technique in techniques_of(recipe)]
         planned = share_out(bona_fide, aligned, categories, recipe.forgeries_per_face, rng)
@@ -140,9 +140,9 @@ class Plan(Step):
             shard = number % shards if target is None else faces.shard[target]
             row = -1 if target is None else faces.row[target]
             jobs[shard].append({"row": row, "technique": technique, "number": number, "split": split})
-            held[split, categories[technique]] += 1
+            counts[split, categories[technique]] += 1
         sizes = self.write_jobs(jobs, shards)
-        lacking, techniques = self.lacking(faces, held), self.techniques(faces, kept)
+        lacking, techniques = self.lacking(faces, counts), self.techniques(faces, kept)
         work.write_report("plan", PlanReport(sizes, inside, cost, lacking, techniques))
 
     def techniques(self, faces: _Faces, kept: Sequence[int]) -> dict[str, Category]:
@@ -168,11 +168,11 @@ class Plan(Step):
                     write(jobs[shard][i])
         return [len(jobs[shard]) for shard in range(shards)]
 
-    def lacking(self, faces: _Faces, held: Mapping[tuple[Split | None, Category], int]) -> list[str]:
+    def lacking(self, faces: _Faces, counts: Mapping[tuple[Split | None, Category], int]) -> list[str]:
         """Return a message for each split that lacks a category which other splits have."""
         wanted = [split for split in SPLITS if self.recipe.shares[split]]
-        known = {*faces.category, *(category for _, category in held)}
-        return [f"{split} has no {c}" for split in wanted for c in CATEGORIES if c in known and (split, c) not in held]
+        known = {*faces.category, *(category for _, category in counts)}
+        return [f"{split} has no {c}" for split in wanted for c in CATEGORIES if c in known and (split, c) not in counts]
 
     def check_held_out(self, faces: _Faces) -> None:
         """Raise a ValueError if the recipe holds out an unknown technique or source."""
