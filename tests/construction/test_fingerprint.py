@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,6 @@ from test_layout import MODULES, PACKAGE, graph, parsed
 
 from dfa_instruct.annotate.decisions import Decision, Decisions
 from dfa_instruct.annotate.store import Outcome, Request, Store
-from dfa_instruct.construction import pipeline
-from dfa_instruct.construction.executors import run_step
 from dfa_instruct.construction.fingerprint import STEPS, fingerprints
 from dfa_instruct.construction.pipeline import build
 from dfa_instruct.construction.recipe import Recipe
@@ -83,23 +82,9 @@ def test_every_module_that_a_step_imports_is_declared() -> None:
     assert [room for room in declared if not (PACKAGE / room).exists()] == []
 
 
-def drawn(folder: Path) -> dict[str, Any]:
-    return {"sources": [{"kind": "sample", "identities": 12, "pictures": 2}], "forgeries_per_face": 1.0}
-
-
-def photographed(folder: Path) -> dict[str, Any]:
-    """Portraits of 13 people in files, two of them in one picture, and a forgery of each for the recipe's settings."""
-    folder.mkdir()
-    shown = portraits(14, 256)
-    for number, portrait in enumerate([np.hstack(shown[:2]), *shown[2:]]):
-        Image.fromarray(portrait).save(folder / f"{number}.png")
-    return {"sources": [{"kind": "folder", "root": str(folder)}], "several_faces": "all", "most_images": 100}
-
-
-@pytest.mark.parametrize("settings", [drawn, pytest.param(photographed, marks=pytest.mark.usefixtures("landmarker"))])
-def test_every_recipe_key_that_a_step_reads_is_declared(
-    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def undeclared(monkeypatch: pytest.MonkeyPatch) -> Callable[[Recipe], dict[str, set[str]]]:
+    """A function that runs a build and returns, for each step that reads recipe keys, those that are not declared."""
     keys = {field.name for field in fields(Recipe)}
     read: dict[type[Step], set[str]] = defaultdict(set)
     running: list[type[Step]] = []
@@ -109,20 +94,41 @@ def test_every_recipe_key_that_a_step_reads_is_declared(
             read[running[-1]].add(name)
         return object.__getattribute__(recipe, name)
 
-    def run_recorded(step: Step, *arguments: Any) -> None:
-        running.append(type(step))
-        run_step(step, *arguments)
-        running.pop()
+    def recorded(run: Callable[..., None]) -> Callable[..., None]:
+        def run_recorded(step: Step, *arguments: Any, **named: Any) -> None:
+            running.append(type(step))
+            run(step, *arguments, **named)
+            running.pop()
 
-    recipe = Recipe(**settings(tmp_path / "pictures"), size=64, output=str(tmp_path / "dfa-instruct"))
-    monkeypatch.setattr(Recipe, "__getattribute__", record)
-    monkeypatch.setattr(pipeline, "run_step", run_recorded)
-    build(recipe, workers=1)
-    assert {*read} == {*STEPS} - ({} if settings is photographed else {STEPS[1]})
-    assert {step.folder: found - {*step.recipe_keys} for step, found in read.items()} == {
-        step.folder: set() for step in read
-    }
-    assert {key for step in STEPS for key in step.recipe_keys} <= keys
+        return run_recorded
+
+    def build_recorded(recipe: Recipe) -> dict[str, set[str]]:
+        monkeypatch.setattr(Recipe, "__getattribute__", record)
+        for step in STEPS:
+            monkeypatch.setattr(step, "run", recorded(step.run))
+        build(recipe, workers=1)
+        return {step.folder: found - {*step.recipe_keys} for step, found in read.items()}
+
+    return build_recorded
+
+
+def test_the_recipe_keys_that_the_steps_read_of_drawn_faces_are_declared(undeclared: Any, tmp_path: Path) -> None:
+    sources = [{"kind": "sample", "identities": 12, "pictures": 2}]
+    recipe = Recipe(sources, size=64, forgeries_per_face=1.0, output=str(tmp_path / "dfa-instruct"))
+    assert undeclared(recipe) == {
+        name: set() for name in NAMES if name != "margins"
+    }  # that step reads photographs only
+
+
+@pytest.mark.usefixtures("landmarker")
+def test_the_recipe_keys_that_the_steps_read_of_photographs_are_declared(undeclared: Any, tmp_path: Path) -> None:
+    (tmp_path / "people").mkdir()
+    shown = portraits(16, 256)
+    for number, picture in enumerate([np.hstack(shown[:2]), *shown[2:]]):  # the first picture shows two people
+        Image.fromarray(picture).save(tmp_path / "people" / f"{number}.png")
+    sources = [{"kind": "folder", "root": str(tmp_path / "people")}]
+    recipe = Recipe(sources, size=64, near_duplicates=-1, output=str(tmp_path / "dfa-instruct"))
+    assert undeclared(recipe) == {name: set() for name in NAMES}
 
 
 def test_an_edit_concerns_the_steps_that_declare_the_file_and_those_after_them(copied_package: Path) -> None:
