@@ -16,10 +16,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _register() -> None:
-    from dfa_instruct.construction.embedded_sample import sample_directory
+    from dfa_instruct.construction.embedded_sample import default_directory
     from dfa_instruct.dataset.registration import register
 
-    register(default_folder=sample_directory)
+    register(default_folder=default_directory)
 
 
 class _DatasetsFinder:

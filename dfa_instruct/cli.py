@@ -1,4 +1,4 @@
-"""The command `dfa-instruct`: the dataset and the benchmark."""
+"""The command `dfa-instruct`: build, annotate, check and publish the dataset, and run the benchmark."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dfa_instruct.bench.commands import bench, compare, probe, table
 from dfa_instruct.errors import one_line_errors
 
 app = typer.Typer(
-    help="DFA-Instruct and DFA-Bench: the data of interactive deepfake analysis.",
+    help="DFA-Instruct and DFA-Bench: the dataset and the benchmark of interactive deepfake analysis.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,15 +25,15 @@ app.command()(compare)
 @app.command()
 def build(
     recipe: Annotated[Path, typer.Argument(help="A recipe, see recipes/dfa-instruct/.")],
-    output: Annotated[Path | None, typer.Option(help="The dataset folder to write, in place of the recipe's.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The dataset folder to write. Default: the recipe's.")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Shards made at a time; else as many as there are processors.")
+        int | None, typer.Option(min=1, help="Number of shards to make at once. Default: the number of processors.")
     ] = None,
     executor: Annotated[
         Literal["local", "slurm", "ray"], typer.Option(help="Where datatrove runs the steps.")
     ] = "local",
 ) -> None:
-    """Build the dataset folder from what lies on disk; a build that was killed goes on where it stopped."""
+    """Build a dataset folder from files on disk. A build that was stopped continues when it is run again."""
     with one_line_errors(OSError, ValueError, RuntimeError):
         from dfa_instruct.construction.pipeline import build as run
         from dfa_instruct.construction.recipe import read_recipe
@@ -43,12 +43,14 @@ def build(
 
 @app.command()
 def views(
-    photographs: Annotated[Path, typer.Argument(help="A folder of pictures; those of a subfolder show one person.")],
-    output: Annotated[Path, typer.Argument(metavar="VIEWS", help="A new folder.")],
-    count: Annotated[int, typer.Option(min=1, help="Views of each photograph.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Same seed, same views.")] = 0,
+    photographs: Annotated[
+        Path, typer.Argument(help="A folder of pictures. All pictures in a subfolder show the same person.")
+    ],
+    output: Annotated[Path, typer.Argument(metavar="VIEWS", help="The new folder.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of views of each photograph.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same views.")] = 0,
 ) -> None:
-    """Write several views of each photograph, turned, zoomed and lit a little differently: for those who have few."""
+    """Write several slightly different views (rotation, zoom, light) of each photograph, to extend a small dataset."""
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.sources.views import write_views
 
@@ -57,32 +59,38 @@ def views(
 
 @app.command()
 def annotate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder that was built.")],
-    ability: Annotated[Literal["ad", "fc"], typer.Option(help="Artifact descriptions, or free conversations.")],
-    model: Annotated[str, typer.Option(help="The model, as its server names it.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder.")],
+    ability: Annotated[Literal["ad", "fc"], typer.Option(help="Artifact descriptions or free conversations.")],
+    model: Annotated[str, typer.Option(help="The name of the model on its server.")],
     base_url: Annotated[
-        str | None, typer.Option(help="An OpenAI-compatible server; else OpenAI's. The key is in OPENAI_API_KEY.")
+        str | None,
+        typer.Option(help="An OpenAI-compatible server. Default: OpenAI. The key is taken from OPENAI_API_KEY."),
     ] = None,
     compared: Annotated[
-        float, typer.Option(min=0, max=1, help="The share of forgeries shown beside their bona fide.")
+        float, typer.Option(min=0, max=1, help="The share of forgeries that are shown with their bona fide face.")
     ] = 0.5,
     ungrounded: Annotated[
         Literal["keep", "drop", "review"],
-        typer.Option(help="What conversations are told of claims that the pixels contradict; see `instruct`."),
+        typer.Option(help="Whether conversations use claims that the pixels contradict, see `instruct`."),
     ] = "drop",
-    batch: Annotated[bool, typer.Option("--batch", help="By the provider's batches: cheaper, within a day.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is missing and what it costs.")] = False,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests at a time.")] = 16,
-    limit: Annotated[int | None, typer.Option(min=1, help="The first so many faces only.")] = None,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="Use the provider's batch service, which is cheaper and takes up to a day.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print how many texts are missing and what they would cost.")
+    ] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Number of requests at the same time.")] = 16,
+    limit: Annotated[int | None, typer.Option(min=1, help="Annotate only this number of faces.")] = None,
     budget: Annotated[
-        float | None, typer.Option(min=0, help="Stop where all answers about this dataset would cost more dollars.")
+        float | None,
+        typer.Option(min=0, help="Stop before all answers about this dataset cost more than this many dollars."),
     ] = None,
     prices: Annotated[
-        Path | None, typer.Option(help="Dollars a million tokens, a file of the form of annotate/prices.yaml.")
+        Path | None, typer.Option(help="A file like annotate/prices.yaml, with dollars for a million tokens.")
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a request counts as lost.")] = 120.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request has failed.")] = 120.0,
 ) -> None:
-    """Have a language model write what is missing, once; answers are kept in <dataset>.annotations.sqlite."""
+    """Let a language model write the missing texts. Its answers are kept in <dataset>.annotations.sqlite."""
     with one_line_errors(OSError, ValueError, RuntimeError):
         from dfa_instruct.annotate.run import Settings
         from dfa_instruct.annotate.run import annotate as run
@@ -103,47 +111,52 @@ def annotate(
         )
         stopped = run(folder, settings)
     if stopped:
-        print(f"not all was answered: {stopped}; the same command goes on from there")
+        print(f"some texts are still missing: {stopped}; the same command continues")
         raise typer.Exit(130 if stopped == "interrupted" else 1)
 
 
 @app.command()
 def review(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder that was built.")],
-    reviewer: Annotated[str, typer.Option(prompt="Your name, as the rows will have it", help="Who decides.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder.")],
+    reviewer: Annotated[
+        str, typer.Option(prompt="Your name (it is written to the rows)", help="The name of the reviewer.")
+    ],
     split: Annotated[
         Literal["train", "validation", "test"],
-        typer.Option(help="Whose descriptions; the paper checks the test split."),
+        typer.Option(help="The split to review. The paper's authors checked the test split."),
     ] = "test",
 ) -> None:
-    """Open a page in the browser, on this machine only, to accept, edit or reject descriptions of forgeries by key.
+    """Review the descriptions of forgeries: accept, edit or reject them with a key, on a page on this machine.
 
-    Decisions are kept at once in <dataset>.annotations.sqlite, with their reviewer and time; `instruct` follows them.
+    Each decision is saved immediately in <dataset>.annotations.sqlite with its reviewer and time. `instruct` uses them.
     """
     with one_line_errors(OSError, ValueError, ImportError):
         try:
             from dfa_instruct.review.page import review as run
         except ModuleNotFoundError as error:
-            raise ImportError(f"the review needs {error.name}: pip install 'dfa-instruct[app]'") from error
+            raise ImportError(f"review: {error.name} is not installed; pip install 'dfa-instruct[app]'") from error
 
         run(folder, split, reviewer)
 
 
 @app.command()
 def instruct(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder that was built.")],
-    output: Annotated[Path | None, typer.Option(help="A new dataset folder; else DIR is written anew.")] = None,
-    store: Annotated[Path | None, typer.Option(help="Who wrote what; else <dataset>.annotations.sqlite.")] = None,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder.")],
+    output: Annotated[Path | None, typer.Option(help="The new dataset folder. Default: DIR is replaced.")] = None,
+    store: Annotated[
+        Path | None, typer.Option(help="The file of annotations. Default: <dataset>.annotations.sqlite.")
+    ] = None,
     ungrounded: Annotated[
         Literal["keep", "drop", "review"],
         typer.Option(
-            help="Claims that the pixels contradict stay, or go, or wait for `review` behind the measured words."
+            help="What to do with claims that the pixels contradict: keep them, drop them, or use the measured "
+            "description until they are reviewed."
         ),
     ] = "drop",
-    seed: Annotated[int, typer.Option(min=0, help="The build's, to draw the same questions.")] = 0,
-    templates: Annotated[Path | None, typer.Option(help="The build's folder of templates; else the package's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the build draws the same questions.")] = 0,
+    templates: Annotated[Path | None, typer.Option(help="A folder of templates; else the package's are used.")] = None,
 ) -> None:
-    """Write the questions and answers anew from what was written and reviewed; nothing is detected or forged again."""
+    """Write the questions and answers again, from new and reviewed annotations. Nothing is detected or forged."""
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
@@ -165,26 +178,26 @@ def convert(
     source: Annotated[Path, typer.Argument(help="A dataset folder, or a JSON file of FakeClue or DD-VQA.")],
     output: Annotated[Path, typer.Argument(help="The new file: a JSON list for LLaVA, JSON lines for TRL.")],
     coming: Annotated[
-        Literal["dfa-instruct", "fakeclue", "dd-vqa"], typer.Option("--from", help="The form of the source.")
+        Literal["dfa-instruct", "fakeclue", "dd-vqa"], typer.Option("--from", help="The format of the source.")
     ] = "dfa-instruct",
-    going: Annotated[Literal["llava", "trl"], typer.Option("--to", help="The form of the output.")] = "llava",
+    going: Annotated[Literal["llava", "trl"], typer.Option("--to", help="The format of the output.")] = "llava",
     images: Annotated[Path | None, typer.Option(help="The folder of FakeClue's or DD-VQA's pictures.")] = None,
     forged_label: Annotated[
-        int | None, typer.Option(min=0, max=1, help="The label that FakeClue's file gives a forged picture.")
+        int | None, typer.Option(min=0, max=1, help="The label of forged pictures in FakeClue's file.")
     ] = None,
 ) -> None:
-    """Write conversations in another format: LLaVA's or TRL's, of a dataset folder, FakeClue or DD-VQA."""
+    """Convert the conversations of a dataset folder, FakeClue or DD-VQA to the format of LLaVA or TRL."""
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.dataset.convert import convert as run
 
-        for what, count in sorted(run(source, output, coming, going, images, forged_label).items()):
-            print(f"{what}: {count}")
+        for label, count in sorted(run(source, output, coming, going, images, forged_label).items()):
+            print(f"{label}: {count}")
 
 
 def _picture_path(output: Path | None, where: str, kind: str) -> Path:
-    """Name the picture drawn of a dataset: as it is asked for, else in the working directory, after the dataset."""
+    """Return the path of a picture to draw. The default is in the working directory and named after the dataset."""
     if output and (output.suffix.lower() != ".png" or not output.absolute().parent.is_dir()):
-        raise ValueError(f"--output {output}: expected a file called *.png in a folder that is there")
+        raise ValueError(f"--output {output}: expected a file called *.png in an existing folder")
     return output or Path(f"{Path(where).resolve().name if Path(where).exists() else Path(where).name}-{kind}.png")
 
 
@@ -194,9 +207,9 @@ _WHERE = typer.Argument(metavar="DIR", help="A dataset folder, or the id of a da
 @app.command()
 def stats(
     where: Annotated[str, _WHERE],
-    output: Annotated[Path | None, typer.Option(help="The PNG; else <dataset>-statistics.png, here.")] = None,
+    output: Annotated[Path | None, typer.Option(help="The PNG file. Default: ./<dataset>-statistics.png.")] = None,
 ) -> None:
-    """Count what a dataset holds and draw it: words, questions by ability, images by split, category and technique."""
+    """Count a dataset and draw the counts: words, questions by ability, images by split, category and technique."""
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
@@ -213,12 +226,12 @@ def stats(
 @app.command()
 def show(
     where: Annotated[str, _WHERE],
-    split: Annotated[str, typer.Option(help="Whose forgeries.")] = "test",
-    technique: Annotated[str | None, typer.Option(help="Those of one technique; else of every one.")] = None,
-    examples: Annotated[int, typer.Option(min=1, help="How many of each technique.")] = 2,
-    output: Annotated[Path | None, typer.Option(help="The PNG; else <dataset>-sheet.png, here.")] = None,
+    split: Annotated[str, typer.Option(help="The split to draw from.")] = "test",
+    technique: Annotated[str | None, typer.Option(help="The technique to draw. Default: all.")] = None,
+    examples: Annotated[int, typer.Option(min=1, help="Number of forgeries of each technique.")] = 2,
+    output: Annotated[Path | None, typer.Option(help="The PNG file. Default: ./<dataset>-sheet.png.")] = None,
 ) -> None:
-    """Draw a contact sheet: forgeries beside their bona fide, what differs, and the evidence drawn on."""
+    """Draw a contact sheet: forgeries beside their bona fide faces, the differences, and the artifacts."""
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.verify.show import contact_sheet
 
@@ -230,28 +243,32 @@ def show(
 @app.command()
 def push(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder.")],
-    repo: Annotated[str, typer.Argument(help="The dataset repository: USER/NAME. It is made where it is missing.")],
-    private: Annotated[bool, typer.Option("--private", help="Only you and your organisation may see it.")] = False,
-    revision: Annotated[str | None, typer.Option(help="A branch; else main. It is made where it is missing.")] = None,
+    repo: Annotated[str, typer.Argument(help="The dataset repository USER/NAME. It is created if it is missing.")],
+    private: Annotated[
+        bool, typer.Option("--private", help="Create a repository that only you and your organisation can see.")
+    ] = False,
+    revision: Annotated[
+        str | None, typer.Option(help="The branch. It is created if it is missing. Default: main.")
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the files, their sizes and the card; send nothing.")
+        bool, typer.Option("--dry-run", help="Show the files, their sizes and the card, and send nothing.")
     ] = False,
     without_images: Annotated[
         bool,
-        typer.Option("--without-images", help="Questions and answers, with the hashes that join them to pictures."),
+        typer.Option("--without-images", help="Push only questions and answers, with the hashes of the pictures."),
     ] = False,
     may_redistribute: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SOURCE",
-            help="State that you have the right to pass the pictures of this source on; may be given again. Without it "
-            "only drawn faces go.",
+            help="State that you have the right to redistribute the pictures of this source. May be repeated. Drawn "
+            "faces need no such statement.",
         ),
     ] = None,
 ) -> None:
-    """Push a dataset folder to the Hub, in one commit; the token is taken from HF_TOKEN.
+    """Push a dataset folder to the Hub in one commit. The token is taken from HF_TOKEN.
 
-    A push that broke off is run again: files that have arrived whole are not sent a second time.
+    If a push is interrupted, run it again. Files that have arrived are not sent a second time.
     """
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.push import push as run
@@ -272,10 +289,10 @@ def verify(
     where: Annotated[str, _WHERE],
     recipe: Annotated[
         Path | None,
-        typer.Option(help="Its recipe: it names the templates, and what it leaves out may be missing."),
+        typer.Option(help="The recipe. It names the templates; what it leaves out may be missing."),
     ] = None,
 ) -> None:
-    """Check every promise of a dataset on its rows; the exit status is 1 where one is broken."""
+    """Check every promise of a dataset on its rows. The exit status is 1 if a promise is broken."""
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from dfa_instruct.dataset.card import FIGURE, SplitFiles, dataset_card
-from dfa_instruct.dataset.reading import files_of
+from dfa_instruct.dataset.reading import files_of, tables_of
 from dfa_instruct.dataset.statistics import Statistics
 from dfa_instruct.hub import CARD, check_repo, check_token, show
 from dfa_instruct.hub import push as push_files
@@ -90,11 +90,11 @@ def push(
                 for split, files in parts.items()
             }
             parts = {split: writer.files for split, writer in written.items()}
-            named = {split: writer.described() for split, writer in written.items()}
+            named = {split: writer.split_files() for split, writer in written.items()}
         card = dataset_card(
             statistics,
             named,
-            conversations={split: writer.described() for split, writer in conversations.items()},
+            conversations={split: writer.split_files() for split, writer in conversations.items()},
             repo=repo,
             images=images,
             figure=True,
@@ -141,17 +141,14 @@ def _rewritten(
         view: an old row → a new one.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    from dfa_instruct.dataset.writer import ROWS_PER_GROUP, SplitWriter
+    from dfa_instruct.dataset.writer import SplitWriter
 
     folder.mkdir(exist_ok=True)
     with SplitWriter(folder, split, features) as writer:
-        for path in paths:
-            with pq.ParquetFile(path) as rows:
-                for batch in rows.iter_batches(ROWS_PER_GROUP, columns=columns):
-                    made = [view(row) for row in batch.to_pylist()]
-                    writer.add(pa.Table.from_pylist(made, schema=features.arrow_schema))
+        for table in tables_of(paths, columns):
+            made = [view(row) for row in table.to_pylist()]
+            writer.add(pa.Table.from_pylist(made, schema=features.arrow_schema))
     return writer
 
 

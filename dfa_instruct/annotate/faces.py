@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dfa_instruct.dataset.reading import paths_of, tables_of
 from dfa_instruct.records import Artifact, Face, FaceRecord
 from dfa_instruct.sources.pictures import read_image
 
@@ -31,9 +32,7 @@ class Faces:
             ValueError: a file cannot be read, or a column is missing.
         """
         self.folder = folder
-        self.paths = sorted(folder.glob("data/*.parquet"))
-        if not self.paths:
-            raise FileNotFoundError(f"{folder}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)")
+        self.paths = paths_of(folder)
         self._read_group = lru_cache(CACHED_GROUPS)(_read_group)
         self._places: dict[str, tuple[Path, int, int]] = {}
         for path in self.paths:
@@ -50,10 +49,8 @@ class Faces:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows in the order of the folder, with the columns `COLUMNS`."""
-        for path in self.paths:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(100, columns=[*COLUMNS]):
-                    yield from batch.to_pylist()
+        for table in tables_of(self.paths, COLUMNS):
+            yield from table.to_pylist()
 
     def _row(self, face_id: str) -> dict[str, Any]:
         path, group, row = self._places[face_id]

@@ -1,43 +1,46 @@
-"""The faces of a dataset folder, as a stream."""
+"""Stream the faces of a dataset folder."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from datasets import Image, IterableDataset, load_dataset
+from datasets import IterableDataset
 
-from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.construction.embedded_sample import default_directory
+from dfa_instruct.dataset.reading import open_splits
 from dfa_instruct.vocabulary import Split
 
 
 def stream(data: Path | None, split: Split, columns: Sequence[str] | None = None) -> IterableDataset:
-    """Open a split of a dataset folder, or some columns of it; images are not decoded.
+    """Open a split as a stream. Images are not decoded.
+
+    Args:
+        data: the dataset folder. Default: see `default_directory`.
+        split: the split.
+        columns: the columns to read. Default: all.
 
     Raises:
-        ValueError: there is no such split.
+        FileNotFoundError: there is no dataset in the folder.
+        ValueError: there is no such split, or a file cannot be read.
     """
-    try:
-        faces = load_dataset(
-            DATASET_NAME, data_dir=data and str(data), split=split, streaming=True, columns=columns and list(columns)
-        )
-    except ValueError as error:
-        where = data or "the dataset folder"
-        raise ValueError(f"{where}: no {split} split (expected data/{split}-*.parquet): {error}") from error
-    return faces.cast_column("image", Image(decode=False)) if columns is None or "image" in columns else faces
+    folder = data or default_directory()
+    splits = open_splits(str(folder), columns)
+    if split not in splits:
+        raise ValueError(f"{folder}: no {split} split (expected data/{split}-*.parquet)")
+    return splits[split].decode(False)
 
 
 def pictures_of(face_ids: Collection[str], data: Path | None) -> dict[str, bytes]:
-    """Return the test faces of these names as encoded images.
+    """Return the encoded images of faces in the test split, by `face_id`.
 
     Raises:
-        ValueError: the dataset lacks one.
+        ValueError: the test split lacks one of the faces.
     """
     wanted = set(face_ids)
     rows = stream(data, "test", ["face_id", "image"])
     found = {row["face_id"]: row["image"]["bytes"] for row in rows if row["face_id"] in wanted}
     if lacking := sorted(wanted - found.keys()):
-        raise ValueError(
-            f"{data or 'the dataset folder'}: no test face {lacking[0]}; it is not the dataset that was asked about"
-        )
+        folder = data or default_directory()
+        raise ValueError(f"{folder}: no test face {lacking[0]}; it is not the dataset that was asked about")
     return found

@@ -1,1 +1,1 @@
-"""Building the dataset folder that a recipe describes: `pipeline.build`, and what it is made of."""
+"""Build the dataset folder that a recipe describes. `pipeline.build` is the entry point."""

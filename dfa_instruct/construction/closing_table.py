@@ -1,4 +1,4 @@
-"""What a build ends with: the table of what became of each technique, and the list of what was dropped."""
+"""What a build ends with: a table of each technique's images, and a list of everything that was dropped."""
 
 from __future__ import annotations
 
@@ -7,25 +7,31 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from dfa_instruct.construction.work_folder import BONA_FIDE, REASONS, WorkFolder
+from dfa_instruct.construction.work_folder import (
+    BONA_FIDE,
+    REASONS,
+    ListReport,
+    PlanReport,
+    SourceMargin,
+    WorkFolder,
+)
 from dfa_instruct.dataset.statistics import Statistics
 
 PAIRING_NOTES = {
-    "content": "were paired by content with a frame near their own: nothing is said of their geometry",
-    "refused": "differ all over from the frame of their number: this pair was refused, and they have none",
+    "content": "were paired with the most similar frame near their own; their geometry is not described",
+    "refused": "differ everywhere from the frame with their number; the pair was refused, and they have none",
 }
 NOTES = 20
-"""So many notes of a source are printed of each technique."""
+"""Number of notes that are printed for each technique of a source."""
 
 
 @contextmanager
 def dropped_named(work: WorkFolder) -> Iterator[None]:
-    """Name what was dropped where a step fails, too."""
+    """Write the list of what was dropped if a step fails, too."""
     try:
         yield
     except Exception:
@@ -35,7 +41,11 @@ def dropped_named(work: WorkFolder) -> Iterator[None]:
 
 
 def write_dropped(work: WorkFolder) -> dict[str, Counter[str]]:
-    """Write what was dropped, if anything, as CSV; count it by technique and reason."""
+    """Write everything that was dropped as CSV.
+
+    Returns:
+        Technique → reason → number of files.
+    """
     dropped: dict[str, Counter[str]] = defaultdict(Counter)
     path = work.dropped_table
     path.unlink(missing_ok=True)
@@ -54,20 +64,20 @@ def write_dropped(work: WorkFolder) -> dict[str, Counter[str]]:
 
 
 def print_table(
-    listed: Mapping[str, Mapping[str, Any]],
+    listed: ListReport,
+    margins: Mapping[str, SourceMargin],
+    planned: PlanReport,
     statistics: Statistics,
     dropped: Mapping[str, Counter[str]],
-    planned: Mapping[str, Any],
-    margins: Mapping[str, Any],
 ) -> None:
-    """Print what was found of each technique, resolved, paired, written, and dropped and why; then the notes.
+    """Print how many files of each technique were found, resolved, paired, written and dropped; then the notes.
 
     Args:
-        listed: the techniques of the first step's report.
-        statistics: of what was written.
-        dropped: how many of each technique, by reason.
+        listed: the report of the first step.
+        margins: the report of the second step.
         planned: the report of the plan.
-        margins: the report of the margins.
+        statistics: the counts of the rows that were written.
+        dropped: technique → reason → number of files.
     """
     table = Table(title="What was built")
     for column in ("technique", "files", "resolved", "paired", "images", "dropped, and why"):
@@ -76,32 +86,34 @@ def print_table(
     for (_, technique), n in statistics.techniques.items():
         written[technique] += n
     files: dict[str, Counter[str]] = defaultdict(Counter)
-    for name, found in listed.items():
-        files[name.partition("/")[2]].update({key: found[key] for key in ("found", "resolved", "paired")})
+    for name, found in listed.techniques.items():
+        counted = {"found": found.found, "resolved": found.resolved, "paired": found.paired}
+        files[name.partition("/")[2]].update(counted)
     for technique in sorted({*written, *files, *dropped}, key=lambda t: (t != BONA_FIDE, t == "", t)):
         counts = [str(files[technique][key]) if technique in files else "" for key in ("found", "resolved", "paired")]
         reasons = dropped.get(technique, Counter()).most_common()
-        said = [f"{n}: {reason}" for reason, n in reasons[:REASONS]]
+        lines = [f"{n}: {reason}" for reason, n in reasons[:REASONS]]
         if others := sum(n for _, n in reasons[REASONS:]):
-            said.append(f"{others}: other reasons")
-        table.add_row(technique or "any", *counts, str(written[technique]), "\n".join(said))
-    table.add_row("all", "", "", "", str(statistics.images_of()), planned["cost"], end_section=True)
+            lines.append(f"{others}: other reasons")
+        table.add_row(technique or "any", *counts, str(written[technique]), "\n".join(lines))
+    table.add_row("all", "", "", "", str(statistics.images_of()), planned.cost, end_section=True)
     console = Console(stderr=True)
     console.print(table)
     shares = ", ".join(f"{split} {len(names)}" for split, names in sorted(statistics.identities.items()))
-    twins = planned["near_duplicates_inside"]
-    console.print(f"Identities: {shares}. Near-duplicates inside of splits, kept: {twins}.")
-    for source, found in margins.items():
-        if found["sampled"]:
-            told = f"{found['inside']} of {found['sampled']} pictures looked at hold the whole square"
-            console.print(f"{source}: cut with a margin of {found['margin']:g}, bona fide and forged; {told}.")
-    for what in planned["lacking"]:
-        console.print(f"warning: {what}", markup=False, highlight=False)
+    console.print(f"Identities: {shares}. Near-duplicates within a split, kept: {planned.near_duplicates_inside}.")
+    for source, cut in margins.items():
+        if cut.sampled:
+            console.print(
+                f"{source}: cut with a margin of {cut.margin:g}, bona fide and forged; "
+                f"{cut.inside} of {cut.sampled} examined pictures contain the whole square."
+            )
+    for message in planned.lacking:
+        console.print(f"warning: {message}", markup=False, highlight=False)
     for (technique, pairing), n in sorted(statistics.pairings.items()):
         if pairing != "same_frame":
             console.print(f"{technique}: {n} {PAIRING_NOTES[pairing]}", markup=False, highlight=False)
-    for name, found in listed.items():
-        for note in found["notes"][:NOTES]:
+    for name, found in listed.techniques.items():
+        for note in found.notes[:NOTES]:
             console.print(f"{name}: {note}", markup=False, highlight=False)
-        if (more := len(found["notes"]) - NOTES) > 0:
+        if (more := len(found.notes) - NOTES) > 0:
             console.print(f"{name}: and {more} more", markup=False, highlight=False)

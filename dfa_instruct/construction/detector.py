@@ -1,4 +1,4 @@
-"""A process's face detector; it serves every task that the process runs."""
+"""The face detector of a process, shared by all tasks that the process runs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dfa_instruct.face.detection import FaceDetector
 
 @lru_cache(maxsize=1)
 def detector() -> FaceDetector:
-    """Open it, or return the one that is open."""
+    """Return the open detector. Open it on the first call."""
     atexit.register(close_detector)
     return FaceDetector().__enter__()
 
 
 def close_detector() -> None:
-    """Close it, where it is open: MediaPipe's cannot close itself any more when the interpreter ends."""
+    """Close the detector if it is open. MediaPipe cannot close it while the interpreter shuts down."""
     if detector.cache_info().currsize:
         detector().__exit__(None, None, None)
         detector.cache_clear()

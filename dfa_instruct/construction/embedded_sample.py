@@ -1,17 +1,17 @@
-"""The embedded sample as a dataset folder: drawn and built once, into the cache of `datasets`."""
+"""The embedded sample: a dataset of drawn portraits that is built once, into the cache of `datasets`."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 from filelock import FileLock
 
-from dfa_instruct.construction.fingerprint import STEPS, digest_of, modules_run_by
 from dfa_instruct.construction.orphans import end_with_this_process
-from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.dataset import DATASET_NAME, DIRECTORY_ENV
 
 BUILD_SAMPLE = """
 import sys
@@ -22,23 +22,31 @@ build(sample_recipe(Path(sys.argv[1])))
 """
 
 
-def sample_directory() -> Path:
-    """Return the dataset folder of the embedded sample, building it into the cache when it is not there.
+def default_directory() -> Path:
+    """Return the dataset folder that `DFA_INSTRUCT_DIR` names, else that of the embedded sample."""
+    return Path(os.environ.get(DIRECTORY_ENV) or sample_directory())
 
-    The cache knows it by a digest of the modules that draw, forge, ask and write: other ones would write other bytes.
+
+def sample_directory() -> Path:
+    """Return the dataset folder of the embedded sample. Build it if it is not in the cache.
+
+    The folder's name in the cache contains a digest of the code that makes the sample, because other code would write
+    other bytes.
     """
     import datasets
 
-    writers = (*STEPS.values(), "dfa_instruct.dataset.writer")
-    digest = digest_of(sorted({name for module in writers for name in modules_run_by(module)}))
+    from dfa_instruct.construction.fingerprint import STEPS, digest_of
+
+    card = Path(str(files("dfa_instruct.dataset_card")))
+    digest = digest_of([*(path for step in STEPS for path in step.depends_on), "dataset", card])
     cache = Path(datasets.config.HF_DATASETS_CACHE).expanduser()
     folder = cache / f"dfa-instruct-sample-{digest[:16]}" / DATASET_NAME
     if not (folder / "README.md").is_file():
-        print("building the drawn sample, once; it takes a minute or two", file=sys.stderr, flush=True)
+        print("building the drawn sample, once; this takes a minute or two", file=sys.stderr, flush=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # By a process of its own: the build's workers import its main program, which need not be guarded.
+        # The build's workers import its main program, which may lack a main guard. So it runs in its own process.
         command = [sys.executable, "-c", end_with_this_process() + BUILD_SAMPLE, str(folder)]
-        with FileLock(folder.parent / "lock"):  # two processes may want it at a time
+        with FileLock(folder.parent / "lock"):  # two processes may want the sample at the same time
             if not (folder / "README.md").is_file():
                 subprocess.run(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=True)
     return folder

@@ -1,4 +1,4 @@
-"""Where a step's tasks run: processes of this machine, Slurm, or Ray."""
+"""Run the tasks of a step in processes on this machine, on Slurm or on Ray."""
 
 from __future__ import annotations
 
@@ -33,33 +33,31 @@ POLL_SECONDS = 5.0
 
 
 class LocalExecutor(LocalPipelineExecutor):
-    """datatrove's local executor with a plain pool of processes, which end with the build.
+    """datatrove's local executor with a plain pool of processes that end with the build.
 
-    datatrove's own also starts a manager. It does not notice when the build is killed, and lives on with the workers,
-    the lock of the work folder and a socket in the temporary folder.
+    datatrove's own pool also starts a manager process. If the build is killed, the manager and the workers live on and
+    keep the lock of the work folder.
     """
 
     def run(self) -> None:
-        """Run the tasks that are not complete already.
+        """Run the tasks that are not complete.
 
         Raises:
-            RuntimeError: a worker was killed. What a step itself raises is passed on.
+            RuntimeError: a worker was killed. Exceptions of the step pass through.
         """
         ranks = self.get_incomplete_ranks()
         if self.workers == 1:
             for rank in ranks:
                 self._run_for_rank(rank)
             return
-        # Spawned, for a fork would inherit open files, the lock of the work folder among them.
+        # A fork would inherit open files, such as the lock of the work folder.
         spawn = multiprocessing.get_context("spawn")
         try:
             with ProcessPoolExecutor(self.workers, spawn, exec, (end_with_this_process(), {})) as pool:
                 for _ in pool.map(self._run_for_rank, ranks):
                     pass
         except BrokenProcessPool as error:
-            raise RuntimeError(
-                "a worker was killed (too little memory?); the same command goes on from there"
-            ) from error
+            raise RuntimeError("a worker was killed (out of memory?); the same command continues the build") from error
 
 
 def _executor_class(executor: Executor) -> type[PipelineExecutor]:
@@ -75,7 +73,7 @@ def _executor_class(executor: Executor) -> type[PipelineExecutor]:
 
 
 def check_arguments(recipe: Recipe, executor: Executor) -> None:
-    """Raise ValueError where the executor is not there, or the recipe gives it wrong arguments or too few."""
+    """Raise a ValueError if the executor is not available, or if its arguments in the recipe are wrong."""
     if executor == "local":
         return
     given: dict[str, Any] = getattr(recipe, executor)
@@ -86,27 +84,27 @@ def check_arguments(recipe: Recipe, executor: Executor) -> None:
             raise ValueError(f"{executor}: unknown argument {name!r}{nearest(name, known)}")
     for name in known:
         if takes[name].default is inspect.Parameter.empty and name not in given:
-            raise ValueError(f"{executor}: needs {name!r}, and the recipe's `{executor}` does not give it")
+            raise ValueError(f"{executor}: the recipe's `{executor}` lacks the argument {name!r}")
     if executor == "ray" and find_spec("ray") is None:
-        raise ValueError("--executor ray: needs Ray; install dfa-instruct[ray]")
+        raise ValueError("--executor ray: Ray is not installed; pip install 'dfa-instruct[ray]'")
     if executor == "slurm" and shutil.which("sbatch") is None:
-        raise ValueError("--executor slurm: no sbatch here; expected a machine that submits jobs to Slurm")
+        raise ValueError("--executor slurm: sbatch is not installed; expected a machine that submits jobs to Slurm")
 
 
 def run_step(
     step: Step, sizes: Sequence[int], executor: Executor = "local", workers: int | None = None, title: str = ""
 ) -> None:
-    """Run a step's tasks, those that are not complete already, with a progress bar; return when all are.
+    """Run the tasks of a step that are not complete, with a progress bar. Return when all are complete.
 
     Args:
-        step: of `dfa_instruct.construction.steps`.
-        sizes: the images of each task.
+        step: the step.
+        sizes: the number of images of each task.
         executor: see `build`.
         workers: see `build`.
-        title: of the progress bar.
+        title: the title of the progress bar.
 
     Raises:
-        RuntimeError: tasks failed on the cluster. What a step itself raises is passed on.
+        RuntimeError: tasks failed on the cluster. Exceptions of the step pass through.
     """
     logs = step.work.logs(step.folder)
     common: dict[str, Any] = {"pipeline": [step], "tasks": len(sizes), "logging_dir": str(logs)}
@@ -119,25 +117,25 @@ def run_step(
             return
         given: dict[str, Any] = getattr(step.recipe, executor)
         if executor == "slurm" and given.keys().isdisjoint({"env_command", "condaenv", "venv_path"}):
-            # The job's script calls datatrove's commands; they lie beside this Python, active or not.
-            beside = shlex.quote(str(Path(sys.executable).parent))
-            given = {**given, "env_command": f"export PATH={beside}:$PATH"}
+            # The job's script calls datatrove's commands. They are beside this Python, which may not be on the path.
+            folder = shlex.quote(str(Path(sys.executable).parent))
+            given = {**given, "env_command": f"export PATH={folder}:$PATH"}
         running: Any = _executor_class(executor)(**common, workers=workers or -1, **given)
         running.run()
         while running.get_incomplete_ranks(skip_completed=True):
-            if executor == "ray" or not _is_queued(running.job_id):  # Slurm has only taken the job so far
-                raise RuntimeError(f"{step.name}: tasks failed, see {logs}; the same command goes on from there")
+            if executor == "ray" or not _is_queued(running.job_id):  # on Slurm, `run` returns before the job ends
+                raise RuntimeError(f"{step.name}: tasks failed, see {logs}; the same command continues the build")
             time.sleep(POLL_SECONDS)
 
 
 def _is_queued(job: str) -> bool:
-    """Ask Slurm whether a job is waiting or running."""
+    """Return whether a Slurm job is waiting or running."""
     return bool(subprocess.run(["squeue", "-h", "-j", job], capture_output=True, text=True).stdout.strip())
 
 
 @contextmanager
 def _progress(title: str, logs: Path, sizes: Sequence[int]) -> Iterator[None]:
-    """Show how many images the tasks have done that datatrove has marked as complete."""
+    """Show the number of images in the tasks that datatrove has marked as complete."""
     completions = logs / "completions"
 
     def done() -> int:

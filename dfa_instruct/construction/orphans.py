@@ -1,4 +1,4 @@
-"""No process outlives the one that started it, however that ends: not by seconds, and not until its work is done."""
+"""Make child processes end with their parent, however the parent ends."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def watch():
     os._exit(1)
 
 threading.Thread(target=watch, daemon=True).start()
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # and on Ctrl-C without a word, for its parent has one
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # end without a traceback on Ctrl-C, because the parent prints one
 """
 
 
 def end_with_this_process() -> str:
-    """Return a program that a child of this process carries out first, so that it ends with this process.
+    """Return Python code that a child process runs first, so that it ends within seconds of this process.
 
-    It is text, for a child that imports this package before it can watch takes seconds to.
+    The code imports only the standard library: importing this package would delay the watch by seconds.
     """
     return _PROGRAM.format(parent=os.getpid())

@@ -1,18 +1,15 @@
-"""From what lies on disk to a dataset folder: list, find faces, split, forge, measure, annotate, ask, write.
+"""Build a dataset folder from the files of the sources: run the steps in `dfa_instruct.construction.steps`.
 
-datatrove runs the steps in `dfa_instruct.construction.steps`, on this machine or on a cluster. Every random choice
-depends on the seed and the face only, so that the same recipe and the same files give the same bytes, with any number
-of workers and after any number of interruptions.
+datatrove runs the steps, on this machine or on a cluster. Every random choice depends only on the seed and the face.
+So the same recipe and the same files give the same bytes, with any number of workers and interruptions.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 from tqdm import tqdm
@@ -27,7 +24,7 @@ from dfa_instruct.construction.steps.find_margins import FindMargins
 from dfa_instruct.construction.steps.list_items import ListItems
 from dfa_instruct.construction.steps.make_rows import MakeRows, finished_rows
 from dfa_instruct.construction.steps.plan import Plan
-from dfa_instruct.construction.work_folder import WorkFolder, too_few
+from dfa_instruct.construction.work_folder import ListReport, PlanReport, SourceMargin, WorkFolder, too_few
 from dfa_instruct.dataset.statistics import Statistics
 from dfa_instruct.dataset.writer import refuse_foreign, scratch_folder, write_tables
 from dfa_instruct.face.detection import landmarker_path
@@ -39,31 +36,32 @@ from dfa_instruct.sources.sample import SampleSource
 
 @dataclass
 class Construction:
-    """What a construction did: counts of what was written, and of what was dropped and why."""
+    """The result of a build: the counts of the rows, and the reasons why files were dropped, with their counts."""
 
     statistics: Statistics
     dropped: Counter[str] = field(default_factory=Counter)
 
 
 def build(recipe: Recipe, workers: int | None = None, executor: Executor = "local") -> Construction:
-    """Build the dataset folder that a recipe describes, and print what became of each technique.
+    """Build the dataset folder that a recipe describes, and print a table of its techniques.
 
-    What the steps leave stands in `<output>.build` until the dataset is whole; a build that was killed goes on from
-    there. What was dropped is named in `<output>.dropped.csv`, where the build fails, too.
+    The results of the steps are in `<output>.build` until the dataset is complete. A build that was killed continues
+    from there. `<output>.dropped.csv` lists what was dropped, also if the build fails.
 
     Args:
         recipe: see `dfa_instruct.construction.recipe`.
-        workers: how many shards are made at a time; none: as many as there are processors, for Slurm and Ray no limit.
-        executor: datatrove's, by which the steps run.
+        workers: the number of shards that are made at the same time. Default: the number of processors; no limit on
+            Slurm and Ray.
+        executor: the datatrove executor that runs the steps.
 
     Returns:
-        What was written and dropped.
+        The counts of what was written and dropped.
 
     Raises:
-        ValueError: a source, a technique, an annotator or an executor's argument is not known, or too little of a
-            source is usable.
+        ValueError: a source, a technique, an annotator or an argument of the executor is unknown, or too few files of
+            a technique are usable.
         FileNotFoundError: a source's folder is missing.
-        FileExistsError: the output, or the work folder beside it, holds something else.
+        FileExistsError: the output, or the work folder beside it, contains something else.
         RuntimeError: tasks failed on the cluster.
     """
     folder = Path(recipe.output).absolute()
@@ -77,42 +75,42 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
     if recipe.detect_cropped and not all(isinstance(source, SampleSource) for source in sources):
         landmarker_path()
     with work_folder(folder, recipe) as work, dropped_named(work):
-        _forget_failed_list(recipe, work)
+        _remove_failed_list(recipe, work)
         run_step(ListItems(recipe, work), [1], executor, workers, "list")
-        listed = work.report("list")
+        listed = work.report("list", ListReport)
         if failure := _unresolved(recipe, listed):
-            raise ValueError(f"{failure}; all that was dropped is named in {work.dropped_table}")
-        if not listed["sizes"]:
-            raise ValueError(f"no picture is left of the sources; what was dropped is named in {work.dropped_table}")
+            raise ValueError(f"{failure}; see {work.dropped_table} for everything that was dropped")
+        if not listed.sizes:
+            raise ValueError(f"all pictures of the sources were dropped; see {work.dropped_table}")
         run_step(FindMargins(recipe, work), [1], executor, workers, "margins")
-        run_step(AlignFaces(recipe, work), listed["sizes"], executor, workers, "find faces")
+        run_step(AlignFaces(recipe, work), listed.sizes, executor, workers, "find faces")
         run_step(Plan(recipe, work), [1], executor, workers, "plan")
-        planned = work.report("plan")
-        run_step(MakeRows(recipe, work), planned["sizes"], executor, workers, "forge, annotate")
-        tables = finished_rows(work, len(listed["sizes"]))
+        planned = work.report("plan", PlanReport)
+        run_step(MakeRows(recipe, work), planned.sizes, executor, workers, "forge, annotate")
+        tables = finished_rows(work, len(listed.sizes))
         statistics = write_tables(tqdm(tables, "write", unit="group"), folder)
         dropped = write_dropped(work)
         made = sum(pq.read_metadata(path).num_rows for path in work.shards("rows"))
-        if again := made - statistics.images_of():
-            dropped[""]["the same pixels as another face"] += again
-        print_table(listed["techniques"], statistics, dropped, planned, work.report("margins"))
-        with scratch_folder(folder) as scratch:  # at once: a part of it would be another one's
+        if repeated := made - statistics.images_of():
+            dropped[""]["the same pixels as another face"] += repeated
+        print_table(listed, work.report("margins", dict[str, SourceMargin]), planned, statistics, dropped)
+        with scratch_folder(folder) as scratch:  # move before deleting: half a work folder could not be continued
             work.root.rename(scratch / "build")
     return Construction(statistics, sum(dropped.values(), Counter()))
 
 
-def _unresolved(recipe: Recipe, listed: Mapping[str, Any]) -> str | None:
-    """Say of which technique too few files were understood; None: of none."""
-    for name, found in listed["techniques"].items():
+def _unresolved(recipe: Recipe, listed: ListReport) -> str | None:
+    """Return an error message for the first technique with too few understood paths, or None."""
+    for name, found in listed.techniques.items():
         least = recipe.least_resolved_of(name.partition("/")[2])
-        if failure := too_few(name, found["resolved"], found["found"], found["missed"], least, "resolved"):
+        if failure := too_few(name, found.resolved, found.found, found.left_out, least, "resolved"):
             return failure
     return None
 
 
-def _forget_failed_list(recipe: Recipe, work: WorkFolder) -> None:
-    """Have the sources listed anew where the list that is there fails this recipe: the disk may have been mended."""
-    made = work.root / "list" / "report.json"
-    if made.is_file() and not work.shards("faces") and _unresolved(recipe, work.report("list")):
+def _remove_failed_list(recipe: Recipe, work: WorkFolder) -> None:
+    """Remove an existing list that fails this recipe, because the files may have been corrected since."""
+    report = work.root / "list" / "report.json"
+    if report.is_file() and not work.shards("faces") and _unresolved(recipe, work.report("list", ListReport)):
         shutil.rmtree(work.logs("list"), ignore_errors=True)
-        shutil.rmtree(made.parent)
+        shutil.rmtree(report.parent)

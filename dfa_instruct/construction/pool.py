@@ -1,4 +1,4 @@
-"""The pool of bona fide faces that donors come from, and that what is fitted learns from: a file of the plan."""
+"""The pool of bona fide faces. Donors come from it, and techniques that learn are fitted on it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from dfa_instruct.construction.work_folder import FACE_SCHEMA, WorkFolder, face_of, whole
+from dfa_instruct.construction.work_folder import FACE_SCHEMA, WorkFolder, atomic_path, face_from_row
 from dfa_instruct.records import Face
 from dfa_instruct.vocabulary import SPLITS, Split
 
 
 @dataclass(frozen=True)
 class _Faces(Sequence[Face]):
-    """Faces of one split, each read when it is asked for."""
+    """The faces of one split. Each face is read when it is accessed."""
 
     table: pa.Table
     rows: NDArray[np.int64]
@@ -36,25 +36,32 @@ class _Faces(Sequence[Face]):
         if isinstance(number, slice):
             return _Faces(self.table, self.rows[number], self.size)
         columns = self.table.slice(int(self.rows[number]), 1).to_pylist()[0]
-        return face_of(columns, self.size, columns["split"])
+        return face_from_row(columns, self.size, columns["split"])
 
 
 class Pool:
-    """The pool, mapped into memory, so that all workers share one copy."""
+    """The pool as a memory-mapped file, so that all workers share one copy."""
 
     def __init__(self, work: WorkFolder, size: int) -> None:
         table = pa.ipc.open_file(pa.memory_map(str(work.file("plan", "pool.arrow")))).read_all()
         split = np.array(table["split"].to_pylist(), dtype=object)
-        self.of: dict[Split, Sequence[Face]] = {s: _Faces(table, np.flatnonzero(split == s), size) for s in SPLITS}
+        self.by_split: dict[Split, Sequence[Face]] = {
+            s: _Faces(table, np.flatnonzero(split == s), size) for s in SPLITS
+        }
 
 
 def write_pool(work: WorkFolder, places: Sequence[tuple[int, int, Split]]) -> None:
-    """Write the pool: faces given by their shard, their row in it, and their split, shard by shard."""
-    of_shard: dict[int, list[tuple[int, Split]]] = defaultdict(list)
+    """Write the pool.
+
+    Args:
+        work: the work folder.
+        places: the shard, the row in the shard and the split of each face. The pool is written shard by shard.
+    """
+    by_shard: dict[int, list[tuple[int, Split]]] = defaultdict(list)
     for shard, row, split in places:
-        of_shard[shard].append((row, split))
+        by_shard[shard].append((row, split))
     column = FACE_SCHEMA.get_field_index("split")
-    with whole(work.file("plan", "pool.arrow")) as path, pa.ipc.new_file(str(path), FACE_SCHEMA) as file:
-        for shard, members in of_shard.items():
+    with atomic_path(work.file("plan", "pool.arrow")) as path, pa.ipc.new_file(str(path), FACE_SCHEMA) as file:
+        for shard, members in by_shard.items():
             table = pq.read_table(work.shard("faces", shard)).take([row for row, _ in members])
             file.write_table(table.set_column(column, "split", pa.array([split for _, split in members])))

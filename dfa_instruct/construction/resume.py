@@ -1,4 +1,4 @@
-"""The work folder beside the output: a new one, or the one that the same build left, with what of it can be kept."""
+"""Open the work folder beside the output, and keep what an earlier run of the same build left there."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 from dfa_instruct.annotate import Changing
 from dfa_instruct.annotate.registry import ENTRY_POINTS as ANNOTATORS
 from dfa_instruct.annotate.registry import annotator
-from dfa_instruct.construction.fingerprint import STEPS, fingerprints, keys_read_by
+from dfa_instruct.construction.fingerprint import STEPS, fingerprints
 from dfa_instruct.construction.recipe import Recipe
-from dfa_instruct.construction.work_folder import WorkFolder, whole
+from dfa_instruct.construction.work_folder import WorkFolder, atomic_path
 from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.plugins import releases
 from dfa_instruct.sources.registry import ENTRY_POINTS as SOURCES
@@ -27,14 +27,14 @@ from dfa_instruct.techniques.registry import ENTRY_POINTS as TECHNIQUES
 
 @contextmanager
 def work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
-    """Open the work folder of an output, and lock it.
+    """Open and lock the work folder of an output.
 
-    If something that a step depends on has changed (see `dfa_instruct.construction.fingerprint`), that step and the
-    steps after it run again. The results of earlier steps are kept.
+    The results of a step are removed if its fingerprint has changed, see `dfa_instruct.construction.fingerprint`. Then
+    this step and the later ones run again.
 
     Raises:
-        FileExistsError: it is another build's, whose recipe lists or aligns other faces; or another process is at work
-            in it.
+        FileExistsError: the folder holds something else, or a build whose recipe lists or aligns other faces; or
+            another process is building in it.
     """
     work = WorkFolder(folder.with_name(f"{folder.name}.build"))
     work.root.mkdir(parents=True, exist_ok=True)
@@ -47,12 +47,12 @@ def work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
         marks = work.root / "marks.json"
         before = json.loads(marks.read_text(encoding="utf-8")) if marks.is_file() else None
         if before is None and any(path.name != "lock" and path.name[0] != "." for path in work.root.iterdir()):
-            raise FileExistsError(f"{work.root} holds something else; name another output")
+            raise FileExistsError(f"{work.root} contains something else; choose another output")
         content = json.loads(TypeAdapter(Recipe).dump_json(recipe)) | {"output": str(folder)}
-        after = {"steps": fingerprints(content | _named_by(content, recipe)), "recipe": content}
+        after = {"steps": fingerprints(content | _plug_ins(content, recipe)), "recipe": content}
         if before is not None:
-            _keep_what_holds(work, before, after)
-        with whole(marks) as path:
+            _remove_outdated(work, before, after)
+        with atomic_path(marks) as path:
             path.write_text(json.dumps(after), encoding="utf-8")
         (work.root / "recipe.json").write_bytes(TypeAdapter(Recipe).dump_json(recipe))
         yield work
@@ -60,36 +60,38 @@ def work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
         lock.release()
 
 
-def _named_by(content: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """Return what a recipe says where it names what lies outside of this package, with what is found there now: the
-    releases of plug-ins, the templates, and all that the annotator may say, where that may change.
+def _plug_ins(content: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """Extend the values of recipe keys that name code or texts outside this package by what is installed or stored now.
+
+    These are the releases of plug-ins, the templates, and the digest of an annotator whose texts can change.
     """
     library = libraries(recipe.templates)
     described_by = annotator(recipe.annotator, library)
-    words = described_by.digest() if isinstance(described_by, Changing) else ""
+    texts = described_by.digest() if isinstance(described_by, Changing) else ""
     groups = {"sources": SOURCES, "techniques": TECHNIQUES, "annotator": ANNOTATORS}
     named = {key: [content[key], releases(group, json.dumps(content[key]))] for key, group in groups.items()}
-    return named | {"annotator": [*named["annotator"], words], "templates": repr(library)}
+    return named | {"annotator": [*named["annotator"], texts], "templates": repr(library)}
 
 
-def _keep_what_holds(work: WorkFolder, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Remove what the steps made whose fingerprints have changed; of another build's faces, remove nothing.
+def _remove_outdated(work: WorkFolder, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Remove the results of the steps whose fingerprints have changed.
 
     Raises:
-        FileExistsError: see `work_folder`.
+        FileExistsError: the recipe lists or aligns other faces. Then nothing is removed.
     """
-    of_faces = {"output"}.union(*(keys_read_by(STEPS[step]) for step in ("list", "margins", "faces")))
-    recipes = before["recipe"], after["recipe"]
-    differs = [key for key in after["recipe"] if key in of_faces and recipes[0].get(key) != recipes[1][key]]
-    if differs:
+    face_keys = {"output"}.union(*(step.recipe_keys for step in STEPS if step.folder in ("list", "margins", "faces")))
+    old, new = before["recipe"], after["recipe"]
+    if differs := [key for key in new if key in face_keys and old.get(key) != new[key]]:
         raise FileExistsError(
-            f"{work.root} holds what another build has begun (the recipe differs in {', '.join(differs)}); "
-            "remove it, or name another output"
+            f"{work.root} contains an unfinished build with another recipe (it differs in {', '.join(differs)}); "
+            "remove the folder, or choose another output"
         )
-    changed = [step for step in STEPS if before["steps"].get(step) != after["steps"][step]]
-    removed = [step for step in changed if (work.root / step).exists()]
-    for step in changed:  # what says that a part is there goes first
-        shutil.rmtree(work.logs(step), ignore_errors=True)
-        shutil.rmtree(work.root / step, ignore_errors=True)
+    changed = [name for name, mark in after["steps"].items() if before["steps"].get(name) != mark]
+    removed = [name for name in changed if (work.root / name).exists()]
+    for name in changed:  # the marks of completed tasks go first
+        shutil.rmtree(work.logs(name), ignore_errors=True)
+        shutil.rmtree(work.root / name, ignore_errors=True)
     if removed:
-        print(f"done anew, for what they depend on has changed: {', '.join(removed)}", file=sys.stderr, flush=True)
+        print(
+            f"repeated, because something they depend on has changed: {', '.join(removed)}", file=sys.stderr, flush=True
+        )

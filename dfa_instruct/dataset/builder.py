@@ -1,4 +1,4 @@
-"""The builder behind `load_dataset("dfa-instruct")`: the folder's rows, seen through one of the configs."""
+"""The builder behind `load_dataset("dfa-instruct")`, which gives one of several views of the rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dfa_instruct.vocabulary import ABILITIES
 
 
 def messages(qa: Iterable[dict[str, str]], dialogue: bool = False) -> list[dict[str, Any]]:
-    """Turn questions and answers into the messages of one conversation, all of one branch where it is a `dialogue`."""
+    """Turn questions and answers into messages. In a `dialogue` they have one branch, else one for each question."""
     roles = {"question": "user", "answer": "assistant"}
     return [
         {"role": role, "content": pair[key], "branch": 0 if dialogue else number}
@@ -28,14 +28,14 @@ def messages(qa: Iterable[dict[str, str]], dialogue: bool = False) -> list[dict[
 
 
 def conversation(face: dict[str, Any], config: str) -> dict[str, Any]:
-    """Turn a row into one of `CONVERSATIONS_FEATURES`: the questions and answers that belong to a config."""
-    asked = (pair for pair in face["qa"] if pair["ability"] in CONVERSATIONS[config])
-    said = messages(asked, dialogue=is_dialogue(face["face_id"]))
-    return {"images": [face["image"]], "face_id": face["face_id"], "messages": said}
+    """Turn a row into a row of `CONVERSATIONS_FEATURES`, with the questions and answers of a config."""
+    qa = (pair for pair in face["qa"] if pair["ability"] in CONVERSATIONS[config])
+    turns = messages(qa, dialogue=is_dialogue(face["face_id"]))
+    return {"images": [face["image"]], "face_id": face["face_id"], "messages": turns}
 
 
 class DfaInstruct(Parquet):
-    """The builder behind `load_dataset("dfa-instruct")`: the Parquet files, seen through one of the configs."""
+    """Read the Parquet files of a dataset folder as the rows of a config."""
 
     BUILDER_CONFIG_CLASS = ParquetConfig
     BUILDER_CONFIGS = [  # noqa: RUF012 (the name that `datasets` looks for)
@@ -54,17 +54,17 @@ class DfaInstruct(Parquet):
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         generators = super()._split_generators(dl_manager)
-        self.info.features = self._view_features() or self.info.features  # Parquet narrowed it to the file's columns
+        self.info.features = self._view_features() or self.info.features  # the base class set the columns of the files
         return generators
 
     def _generate_tables(self, files: Iterable[Any], row_groups_list: Iterable[Any]) -> Iterator[tuple[Key, pa.Table]]:
-        """Read row group after row group in this very thread.
+        """Read one row group after the other in this thread.
 
-        Arrow's dataset scanner, which `datasets` uses, reads ahead in threads of its own; where a script leaves a
-        stream before its end, they wait for the interpreter that waits for them, and the script never ends.
+        `datasets` uses Arrow's scanner, which reads ahead in other threads. If a script leaves a stream before its end,
+        these threads and the interpreter wait for each other, and the script never ends.
         """
-        asked = self.config.filters
-        kept = pq.filters_to_expression(asked) if isinstance(asked, list) else asked
+        filters = self.config.filters
+        kept = pq.filters_to_expression(filters) if isinstance(filters, list) else filters
         for number, (file, groups) in enumerate(zip(files, row_groups_list, strict=True)):
             with open(file, "rb") as opened, pq.ParquetFile(opened) as parquet:  # noqa: PTH123 (may be a URL)
                 for group in range(parquet.num_row_groups) if groups is None else groups:

@@ -1,4 +1,4 @@
-"""The dataset card: what a dataset folder holds, under which terms, how it was made, and where it errs."""
+"""Make the dataset card: the contents of a dataset folder, their terms, how they were made, and known errors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from dfa_instruct.dataset.statistics import Statistics
 
 SIZES: Final[dict[str, int]] = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6}
-"""The Hub's words for a number of rows → what it is below; then comes `1M<n<10M`."""
+"""The Hub's size category → the number of rows that it is below. The next category is `1M<n<10M`."""
 FIGURE: Final = "statistics.png"
 
 
 @dataclass(frozen=True)
 class SplitFiles:
-    """The Parquet files of one split: the pattern of their names, rows, bytes in memory and on the disk."""
+    """The Parquet files of a split: the pattern of their names, their rows, and their bytes in memory and on disk."""
 
     path: str
     rows: int
@@ -39,15 +39,15 @@ def dataset_card(
     images: bool = True,
     figure: bool = False,
 ) -> DatasetCard:
-    """Make the card from what the rows are.
+    """Make the card of a dataset folder or repository.
 
     Args:
-        statistics: counts of all rows.
-        splits: the files of each split that has any.
-        conversations: the files of the config `conversations`, where they stand beside these.
-        repo: the Hub repository that it is for; none: a folder.
-        images: the pictures are in the rows.
-        figure: `FIGURE` stands beside the card.
+        statistics: the counts of all rows.
+        splits: the files of each split.
+        conversations: the files of the config `conversations`, if there are any.
+        repo: the Hub repository that the card is for. Default: a local folder.
+        images: whether the rows contain the pictures.
+        figure: whether the picture `FIGURE` is beside the card.
     """
     from huggingface_hub import DatasetCard
     from jinja2 import Environment, StrictUndefined
@@ -78,7 +78,7 @@ def dataset_card(
 def _header(
     statistics: Statistics, configs: Mapping[str, Mapping[str, SplitFiles]], free: bool, repo: str | None
 ) -> DatasetCardData:
-    """Say what the dataset is, where each config's files are, under which terms; `free`: no source has its own."""
+    """Make the YAML header of the card. `free` means that no source has terms of its own."""
     from huggingface_hub import DatasetCardData
 
     rows = statistics.images_of()
@@ -86,11 +86,10 @@ def _header(
         {
             "config_name": config,
             "splits": [
-                {"name": split, "num_bytes": of_split.bytes, "num_examples": of_split.rows}
-                for split, of_split in splits.items()
+                {"name": split, "num_bytes": files.bytes, "num_examples": files.rows} for split, files in splits.items()
             ],
-            "download_size": sum(of_split.bytes_on_disk for of_split in splits.values()),
-            "dataset_size": sum(of_split.bytes for of_split in splits.values()),
+            "download_size": sum(files.bytes_on_disk for files in splits.values()),
+            "dataset_size": sum(files.bytes for files in splits.values()),
         }
         for config, splits in configs.items()
     ]
@@ -105,7 +104,7 @@ def _header(
         configs=[
             {
                 "config_name": config,
-                "data_files": [{"split": split, "path": of_split.path} for split, of_split in splits.items()],
+                "data_files": [{"split": split, "path": files.path} for split, files in splits.items()],
             }
             for config, splits in configs.items()
         ],

@@ -1,4 +1,4 @@
-"""The columns of the dataset, as `datasets` knows them, and a row laid out in them."""
+"""The columns of the dataset as `datasets` features, and the conversion of a row to them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ _SCHEMA = pa.schema(
     ]
 )
 FEATURES = Features({**Features.from_arrow_schema(_SCHEMA), "image": Image()})
-"""The columns of the Parquet files: those of the face, then what is said and asked of it. `parameters` is JSON;
-`landmarks` has shape (81, 2), in pixels."""
+"""The columns of the Parquet files: first the facts of the face, then its artifacts, questions and answers.
+
+`parameters` is JSON. `landmarks` has shape (81, 2), in pixels.
+"""
 MAY_BE_NULL: Final = frozenset({"technique", "pair_id", "pairing", "video", "frame", "landmarks", "grounding"})
 
 CONVERSATIONS_FEATURES = Features({"images": List(Image()), "messages": _MESSAGES, "face_id": Value("string")})
@@ -32,12 +34,12 @@ CONVERSATIONS: dict[str, tuple[Ability, ...]] = {
     "conversations_d_c": ("df_d", "df_c"),
     "conversations_d_c_ad": ("df_d", "df_c", "ad"),
 }
-"""Config → the abilities whose questions its conversations hold."""
+"""Config → the abilities whose questions are in its conversations."""
 QA_FEATURES = Features({**CONVERSATIONS_FEATURES, **Features.from_arrow_schema(arrow_schema(QuestionAnswer))})
 
 
 def row_columns(row: InstructRow, png: bytes) -> dict[str, Any]:
-    """Lay a row and the PNG file of its face out as the columns of `FEATURES`."""
+    """Return the columns of `FEATURES` for a row and the PNG file of its face."""
     columns = to_columns(row)
     image = {"bytes": png, "path": f"{row.face.face_id}.png"}
     return {**columns.pop("face"), "image": image, **columns}

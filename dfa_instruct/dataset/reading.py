@@ -1,21 +1,25 @@
-"""Reading a dataset folder, or the same on the Hub, as streams of rows."""
+"""Read a dataset folder, or a dataset repository on the Hub, as a stream."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import IterableDataset, load_dataset
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
+from tqdm import tqdm
 from yaml import YAMLError
 
-BATCH = 100
-"""Rows that are read at a time; of itself `datasets` takes a file's first row group, and stops at an empty file."""
+from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.vocabulary import SPLITS
+
+ROWS_AT_ONCE: Final = 100
 
 
 def open_splits(where: str, columns: Sequence[str] | None = None) -> dict[str, IterableDataset]:
@@ -23,88 +27,103 @@ def open_splits(where: str, columns: Sequence[str] | None = None) -> dict[str, I
 
     Args:
         where: a dataset folder, or the id of a dataset repository on the Hub.
-        columns: those to read; none: all. What is not named is not read from the disk.
+        columns: the columns to read. Default: all.
 
     Raises:
-        FileNotFoundError: there is no such folder or repository, it holds no dataset, or not what its card names.
-        ValueError: a file cannot be read, a column is not there, or the card's header is not as expected.
+        FileNotFoundError: there is no such folder, or a file that its card names is missing.
+        ValueError: a file or the card cannot be read, a column is missing, or there is no such repository.
     """
-    path = Path(where)
-    if not path.exists() and (path.is_absolute() or path.parent.is_dir()):
-        raise FileNotFoundError(f"{where}: no such folder")  # and nothing that the Hub need be asked for
-    if path.exists() and not any(file.is_file() for file in path.glob("data/*.parquet")):
-        raise FileNotFoundError(f"{where}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)")
-    with _explained(where):
-        splits = load_dataset(where, columns=columns and list(columns), batch_size=BATCH, streaming=True)
-    if columns and (wrong := _wrong_in(path, columns)):
-        raise ValueError(f"{where}: {wrong}")
+    folder = Path(where)
+    source: dict[str, Any]
+    if folder.exists():
+        for path in paths_of(folder):
+            with _open(path, columns or ()):
+                pass
+        source = {"path": DATASET_NAME, "data_dir": where}
+    elif folder.is_absolute() or folder.parent.is_dir():
+        raise FileNotFoundError(f"{where}: no such folder")  # a path, so the Hub is not asked
+    else:  # without a batch size, `datasets` reads as many rows as the first row group has, and fails if it is empty
+        source = {"path": where, "batch_size": ROWS_AT_ONCE}
+    with _errors_begin(where):
+        splits = load_dataset(**source, columns=columns and list(columns), streaming=True)
     return {str(name): rows for name, rows in splits.items()}
 
 
 def rows_of(where: str, split: str, rows: Any, title: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a split, with a progress bar.
+    """Yield the rows of a split with a progress bar.
 
     Raises:
-        ValueError: a file cannot be read; the message names it.
+        ValueError: a file cannot be read.
     """
-    from tqdm import tqdm
-
-    with _explained(where, split):
+    with _errors_begin(f"{where}: a file of the split {split} cannot be read"):
         yield from tqdm(rows, f"{title} {split}", unit="image")
 
 
 def files_of(folder: Path) -> dict[str, list[Path]]:
-    """Return the Parquet files of each split that the card names; others may be left of an earlier build.
+    """Return the Parquet files of each split.
+
+    These are the files that the card names, because the folder may contain files of an earlier build. If there is no
+    card, or it names no files, these are `data/<split>-*.parquet`.
 
     Raises:
-        FileNotFoundError: there is no dataset folder, or a file is missing.
-        ValueError: the card's header is not YAML, or names no files.
+        FileNotFoundError: the folder contains no dataset, or a file that the card names is missing.
+        ValueError: the card's header is not YAML or has an unexpected form.
     """
     card = folder / "README.md"
-    if not card.is_file() or not (folder / "data").is_dir():
-        raise FileNotFoundError(f"{folder}: no dataset folder of dfa-instruct (expected README.md and data/)")
     try:
-        configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(card).data)
-        parts = {part["split"]: part["path"] for part in configs["default"]["data_files"]}
+        configs = MetadataConfigs.from_dataset_card_data(DatasetCard.load(card).data) if card.is_file() else {}
+        named = {part["split"]: part["path"] for part in configs["default"]["data_files"]} if configs else {}
     except YAMLError as error:
         raise ValueError(f"{folder}: the header of its README.md is not YAML: {error}") from error
     except (LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{card}: its header names no files ({error})") from error
-    found = {split: sorted(folder.glob(pattern)) for split, pattern in parts.items()}
-    if missing := [parts[split] for split in parts if not found[split]]:
-        raise FileNotFoundError(f"{folder}: {missing[0]} is not there, which its README.md names")
-    return found
+    patterns = named or {split: f"data/{split}-*.parquet" for split in SPLITS}
+    found = {split: sorted(folder.glob(pattern)) for split, pattern in patterns.items()}
+    if missing := [split for split in named if not found[split]]:
+        raise FileNotFoundError(f"{folder}: its README.md names {named[missing[0]]}, but there is no such file")
+    if not any(found.values()):
+        raise FileNotFoundError(f"{folder}: no dataset folder of dfa-instruct (expected data/<split>-*.parquet)")
+    return {split: paths for split, paths in found.items() if paths}
+
+
+def paths_of(folder: Path) -> list[Path]:
+    """Return the Parquet files of all splits, sorted by name. See `files_of` for the errors."""
+    return sorted(path for paths in files_of(folder).values() for path in paths)
+
+
+def tables_of(paths: Iterable[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield the rows of Parquet files as tables of at most `ROWS_AT_ONCE` rows.
+
+    Raises:
+        ValueError: a file cannot be read or lacks a column. The message names the file.
+    """
+    for path in paths:
+        with _open(path, columns) as file:
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(columns)):
+                yield pa.Table.from_batches([batch])
 
 
 @contextmanager
-def _explained(where: str, split: str = "") -> Iterator[None]:
-    """Say of what cannot be read which file it is: Arrow's error may not, and what `datasets` logs of it is long."""
+def _open(path: Path, columns: Sequence[str]) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file that has these columns."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if missing := [column for column in columns if column not in file.schema_arrow.names]:
+                raise ValueError(f"{path}: no column {missing[0]!r}")
+            yield file
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+
+
+@contextmanager
+def _errors_begin(beginning: str) -> Iterator[None]:
+    """Put a text in front of the message of a reading error, and silence what `datasets` logs about it."""
     logger = logging.getLogger("datasets")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
         yield
     except (OSError, ValueError, YAMLError) as error:
-        folder = Path(where)
-        if wrong := _wrong_in(folder):
-            raise ValueError(f"{where}: {wrong}") from error
-        if split:
-            raise ValueError(f"{where}: a file of the split {split} cannot be read: {error}") from error
-        if folder.exists():
-            files_of(folder)
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{beginning}: {error}") from error
     finally:
         logger.setLevel(level)
-
-
-def _wrong_in(folder: Path, columns: Sequence[str] = ()) -> str | None:
-    """Say what is wrong with the first Parquet file of a folder that cannot be read, or lacks a column."""
-    for path in sorted(folder.glob("data/*.parquet")):
-        try:
-            names = pq.read_schema(path).names
-            pq.read_table(path, columns=names[:0] if "face_id" not in names else ["face_id"])
-        except (OSError, ValueError) as error:
-            return f"{path.name} cannot be read: {error}"
-        if missing := [column for column in columns if column not in names]:
-            return f"{path.name} has no column {missing[0]!r}"
-    return None

@@ -1,4 +1,4 @@
-"""What a dataset holds, counted over a stream of its rows."""
+"""Count a dataset's rows by split, category, technique, source and ability."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 COLUMNS: Final = ("label", "category", "technique", "pairing", "source", "identities", "split", "qa")
-"""The columns that are counted; the images are none of them."""
+"""The columns that are counted. Images are not read."""
 
 _REVIEWED: Final = re.compile(r", (accept|edit|reject)ed by ")
 _OPTION: Final = re.compile(r"^[A-E]\. .*$", re.MULTILINE)
@@ -16,10 +16,17 @@ _WORD: Final = re.compile(r"[a-z]{2,}(?:['’-][a-z]+)*")
 
 
 class Statistics:
-    """Counts over a stream of rows: images by split and category, by technique, questions by ability, identities.
+    """The counts of a stream of rows.
 
-    `pairings` counts forgeries by technique and by how their bona fide was found; `sources` counts images by category,
-    technique (empty where there is none) and source; `writers` counts images by ability and by who wrote its text.
+    Attributes:
+        images: the number of images by split and category.
+        techniques: the number of images by category and technique.
+        pairings: the number of forgeries by technique and by how their bona fide picture was found.
+        questions: the number of questions by ability.
+        words: the frequency of each word in the questions and answers.
+        sources: the number of images by category, technique (empty for bona fide images) and source.
+        writers: the number of images by ability and by who wrote its text.
+        identities: the identities in each split.
     """
 
     def __init__(self) -> None:
@@ -33,24 +40,24 @@ class Statistics:
         self.identities: dict[str, set[str]] = {}
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """Count one row, given by the columns of `dfa_instruct.dataset.features.FEATURES` (`COLUMNS` are enough)."""
+        """Count a row, which has at least the columns `COLUMNS`."""
         self.images[row["split"], row["category"]] += 1
         if row["technique"]:
             self.techniques[row["category"], row["technique"]] += 1
             if pairing := row["pairing"]:
                 self.pairings[row["technique"], pairing] += 1
         self.questions.update(pair["ability"] for pair in row["qa"])
-        for pair in row["qa"]:  # the options of DF-C are the same in every row
-            asked = _OPTION.sub("", pair["question"])
-            self.words.update(_WORD.findall(f"{asked}\n{pair['answer']}".lower()))
+        for pair in row["qa"]:
+            question = _OPTION.sub("", pair["question"])  # the options of DF-C are the same in every row
+            self.words.update(_WORD.findall(f"{question}\n{pair['answer']}".lower()))
         self.sources[row["category"], row["technique"] or "", row["source"]] += 1
         self.writers.update((ability, row[f"{ability}_by"]) for ability in ("ad", "fc") if row.get(f"{ability}_by"))
         self.identities.setdefault(row["split"], set()).update(row["identities"])
 
     def images_of(self, split: str | None = None, category: str | None = None) -> int:
-        """Count the images of a split, of a category, or of both."""
+        """Return the number of images of a split, of a category, or of both."""
         return sum(n for (s, c), n in self.images.items() if split in (None, s) and category in (None, c))
 
     def reviewed(self) -> bool:
-        """Tell whether a person has decided on any of the texts."""
+        """Return whether a person has reviewed any of the texts."""
         return any(_REVIEWED.search(by) for _, by in self.writers)

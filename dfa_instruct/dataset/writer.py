@@ -1,4 +1,4 @@
-"""Writing the dataset folder from a stream of tables: Parquet files that are named by their content, and the card."""
+"""Write a dataset folder from a stream of tables: the card, and Parquet files that are named after their contents."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ BYTES_PER_FILE = 500_000_000
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise FileExistsError where `folder` holds anything but a dataset folder of ours."""
+    """Raise a FileExistsError if `folder` contains anything but a dataset of this package."""
     if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; expected a folder that can be made")
-    foreign = sorted(p.name for p in folder.iterdir() if p.name not in ("data", "README.md")) if folder.is_dir() else []
-    if foreign or (folder.is_dir() and any(folder.iterdir()) and not (folder / "data").is_dir()):
-        held = ", ".join(foreign[:3]) or "README.md"
-        raise FileExistsError(f"{folder} holds something else ({held}); name an empty or a new folder")
+        raise FileExistsError(f"{folder} is a file; expected a folder")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    foreign = [name for name in names if name not in ("data", "README.md")]
+    if foreign or (names and not (folder / "data").is_dir()):
+        found = ", ".join(foreign[:3]) or "README.md"
+        raise FileExistsError(f"{folder} contains something else ({found}); choose an empty or a new folder")
 
 
 @contextmanager
 def scratch_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder beside another one; it is gone afterwards, or where its process is killed, with the next one."""
+    """Make a temporary folder beside another folder. If the process is killed, the next call removes it."""
     path = folder.with_name(f".{folder.name}.scratch")
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)
@@ -47,14 +48,21 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
-    """Write the dataset folder from a stream of tables with the columns of `FEATURES`; return what it holds.
+    """Write a dataset folder from a stream of tables, in constant memory.
 
-    Memory does not grow with the rows. The folder appears whole or not at all: it is written beside its place and
-    moved there at the end; a dataset folder that stands there is replaced.
+    The folder is written to a temporary place and moved at the end, so it is complete or not there at all. An existing
+    dataset folder is replaced.
+
+    Args:
+        tables: tables with the columns of `FEATURES`.
+        folder: the dataset folder.
+
+    Returns:
+        The counts of the rows.
 
     Raises:
-        FileExistsError: the folder holds something else.
-        ValueError: there is no row.
+        FileExistsError: the folder contains something else.
+        ValueError: there are no rows.
     """
     refuse_foreign(folder)
     statistics = Statistics()
@@ -70,8 +78,8 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
                 for split, writer in writers.items():
                     writer.add(table.filter(pc.field("split") == split))
         if not statistics.images_of():
-            raise ValueError(f"{folder}: there is no row to write")
-        parts: dict[str, SplitFiles] = {split: writer.described() for split, writer in writers.items() if writer.rows}
+            raise ValueError(f"{folder}: there are no rows to write")
+        parts: dict[str, SplitFiles] = {split: writer.split_files() for split, writer in writers.items() if writer.rows}
         dataset_card(statistics, parts).save(made / "README.md")
         if folder.exists():
             folder.rename(scratch / "before")
@@ -80,9 +88,10 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
 
 
 class SplitWriter:
-    """Writes the Parquet files of one split, each of about `BYTES_PER_FILE` at most; names them when all are there.
+    """Write the Parquet files of a split into an existing folder, each with at most about `BYTES_PER_FILE`.
 
-    Counted are its rows, their bytes in memory, and at the end its files' bytes and their fingerprint.
+    At the end the files get their names, which contain a fingerprint of 16 hexadecimal digits. It follows from the
+    contents of all files of the split.
     """
 
     def __init__(self, data: Path, split: str, features: Features = FEATURES) -> None:
@@ -97,7 +106,7 @@ class SplitWriter:
         return self
 
     def add(self, table: pa.Table) -> None:
-        """Take rows; whole groups of `ROWS_PER_GROUP` are written."""
+        """Add rows. They are written in groups of `ROWS_PER_GROUP`."""
         self.waiting = pa.concat_tables([self.waiting, table])
         while len(self.waiting) >= ROWS_PER_GROUP:
             self._write(self.waiting.slice(0, ROWS_PER_GROUP))
@@ -108,7 +117,7 @@ class SplitWriter:
         if self.writer is None or self.bytes_in_file + group.nbytes > BYTES_PER_FILE:
             self._close()
             self.files.append(self.data / f"{self.split}-{len(self.files):05d}")
-            # The pictures of two files are then the same bytes wherever their columns stand, and Xet sends them once.
+            # With content-defined chunks, the same pictures give the same bytes in several files. Xet sends them once.
             self.writer = pq.ParquetWriter(
                 self.files[-1], self.schema, use_content_defined_chunking=True, data_page_version="2.0"
             )
@@ -137,7 +146,7 @@ class SplitWriter:
             for path in self.files
         ]
 
-    def described(self) -> SplitFiles:
-        """Say of the files, once they are closed, what the card's header says."""
+    def split_files(self) -> SplitFiles:
+        """Return what the card's header says about the files. They must be closed."""
         pattern = f"{self.data.name}/{self.split}-*-{self.fingerprint}.parquet"
         return SplitFiles(pattern, self.rows, self.bytes, self.bytes_on_disk)

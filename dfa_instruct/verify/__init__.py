@@ -1,1 +1,1 @@
-"""Looking at a dataset folder: counts and their figure, a contact sheet, and every promise checked."""
+"""Inspect a dataset folder: count its rows and draw them, show examples, and check everything that it promises."""

@@ -1,4 +1,4 @@
-"""The promises that concern several rows: hashes, identities, videos, pairs, donors, duplicates, categories."""
+"""Check the promises that concern several rows: hashes, identities, videos, pairs, donors, duplicates, categories."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FEW_PEOPLE: Final = 10
 
 
 class _Face(NamedTuple):
-    """What is kept of a face for what concerns several rows."""
+    """The facts of a face that are kept in memory."""
 
     split: str
     category: str
@@ -26,7 +26,7 @@ class _Face(NamedTuple):
 
 
 class Forgery(NamedTuple):
-    """What is kept of a forgery that was made from other rows' faces; `other` is its donor or driver."""
+    """The facts of a forgery that was made from faces of other rows. `other` is its donor or driver."""
 
     face_id: str
     technique: str
@@ -35,8 +35,8 @@ class Forgery(NamedTuple):
     other: str | None
 
 
-class Across:
-    """Keeps of each row its names, its split and its hash, and checks at the end what concerns several of them."""
+class AcrossRows:
+    """Collect the names, the split and the hash of each row, and check at the end what concerns several rows."""
 
     def __init__(self, findings: Findings) -> None:
         self.findings = findings
@@ -44,22 +44,22 @@ class Across:
         self.faces: dict[str, _Face] = {}
         self.split_of: dict[str, dict[str, str]] = {"identities": {}, "videos": {}}
         self.forgeries: list[Forgery] = []
-        self.hashed: list[str] = []  # face_id of every face that is not a forgery of another one here
-        self.hashes: list[bytes] = []  # and its perceptual hash
+        self.hashed: list[str] = []  # the face_id of each face that has no pair
+        self.hashes: list[bytes] = []  # the perceptual hashes of these faces
 
     def check(self, promise: str, kept: bool, example: str) -> None:
         """Count one check; see `Finding.check`."""
         self.findings.check(promise, kept, example)
 
     def add(self, split: str, name: str, row: Mapping[str, Any], known: Mapping[str, Any]) -> None:
-        """Keep a row's names; `known` are its parameters."""
+        """Keep the names of a row and check them. `known` are the parameters of its technique."""
         face_id = row["face_id"]
         identities = tuple(sys.intern(identity) for identity in row["identities"])
         before = len(self.faces)
         first = self.faces.setdefault(face_id, _Face(split, sys.intern(row["category"]), identities, row["frame"]))
-        self.check("hashes", len(self.faces) > before, f"{name}: this face_id stands in {first.split} already")
+        self.check("hashes", len(self.faces) > before, f"{name}: the split {first.split} has this face_id already")
         self.check("identities", all(identities), f"{name}: an identity without a name")
-        self.check("identities", bool(identities), f"{name}: it has none")
+        self.check("identities", bool(identities), f"{name}: it has no identity")
         for promise, values in (("identities", identities), ("videos", [row["video"]] if row["video"] else [])):
             for value in values:
                 other_split = self.split_of[promise].setdefault(value, split)
@@ -71,18 +71,18 @@ class Across:
             self.forgeries.append(forgery)
 
     def add_pixels(self, name: str, row: Mapping[str, Any], pixels: Pixels) -> bool:
-        """Keep a picture's size and hash; return whether its size is that of the others."""
+        """Keep the size and the hash of a picture. Return whether all pictures so far have the same size."""
         self.shape = self.shape or pixels.shape
         size = "{1}×{0} px; the first image has {3}×{2}".format(*pixels.shape[:2], *self.shape[:2])
         kept = pixels.shape[0] == pixels.shape[1] and pixels.shape == self.shape
         self.check("images", kept, f"{name}: {size}")
-        if row["pair_id"] is None:  # a forgery resembles its bona fide, whose split it shares
+        if row["pair_id"] is None:  # a forgery resembles its bona fide face, and is in the same split
             self.hashed.append(row["face_id"])
             self.hashes.append(perceptual_hash(pixels))
         return kept
 
     def pairs(self) -> list[Forgery]:
-        """Check the pairs and the donors by what is known of them; return the pairs with which nothing is wrong."""
+        """Check the facts of the pairs and the donors. Return the forgeries whose pair is right."""
         sound = []
         for forgery in self.forgeries:
             if forgery.pair_id is not None and self.belongs("pairs", forgery, forgery.pair_id):
@@ -92,17 +92,17 @@ class Across:
         return sound
 
     def belongs(self, promise: str, forgery: Forgery, other: str) -> bool:
-        """Check what is known of a forgery against what is known of the face that it was made from, or with."""
-        own, there = self.faces[forgery.face_id], self.faces.get(other, _Face("", "not there", (), None))
-        name = f"{own.split} {forgery.face_id}, made of {other}"
+        """Check the facts of a forgery against those of its pair or its donor. Return whether all agree."""
+        own, there = self.faces[forgery.face_id], self.faces.get(other, _Face("", "missing", (), None))
+        name = f"{own.split} {forgery.face_id}, made from {other}"
         bona_fide = there.split == own.split and there.category == "bona_fide"
-        self.check(promise, bona_fide, f"{name}: that is {there.category}{there.split and ', in '}{there.split}")
+        self.check(promise, bona_fide, f"{name}: the latter is {there.category}{there.split and ', in '}{there.split}")
         strangers = sorted({*there.identities} - {*own.identities})
-        self.check(promise, not strangers, f"{name}: {', '.join(strangers)} is in that only")
+        self.check(promise, not strangers, f"{name}: only the latter shows {', '.join(strangers)}")
         same = True
         if promise == "pairs" and forgery.same_frame and None not in (own.frame, there.frame):
             same = own.frame == there.frame
-            self.check(promise, same, f"{name}: they are the frames {own.frame} and {there.frame}")
+            self.check(promise, same, f"{name}: their frames are {own.frame} and {there.frame}")
         return bona_fide and not strangers and same
 
     def duplicates(self) -> None:
@@ -112,11 +112,11 @@ class Across:
         twins = {second: first for first, second in across}
         for second, face_id in enumerate(self.hashed):
             twin = self.hashed[twins.get(second, second)]
-            same = f"{self.faces[face_id].split} {face_id} is {twin} in {self.faces[twin].split}"
-            self.check("duplicates", second not in twins, same)
+            example = f"{self.faces[face_id].split} {face_id} shows the same as {self.faces[twin].split} {twin}"
+            self.check("duplicates", second not in twins, example)
 
     def filled(self, expected: Mapping[Split, Sequence[Category]]) -> None:
-        """Check that no split lacks a category that is expected in it; warn where it has too few people for all."""
+        """Check that each split has the expected categories; warn if it has too few people for all of them."""
         found = Counter((face.split, face.category) for face in self.faces.values())
         for split, categories in expected.items():
             missing = [category for category in categories if not found[split, category]]
@@ -127,4 +127,5 @@ class Across:
                 self.findings["categories"].warnings.append(lacking)
                 missing = []
             what = "row" if len(missing) == len(categories) else ", ".join(missing)
-            self.check("categories", not missing, f"{split}: no {what} (--recipe names a recipe that leaves it out)")
+            example = f"{split}: no {what} (if the recipe leaves this out, name the recipe with --recipe)"
+            self.check("categories", not missing, example)

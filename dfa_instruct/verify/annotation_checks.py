@@ -1,4 +1,4 @@
-"""The promises of a row's questions: what is asked of it, and that every answer follows from what is known of it."""
+"""Check the questions of a row, and that every answer follows from the facts of its face."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _OPTION: Final = re.compile(r"^[A-E]\. (.*)$", re.MULTILINE)
 
 
 def check_questions(findings: Findings, name: str, row: Mapping[str, Any]) -> None:
-    """Check that a row has the questions of each ability, and that none is empty."""
+    """Check that a row has the expected number of questions for each ability, and that no text is empty."""
     asked = Counter(pair["ability"] for pair in row["qa"])
     findings.check("questions", asked == ASKED, f"{name}: {dict(asked)}")
-    whole = all(pair["question"].strip() and pair["answer"].strip() for pair in row["qa"])
-    findings.check("questions", whole, f"{name}: a question or an answer is empty")
+    complete = all(pair["question"].strip() and pair["answer"].strip() for pair in row["qa"])
+    findings.check("questions", complete, f"{name}: a question or an answer is empty")
 
 
 def check_answers(
@@ -38,7 +38,7 @@ def check_answers(
     described_by: Annotator,
     library: Libraries,
 ) -> None:
-    """Check the answers of a row against what its face and its artifacts give again."""
+    """Check the answers of a row against those that follow from its face, its artifacts and the build's annotator."""
     artifacts = [Artifact(**artifact) for artifact in row["artifacts"]]
     annotation, wrong = written(row, described_by.annotate(face, artifacts), library)
     findings.check("writers", not wrong, f"{name}: {wrong}")
@@ -57,7 +57,7 @@ def _check_instructions(
     asked = library.df_d.questions + library.fc.questions
     templates = {name: template for template in asked for name in template.names}
     offered = [face.technique] if face.technique else []
-    # All that may be said of the face, whatever is drawn where a situation is about one region or one category.
+    # All values that a template may be filled with: a situation may be about any region or category.
     draws = [cast(np.random.Generator, _Nth(n)) for n in range(len(REGIONS))]
     drawn = [situations(face, annotation, draw, library, offered) for draw in draws]
     for pair in row["qa"]:
@@ -71,30 +71,28 @@ def _check_instructions(
         else:
             template = templates.get(pair["template"])
             if template is None:
-                findings.check("answers", False, f"{name}: no template is called {pair['template']!r}")
+                findings.check("answers", False, f"{name}: there is no template {pair['template']!r}")
                 continue
             if ability == "df_d":
                 kept = answer == verdict(face.label, annotation, template.when, library)
             else:
                 words = [known[template.when] for known in drawn if template.when in known]
-                # Where the question names what it is about, the answer is about the same.
+                # If the question names a region, a category or a term, the answer must be about the same.
                 named = [
                     w
                     for w in words
                     if any(key in w and w[key].lower() in question for key in ("region", "asked", "term"))
                 ]
-                kept = any(answer == said.format(**w) for w in named or words for said in template.answers)
+                kept = any(answer == text.format(**w) for w in named or words for text in template.answers)
                 if template.when == "technique_offered":
                     kept &= face.technique in _OPTION.findall(pair["question"])
-        findings.check(
-            "answers", kept, f"{name}: {pair['question']!r} is answered {answer!r}, and the face is {face.category}"
-        )
+        findings.check("answers", kept, f"{name} ({face.category}): the answer to {pair['question']!r} is {answer!r}")
 
 
 def _check_bench(findings: Findings, name: str, split: str, row: Mapping[str, Any], annotation: Annotation) -> None:
     abilities = [question["ability"] for question in row["bench"]]
     expected = ["df_d", "df_c", "ad"] if split == "test" else []
-    if expected and row["technique"] and "df_t" in abilities:  # older datasets have none, and those of few techniques
+    if expected and row["technique"] and "df_t" in abilities:  # datasets that are old or have few techniques lack it
         expected.append("df_t")
     findings.check("bench", abilities == expected, f"{name}: {abilities or 'none'}; expected {expected or 'none'}")
     for question in row["bench"]:
@@ -113,7 +111,7 @@ def _check_bench(findings: Findings, name: str, split: str, row: Mapping[str, An
 
 
 class _Nth:
-    """Stands in for a random generator: of whatever is to be drawn it takes the one of this number."""
+    """A substitute for a random generator that always draws the choice with the same number."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -1,4 +1,4 @@
-"""What a dataset holds, laid out for a terminal, and the paper's Fig. 3 drawn of it."""
+"""Count a dataset, print the counts as a table, and draw them like the paper's Fig. 3."""
 
 from __future__ import annotations
 
@@ -34,10 +34,11 @@ _KIND_WORDS: Final = frozenset(
 
 
 def count(where: str) -> Statistics:
-    """Count a dataset folder or a repository on the Hub, row by row; no image is read.
+    """Count the rows of a dataset folder or a repository on the Hub. No image is read.
 
     Raises:
-        FileNotFoundError, ValueError: see `dfa_instruct.dataset.reading.open_splits`.
+        FileNotFoundError: see `dfa_instruct.dataset.reading.open_splits`.
+        ValueError: see there; or a value is null that must not be.
     """
     statistics = Statistics()
     for name, rows in open_splits(where, COLUMNS).items():
@@ -49,7 +50,7 @@ def count(where: str) -> Statistics:
 
 
 def table(statistics: Statistics) -> Table:
-    """Lay the counts out for a terminal: images by category and technique in each split's column, then questions."""
+    """Return a table of the images by category, technique and split, and of the questions by ability."""
     from rich.table import Table
 
     laid = Table(title="DFA-Instruct", show_footer=True)
@@ -79,10 +80,10 @@ def table(statistics: Statistics) -> Table:
 
 
 def draw(statistics: Statistics) -> Figure:
-    """Draw the paper's Fig. 3: (a) the words, (b) questions by ability, (c) images by split, (d) images by technique.
+    """Draw Fig. 3 of the paper: (a) words, (b) questions by ability, (c) images by split, (d) images by technique.
 
     Raises:
-        ValueError: nothing was counted.
+        ValueError: there are no rows.
     """
     from matplotlib.figure import Figure
 
@@ -108,7 +109,7 @@ def _draw_words(statistics: Statistics, axes: Axes) -> None:
     def colour(word: str, **_: Any) -> str:
         return REGION_COLOUR if word in _REGION_WORDS else KIND_COLOUR if word in _KIND_WORDS else OTHER_COLOUR
 
-    left_out = STOPWORDS | {"face", "yes"}  # in every row, as is "no", and telling nothing
+    left_out = STOPWORDS | {"face", "yes"}  # every row has these words
     counts = {word: n for word, n in statistics.words.most_common(400) if word not in left_out}
     axes.axis("off")
     axes.set_title("(a) words of the questions and answers")
@@ -132,7 +133,7 @@ def _draw_words(statistics: Statistics, axes: Axes) -> None:
 
 
 def _bars(axes: Axes, names: list[str], counts: list[int], colours: list[str], whole: int) -> None:
-    """Draw horizontal bars from the top, each with its count and its share at the end."""
+    """Draw horizontal bars from the top, with the count and the share of `whole` at the end of each."""
     drawn = axes.barh(range(len(names)), counts, color=colours, height=0.72)
     labels = [f" {n:,}  ({n / whole:.0%})" for n in counts]
     axes.bar_label(drawn, labels, fontsize=8)

@@ -1,4 +1,4 @@
-"""What is promised of a dataset folder, and what became of each promise."""
+"""The promises of a dataset folder, and the findings about them."""
 
 from __future__ import annotations
 
@@ -12,40 +12,37 @@ if TYPE_CHECKING:
     from rich.console import Group
 
 PROMISES: Final[dict[str, str]] = {
-    "card": "a card with the dataset's configuration is there",
-    "columns": "the columns are those of DFA-Instruct, nothing in them is null but what may be; parameters are JSON",
-    "splits": "a row's split is that of its file: train, validation or test",
-    "categories": "no split is empty, nor lacks a category for any reason but the recipe or too few people",
-    "images": "every image is a PNG that decodes, is square and of one size",
-    "hashes": "a face_id follows from the pixels, and is there once",
-    "identities": "an identity is in one split only",
-    "videos": "a video is in one split only",
-    "sources": "a row has the SHA-256 of the file it comes from; an entire face that was made here comes from none",
+    "card": "there is a card, and it names the files",
+    "columns": "the columns are those of DFA-Instruct, and no value is null that must not be; parameters are JSON",
+    "splits": "the split of a row is the split of its file: train, validation or test",
+    "categories": "each split has rows of each category, unless the recipe leaves some out or there are too few people",
+    "images": "each image is a PNG that decodes; all images are square and have the same size",
+    "hashes": "each face_id follows from the pixels and occurs once",
+    "identities": "each identity is in one split only",
+    "videos": "each video is in one split only",
+    "sources": "each row has the SHA-256 of its source file, unless the whole face was synthesized in the build",
     "landmarks": "landmarks are 81 finite points of a face in the picture",
-    "pairs": "a pair is a bona fide face of the same split and frame, and whoever is in it is in the forgery, too; "
-    "bona fide and synthesized faces have none",
-    "donors": "a donor or driver is a bona fide face of the same split, and whoever is in it is in the forgery, too",
-    "pixels": "outside of the face a forgery shows what its pair shows (a sample)",
+    "pairs": "a pair is a bona fide face of the same split and frame, and its identities are among the forgery's; "
+    "bona fide and synthesized faces have no pair",
+    "donors": "a donor or driver is a bona fide face of the same split, and its identities are among the forgery's",
+    "pixels": "outside the face, a forgery shows the same as its pair (checked on a sample)",
     "labels": "label, category, technique and artifacts agree",
-    "evidence": "the artifacts are those that the pixels of a forgery and of its pair give again (a sample)",
-    "questions": "seven questions an image: one of DF-D, DF-C and AD each, four of FC",
-    "answers": "every answer follows from its question and the row's label, category and artifacts",
-    "writers": "who wrote a description and a conversation is named; a description is made of its findings",
-    "bench": "test rows have the standardised questions of DFA-Bench, and no other row has any",
-    "duplicates": f"no picture is in two splits (perceptual hashes differ in more than {NEAR} of 256 bits)",
-    "provenance": "a forged image carries its technique and its source's hash in its PNG",
+    "evidence": "measuring a forgery against its pair gives the artifacts of its row (checked on a sample)",
+    "questions": "each image has seven questions: one each of DF-D, DF-C and AD, and four of FC",
+    "answers": "each answer follows from its question and the row's label, category and artifacts",
+    "writers": "each row names who wrote its description and its conversation; a description consists of its findings",
+    "bench": "test rows have the standardised questions of DFA-Bench, and other rows have none",
+    "duplicates": f"no picture is in two splits (their perceptual hashes differ in more than {NEAR} of 256 bits)",
+    "provenance": "the PNG of a forged image contains its technique and the hash of its source",
 }
-"""What is promised of a dataset folder, by the name under which it is reported."""
+"""Name of a promise → the promise."""
 NAMED: Final = 3
-"""Examples kept of each broken promise."""
+"""Number of examples that are kept for each broken promise."""
 
 
 @dataclass
 class Finding:
-    """What became of one promise: how often it was checked and broken, the first examples, and warnings.
-
-    A warning tells of something that is worth knowing and breaks no promise.
-    """
+    """How often a promise was checked and broken, the first examples, and warnings, which break no promise."""
 
     checked: int = 0
     broken: int = 0
@@ -53,7 +50,7 @@ class Finding:
     warnings: list[str] = field(default_factory=list)
 
     def check(self, kept: bool, example: str) -> None:
-        """Count one check; `example` names the row and says what is wrong with it."""
+        """Count one check. `example` names the row and says what is wrong, in case the promise is not kept."""
         self.checked += 1
         if not kept:
             self.broken += 1
@@ -62,7 +59,7 @@ class Finding:
 
 
 class Findings(dict[str, Finding]):
-    """Promise → what became of it."""
+    """Name of a promise → its finding."""
 
     def __init__(self) -> None:
         super().__init__({promise: Finding() for promise in PROMISES})
@@ -73,25 +70,25 @@ class Findings(dict[str, Finding]):
 
 
 def report(findings: Mapping[str, Finding]) -> Group:
-    """Lay the findings out for a terminal: a table of the promises, examples of the broken ones, warnings."""
+    """Return a table of all promises, followed by examples of the broken ones and by warnings."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
-    laid = Table(title="What is promised")
-    laid.add_column("promise")
-    laid.add_column("checks", justify="right")
-    laid.add_column("broken", justify="right")
-    laid.add_column("")
-    named: list[Any] = []
+    table = Table(title="The promises of the dataset")
+    table.add_column("promise")
+    table.add_column("checks", justify="right")
+    table.add_column("broken", justify="right")
+    table.add_column("")
+    examples: list[Any] = []
     for name, finding in findings.items():
         verdict = Text("broken", "bold red") if finding.broken else Text("held" if finding.checked else "not checked")
-        laid.add_row(PROMISES[name], str(finding.checked), str(finding.broken), verdict)
+        table.add_row(PROMISES[name], str(finding.checked), str(finding.broken), verdict)
         if finding.broken:
-            named.append(Text(f"Broken: {PROMISES[name]}", "bold"))
-            named += [Padding(Text(example), (0, 0, 0, 2)) for example in finding.examples]
+            examples.append(Text(f"Broken: {PROMISES[name]}", "bold"))
+            examples += [Padding(Text(example), (0, 0, 0, 2)) for example in finding.examples]
             if more := finding.broken - len(finding.examples):
-                named.append(Padding(Text(f"and {more} more"), (0, 0, 0, 2)))
-    named += [Text(f"Warning: {warning}") for finding in findings.values() for warning in finding.warnings]
-    return Group(laid, *named)
+                examples.append(Padding(Text(f"and {more} more"), (0, 0, 0, 2)))
+    examples += [Text(f"Warning: {warning}") for finding in findings.values() for warning in finding.warnings]
+    return Group(table, *examples)

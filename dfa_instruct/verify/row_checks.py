@@ -1,4 +1,4 @@
-"""The promises of one row by itself: its columns, its picture, its landmarks, its words."""
+"""Check the promises that concern a single row: its columns, its picture, its landmarks and its labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def check_nulls(findings: Findings, name: str, row: Mapping[str, Any]) -> bool:
-    """Check that nothing is null but what may be; return whether that is so."""
+    """Check that no value is null that must not be. Return whether this is so."""
     kept = {key: value for key, value in row.items() if key not in MAY_BE_NULL and key != "image"}
     image = row["image"] or {"bytes": None}
     null = next(chain(_nulls({**kept, "image.bytes": image["bytes"]}), _nulls(row["landmarks"] or [], "landmarks")), "")
@@ -31,7 +31,7 @@ def check_nulls(findings: Findings, name: str, row: Mapping[str, Any]) -> bool:
 
 
 def _nulls(value: Any, where: str = "") -> Iterator[str]:
-    """Name what is null in a value, however deep."""
+    """Yield the places in a nested value at which it is null."""
     if value is None:
         yield where
     elif isinstance(value, Mapping):
@@ -43,34 +43,33 @@ def _nulls(value: Any, where: str = "") -> Iterator[str]:
 
 
 def check_parameters(findings: Findings, name: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Read the parameters of a row's technique, and check that they are JSON."""
+    """Check that the parameters of a row's technique are JSON, and return them."""
     try:
         known = json.loads(row["parameters"])
     except ValueError:
         known = None
-    findings.check(
-        "columns", isinstance(known, dict), f"{name}: parameters are not a JSON object: {row['parameters'][:40]!r}"
-    )
-    return known if isinstance(known, dict) else {}
+    is_object = isinstance(known, dict)
+    findings.check("columns", is_object, f"{name}: parameters are not a JSON object: {row['parameters'][:40]!r}")
+    return known if is_object else {}
 
 
 def check_source(findings: Findings, name: str, row: Mapping[str, Any]) -> None:
-    """Check that a row says which file it comes from, if any; that only what may has a pair, and how it was found."""
+    """Check that a row names its source file, and that its pair and the way it was found agree with its category."""
     invented = row["category"] == "entire_face_synthesis" and row["source"] == row["technique"]
     sha256 = row["source_sha256"]
     kept = not sha256 if invented else _SHA256.fullmatch(sha256) is not None
     findings.check("sources", kept, f"{name}: source_sha256 is {sha256!r}")
     findings.check("sources", bool(row["source"] and row["source_path"]), f"{name}: its source has no name")
     if row["pair_id"] is not None:
-        may = row["category"] not in ("bona_fide", "entire_face_synthesis")
-        findings.check("pairs", may, f"{name}: {row['category']} has a pair_id, {row['pair_id']}")
+        has_pairs = row["category"] not in ("bona_fide", "entire_face_synthesis")
+        findings.check("pairs", has_pairs, f"{name}: a face of {row['category']} has the pair_id {row['pair_id']}")
     known = (*PAIRINGS, None)
     fits = row["pairing"] in known and (row["pairing"] in ("same_frame", "content")) == (row["pair_id"] is not None)
-    findings.check("pairs", fits, f"{name}: pairing {row['pairing']!r}, and its pair_id is {row['pair_id']}")
+    findings.check("pairs", fits, f"{name}: its pairing is {row['pairing']!r} and its pair_id is {row['pair_id']}")
 
 
 def check_image(findings: Findings, name: str, row: Mapping[str, Any]) -> Pixels | None:
-    """Check that a picture decodes, is what it is named by, and carries its provenance; return its pixels."""
+    """Check that a picture decodes, has the right `face_id`, and carries its provenance. Return its pixels."""
     try:
         pixels = read_image(row["image"]["bytes"], smallest=1)
         with open_image(row["image"]["bytes"], smallest=1) as image:
@@ -91,7 +90,7 @@ def check_image(findings: Findings, name: str, row: Mapping[str, Any]) -> Pixels
 
 
 def check_landmarks(findings: Findings, name: str, row: Mapping[str, Any], size: int) -> bool:
-    """Check the landmarks, if there are any; return whether nothing is wrong with them."""
+    """Check the landmarks, if there are any, in a picture of this side in pixels. Return whether they are right."""
     if row["landmarks"] is None:
         return True
     shape = (len(row["landmarks"]), *{len(point) for point in row["landmarks"]})
@@ -99,7 +98,7 @@ def check_landmarks(findings: Findings, name: str, row: Mapping[str, Any], size:
     if shape != (81, 2):
         return False
     points = np.array(row["landmarks"])
-    # Of a face that is cut closely, chin and forehead lie beyond the border; eyes, nose and mouth do not.
+    # The chin and the forehead may be outside of a tightly cropped picture. Eyes, nose and mouth may not.
     inside = [*(np.abs(anchors(points) - size / 2) < size / 2).ravel(), *(np.abs(points - size / 2) < size).ravel()]
     kept = bool(np.isfinite(points).all()) and all(inside)
     extent = " to ".join(str(edge.round(1).tolist()) for edge in (points.min(0), points.max(0)))
@@ -108,7 +107,7 @@ def check_landmarks(findings: Findings, name: str, row: Mapping[str, Any], size:
 
 
 def check_labels(findings: Findings, name: str, row: Mapping[str, Any]) -> bool:
-    """Check the words that are said of a face; return whether all of them have a meaning."""
+    """Check that label, category, technique and artifacts agree. Return whether all of their values are known."""
     label, category, technique = row["label"], row["category"], row["technique"]
     known = category in CATEGORIES and label == ("bona_fide" if category == "bona_fide" else "forged")
     findings.check("labels", known, f"{name}: label {label!r}, category {category!r}")
@@ -122,5 +121,5 @@ def check_labels(findings: Findings, name: str, row: Mapping[str, Any]) -> bool:
 
 
 def face_of_row(row: Mapping[str, Any]) -> Face:
-    """Read a face from its row and decode its picture."""
+    """Return the face of a row with its pixels."""
     return from_columns(Face, row, image=read_image(row["image"]["bytes"], smallest=1), parameters={})

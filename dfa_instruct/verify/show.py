@@ -1,9 +1,9 @@
-"""A contact sheet: forgeries beside their bona fide, what differs, and the evidence drawn on."""
+"""Draw a contact sheet: forgeries beside their bona fide faces, the differences, and the artifacts in the regions."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ LABEL: Final = 22
 EXAMPLE_WIDTH: Final = 4 * (CELL + GAP) + WORDS_WIDTH
 COLUMNS: Final = 2
 GAIN: Final = 4
-"""How many times the difference is enlarged, so that a faint one is seen."""
+"""The factor by which differences are enlarged, so that faint ones become visible."""
 
 KIND_COLOURS: Final[dict[ArtifactKind, tuple[int, int, int]]] = {
     "colour": (229, 57, 53),
@@ -33,23 +33,31 @@ KIND_COLOURS: Final[dict[ArtifactKind, tuple[int, int, int]]] = {
     "geometry": (255, 179, 0),
     "boundary": (171, 71, 188),
 }
-"""Artifact → the colour in which a region is outlined whose strongest artifact it is."""
+"""Artifact → the colour of the outline of regions in which it is the strongest artifact."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """The rows of a forgery and of its bona fide face, if it has one."""
+
+    forgery: dict[str, Any]
+    bona_fide: dict[str, Any] | None
 
 
 def contact_sheet(
     where: str, split: str = "test", technique: str | None = None, examples: int = COLUMNS
 ) -> Image.Image:
-    """Draw forgeries of every technique in a split: bona fide, forgery, difference, evidence and what it says.
+    """Draw forgeries of each technique in a split: bona fide face, forgery, difference, regions and artifacts.
 
     Args:
         where: a dataset folder, or the id of a dataset repository on the Hub.
         split: the split to draw from.
-        technique: draw this one only; none: every one.
-        examples: of each technique, the first in the split's order.
+        technique: the only technique to draw. Default: all.
+        examples: the number of forgeries of each technique. The first ones in the split are drawn.
 
     Raises:
         FileNotFoundError: see `dfa_instruct.dataset.reading.open_splits`.
-        ValueError: the split, the technique or any forgery is missing.
+        ValueError: the split or the technique is missing, or there is no forgery.
     """
     splits = open_splits(where, ["face_id", "category", "technique", "pair_id"])
     if split not in splits:
@@ -57,9 +65,9 @@ def contact_sheet(
     chosen: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in splits[split]:
         if row["category"] in FORGERY_CATEGORIES:
-            of_technique = chosen[row["category"], row["technique"]]
-            if len(of_technique) < examples:
-                of_technique.append(row)
+            rows = chosen[row["category"], row["technique"]]
+            if len(rows) < examples:
+                rows.append(row)
     if technique is not None:
         known = sorted(name for _, name in chosen)
         chosen = {key: rows for key, rows in chosen.items() if key[1] == technique}
@@ -79,17 +87,13 @@ def contact_sheet(
                 break
     sections = {
         category: {
-            name: [(faces[row["face_id"]], faces.get(row["pair_id"])) for row in chosen[category, name]]
+            name: [Example(faces[row["face_id"]], faces.get(row["pair_id"])) for row in chosen[category, name]]
             for own, name in sorted(chosen)
             if own == category
         }
         for category in FORGERY_CATEGORIES
     }
     return _lay_out({category: techniques for category, techniques in sections.items() if techniques})
-
-
-Example = tuple[dict[str, Any], dict[str, Any] | None]
-"""The rows of a forgery and of its bona fide."""
 
 
 def _lay_out(sections: dict[Any, dict[str, list[Example]]]) -> Image.Image:
@@ -113,16 +117,17 @@ def _lay_out(sections: dict[Any, dict[str, list[Example]]]) -> Image.Image:
         for technique, examples in techniques.items():
             draw.text((2 * GAP, y + LABEL // 2), technique, fill="black", font=_font(13), anchor="lm")
             y += LABEL
-            for number, (forgery, bona_fide) in enumerate(examples):
-                sheet.paste(_example(forgery, bona_fide), (left[number % COLUMNS], y + number // COLUMNS * line))
+            for number, example in enumerate(examples):
+                sheet.paste(draw_example(example), (left[number % COLUMNS], y + number // COLUMNS * line))
             y += -(-len(examples) // COLUMNS) * line
     return sheet
 
 
-def _example(forgery: dict[str, Any], bona_fide: dict[str, Any] | None) -> Image.Image:
-    """Draw one forgery: four pictures and the list of its artifacts, `EXAMPLE_WIDTH` × `CELL`."""
+def draw_example(example: Example) -> Image.Image:
+    """Draw a forgery as four pictures and a list of its artifacts, `EXAMPLE_WIDTH` × `CELL` pixels."""
     strip = Image.new("RGB", (EXAMPLE_WIDTH, CELL), "white")
     draw = ImageDraw.Draw(strip)
+    forgery, bona_fide = example.forgery, example.bona_fide
     own = np.asarray(forgery["image"].convert("RGB"))
     tiles: list[Image.Image | None] = [None, forgery["image"], None, _outlined(own, forgery, bona_fide)]
     if bona_fide is not None:
@@ -142,7 +147,7 @@ def _example(forgery: dict[str, Any], bona_fide: dict[str, Any] | None) -> Image
         draw.text((x, y), "no region stands out", fill="gray", font=_font(12))
     last = None
     for number, artifact in enumerate(forgery["artifacts"]):
-        if y + 30 > CELL - 15:  # a region, an artifact of it, and this line
+        if y + 30 > CELL - 15:  # no room for a region, an artifact and this line
             draw.text((x, y), f"and {len(forgery['artifacts']) - number} more", fill="gray", font=_font(12))
             break
         if artifact["region"] != last:
@@ -152,32 +157,26 @@ def _example(forgery: dict[str, Any], bona_fide: dict[str, Any] | None) -> Image
         colour = KIND_COLOURS[artifact["artifact"]]
         draw.rectangle((x + 8, y + 3, x + 8 + round(60 * artifact["strength"]), y + 10), fill=colour)
         draw.rectangle((x + 8, y + 3, x + 68, y + 10), outline="lightgray")
-        said = f"{artifact['artifact']} {artifact['strength']:.2f}"
-        draw.text((x + 74, y - 1), said, fill="black", font=_font(11))
+        draw.text((x + 74, y - 1), f"{artifact['artifact']} {artifact['strength']:.2f}", fill="black", font=_font(11))
         y += 15
     return strip
 
 
 def _outlined(image: Pixels, forgery: dict[str, Any], bona_fide: dict[str, Any] | None) -> Image.Image:
-    """Outline the regions that the evidence names, where it looked for them; none where there are no landmarks."""
+    """Outline the regions that have artifacts, each in the colour of its strongest one."""
     landmarks = (bona_fide or forgery)["landmarks"] or forgery["landmarks"]
     scale = 4
     side = scale * CELL
     canvas = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
     if landmarks is not None:
         masks = region_masks(np.asarray(landmarks, np.float32) * side / image.shape[0], side)
-        for region, kind in reversed(list(_strongest(forgery["artifacts"]).items())):
+        strongest: dict[Region, ArtifactKind] = {}
+        for artifact in forgery["artifacts"]:  # the strongest artifact of a region comes first
+            strongest.setdefault(artifact["region"], artifact["artifact"])
+        for region, kind in reversed(strongest.items()):
             contours, _ = cv2.findContours(masks[region].astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
             cv2.polylines(canvas, contours, True, KIND_COLOURS[kind], 2 * scale, cv2.LINE_AA)
     return Image.fromarray(np.asarray(canvas, np.uint8))
-
-
-def _strongest(artifacts: Iterable[dict[str, Any]]) -> dict[Region, ArtifactKind]:
-    """Map each region that is named to its strongest artifact, which stands first."""
-    strongest: dict[Region, ArtifactKind] = {}
-    for artifact in artifacts:
-        strongest.setdefault(artifact["region"], artifact["artifact"])
-    return strongest
 
 
 @cache

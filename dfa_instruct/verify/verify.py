@@ -1,7 +1,6 @@
-"""Every promise of a dataset folder, checked on its rows, and of a sample of its pairs on the pixels of both.
+"""Check every promise of a dataset folder on its rows, and compare the pixels of a sample of its pairs.
 
-One pass over the dataset, and another one for the sample; of each row only its names, its split and its hashes are
-kept.
+The dataset is read once, and a second time for the sample. Only names, splits and hashes are kept in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from dfa_instruct.instruct.templates import Libraries, libraries
 from dfa_instruct.records import FaceRecord
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources.registry import categories_of
-from dfa_instruct.verify.across_rows import Across
+from dfa_instruct.verify.across_rows import AcrossRows
 from dfa_instruct.verify.annotation_checks import check_answers, check_questions
 from dfa_instruct.verify.pixel_checks import check_pixels
 from dfa_instruct.verify.promises import Findings
@@ -38,18 +37,18 @@ _FACE_ID: Final = re.compile(r"[0-9a-f]{16}")
 
 
 def verify(where: str, recipe: Recipe | None = None) -> Findings:
-    """Check every promise of `PROMISES` on a dataset folder or a repository on the Hub, with a progress bar.
+    """Check every promise in `PROMISES`, with a progress bar.
 
-    Where the columns are not as promised, no row can be checked, and only "card" and "columns" are.
+    If the columns are not as promised, the rows are not checked.
 
     Args:
-        where: the folder, or the id of the repository.
-        recipe: that of its build: the splits and categories that it leaves out may be missing. Without one, a dataset
-            that has a test split only may hold any categories, and every other one must hold all in each split.
+        where: a dataset folder, or the id of a repository on the Hub.
+        recipe: the recipe of the build. Splits and categories that it leaves out may be missing. Without a recipe, each
+            split must have all categories, unless there is a test split only.
 
     Raises:
         FileNotFoundError: see `dfa_instruct.dataset.reading.open_splits`.
-        ValueError: likewise, or a file cannot be read.
+        ValueError: see there.
     """
     splits = open_splits(where)
     findings = Findings()
@@ -60,7 +59,7 @@ def verify(where: str, recipe: Recipe | None = None) -> Findings:
         _check_columns(findings, name, rows.features or {})
     if findings["columns"].broken:
         return findings
-    across = Across(findings)
+    across = AcrossRows(findings)
     unsound: set[str] = set()
     for name, rows in splits.items():
         for number, row in enumerate(rows_of(where, name, rows.decode(False), "verify")):
@@ -68,27 +67,27 @@ def verify(where: str, recipe: Recipe | None = None) -> Findings:
                 unsound.add(row["face_id"])
     pairs = across.pairs()
     across.duplicates()
-    if recipe or [*splits] != ["test"]:  # with a test split only, it is there to measure on, whatever it holds
-        across.filled(left_by(recipe))
+    if recipe or [*splits] != ["test"]:  # a dataset to test on only may have any categories
+        across.filled(expected_categories(recipe))
     check_pixels(findings, where, pairs, unsound)
     return findings
 
 
 def _check_row(
     findings: Findings,
-    across: Across,
+    across: AcrossRows,
     described_by: Annotator,
     library: Libraries,
     split: str,
     number: int,
     row: Mapping[str, Any],
 ) -> bool:
-    """Check a row; return whether its picture and its landmarks are fit to be compared with those of its pair."""
+    """Check a row. Return whether its picture and its landmarks can be compared with those of its pair."""
     name = f"{split} {row['face_id'] or f'row {number}'}"
     if not check_nulls(findings, name, row):
         return False
-    in_its_file = split == row["split"] and split in SPLITS
-    findings.check("splits", in_its_file, f"{name}: its column says {row['split']!r}")
+    is_right_split = split == row["split"] and split in SPLITS
+    findings.check("splits", is_right_split, f"{name}: its column `split` is {row['split']!r}")
     across.add(split, name, row, check_parameters(findings, name, row))
     check_source(findings, name, row)
     pixels = check_image(findings, name, row)
@@ -110,7 +109,7 @@ def _check_card(findings: Findings, where: str) -> None:
         findings.check("card", False, f"README.md: {' '.join(str(error).split())}")
         return
     findings.check("card", bool(card.data.to_dict().get("configs")), "README.md: its header has no `configs`")
-    findings.check("card", bool(card.text.strip()), "README.md: nothing stands below its header")
+    findings.check("card", bool(card.text.strip()), "README.md: there is no text below its header")
 
 
 def _check_columns(findings: Findings, split: str, features: Mapping[str, Any]) -> None:
@@ -119,11 +118,11 @@ def _check_columns(findings: Findings, split: str, features: Mapping[str, Any]) 
         findings.check("columns", found == expected, f"{split}, {name}: {found}; expected: {expected}")
 
 
-def left_by(recipe: Recipe | None) -> dict[Split, list[Category]]:
-    """Return the splits that a recipe leaves, and the categories in each; without a recipe all of them.
+def expected_categories(recipe: Recipe | None) -> dict[Split, list[Category]]:
+    """Return the categories that a recipe puts into each split. Without a recipe, these are all.
 
-    What a table of one's own says is not looked up: it adds none. What is held out may be all there is of a category,
-    so that of the other splits nothing is known then but that they have bona fide faces.
+    Categories that only a table of the user's names are not expected. If the recipe holds something out, it may be all
+    of a category. So the other splits are only expected to have bona fide faces.
     """
     if recipe is None:
         return {split: list(CATEGORIES) for split in SPLITS}

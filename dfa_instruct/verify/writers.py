@@ -1,4 +1,4 @@
-"""Who wrote what a row says: the promise that a text which was not measured is made of findings that the row names."""
+"""Check who wrote the texts of a row, and that a text which was not measured consists of the row's findings."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from dfa_instruct.vocabulary import ARTIFACTS, REGIONS
 
 
 def written(row: Mapping[str, Any], annotation: Annotation, library: Libraries) -> tuple[Annotation, str]:
-    """Return the annotation that a row's answers must follow from, and what is wrong with who wrote it.
+    """Find the annotation that the answers of a row must follow from.
 
     Args:
-        row: by the columns of the dataset.
-        annotation: that of the annotator whom `verify` was given. Where this is the measured one and a language model
-            wrote the row's description, only the row knows it.
+        row: the row.
+        annotation: the annotation of the recipe's annotator. If that only measures, but a language model wrote the
+            row's description, the annotation is made from the row's findings instead.
         library: the templates.
+
+    Returns:
+        The annotation, and a message about what is wrong with the writers of the row, or an empty text.
     """
     grounding, findings = row["grounding"], []
     if not row["ad_by"] or not row["fc_by"] or not (grounding is None or 0 <= grounding <= 1):

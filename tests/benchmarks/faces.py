@@ -25,7 +25,7 @@ from dfa_instruct.construction.recipe import Recipe
 from dfa_instruct.construction.steps.align_faces import AlignFaces
 from dfa_instruct.construction.steps.find_margins import FindMargins
 from dfa_instruct.construction.steps.list_items import ListItems
-from dfa_instruct.construction.work_folder import WorkFolder
+from dfa_instruct.construction.work_folder import ListReport, WorkFolder
 from dfa_instruct.face.detection import DETECTION_SIDE, FaceDetector
 from dfa_instruct.sources.pictures import read_image
 from dfa_instruct.sources.walk import find_images
@@ -59,7 +59,7 @@ def speed(photos: Path, count: int, size: int) -> None:
         for workers in (1, 2):
             work = WorkFolder(Path(scratch) / f"work{workers}")
             run_step(ListItems(recipe, work), [1], "local", 1)
-            sizes = work.report("list")["sizes"]
+            sizes = work.report("list", ListReport).sizes
             run_step(FindMargins(recipe, work), [1], "local", 1)
             start = time.perf_counter()
             run_step(AlignFaces(recipe, work), sizes, "local", workers)

@@ -1,4 +1,4 @@
-"""Building from DF40 as it lies on disks: the shipped recipe, strays, and too little that is understood."""
+"""Build from DF40 as people have it on disk: the shipped recipe, other files, and paths that are not understood."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "dfa-instruct" / "df40.yaml"
 
 
 def write_pictures(root: Path, files: list[str]) -> None:
-    """Write portraits, each another one or shown from another place."""
+    """Write portraits that all differ, by the person or by a shift."""
     shown = [picture[..., ::-1] for picture in portraits(16, 96)]
     for number, file in enumerate(files):
         if is_picture(file):
@@ -37,13 +37,13 @@ def run(recipe: Path, output: Path) -> Result:
 
 
 def dropped(output: Path) -> dict[str, str]:
-    """What the CSV beside the dataset names, and why."""
+    """Return what the CSV beside the dataset lists → why it was dropped."""
     with output.with_name(f"{output.name}.dropped.csv").open(encoding="utf-8") as file:
         return {re.sub(r"#\d+$", "", row["what"]): row["reason"] for row in csv.DictReader(file)}
 
 
 def unaccounted(root: Path, known: set[str]) -> Iterator[str]:
-    """Yield the media and the links that neither they nor a folder above them is known of."""
+    """Yield the media and the links that are not known, and in no known folder."""
     for path in root.rglob("*"):
         media = path.is_file() and (is_picture(path.name) or path.suffix == ".zip")
         own = path.relative_to(root).as_posix()
@@ -70,7 +70,7 @@ def test_the_shipped_recipe_builds_from_every_layout_with_strays_and_links(tmp_p
     write_pictures(root, [*(file.path for file in DF40_FILES), *more])
     clips = (
         "faceforensics/original_sequences/youtube/c23/videos/200.mp4",
-        "faceforensics/manipulated_sequences/Deepfakes/c23/videos/200_201.mp4",  # what the recipe does not ask for
+        "faceforensics/manipulated_sequences/Deepfakes/c23/videos/200_201.mp4",  # not in the recipe
         "celebdf/Celeb-real/id5_0000.mp4",
         "celebdf/Celeb-synthesis/id5_id6_0000.mp4",
     )
@@ -109,22 +109,9 @@ def test_the_shipped_recipe_builds_from_every_layout_with_strays_and_links(tmp_p
     for source, folder in (("df40", root), ("faceforensics", data / "faceforensics"), ("celebdf", data / "celebdf")):
         of_source = {what.removeprefix(f"{source}/") for what in known if what.startswith(f"{source}/")}
         assert list(unaccounted(folder, of_source)) == []
-    stray = "of no technique of DF40, and not read"
-    assert {what for what, why in named.items() if why == stray} == {
-        "df40/DF40/teaser.png",
-        "df40/DF40/newest",
-        "df40/DF40/samples",
-        "df40/talk",
-    }
-    assert [named[f"df40/{name}"] for name in links] == [
-        "a link that leads out of the folder",
-        "a link that leads out of the folder",
-        "a link that leads out of the folder",
-        "a link to a folder",
-        "a link that leads out of the folder",
-    ]
-    assert sum("the number names nobody" in why for why in named.values()) == 41
-    assert named["df40/DF40/blendface.zip"] == "an archive that is not unpacked"
+    strays = ("DF40/teaser.png", "DF40/newest", "DF40/samples", "talk", "DF40/blendface.zip")
+    assert {f"df40/{name}" for name in (*strays, *links)} <= {*named}
+    assert sum("/inversions/" in what for what in named) == 41  # their numbers say nothing about the person
 
 
 SMALL = """
@@ -141,7 +128,7 @@ LOST = [f"DF40/simswap/best of/{n:03d}.png" for n in range(30)]
 
 @pytest.fixture
 def misread(tmp_path: Path) -> tuple[Path, Path]:
-    """A technique of which more is not understood than is; and the recipe that fails on it."""
+    """A technique with fewer understood paths than others, and the recipe that fails on it."""
     data, recipe = tmp_path / "data", tmp_path / "recipe.yaml"
     write_pictures(data, [f"{FF}/{n:03d}/000.png" for n in range(16)])
     write_pictures(data / "df40", [f"DF40/simswap/ff/frames/{n:03d}_{n ^ 1:03d}/000.png" for n in range(16)])
@@ -150,20 +137,19 @@ def misread(tmp_path: Path) -> tuple[Path, Path]:
     done = run(recipe, tmp_path / "dfa-instruct")
     assert done.exit_code == 2 and done.stderr.count("error:") == 1
     message = done.stderr[done.stderr.index("error:") :]
-    assert "df40/simswap: 16 of 46 (34.8%) resolved, and the recipe's least_resolved is 90%" in message
-    assert "30 nothing in its path says whom it shows (expected a folder called like 000_003" in message
+    assert "df40/simswap: 16 of 46 (34.8%) resolved" in message and "least_resolved is 90%" in message
     assert f": {', '.join(LOST[:5])} and 25 more; " in message and LOST[5] not in message
     assert str(tmp_path / "dfa-instruct.dropped.csv") in message and message.count("\n") == 1
     assert set(dropped(tmp_path / "dfa-instruct")) == {f"df40/{file}" for file in LOST}
     return data, recipe
 
 
-def test_another_rate_for_a_technique_goes_on_from_the_list_that_is_there(
+def test_a_build_with_another_least_resolved_continues_from_the_list(
     misread: tuple[Path, Path], tmp_path: Path
 ) -> None:
     data, recipe = misread
     gone = data / "df40" / "DF40/simswap/ff/frames/003_002/000.png"
-    gone.unlink()  # only who lists the sources anew can miss it
+    gone.unlink()  # a new list would not contain it
     recipe.write_text(SMALL.format(data=data, least="{default: 0.9, SimSwap: 0.3}"))
     done = run(recipe, tmp_path / "dfa-instruct")
     assert done.exit_code == 0, done.output
@@ -172,7 +158,7 @@ def test_another_rate_for_a_technique_goes_on_from_the_list_that_is_there(
     assert {f"df40/{file}" for file in LOST} <= set(named)
 
 
-def test_the_same_recipe_lists_anew_what_was_mended_on_the_disk(misread: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_same_recipe_lists_corrected_files_again(misread: tuple[Path, Path], tmp_path: Path) -> None:
     data, recipe = misread
     for file in LOST:
         (data / "df40" / file).unlink()

@@ -1,4 +1,4 @@
-"""Pairs from outside: people who talk in videos, forged in the eyes alone, as DF40 cuts its frames."""
+"""Pairs of a build: videos of talking people, and frames like DF40's that are forged in the eyes only."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FF = "original_sequences/youtube/c23"
 
 
 def draw_talking(person: int, size: int) -> list[tuple[Pixels, Landmarks]]:
-    """Draw a person whose mouth is shut, and opens wider from picture to picture; nothing else changes."""
+    """Draw a person whose mouth opens wider from picture to picture. Nothing else changes."""
     bones = drawing._person(np.random.default_rng([3, person]))
     shot = replace(drawing._shot(np.random.default_rng([4, person])), yaw=0.05, pitch=0.0, roll=0.0)
     drawn = []
@@ -45,30 +45,30 @@ def forge_eyes(frame: Pixels, landmarks: Landmarks) -> Pixels:
     return np.rint(mask * other + (1 - mask) * frame).astype(np.uint8)
 
 
-def said(shown: int) -> int:
-    """Which of the drawings a frame of a video shows: the mouth is never still."""
-    return round((OPENINGS - 1) * abs(np.sin(0.7 * shown)))
+def drawing_of(frame: int) -> int:
+    """Return the number of the drawing that a frame of a video shows. The mouth never stops moving."""
+    return round((OPENINGS - 1) * abs(np.sin(0.7 * frame)))
 
 
 @pytest.fixture(scope="module")
 def talking(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """FaceForensics++ as videos of 300 frames, and DF40's frames at linspace(0, 299, 32), forged in the eyes alone."""
+    """FaceForensics++ as videos of 300 frames, and DF40's frames at linspace(0, 299, 32), forged in the eyes only."""
     root = tmp_path_factory.mktemp("talking")
     for person in range(PEOPLE):
         drawn = draw_talking(person, 256)
         clip = root / f"ff/{FF}/videos/{person:03d}.mp4"
-        write_clip(clip, [drawn[said(n)][0] for n in range(LENGTH)])
+        write_clip(clip, [drawn[drawing_of(n)][0] for n in range(LENGTH)])
         forged = root / f"df40/DF40/simswap/ff/frames/{person:03d}_{person ^ 1:03d}"
         forged.mkdir(parents=True)
         with Video(clip) as video:
             for number, frame in video.frames(np.linspace(0, LENGTH - 1, 32, dtype=int).tolist()):
-                eyes = forge_eyes(frame, drawn[said(number)][1])
+                eyes = forge_eyes(frame, drawn[drawing_of(number)][1])
                 Image.fromarray(eyes).save(forged / f"{number:03d}.png")
     return write_official_splits(root)
 
 
 @pytest.mark.usefixtures("landmarker")
-def test_pairs_are_of_one_frame_and_say_what_was_forged(talking: Path, tmp_path: Path) -> None:
+def test_pairs_are_of_one_frame_and_their_artifacts_are_in_the_eyes(talking: Path, tmp_path: Path) -> None:
     forged, rows = built(talking, tmp_path)
     pairs = [(row, rows[row["pair_id"]]) for row in forged]
     assert len(pairs) == 32 * PEOPLE
@@ -76,10 +76,10 @@ def test_pairs_are_of_one_frame_and_say_what_was_forged(talking: Path, tmp_path:
         assert (row["frame"], row["identities"][0], "same_frame") == (pair["frame"], pair["video"], row["pairing"])
         assert np.median(np.asarray(row["image"]) != np.asarray(pair["image"])) == 0
     assert all(row["artifacts"][0]["region"] == "eyes" for row, _ in pairs)  # the strongest
-    # The landmarks of a drawn eye may lie beside it: then the edge of what was changed lies in the forehead.
+    # The landmarks of a drawn eye may be beside it. Then the edge of the changed region is in the forehead.
     elsewhere = [row for row, _ in pairs if {artifact["region"] for artifact in row["artifacts"]} != {"eyes"}]
     assert len(elsewhere) <= 0.1 * len(pairs)
-    assert len({pair["face_id"] for _, pair in pairs}) == 32 * PEOPLE  # 24 of them are sampled, too
+    assert len({pair["face_id"] for _, pair in pairs}) == 32 * PEOPLE  # 24 of them are also sampled from the videos
     assert len(rows) == (32 + 32 + 32) * PEOPLE - 24
 
 
@@ -95,7 +95,7 @@ def test_pairs_by_content_have_no_geometry_and_false_ones_are_refused(tmp_path: 
             Image.fromarray(picture).save(root / where / f"{number:03d}.png")
 
         for number in numbers:
-            frame, later = drawn[said(number)], drawn[said(number + 1)]
+            frame, later = drawn[drawing_of(number)], drawn[drawing_of(number + 1)]
             pair = f"{person:03d}_{person ^ 1:03d}"
             write(f"ff/{FF}/frames/{person:03d}", number, frame[0])
             write(f"df40/DF40/fsgan/ff/frames/{pair}", number, forge_eyes(*frame))
@@ -128,7 +128,7 @@ def write_official_splits(root: Path) -> Path:
 
 
 def built(root: Path, tmp_path: Path, **settings: object) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Build a dataset of DF40 and FaceForensics++: the forged rows, and all rows by their face_id."""
+    """Build a dataset of DF40 and FaceForensics++. Return the forged rows, and all rows by their face_id."""
     folder = tmp_path / "dfa-instruct"
     sources = [
         {"kind": "df40", "root": str(root / "df40"), **settings},

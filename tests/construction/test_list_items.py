@@ -1,4 +1,4 @@
-"""The first step from outside: what lies in a folder, dealt into shards; how much memory that takes."""
+"""The first step: how a folder's files are distributed over shards, and how much memory that takes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from dfa_instruct.construction.recipe import Recipe
 from dfa_instruct.construction.steps.list_items import ListItems
-from dfa_instruct.construction.work_folder import WorkFolder
+from dfa_instruct.construction.work_folder import ListReport, WorkFolder
 
 
 def folder_recipe(folder: Path, **settings: int) -> Recipe:
@@ -37,7 +37,7 @@ def listed(recipe: Recipe, work: WorkFolder) -> list[list[dict]]:
 def test_a_picture_and_its_forgery_are_in_one_shard_and_people_are_mixed(tmp_path: Path) -> None:
     recipe = folder_recipe(tmp_path)
     shards = listed(recipe, WorkFolder(tmp_path / "work"))
-    assert [len(shard) for shard in shards] == WorkFolder(tmp_path / "work").report("list")["sizes"]
+    assert [len(shard) for shard in shards] == WorkFolder(tmp_path / "work").report("list", ListReport).sizes
     rows = [row for shard in shards for row in shard]
     assert len({row["path"] for row in rows}) == 240 and all(Path(row["path"]).is_file() for row in rows)
     for shard in shards:
@@ -50,7 +50,7 @@ def test_a_picture_and_its_forgery_are_in_one_shard_and_people_are_mixed(tmp_pat
 
 
 @pytest.mark.parametrize("settings, left", [({"fewest_images": 121}, 0), ({"most_images": 50}, 50)])
-def test_techniques_are_left_out_or_cut_short(tmp_path: Path, settings: dict[str, int], left: int) -> None:
+def test_techniques_are_left_out_or_limited(tmp_path: Path, settings: dict[str, int], left: int) -> None:
     work = WorkFolder(tmp_path / "work")
     shards = listed(folder_recipe(tmp_path, **settings), work)
     rows = [row for shard in shards for row in shard]
@@ -61,7 +61,7 @@ def test_techniques_are_left_out_or_cut_short(tmp_path: Path, settings: dict[str
 
 
 def test_three_times_the_files_take_little_more_memory(tmp_path: Path) -> None:
-    """What a million and a half files take is measured by `tests/benchmarks/listing.py`."""
+    """`tests/benchmarks/listing.py` measures this for a million and a half files."""
     for name, people in (("few", 1000), ("people", 3000)):
         for person in range(people):
             (folder := tmp_path / name / f"a person of the number {person:06d}").mkdir(parents=True)

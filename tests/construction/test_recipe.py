@@ -1,4 +1,4 @@
-"""Recipes: those that are shipped, and what a wrong one is told."""
+"""Recipes: the shipped ones are valid, and a wrong one is refused with a message that names the key."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ RECIPES = Path(__file__).parents[2] / "recipes" / "dfa-instruct"
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_shipped_recipes_are_whole_and_say_how_they_run(path: Path) -> None:
+def test_shipped_recipes_are_valid_and_contain_their_command(path: Path) -> None:
     recipe = read_recipe(path)
     assert f"dfa-instruct build recipes/dfa-instruct/{path.name} --output {recipe.output}" in path.read_text()
 
 
-def test_the_sample_is_what_its_recipe_says() -> None:
+def test_the_embedded_sample_follows_the_shipped_recipe() -> None:
     assert read_recipe(RECIPES / "sample.yaml", Path("here")) == sample_recipe(Path("here"))
 
 
@@ -36,19 +36,20 @@ WRONG = {
     "techniques: [lipss]": "did you mean 'lips'?",
     "techniques: [{category: face_editing}]": "expected a name",
     "techniques: [{name: [lips]}]": "expected a name or a mapping with a `name`, not {'name': ['lips']}",
-    "techniques: [{name: lips, size: 64}]": "technique lips: its size is the recipe's; size was given",
-    "techniques: []\nforgeries_per_face: 1": "forgeries_per_face is 1, and techniques names none",
-    "official_splits: nowhere": "official_splits: nowhere/train.json: expected a list of pairs of video numbers",
+    "techniques: [{name: lips, size: 64}]": "technique lips",
+    "techniques: []\nforgeries_per_face: 1": "forgeries_per_face is 1",
+    "official_splits: nowhere": "official_splits: nowhere/train.json",
     "sources: [{kind: foldr, root: .}]": "did you mean 'folder'?",
     "sources: [{kind: folder, rot: .}]": "did you mean 'root'?",
-    "sources: [{kind: folder, root: nowhere}]": "nowhere: no such folder",
-    "sources: [{kind: [folder], root: .}]": "unknown source \"['folder']\"",
-    "sources: [{kind: folder, root: [a]}]": "source folder: root: Input is not a valid path, not ['a']",
-    "sources: [{kind: folder, root: ~who/a}]": "source folder: a path of it begins with ~",
-    "sources: [{kind: folder, root: ., frames: 0}]": "source folder: frames and interval must be 1 or more",
-    "sources: [": "no YAML",
-    "- a": "expected a mapping",
+    "sources: [{kind: folder, root: nowhere}]": "nowhere",
+    "sources: [{kind: [folder], root: .}]": "['folder']",
+    "sources: [{kind: folder, root: [a]}]": "source folder: root",
+    "sources: [{kind: folder, root: ~who/a}]": "source folder",
+    "sources: [{kind: folder, root: ., frames: 0}]": "source folder: frames",
+    "sources: [": "recipe.yaml",
+    "- a": "recipe.yaml",
 }
+"""The text of a recipe → what the message must contain."""
 
 
 @pytest.mark.parametrize("text", WRONG)
@@ -61,15 +62,15 @@ def test_a_wrong_recipe_is_refused_before_any_work(text: str, tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_sources_of_which_no_picture_is_left_are_refused(tmp_path: Path) -> None:
+def test_sources_without_usable_pictures_are_refused(tmp_path: Path) -> None:
     (tmp_path / "media").mkdir()
     (tmp_path / "media" / "clip.mp4").write_text("no video")
     recipe = Recipe([{"kind": "folder", "root": str(tmp_path / "media")}], least_resolved=0, detect_cropped=False)
-    with pytest.raises(ValueError, match=r"no picture is left .* named in .*dfa-instruct\.dropped\.csv"):
+    with pytest.raises(ValueError, match=r"dfa-instruct\.dropped\.csv"):
         build(replace(recipe, output=str(tmp_path / "dfa-instruct")), workers=1)
 
 
-def test_a_rate_may_be_set_for_a_technique(tmp_path: Path) -> None:
+def test_least_resolved_may_be_set_for_each_technique(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("sources: [{kind: df40, root: .}]\nleast_resolved: {DaGAN: 0.5, stylegan2: 0.25}\n")
     recipe = read_recipe(path)
@@ -77,23 +78,23 @@ def test_a_rate_may_be_set_for_a_technique(tmp_path: Path) -> None:
     assert [recipe.least_resolved_of(technique) for technique in asked] == [0.5, 0.25, 0.9, 0.9]
 
 
-def test_keys_stand_once_but_a_merged_mapping_may_set_one_anew(tmp_path: Path) -> None:
+def test_a_repeated_key_is_refused_but_a_merged_one_may_be_overridden(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")
     assert read_mapping(path) == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
     path.write_text("size: 128\nsize: 256\n")
-    with pytest.raises(ValueError, match="'size' stands twice"):
+    with pytest.raises(ValueError, match="'size'"):
         read_mapping(path)
-    with pytest.raises(FileNotFoundError, match="no such file"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.yaml"):
         read_mapping(tmp_path / "nothing.yaml")
 
 
 @pytest.mark.parametrize(
     ("executor", "arguments", "message"),
     [
-        ("slurm", "{time: '1:00:00'}", "slurm: needs 'partition'"),
+        ("slurm", "{time: '1:00:00'}", "'partition'"),
         ("slurm", "{time: '1:00:00', partition: cpu, partitin: x}", "did you mean 'partition'?"),
-        ("ray", "{cpus: 2}", "unknown argument 'cpus'"),
+        ("ray", "{cpus: 2}", "'cpus'"),
     ],
 )
 def test_the_executors_arguments_are_checked(executor: str, arguments: str, message: str, tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_the_executors_arguments_are_checked(executor: str, arguments: str, mess
     assert message in str(caught.value)
 
 
-def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:
+def test_the_command_prints_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from dfa_instruct.cli import app; app()", "build", str(tmp_path / "none.yaml")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -1,10 +1,10 @@
-"""The dataset folder and the builder: what `load_dataset` gives, with our code and without."""
+"""The dataset folder and the builder: what `load_dataset` gives with and without this package."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +22,7 @@ from PIL import Image
 
 from dfa_instruct.construction.pipeline import build
 from dfa_instruct.construction.recipe import Recipe
+from dfa_instruct.dataset.reading import paths_of, tables_of
 from dfa_instruct.dataset.writer import write_tables
 from dfa_instruct.records import face_id_of
 from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, SPLITS
@@ -52,11 +53,6 @@ def test_rows_hold_what_the_contract_says(dataset_folder: Path) -> None:
             assert rows[row["pair_id"]]["split"] == row["split"]
 
 
-def test_splits_share_no_identity(dataset_folder: Path) -> None:
-    of = {split: {i for row in rows for i in row["identities"]} for split, rows in load(dataset_folder).items()}
-    assert not of["train"] & of["test"] and not of["train"] & of["validation"] and not of["validation"] & of["test"]
-
-
 def test_plain_datasets_loads_the_folder_without_our_code(dataset_folder: Path, tmp_path: Path) -> None:
     program = (
         "import sys, datasets\n"
@@ -69,7 +65,7 @@ def test_plain_datasets_loads_the_folder_without_our_code(dataset_folder: Path, 
 
 
 def plain_face_ids(folders: Sequence[Path], cache: Path) -> list[dict[str, list[str]]]:
-    """What `datasets` gives of folders one after the other, in a process without our code and with one cache."""
+    """Load folders one after the other in a process without this package and with one cache. Return their face_ids."""
     program = (
         "import json, sys, datasets\n"
         "for folder in sys.argv[1:]:\n"
@@ -84,10 +80,9 @@ def plain_face_ids(folders: Sequence[Path], cache: Path) -> list[dict[str, list[
 
 
 def face_ids(folder: Path) -> dict[str, list[str]]:
-    """What stands in the files."""
-    files = sorted((folder / "data").iterdir())
+    """Return the face_ids in the files of each split."""
     found: dict[str, list[str]] = {split: [] for split in SPLITS}
-    for path in files:
+    for path in sorted((folder / "data").iterdir()):
         found[path.name.partition("-")[0]] += pq.read_table(path, columns=["face_id"])["face_id"].to_pylist()
     return {split: ids for split, ids in found.items() if ids}
 
@@ -111,7 +106,7 @@ def test_folders_of_one_name_and_one_cache_each_give_their_own_rows(all_rows: pa
 
 
 def test_a_folder_that_was_built_again_gives_its_new_rows(all_rows: pa.Table, tmp_path: Path) -> None:
-    """The new rows are as many as the old ones, split by split: the card would else be the same."""
+    """Each split has as many rows as before, so without a fingerprint the card would be the same."""
     folder, cache = tmp_path / "dfa-instruct", tmp_path / "cache"
     before = face_ids(written(folder, all_rows))
     assert plain_face_ids([folder], cache) == [before]
@@ -122,7 +117,7 @@ def test_a_folder_that_was_built_again_gives_its_new_rows(all_rows: pa.Table, tm
     assert {name: list(rows["face_id"]) for name, rows in load(folder).items()} == after
 
 
-def test_the_card_says_rows_and_bytes_and_files_of_a_copy_left_there_are_not_read(
+def test_the_card_gives_rows_and_bytes_and_files_that_it_does_not_name_are_not_read(
     dataset_folder: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "dfa-instruct"
@@ -139,8 +134,9 @@ def test_the_card_says_rows_and_bytes_and_files_of_a_copy_left_there_are_not_rea
     shutil.copy(test_file, test_file.with_name("test-00000-of-00001-0123456789abcdef.parquet"))
     for rows in (load(folder, split="test"), load_dataset(str(folder), split="test", streaming=True)):
         assert [row["face_id"] for row in rows] == ids["test"]
+    assert sum(table.num_rows for table in tables_of(paths_of(folder), ["face_id"])) == sum(map(len, ids.values()))
     (folder / "README.md").write_text("---\nconfigs: [\n---\n")
-    with pytest.raises(ValueError, match=r"the header of its README\.md is not YAML"):
+    with pytest.raises(ValueError, match=r"README\.md"):
         load(folder)
 
 
@@ -189,22 +185,9 @@ def test_the_sample_is_built_from_a_program_without_a_main_guard(tmp_path: Path)
     assert done.stdout.count("rows") == 1
 
 
-def test_a_folder_that_is_no_dataset_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"expected data/<split>-\*\.parquet"):
+def test_a_folder_without_a_dataset_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path))):
         load(tmp_path)
-
-
-def test_forgeries_carry_their_provenance(dataset_folder: Path) -> None:
-    from datasets import Image as ImageFeature
-
-    rows = load(dataset_folder, split="test").cast_column("image", ImageFeature(decode=False))
-    for row in rows:
-        text = Image.open(io.BytesIO(row["image"]["bytes"])).text
-        if row["label"] == "forged":
-            assert text["dfa:technique"] == row["technique"] and text["dfa:source_sha256"] == row["source_sha256"]
-            assert isinstance(json.loads(row["parameters"]), dict)
-        else:
-            assert not text
 
 
 def test_one_seed_gives_the_same_bytes(dataset_folder: Path, small_recipe: Recipe, tmp_path: Path) -> None:
@@ -216,14 +199,14 @@ def test_one_seed_gives_the_same_bytes(dataset_folder: Path, small_recipe: Recip
         assert (dataset_folder / file).read_bytes() == (again / file).read_bytes(), file
 
 
-def test_another_folder_is_refused_and_left_alone(small_recipe: Recipe, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused_and_not_changed(small_recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"letter\.txt"):
         build(replace(small_recipe, output=str(tmp_path)), workers=1)
     assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
 
 
-def test_a_failure_leaves_nothing_half_written(tmp_path: Path) -> None:
+def test_a_failure_leaves_no_files(tmp_path: Path) -> None:
     def tables():
         raise RuntimeError("interrupted")
         yield
@@ -233,12 +216,8 @@ def test_a_failure_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_importing_does_not_import_torch() -> None:
-    subprocess.run([sys.executable, "-c", "import dfa_instruct, sys; assert 'torch' not in sys.modules"], check=True)
-
-
 def test_a_script_that_leaves_a_stream_in_the_middle_ends(dataset_folder: Path) -> None:
-    """With Arrow's own scanner two of three such scripts never ended."""
+    """With Arrow's scanner, two of three such scripts never ended."""
     script = """
 import sys, dfa_instruct
 from datasets import load_dataset

@@ -326,9 +326,9 @@ def test_a_folder_whose_files_are_gone_is_refused(dataset_folder: Path, tmp_path
     (folder / "data").mkdir(parents=True)
     card = (dataset_folder / "README.md").read_text(encoding="utf-8")
     for written, told in (
-        (card, "is not there, which its README.md names"),
-        ("---\nconfigs: [\n---\n", "the header of its README.md is not YAML"),
-        ("---\nlicense: mit\n---\n", "its header names no files"),
+        (card, "data/train-"),
+        ("---\nconfigs: [\n---\n", "README.md"),
+        ("---\nlicense: mit\n---\n", f"{folder}: no dataset folder"),
     ):
         (folder / "README.md").write_text(written, encoding="utf-8")
         done = CliRunner().invoke(app, ["push", str(folder), REPO])

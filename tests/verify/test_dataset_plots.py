@@ -1,4 +1,4 @@
-"""Counting a dataset folder, and the figure drawn of it."""
+"""Count a dataset folder, and draw the counts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_the_counts_are_those_of_the_rows(dataset_folder: Path) -> None:
     assert statistics.words["texture"] >= answers.count("texture ") > 0
 
 
-def test_the_options_of_df_c_are_no_words() -> None:
+def test_the_options_of_df_c_are_not_counted_as_words() -> None:
     row = {"split": "train", "category": "bona_fide", "technique": None, "source": "s", "identities": ["a"]}
     pair = {"ability": "df_c", "question": "Which one?\nA. face swapping\nB. bona fide", "answer": "B. The nose's."}
     statistics = Statistics()
@@ -57,10 +57,13 @@ def test_the_command_prints_a_table_and_writes_a_picture(dataset_folder: Path, t
     assert target.read_bytes() == first
 
 
-def test_what_is_no_dataset_is_named(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["stats", str(tmp_path)])
-    assert done.exit_code == 2
-    assert str(tmp_path) in done.stderr and "expected data/<split>-*.parquet" in done.stderr
+@pytest.mark.parametrize("command", ["stats", "verify"])
+def test_a_folder_without_a_dataset_is_named(command: str, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, [command, str(tmp_path)])
+    assert done.exit_code == 2 and str(tmp_path) in done.stderr and "data/<split>-*.parquet" in done.stderr
+
+
+def test_nothing_is_drawn_without_rows() -> None:
     with pytest.raises(ValueError, match="no rows"):
         draw(Statistics())
 
@@ -74,7 +77,7 @@ def test_sources_are_counted_by_category_and_technique(dataset_folder: Path) -> 
 
 
 def changed(dataset_folder: Path, folder: Path, change: Callable[[pa.Table], pa.Table | None]) -> Path:
-    """Copy a dataset folder with each of its tables changed; none: a text in its place."""
+    """Copy a dataset folder and change each of its tables. For None, a text is written instead."""
     shutil.copytree(dataset_folder, folder)
     for path in folder.glob("data/*"):
         table = change(pq.read_table(path))
@@ -91,17 +94,18 @@ def nulls(table: pa.Table, column: str) -> pa.Table:
 
 
 WRONG: dict[str, tuple[Callable[[pa.Table], pa.Table | None], str]] = {
-    "stats": (lambda table: table.drop_columns(["qa"]), "dfa-instruct: test-00000-"),
-    "stats of nulls": (lambda table: nulls(table, "qa"), "dfa-instruct: in a row of train, qa is null"),
-    "stats of texts": (lambda table: None, ".parquet cannot be read: "),
-    "verify": (lambda table: None, ".parquet cannot be read: "),
+    "stats": (lambda table: table.drop_columns(["qa"]), "test-00000-"),
+    "stats of nulls": (lambda table: nulls(table, "qa"), "in a row of train, qa is null"),
+    "stats of texts": (lambda table: None, "test-00000-"),
+    "verify": (lambda table: None, "test-00000-"),
     "show of nulls": (lambda table: nulls(table, "image"), "has no image"),
-    "instruct of nothing": (lambda table: table.slice(0, 0), "dfa-instruct: there is no row to write"),
+    "instruct of nothing": (lambda table: table.slice(0, 0), "no rows to write"),
 }
+"""Command → how the tables are changed, and what the message must contain."""
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_table_that_is_not_as_promised_is_one_line(case: str, dataset_folder: Path, tmp_path: Path) -> None:
+def test_a_wrong_table_gives_one_line(case: str, dataset_folder: Path, tmp_path: Path) -> None:
     change, said = WRONG[case]
     folder = changed(dataset_folder, tmp_path / "dfa-instruct", change)
     done = subprocess.run(
@@ -109,33 +113,30 @@ def test_a_table_that_is_not_as_promised_is_one_line(case: str, dataset_folder: 
         capture_output=True,
         text=True,
     )
-    [line] = [line for line in done.stderr.splitlines() if line.strip() and "image/s" not in line]  # but for the bar
+    [line] = [line for line in done.stderr.splitlines() if line.strip() and "image/s" not in line]  # no progress bar
     assert done.returncode == 2 and line.startswith("error: ") and said in line
 
 
-def test_a_part_that_the_card_names_and_that_is_gone_is_named(dataset_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(dataset_folder, tmp_path / "dfa-instruct")
-    next(tmp_path.glob("dfa-instruct/data/train-*")).unlink()
-    for command in (["stats"], ["push", "me/faces", "--dry-run"]):
-        done = CliRunner().invoke(app, [command[0], str(tmp_path / "dfa-instruct"), *command[1:]])
-        assert done.exit_code == 2 and "data/train-*" in done.stderr and "is not there" in done.stderr
-
-
+@pytest.mark.parametrize("command", [["stats"], ["push", "me/faces", "--dry-run"]], ids=["stats", "push"])
 @pytest.mark.parametrize(
-    ("header", "said"),
-    [("configs: 3", "its header names no files"), ("- a", "its header names no files")],
+    ("header", "said"), [(None, "data/train-*"), ("configs: 3", "README.md"), ("- a", "README.md")]
 )
-def test_a_card_that_names_no_files_is_said(header: str, said: str, dataset_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(dataset_folder, tmp_path / "dfa-instruct")
-    (tmp_path / "dfa-instruct" / "README.md").write_text(f"---\n{header}\n---\nText.\n")
-    for command in (["stats"], ["push", "me/faces", "--dry-run"]):
-        done = CliRunner().invoke(app, [command[0], str(tmp_path / "dfa-instruct"), *command[1:]])
-        assert done.exit_code == 2 and f"README.md: {said}" in done.stderr, done.stderr
+def test_a_card_whose_files_are_missing_or_that_has_a_wrong_header_is_named(
+    command: list[str], header: str | None, said: str, dataset_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "dfa-instruct"
+    shutil.copytree(dataset_folder, folder)
+    if header is None:
+        next(folder.glob("data/train-*")).unlink()
+    else:
+        (folder / "README.md").write_text(f"---\n{header}\n---\nText.\n")
+    done = CliRunner().invoke(app, [command[0], str(folder), *command[1:]])
+    assert done.exit_code == 2 and said in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("command", ["stats", "show"])
-def test_a_picture_s_name_is_looked_at_first(command: str, dataset_folder: Path, tmp_path: Path) -> None:
+def test_the_name_of_the_picture_is_checked_first(command: str, dataset_folder: Path, tmp_path: Path) -> None:
     for output in (tmp_path, tmp_path / "a.xyz", tmp_path / "none" / "a.png"):
         done = CliRunner().invoke(app, [command, str(dataset_folder), "--output", str(output)])
-        assert done.exit_code == 2 and f"error: --output {output}: expected a file called *.png" in done.stderr
+        assert done.exit_code == 2 and f"--output {output}" in done.stderr
         assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The contact sheet: which faces it shows, and that the evidence is drawn where it is."""
+"""The contact sheet: which faces it shows, and where the artifacts are drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ from typer.testing import CliRunner
 
 from dfa_instruct.cli import app
 from dfa_instruct.face.regions import region_masks
-from dfa_instruct.verify.show import CELL, GAP, HEADING, KIND_COLOURS, LABEL, contact_sheet
+from dfa_instruct.verify.show import (
+    CELL,
+    EXAMPLE_WIDTH,
+    GAP,
+    HEADING,
+    KIND_COLOURS,
+    LABEL,
+    Example,
+    contact_sheet,
+    draw_example,
+)
 from dfa_instruct.vocabulary import REGIONS
 
 
@@ -35,7 +45,7 @@ def test_a_forgery_stands_beside_its_bona_fide(dataset_folder: Path) -> None:
     assert (np.argwhere(outlined) >= at.min(0) - 3).all() and (np.argwhere(outlined) <= at.max(0) + 3).all()
 
 
-def test_every_technique_of_the_split_is_there(dataset_folder: Path, tmp_path: Path) -> None:
+def test_every_technique_of_the_split_is_shown(dataset_folder: Path, tmp_path: Path) -> None:
     forgeries = load_dataset(str(dataset_folder), split="train").filter(lambda row: row["label"] == "forged")
     target = tmp_path / "sheet.png"
     where = [str(dataset_folder), "--output", str(target), "--split", "train"]
@@ -46,19 +56,18 @@ def test_every_technique_of_the_split_is_there(dataset_folder: Path, tmp_path: P
         assert sheet.height == LABEL + HEADING * len(categories) + (LABEL + CELL + GAP) * len(techniques) + 2 * GAP
 
 
-def test_what_is_not_there_is_named(dataset_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no technique 'lisp'; there is .*lips"):
+def test_a_missing_technique_split_or_folder_is_named(dataset_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'lisp'.*lips"):
         contact_sheet(str(dataset_folder), "train", technique="lisp")
-    with pytest.raises(ValueError, match="no split 'dev'; there is train, validation, test"):
+    with pytest.raises(ValueError, match=r"'dev'.*train, validation, test"):
         contact_sheet(str(dataset_folder), "dev")
     done = CliRunner().invoke(app, ["show", str(tmp_path / "nowhere")])
     assert done.exit_code == 2 and "nowhere" in done.stderr
 
 
 def test_a_long_list_of_artifacts_ends_with_how_many_more() -> None:
-    from dfa_instruct.verify.show import EXAMPLE_WIDTH, _example
-
     artifacts = [{"region": region, "artifact": "colour", "strength": 1.0} for region in list(REGIONS)[:8]]
     row = {"image": Image.new("RGB", (64, 64)), "landmarks": None, "artifacts": artifacts}
-    words = np.asarray(_example(row, None).crop((4 * (CELL + GAP), 0, EXAMPLE_WIDTH, CELL)).convert("L"))
+    drawn = draw_example(Example(row, None))
+    words = np.asarray(drawn.crop((4 * (CELL + GAP), 0, EXAMPLE_WIDTH, CELL)).convert("L"))
     assert (words[-2:] == 255).all() and (words[:-2] < 255).any(axis=1)[-30:].any()  # no line is cut

@@ -1,11 +1,13 @@
-"""Each promise of a dataset folder is broken on purpose, and found broken alone."""
+"""Break each promise of a dataset folder on purpose, and find that only this one is broken."""
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ def decoded(row: dict[str, Any]) -> np.ndarray:
 
 
 def encode(row: dict[str, Any], pixels: np.ndarray) -> None:
-    """Put other pixels into a row, and all that follows from them."""
+    """Put other pixels into a row, and change everything that follows from them."""
     row["face_id"] = face_id_of(pixels)
     row["image"] = {"bytes": record(row, pixels).to_png(), "path": f"{row['face_id']}.png"}
     ask(row)
@@ -53,7 +55,7 @@ def record(row: dict[str, Any], pixels: np.ndarray | None = None) -> Face:
 
 
 def ask(row: dict[str, Any], artifacts: list[Artifact] | None = None) -> None:
-    """Ask and answer anew, of other artifacts where there are some."""
+    """Write the questions and answers of a row again, optionally for other artifacts."""
     face = record(row)
     if artifacts is None:
         artifacts = [Artifact(**{**a, "strength": round(a["strength"], 3)}) for a in row["artifacts"]]
@@ -63,12 +65,8 @@ def ask(row: dict[str, Any], artifacts: list[Artifact] | None = None) -> None:
 
 
 def unpaired(rows: Rows, split: str = "train") -> dict[str, Any]:
-    """A synthesized face: no other row names it."""
+    """Return a synthesized face. No other row refers to it."""
     return first(rows, split, category="entire_face_synthesis")
-
-
-def wrong_split(rows: Rows) -> None:
-    unpaired(rows)["split"] = "test"
 
 
 def truncated(rows: Rows) -> None:
@@ -102,10 +100,6 @@ def shared_identity(rows: Rows) -> None:
     unpaired(rows)["identities"] = first(rows, "test")["identities"]
 
 
-def no_such_pair(rows: Rows) -> None:
-    first(rows, category="face_editing")["pair_id"] = "0123456789abcdef"
-
-
 def pair_in_another_split(rows: Rows) -> None:
     first(rows, category="face_editing")["pair_id"] = first(rows, "test", label="bona_fide")["face_id"]
 
@@ -126,14 +120,6 @@ def pair_of_a_stranger(rows: Rows) -> None:
         for r in rows["train"]
         if r["label"] == "bona_fide" and not set(r["identities"]) & set(row["identities"])
     )
-
-
-def pairing_of_no_meaning(rows: Rows) -> None:
-    first(rows, category="face_editing")["pairing"] = "guessed"
-
-
-def pair_without_pairing(rows: Rows) -> None:
-    first(rows, category="face_editing")["pairing"] = None
 
 
 def pair_of_another_picture(rows: Rows) -> None:
@@ -160,14 +146,6 @@ def video_in_two_splits(rows: Rows) -> None:
         unpaired(rows, split)["video"] = "ff/000"
 
 
-def no_source_hash(rows: Rows) -> None:
-    first(rows, label="bona_fide")["source_sha256"] = ""
-
-
-def unnamed_source(rows: Rows) -> None:
-    first(rows, label="bona_fide")["source_path"] = ""
-
-
 def no_synthesis(rows: Rows, split: str = "train") -> None:
     rows[split] = [row for row in rows[split] if row["category"] != "entire_face_synthesis"]
 
@@ -178,22 +156,6 @@ def empty_split(rows: Rows) -> None:
 
 def synthesis_with_a_pair(rows: Rows) -> None:
     unpaired(rows)["pair_id"] = first(rows, label="bona_fide")["face_id"]
-
-
-def no_technique(rows: Rows) -> None:
-    first(rows, label="bona_fide")["technique"] = "lips"
-
-
-def evidence_in_bona_fide(rows: Rows) -> None:
-    first(rows, label="bona_fide")["artifacts"] = [{"region": "nose", "artifact": "colour", "strength": 0.5}]
-
-
-def unknown_region(rows: Rows) -> None:
-    unpaired(rows)["artifacts"] = [{"region": "ear", "artifact": "colour", "strength": 0.5}]
-
-
-def strength_that_is_none(rows: Rows) -> None:
-    unpaired(rows)["artifacts"] = [{"region": "nose", "artifact": "colour", "strength": float("nan")}]
 
 
 def invented_evidence(rows: Rows) -> None:
@@ -223,25 +185,9 @@ def turned_sentence(rows: Rows) -> None:
     pair["answer"] = pair["answer"].replace("forged", "bona fide")
 
 
-def other_category(rows: Rows) -> None:
-    answer_of(unpaired(rows), "df_c")["answer"] = "Face swapping is used."
-
-
-def other_artifacts(rows: Rows) -> None:
-    unpaired(rows)["artifacts"] = [{"region": "nose", "artifact": "geometry", "strength": 1.0}]
-
-
-def description_of_another(rows: Rows) -> None:
-    answer_of(unpaired(rows), "ad")["answer"] = "1. **Nose**: An edge is visible around the nose."
-
-
 def explanation_of_another(rows: Rows) -> None:
     pair = answer_of(unpaired(rows), "df_c")
     pair["answer"] = pair["answer"].split(".")[0] + ". " + libraries().df_c.explanations["bona_fide"]
-
-
-def conversation_about_another(rows: Rows) -> None:
-    answer_of(unpaired(rows), "fc").update(template="fc.strongest_bona_fide.1", answer="None does.")
 
 
 def other_region(rows: Rows) -> None:
@@ -249,10 +195,6 @@ def other_region(rows: Rows) -> None:
     named = [(region, pair) for pair in pairs for region in REGIONS if region in pair["question"]]
     region, here = next((region, pair) for region, pair in named if region in pair["answer"])
     here["question"] = next(pair["question"] for other, pair in named if other != region)
-
-
-def unknown_template(rows: Rows) -> None:
-    answer_of(unpaired(rows), "fc")["template"] = "fc.weather.1"
 
 
 def technique_of_another(rows: Rows) -> None:
@@ -301,19 +243,11 @@ def no_provenance(rows: Rows) -> None:
     row["image"]["bytes"] = buffer.getvalue()
 
 
-def no_json(rows: Rows) -> None:
-    unpaired(rows)["parameters"] = "seed 3"
-
-
 def jpeg(rows: Rows) -> None:
     row = unpaired(rows)
     buffer = io.BytesIO()
     Image.fromarray(decoded(row)).save(buffer, "JPEG")
     row["image"]["bytes"] = buffer.getvalue()
-
-
-def few_landmarks(rows: Rows) -> None:
-    first(rows, label="bona_fide")["landmarks"] = [[1.0, 2.0]] * 68
 
 
 def landmark_that_is_none(rows: Rows) -> None:
@@ -325,28 +259,12 @@ def landmarks_of_the_whole_picture(rows: Rows) -> None:
     row["landmarks"] = (4 * np.array(row["landmarks"])).tolist()
 
 
-def no_name(rows: Rows) -> None:
-    unpaired(rows)["face_id"] = None
-
-
-def no_image(rows: Rows) -> None:
-    unpaired(rows)["image"] = None
-
-
 def no_bytes(rows: Rows) -> None:
     unpaired(rows)["image"]["bytes"] = None
 
 
 def no_answer(rows: Rows) -> None:
     unpaired(rows)["qa"][3]["answer"] = None
-
-
-def no_questions(rows: Rows) -> None:
-    unpaired(rows)["qa"] = None
-
-
-def no_strength(rows: Rows) -> None:
-    unpaired(rows)["artifacts"] = [{"region": "nose", "artifact": "colour", "strength": None}]
 
 
 def half_a_landmark(rows: Rows) -> None:
@@ -377,24 +295,20 @@ def broken(folder: Path) -> set[str]:
     return {name for name, finding in verify(str(folder)).items() if finding.broken}
 
 
-def in_any_order(rows: Rows) -> None:
-    """As people type, and in any order, as the turns of a dialogue may come."""
-    for row in rows["train"]:
-        row["qa"] = [{**p, "question": p["question"].rstrip("?.").lower()} for p in reversed(row["qa"])]
-
-
 def test_questions_may_come_in_any_order_and_case(
     rows_of: Callable[[], Rows], dataset_folder: Path, tmp_path: Path
 ) -> None:
+    """People write questions in lower case, and a dialogue has them in any order."""
     rows = rows_of()
-    in_any_order(rows)
+    for row in rows["train"]:
+        row["qa"] = [{**p, "question": p["question"].rstrip("?.").lower()} for p in reversed(row["qa"])]
     assert broken(rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")) == set()
 
 
 def test_a_pair_without_landmarks_is_not_judged_by_the_face_that_was_swapped(
     dataset_folder: Path, rows_of: Callable[[], Rows], tmp_path: Path
 ) -> None:
-    """Of a cropped face nobody knows where it ends, and a swap may change most of the square."""
+    """Without landmarks the outline of a face is unknown, and a swap may change most of the square."""
     rows = rows_of()
     forgery = first(rows, category="face_swapping")
     first(rows, face_id=forgery["pair_id"])["landmarks"] = forgery["landmarks"] = None
@@ -420,72 +334,93 @@ def test_a_split_with_few_people_may_lack_a_category(
     assert "Warning: validation: no entire_face_synthesis" in done.output
 
 
-@pytest.mark.parametrize(
-    ("breaking", "promise"),
-    [
-        (wrong_split, "splits"),
-        (truncated, "images"),
-        (not_square, "images"),
-        (other_size, "images"),
-        (other_pixels, "hashes"),
-        (twice, "hashes"),
-        (shared_identity, "identities"),
-        (no_such_pair, "pairs"),
-        (pair_in_another_split, "pairs"),
-        (pair_of_a_forgery, "pairs"),
-        (synthesis_with_a_pair, "pairs"),
-        (no_technique, "labels"),
-        (evidence_in_bona_fide, "labels"),
-        (unknown_region, "labels"),
-        (six_questions, "questions"),
-        (empty_answer, "questions, answers"),
-        (turned_answer, "answers"),
-        (turned_sentence, "answers"),
-        (other_category, "answers"),
-        (bench_in_training, "bench"),
-        (no_bench, "bench"),
-        (wrong_bench, "bench"),
-        (recompressed_copy, "duplicates"),
-        (no_provenance, "provenance"),
-        (no_json, "columns"),
-        (few_landmarks, "landmarks"),
-        (landmark_that_is_none, "landmarks"),
-        (landmarks_of_the_whole_picture, "landmarks"),
-        (pair_of_another_frame, "pairs"),
-        (pair_of_a_stranger, "pairs"),
-        (pairing_of_no_meaning, "pairs"),
-        (pair_without_pairing, "pairs"),
-        (pair_of_another_picture, "pixels"),
-        (donor_in_another_split, "donors"),
-        (donor_without_identity, "donors"),
-        (video_in_two_splits, "videos"),
-        (no_source_hash, "sources"),
-        (unnamed_source, "sources"),
-        (no_synthesis, "categories"),
-        (empty_split, "categories"),
-        (strength_that_is_none, "labels"),
-        (invented_evidence, "evidence"),
-        (stronger_evidence, "evidence"),
-        (other_artifacts, "answers, writers"),
-        (description_of_another, "answers"),
-        (explanation_of_another, "answers"),
-        (conversation_about_another, "answers"),
-        (other_region, "answers"),
-        (unknown_template, "answers"),
-        (bench_in_another_order, "bench"),
-        (technique_of_another, "answers"),
-        (bench_of_another, "bench"),
-        (bench_of_another_technique, "bench"),
-        (jpeg, "images"),
-        (no_name, "columns"),
-        (no_image, "columns"),
-        (no_bytes, "columns"),
-        (no_answer, "columns"),
-        (no_questions, "columns"),
-        (no_strength, "columns"),
-        (half_a_landmark, "columns"),
+SYNTHESIZED = {"category": "entire_face_synthesis"}
+EDITED = {"category": "face_editing"}
+BONA_FIDE = {"label": "bona_fide"}
+ONE_ARTIFACT = {"region": "nose", "artifact": "colour", "strength": 0.5}
+VALUES: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
+    "wrong split": ("splits", SYNTHESIZED, {"split": "test"}),
+    "no such pair": ("pairs", EDITED, {"pair_id": "0123456789abcdef"}),
+    "unknown pairing": ("pairs", EDITED, {"pairing": "guessed"}),
+    "pair without pairing": ("pairs", EDITED, {"pairing": None}),
+    "no source hash": ("sources", BONA_FIDE, {"source_sha256": ""}),
+    "unnamed source": ("sources", BONA_FIDE, {"source_path": ""}),
+    "technique of a bona fide face": ("labels", BONA_FIDE, {"technique": "lips"}),
+    "artifact in a bona fide face": ("labels", BONA_FIDE, {"artifacts": [ONE_ARTIFACT]}),
+    "unknown region": ("labels", SYNTHESIZED, {"artifacts": [{**ONE_ARTIFACT, "region": "ear"}]}),
+    "strength that is not a number": ("labels", SYNTHESIZED, {"artifacts": [{**ONE_ARTIFACT, "strength": math.nan}]}),
+    "other artifacts": ("answers, writers", SYNTHESIZED, {"artifacts": [{**ONE_ARTIFACT, "artifact": "geometry"}]}),
+    "few landmarks": ("landmarks", BONA_FIDE, {"landmarks": [[1.0, 2.0]] * 68}),
+    "parameters that are not JSON": ("columns", SYNTHESIZED, {"parameters": "seed 3"}),
+    "null name": ("columns", SYNTHESIZED, {"face_id": None}),
+    "null image": ("columns", SYNTHESIZED, {"image": None}),
+    "null questions": ("columns", SYNTHESIZED, {"qa": None}),
+    "null strength": ("columns", SYNTHESIZED, {"artifacts": [{**ONE_ARTIFACT, "strength": None}]}),
+}
+"""Case → the promise that is broken, the first row of the training split to change, and its new values."""
+ANSWERS: dict[str, tuple[str, dict[str, str]]] = {
+    "other category": ("df_c", {"answer": "Face swapping is used."}),
+    "description of another face": ("ad", {"answer": "1. **Nose**: An edge is visible around the nose."}),
+    "conversation about another face": ("fc", {"template": "fc.strongest_bona_fide.1", "answer": "None does."}),
+    "unknown template": ("fc", {"template": "fc.weather.1"}),
+}
+"""Case → an ability, and new values for a synthesized face's first question of it. They break the promise `answers`."""
+
+
+def breaking_functions() -> Iterator[Any]:
+    """Yield what each test case does to the rows, and the promises that it breaks."""
+    for name, (promise, wanted, values) in VALUES.items():
+        yield pytest.param(partial(set_values, wanted=wanted, values=values), promise, id=name)
+    for name, (ability, answer) in ANSWERS.items():
+        yield pytest.param(partial(set_answer, ability=ability, answer=answer), "answers", id=name)
+    for promise, functions in BREAKING.items():
+        for function in functions:
+            yield pytest.param(function, promise, id=function.__name__)
+
+
+def set_values(rows: Rows, wanted: dict[str, str], values: dict[str, Any]) -> None:
+    first(rows, **wanted).update(values)
+
+
+def set_answer(rows: Rows, ability: str, answer: dict[str, str]) -> None:
+    answer_of(unpaired(rows), ability).update(answer)
+
+
+BREAKING: dict[str, list[Callable[[Rows], None]]] = {
+    "images": [truncated, not_square, other_size, jpeg],
+    "hashes": [other_pixels, twice],
+    "identities": [shared_identity],
+    "pairs": [
+        pair_in_another_split,
+        pair_of_a_forgery,
+        synthesis_with_a_pair,
+        pair_of_another_frame,
+        pair_of_a_stranger,
     ],
-)
+    "questions": [six_questions],
+    "questions, answers": [empty_answer],
+    "answers": [turned_answer, turned_sentence, explanation_of_another, other_region, technique_of_another],
+    "bench": [
+        bench_in_training,
+        no_bench,
+        wrong_bench,
+        bench_in_another_order,
+        bench_of_another,
+        bench_of_another_technique,
+    ],
+    "duplicates": [recompressed_copy],
+    "provenance": [no_provenance],
+    "landmarks": [landmark_that_is_none, landmarks_of_the_whole_picture],
+    "pixels": [pair_of_another_picture],
+    "donors": [donor_in_another_split, donor_without_identity],
+    "videos": [video_in_two_splits],
+    "categories": [no_synthesis, empty_split],
+    "evidence": [invented_evidence, stronger_evidence],
+    "columns": [no_bytes, no_answer, half_a_landmark],
+}
+
+
+@pytest.mark.parametrize(("breaking", "promise"), breaking_functions())
 def test_a_broken_promise_is_found(
     breaking: Callable[[Rows], None],
     promise: str,
@@ -513,7 +448,9 @@ def test_the_report_names_the_first_rows_and_the_status_is_1(
     assert finding.examples[0] in done.output and f"and {finding.broken - NAMED} more" in done.output
 
 
-def test_a_recipe_says_what_may_be_empty(rows_of: Callable[[], Rows], dataset_folder: Path, tmp_path: Path) -> None:
+def test_what_a_recipe_leaves_out_may_be_missing(
+    rows_of: Callable[[], Rows], dataset_folder: Path, tmp_path: Path
+) -> None:
     rows = {split: [r for r in of if r["category"] in ("bona_fide", "face_editing")] for split, of in rows_of().items()}
     rows["validation"] = []
     folder = rewrite(dataset_folder, rows, tmp_path / "dfa-instruct")
@@ -537,8 +474,8 @@ def test_a_file_that_is_cut_short_is_named(dataset_folder: Path, tmp_path: Path,
     folder = tmp_path / "dfa-instruct"
     shutil.copytree(dataset_folder, folder)
     path = next((folder / "data").glob("test-*"))
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(size * len(whole)) if size < 1 else int(size)])
+    content = path.read_bytes()
+    path.write_bytes(content[: int(size * len(content)) if size < 1 else int(size)])
     done = CliRunner().invoke(app, ["verify", str(folder)])
     assert done.exit_code == 2 and done.stderr.splitlines()[-1].startswith("error: ")
     assert path.name in done.stderr.splitlines()[-1]
@@ -548,10 +485,10 @@ def test_a_file_whose_middle_is_broken_is_named(dataset_folder: Path, tmp_path: 
     folder = tmp_path / "dfa-instruct"
     shutil.copytree(dataset_folder, folder)
     path = next((folder / "data").glob("test-*"))
-    whole = path.read_bytes()
-    path.write_bytes(whole[:4] + bytes(len(whole) // 2) + whole[4 + len(whole) // 2 :])
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + bytes(len(content) // 2) + content[4 + len(content) // 2 :])
     done = CliRunner().invoke(app, ["verify", str(folder)])
-    assert done.exit_code == 2 and "a file of the split test cannot be read" in done.stderr.splitlines()[-1]
+    assert done.exit_code == 2 and "split test" in done.stderr.splitlines()[-1]
 
 
 def test_a_missing_column_stops_the_check_of_rows(dataset_folder: Path, tmp_path: Path) -> None:
@@ -566,7 +503,7 @@ def test_a_missing_column_stops_the_check_of_rows(dataset_folder: Path, tmp_path
 
 
 @pytest.mark.parametrize("card", [None, "no header", "---\nlicense: mit\n---\nText."])
-def test_a_card_that_is_missing_or_says_nothing(
+def test_a_card_that_is_missing_or_names_no_files(
     card: str | None, rows_of: Callable[[], Rows], dataset_folder: Path, tmp_path: Path
 ) -> None:
     folder = rewrite(dataset_folder, rows_of(), tmp_path / "dfa-instruct")
@@ -576,15 +513,10 @@ def test_a_card_that_is_missing_or_says_nothing(
     assert broken(folder) == {"card"}
 
 
-def test_what_is_no_dataset_is_named(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["verify", str(tmp_path)])
-    assert done.exit_code == 2 and str(tmp_path) in done.stderr
-
-
 def test_a_folder_that_is_missing_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "runs").mkdir()
     monkeypatch.chdir(tmp_path)
-    for where in ("runs/dfa-instrct", "dfa-instrct"):  # spelt as an id on the Hub may be
+    for where in ("runs/dfa-instrct", "dfa-instrct"):  # both could be ids on the Hub
         done = CliRunner().invoke(app, ["verify", where])
         assert done.exit_code == 2 and done.stderr == f"error: {where}: no such folder\n"
 
@@ -594,4 +526,4 @@ def test_a_card_whose_header_does_not_parse_is_named(dataset_folder: Path, tmp_p
     shutil.copytree(dataset_folder, folder)
     (folder / "README.md").write_text("---\nconfigs: [\n---\n")
     done = CliRunner().invoke(app, ["verify", str(folder)])
-    assert done.exit_code == 2 and "README.md is not YAML" in done.stderr
+    assert done.exit_code == 2 and "README.md" in done.stderr

@@ -1,13 +1,13 @@
-"""The steps of a construction. Each is a step of a datatrove pipeline, and each of its tasks makes one shard.
+"""The steps of a construction. Each step is a datatrove pipeline step, and each of its tasks makes one shard.
 
-In the work folder they leave, each in a folder of its own name:
+Each step writes to its own folder in the work folder:
 
-- `list`: what the sources name, a picture and all forgeries of it in one shard, in an order that mixes people;
-- `margins`: of each source how much around a face its pictures show, which is how they are cut;
-- `faces`: the aligned faces, with their pixels as they are;
-- `plan`: for every face its split or why it is dropped, the forgeries of our own to be made, and of whom;
-- `rows`: the rows of the dataset, forged, measured, annotated and asked about.
+- `list`: the items of all sources in shards. A picture and all forgeries of it are in one shard; people are mixed;
+- `margins`: for each source, the margin around the face with which its pictures are cut;
+- `faces`: the aligned faces with their raw pixels;
+- `plan`: for each face, its split or the reason why it is dropped; and the forgeries to make from it;
+- `rows`: the rows of the dataset: forged, measured, annotated and with questions.
 
-What is dropped stands beside each shard with its reason. A shard's file appears whole or not at all, and its bytes
-follow from the recipe and the sources, not from who makes it or when.
+A second file beside each shard lists what was dropped and why. A shard appears completely or not at all. Its bytes
+depend only on the recipe and the sources.
 """

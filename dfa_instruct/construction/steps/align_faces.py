@@ -1,4 +1,4 @@
-"""The third step: decode, detect, align."""
+"""The third step: decode the pictures, detect the faces and align them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dfa_instruct.construction.work_folder import (
     BONA_FIDE,
     DROPPED_SCHEMA,
     FACE_SCHEMA,
+    SourceMargin,
     Step,
     face_row,
     one_thread,
@@ -51,27 +52,32 @@ def _sha256(path: Path) -> str:
 
 @dataclass
 class _Head:
-    """A bona fide face and where it lies in its picture: its forgeries are cut out at the same place."""
+    """A bona fide face and its place in its picture. Its forgeries are cut out at the same place.
+
+    `waits` is true for a frame that is written only if a forgery matches it, until the first one does.
+    """
 
     face: Face
     shape: tuple[int, ...]
     transform: Transform
     landmarks: Landmarks | None
     waits: bool
-    """For its first forgery: only with one it is written."""
 
 
 class AlignFaces(Step):
     """Decode, detect and align the pictures of a shard."""
 
     folder = "faces"
+    recipe_keys = ("detect_cropped", "keep_without_landmarks", "several_faces", "size")
+    depends_on = ("construction/steps/align_faces.py", "pairs.py")
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
-        """Write the faces, and what gave none."""
+        """Write the faces, and the pictures that gave none."""
         items = [
             from_columns(SourceItem, columns) for columns in pq.read_table(self.work.shard("list", rank)).to_pylist()
         ]
-        self.margins = {source: found["margin"] for source, found in self.work.report("margins").items()}
+        margins = self.work.report("margins", dict[str, SourceMargin])
+        self.margins = {source: found.margin for source, found in margins.items()}
         heads: dict[str, _Head] = {}
         forging = False
         with (
@@ -85,7 +91,7 @@ class AlignFaces(Step):
                         write(face_row(draw_item(item, self.recipe.size)))
                     continue
                 for item, pixels in read_items(group):
-                    if forging and item.category == BONA_FIDE:  # all forgeries of the heads have come
+                    if forging and item.category == BONA_FIDE:  # all forgeries of these heads are done
                         heads.clear()
                     forging = item.category != BONA_FIDE
                     try:
@@ -101,12 +107,17 @@ class AlignFaces(Step):
         close_detector()
 
     def faces(self, item: SourceItem, pixels: Pixels, heads: dict[str, _Head]) -> Iterator[Face]:
-        """Yield the aligned faces of a picture; a bona fide one is kept in `heads`.
+        """Yield the aligned faces of a picture, and keep a bona fide face in `heads`.
 
-        One that is sought waits there, and is yielded before its first forgery.
+        A frame that is only listed for its forgeries (`item.sought`) is yielded right before the first of them.
+
+        Args:
+            item: the picture's facts.
+            pixels: the picture, shape (height, width, 3), RGB.
+            heads: item key → bona fide face. The dictionary is changed.
 
         Raises:
-            BadPictureError: it holds no face, or several where that is a failure.
+            BadPictureError: the picture shows no face, or several where the recipe expects one.
         """
         size = self.recipe.size
         pairing: Pairing | None = "content" if item.among else "same_frame"
@@ -116,7 +127,7 @@ class AlignFaces(Step):
             near = head.landmarks if head and head.shape == pixels.shape else None
             found = detector().detect(pixels, near)
         if item.among:
-            head = self.most_alike(item, pixels, found, heads)
+            head = self.most_similar(item, pixels, found, heads)
         for number, (transform, landmarks) in enumerate(self.places(item, pixels, found, head)):
             image = warp(pixels, transform, size)
             forged = item.category != BONA_FIDE
@@ -143,10 +154,10 @@ class AlignFaces(Step):
             if not item.sought:
                 yield face
 
-    def most_alike(
+    def most_similar(
         self, item: SourceItem, pixels: Pixels, found: list[Landmarks], heads: dict[str, _Head]
     ) -> _Head | None:
-        """Choose the bona fide frame that a forgery looks most like outside of the face; none where it is like none."""
+        """Return the bona fide frame that is most similar to a forgery outside the face, or None."""
         near = [heads[key] for key in item.among if key in heads]
         places = (self.places(item, pixels, found, head)[0] for head in near)
         squares = (warp(pixels, transform, self.recipe.size) for transform, _ in places)
@@ -156,10 +167,10 @@ class AlignFaces(Step):
     def places(
         self, item: SourceItem, pixels: Pixels, found: list[Landmarks], head: _Head | None
     ) -> list[tuple[Transform, Landmarks | None]]:
-        """Choose of the faces of a picture: the way of each into the square, and its landmarks in the picture."""
+        """Choose the faces of a picture. Return for each its transform into the square and its landmarks, if any."""
         recipe = self.recipe
         as_cropped = cropped_alignment(pixels.shape[0], pixels.shape[1], recipe.size)
-        if head is not None:  # it is compared pixel by pixel, so it goes where its bona fide went
+        if head is not None:  # both are compared pixel by pixel, so they need the same place in the square
             if head.landmarks is None:
                 return [(as_cropped, largest(found) if found else None)]
             if pixels.shape == head.shape:

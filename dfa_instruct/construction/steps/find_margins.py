@@ -1,9 +1,8 @@
-"""The second step: how much around a face the pictures of each source show."""
+"""The second step: find how much of the surroundings of a face the pictures of each source show."""
 
 from __future__ import annotations
 
 import heapq
-import json
 from collections import defaultdict
 from collections.abc import Mapping
 from itertools import chain
@@ -13,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from dfa_instruct.construction.detector import close_detector, detector
-from dfa_instruct.construction.work_folder import BONA_FIDE, Step, digest, one_thread, whole
+from dfa_instruct.construction.work_folder import BONA_FIDE, SourceMargin, Step, one_thread, seeded_hash
 from dfa_instruct.face.detection import largest, margin_inside
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources import SourceItem
@@ -22,62 +21,66 @@ from dfa_instruct.sources.pictures import BadPictureError
 from dfa_instruct.sources.sample import is_drawn
 
 SAMPLE = 48
-"""Pictures of a source that are looked at, drawn by the seed."""
+"""Number of pictures of a source that are examined."""
 OUTSIDE = 0.05
-"""The part of them whose squares may reach beyond the picture."""
+"""Share of them whose squares may extend beyond the picture."""
 WHOLE_FACE = -0.1
-"""With a smaller margin the chin would be cut off; what a picture lacks then is grey."""
+"""The smallest margin. A smaller one would cut off the chin. What a picture lacks is filled with grey instead."""
 
 
 class FindMargins(Step):
-    """Look at some pictures of each source for the margin at which their aligned squares lie inside of them. One task.
+    """Find for each source the margin at which the aligned squares lie inside its pictures, from a sample. One task.
 
-    A source that holds bona fide pictures only, or forged ones only, gets the smallest margin of all such sources: else
-    the cut alone would tell a model which is which.
+    All sources that hold only bona fide or only forged pictures get the same margin, the smallest of theirs. Otherwise
+    the crop alone would tell a model the label.
     """
 
     folder = "margins"
+    recipe_keys = ("detect_cropped", "margin", "seed")
+    depends_on = ("construction/detector.py", "construction/steps/find_margins.py")
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
-        """Write `report.json`: of each source its margin, and how many pictures of the sample hold their squares."""
+        """Write the report: source → `SourceMargin`."""
         sampled, labels = self.sample()
         allowed = {source: self.allowed(items) for source, items in sorted(sampled.items())}
         margins = {source: self.margin(found) for source, found in allowed.items()}
         one_sided = [source for source in margins if len(labels[source]) == 1 and allowed[source]]
         margins |= dict.fromkeys(one_sided, min((margins[source] for source in one_sided), default=0.0))
-        said = {
-            source: {
-                "margin": margin,
-                "inside": sum(m >= margin for m in allowed[source]),
-                "sampled": len(allowed[source]),
-            }
+        report = {
+            source: SourceMargin(margin, sum(m >= margin for m in allowed[source]), len(allowed[source]))
             for source, margin in margins.items()
         }
-        with whole(self.work.file("margins", "report.json")) as path:
-            path.write_text(json.dumps(said), encoding="utf-8")
+        self.work.write_report("margins", report)
 
     def close(self) -> None:
         """Close the detector."""
         close_detector()
 
     def sample(self) -> tuple[Mapping[str, list[SourceItem]], Mapping[str, set[bool]]]:
-        """Draw `SAMPLE` pictures of each source that is not drawn; and say which labels a source has."""
+        """Sample pictures of each source of real pictures.
+
+        Returns:
+            Source → at most `SAMPLE` items, and source → whether its pictures are bona fide (True), forged (False) or
+            both.
+        """
         sampled: dict[str, list[SourceItem]] = defaultdict(list)
         labels: dict[str, set[bool]] = defaultdict(set)
         for path in self.work.shards("list"):
-            of_shard: dict[str, list[SourceItem]] = defaultdict(list)
+            by_source: dict[str, list[SourceItem]] = defaultdict(list)
             for columns in pq.read_table(path).to_pylist():
                 item = from_columns(SourceItem, columns)
                 if not is_drawn(item):
-                    of_shard[item.source].append(item)
+                    by_source[item.source].append(item)
                     labels[item.source].add(item.category == BONA_FIDE)
-            for source, items in of_shard.items():
+            for source, items in by_source.items():
                 both = chain(sampled[source], items)
-                sampled[source] = heapq.nsmallest(SAMPLE, both, key=lambda item: digest(self.recipe.seed, item.key))
+                sampled[source] = heapq.nsmallest(
+                    SAMPLE, both, key=lambda item: seeded_hash(self.recipe.seed, item.key)
+                )
         return sampled, labels
 
     def allowed(self, items: list[SourceItem]) -> list[float]:
-        """Find of each picture that shows a face the largest margin that it allows, in ascending order."""
+        """Return the largest margin that each picture with a face allows, in ascending order."""
         found = []
         with one_thread():
             for item, pixels in read_items(sorted(items, key=lambda item: (item.path, item.frame or 0))):
@@ -88,7 +91,7 @@ class FindMargins(Step):
         return sorted(found)
 
     def margin(self, allowed: list[float]) -> float:
-        """Choose the largest margin that all but `OUTSIDE` of the pictures allow, within the recipe's bounds."""
+        """Return the largest margin that all pictures but a share of `OUTSIDE` allow, at most the recipe's."""
         if not allowed:
             return self.recipe.margin
         most = floor(100 * allowed[int(OUTSIDE * len(allowed))]) / 100

@@ -1,8 +1,7 @@
-"""The first step: what the sources name, dealt into shards."""
+"""The first step: list the items of all sources and distribute them over shards."""
 
 from __future__ import annotations
 
-import json
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -15,20 +14,29 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from dfa_instruct.construction.work_folder import BONA_FIDE, DROPPED_SCHEMA, Step, digest, missed, shard_writer, whole
+from dfa_instruct.construction.work_folder import (
+    BONA_FIDE,
+    DROPPED_SCHEMA,
+    ListedTechnique,
+    ListReport,
+    Step,
+    group_by_reason,
+    seeded_hash,
+    shard_writer,
+)
 from dfa_instruct.schema import arrow_schema, from_columns, to_columns
 from dfa_instruct.sources import SourceItem
 from dfa_instruct.sources.registry import open_sources
 
 CHUNK = 4096
 SHARD_IMAGES = (16, 256)
-"""Images in a shard: a sixteenth of all, but within these bounds."""
+"""A shard has a sixteenth of all images, but at least 16 and at most 256."""
 ITEM_SCHEMA = arrow_schema(SourceItem)
 WORD = pa.dictionary(pa.int16(), pa.string())
-"""Of a column that says few different things within a chunk."""
+"""The type of a column with few different values within a chunk."""
 CHUNK_SCHEMA = pa.schema(
     [
-        ("folder", WORD),  # path's
+        ("folder", WORD),  # the folder and the name make up the path
         ("name", pa.string()),
         *(
             (field.name, WORD if field.name in ("source", "category", "technique", "video") else field.type)
@@ -40,16 +48,29 @@ CHUNK_SCHEMA = pa.schema(
 
 
 class ListItems(Step):
-    """List what the sources name, and deal it into shards. One task.
+    """List the items of all sources and distribute them over shards. One task.
 
-    A bona fide picture and all forgeries of it come into one shard, and the frames of a video after one another. Where
-    a forgery may be of several frames, all of the video comes into one shard.
+    A bona fide picture and all its forgeries are in one shard, and the frames of a video follow each other. If a
+    forgery may belong to one of several frames, the whole video is in one shard.
     """
 
     folder = "list"
+    recipe_keys = ("fewest_images", "most_images", "seed", "sources")
+    depends_on = (
+        "construction/steps/list_items.py",
+        "construction/work_folder.py",
+        "duplicates.py",
+        "errors.py",
+        "face",
+        "plugins.py",
+        "records.py",
+        "schema.py",
+        "sources",
+        "vocabulary.py",
+    )
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
-        """Write the shards, and `report.json`: how many images each has, and what was found of each technique."""
+        """Write the shards and the report, see `ListReport`."""
         recipe = self.recipe
         sources = open_sources(recipe.sources)
         listed = _Listed(recipe.seed)
@@ -70,7 +91,7 @@ class ListItems(Step):
 
         def close() -> None:
             part = listed.rows(shard)
-            # Bona fide before their forgeries, and the frames of one file together, so that it is opened once.
+            # Bona fide pictures come before their forgeries. Frames of one file come together, so it is opened once.
             in_shard = sorted(
                 range(len(part)),
                 key=lambda i: (
@@ -96,21 +117,20 @@ class ListItems(Step):
                 close()
         if shard:
             close()
-        with whole(self.work.file("list", "report.json")) as path:
-            of_techniques = {
-                f"{source_name}/{technique}": {
-                    "found": found.found,
-                    "resolved": found.resolved,
-                    "paired": found.paired,
-                    "missed": missed(found.left_out),
-                    "notes": found.notes,
-                }
-                for source_name, technique, found in reports
-            }
-            path.write_text(json.dumps({"sizes": sizes, "techniques": of_techniques}), encoding="utf-8")
+        techniques = {
+            f"{source_name}/{technique}": ListedTechnique(
+                found.found, found.resolved, found.paired, group_by_reason(found.left_out), found.notes
+            )
+            for source_name, technique, found in reports
+        }
+        self.work.write_report("list", ListReport(sizes, techniques))
 
     def kept(self, listed: _Listed, drop: Callable[[dict[str, Any]], None]) -> NDArray[np.int64]:
-        """Leave out techniques with too few images, and of others what is beyond the most; return what is left."""
+        """Drop techniques with too few images, and images beyond the recipe's `most_images`.
+
+        Returns:
+            The numbers of the items that are kept.
+        """
         recipe = self.recipe
         technique_of = np.frombuffer(listed.technique, np.int32)
         lot = np.frombuffer(listed.lot, np.uint64)
@@ -131,49 +151,50 @@ class ListItems(Step):
 
 
 class _Listed:
-    """What was listed, in little memory: the items in Arrow's columns, and of each the numbers that order them."""
+    """The listed items in little memory: their columns in Arrow, and for each item the numbers that order it."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.batches: list[pa.RecordBatch] = []
         self.techniques: dict[str, int] = {}
-        self.technique = array("i")  # the technique's number
-        self.lot = array("Q")  # drawn for the item's key
-        self.pair = array("Q")  # drawn for the key of its bona fide
-        self.unit = array("Q")  # drawn for what stays together: its video, or the person in it
-        self.sought = array("b")  # whether it is listed only for the forgeries that may be of it
-        self.among: dict[int, tuple[str, ...]] = {}  # of forgeries that may be of several frames, the frames' keys
+        self.technique = array("i")  # the number of its technique
+        self.lot = array("Q")  # the hash of its key
+        self.pair = array("Q")  # the hash of the key of its bona fide picture
+        self.unit = array("Q")  # the hash of what stays together: its video or the person in it
+        self.sought = array("b")  # whether it is listed only for the forgeries that may belong to it
+        self.among: dict[int, tuple[str, ...]] = {}  # forgery → the keys of the frames that it may belong to
 
     def add(self, items: Sequence[SourceItem]) -> None:
-        """Add items, `CHUNK` but for the last ones of a source."""
+        """Add a chunk of items."""
         rows = [{**to_columns(item), "folder": str(item.path.parent), "name": item.path.name} for item in items]
         self.batches.append(pa.RecordBatch.from_pylist(rows, schema=CHUNK_SCHEMA))
         for item in items:
             if item.among:
                 self.among[len(self.lot)] = item.among
             self.technique.append(self.techniques.setdefault(item.technique or BONA_FIDE, len(self.techniques)))
-            self.lot.append(self.draw(item.key))
-            self.pair.append(self.draw(item.pair or (item.among[0] if item.among else item.key)))
+            self.lot.append(self.hash(item.key))
+            self.pair.append(self.hash(item.pair or (item.among[0] if item.among else item.key)))
             self.sought.append(item.sought)
-            self.unit.append(self.draw(item.video or (*item.identities, item.key)[0]))
+            self.unit.append(self.hash(item.video or (*item.identities, item.key)[0]))
 
-    def draw(self, name: str) -> int:
-        """Draw a lot of 64 bits for a name; that two names draw the same is as good as impossible."""
-        return int.from_bytes(digest(self.seed, name))
+    def hash(self, name: str) -> int:
+        """Return a hash of 64 bits. A collision of two names is practically impossible."""
+        return int.from_bytes(seeded_hash(self.seed, name))
 
     def needed(self, kept: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Leave out the frames that were sought for forgeries that are not kept."""
+        """Remove the frames that were listed only for forgeries that are not kept."""
         lot, pair = (np.frombuffer(column, np.uint64) for column in (self.lot, self.pair))
         sought = np.frombuffer(self.sought, np.int8).astype(bool)
-        frames = [self.draw(key) for keys in self.among.values() for key in keys]
+        frames = [self.hash(key) for keys in self.among.values() for key in keys]
         wanted = np.concatenate([pair[kept[~sought[kept]]], np.array(frames, np.uint64)])
         return kept[~sought[kept] | np.isin(lot[kept], wanted)]
 
     def order(self, kept: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Order what is kept so that people are mixed, and a picture and all forgeries of it are together.
+        """Order the kept items so that people are mixed, and each picture is followed by its forgeries.
 
         Returns:
-            The numbers of the items in order; and of every item the number of its bona fide, or its own.
+            The numbers of the kept items in order, and for every listed item the number of its bona fide item or its
+            own number.
         """
         lot, pair, unit = (np.frombuffer(column, np.uint64) for column in (self.lot, self.pair, self.unit))
         by_lot = np.argsort(lot, kind="stable")
@@ -183,7 +204,7 @@ class _Listed:
         return kept[order], head
 
     def rows(self, numbers: Sequence[int] | NDArray[np.int64]) -> list[dict[str, Any]]:
-        """Read items, given by their numbers, as rows of `ITEM_SCHEMA`."""
+        """Return the items with these numbers as rows of `ITEM_SCHEMA`."""
         begin = np.cumsum([0, *(batch.num_rows for batch in self.batches)])
         rows: list[dict[str, Any]] = []
         batch_of = np.searchsorted(begin, numbers, "right") - 1
@@ -193,7 +214,7 @@ class _Listed:
 
 
 def _each_once(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
-    """Pass items on, the bona fide frames that are sought once each; who is in none is an identity of its own."""
+    """Yield each item, but a frame with `sought` only once. An item without identities gets one of its own."""
     sought: set[str] = set()
     for item in items:
         if item.sought:

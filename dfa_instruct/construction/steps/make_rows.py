@@ -1,4 +1,4 @@
-"""The fifth step: forge, measure, annotate, ask."""
+"""The fifth step: make forgeries, measure artifacts, annotate, and write questions and answers."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from dfa_instruct.construction.recipe import Recipe, techniques_of
 from dfa_instruct.construction.work_folder import (
     DROPPED_SCHEMA,
     ROWS_AT_ONCE,
+    PlanReport,
     Step,
     WorkFolder,
-    face_of,
+    face_from_row,
     one_thread,
     shard_writer,
 )
@@ -39,37 +40,49 @@ from dfa_instruct.vocabulary import Category, Split
 
 @dataclass(frozen=True)
 class _Shared:
-    """What the rows of all shards have in common."""
+    """What all shards share. `categories` maps each technique of the dataset to its category."""
 
     pool: Pool
     techniques: list[Technique]
     population: PopulationEvidence | None
     annotator: Annotator
     library: Libraries
-    named: dict[str, Category]
-    """Every technique of the dataset, and its category."""
+    categories: dict[str, Category]
 
 
 @lru_cache(maxsize=1)
 def _shared(work: WorkFolder, made: int) -> _Shared:
-    """Fit it, once a process; `made`, when the pool was drawn, tells one build from the next in the same place."""
+    """Read the pool and fit what learns from it, once in each process.
+
+    `made` is the time at which the pool was written. It distinguishes this build from an earlier one in the folder.
+    """
     recipe = TypeAdapter(Recipe).validate_json((work.root / "recipe.json").read_bytes())
     pool = Pool(work, recipe.size)
-    train = list(pool.of["train"])
+    train = list(pool.by_split["train"])
     mixed = [train[i] for i in np.random.default_rng(recipe.seed).permutation(len(train))]
     found = techniques_of(recipe) if recipe.forgeries_per_face else []
-    with one_thread():  # with more, sums would be taken in another order, and the bytes differ
+    with one_thread():  # more threads would add in another order, and the bytes would differ
         fitted = [t.fit(mixed, seed=recipe.seed) if isinstance(t, Fittable) else t for t in found]
         population = PopulationEvidence.fit(mixed) if len(mixed) > 1 else None
     library = libraries(recipe.templates)
     described_by = annotator(recipe.annotator, library)
-    return _Shared(pool, fitted, population, described_by, library, work.report("plan")["techniques"])
+    return _Shared(pool, fitted, population, described_by, library, work.report("plan", PlanReport).techniques)
 
 
 class MakeRows(Step):
-    """Forge, measure, annotate and ask: the rows of a shard."""
+    """Make the rows of a shard: forge, measure, annotate, and write questions and answers."""
 
     folder = "rows"
+    recipe_keys = ("annotator", "forgeries_per_face", "seed", "shares", "size", "techniques", "templates")
+    depends_on = (
+        "annotate",
+        "construction/steps/make_rows.py",
+        "dataset/__init__.py",
+        "dataset/features.py",
+        "evidence",
+        "instruct",
+        "sqlite_file.py",
+    )
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Write the rows, and the forgeries that could not be made."""
@@ -79,7 +92,7 @@ class MakeRows(Step):
         row_of = {face_id: row for row, face_id in reversed(list(enumerate(table["face_id"].to_pylist())))}
 
         def face(row: int, split: Split) -> Face:
-            return face_of(table.slice(row, 1).to_pylist()[0], self.recipe.size, split)
+            return face_from_row(table.slice(row, 1).to_pylist()[0], self.recipe.size, split)
 
         with (
             one_thread(),
@@ -98,7 +111,7 @@ class MakeRows(Step):
                             made, bona_fide = without_pair(target), None
                 else:
                     technique, bona_fide = shared.techniques[job["technique"]], target
-                    donors = shared.pool.of[split]
+                    donors = shared.pool.by_split[split]
                     try:
                         made = forge(technique, target, donors, job["number"], split, self.recipe.seed)
                     except ValueError as error:
@@ -111,14 +124,14 @@ class MakeRows(Step):
                 write(self.row(made, artifacts, shared))
 
     def row(self, face: Face, artifacts: list[Artifact], shared: _Shared) -> dict[str, Any]:
-        """Say and ask of a face what its evidence gives: the columns of its row."""
+        """Return the columns of a face's row, with what its artifacts say and the questions about them."""
         annotation = shared.annotator.annotate(face, artifacts)
-        row = instruct(face, artifacts, annotation, self.recipe.seed, shared.named, shared.library)
+        row = instruct(face, artifacts, annotation, self.recipe.seed, shared.categories, shared.library)
         return row_columns(row, face.to_png())
 
 
 def finished_rows(work: WorkFolder, shards: int) -> Iterator[pa.Table]:
-    """Yield the rows of all shards but those whose pixels another row has already."""
+    """Yield the rows of all shards as tables, without rows whose pixels an earlier row has."""
     paths = [work.shard("rows", shard) for shard in range(shards)]
     names = [pq.read_table(path, columns=["face_id"])["face_id"].to_numpy() for path in paths]
     first = np.zeros(sum(len(n) for n in names), bool)

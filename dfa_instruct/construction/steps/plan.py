@@ -1,8 +1,7 @@
-"""The fourth step: splits, what is dropped, what is forged of whom."""
+"""The fourth step: decide on the splits, on what is dropped, and on what is forged from which face."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -18,12 +17,13 @@ from dfa_instruct.construction.recipe import techniques_of
 from dfa_instruct.construction.work_folder import (
     BONA_FIDE,
     DROPPED_SCHEMA,
+    ListReport,
+    PlanReport,
     Step,
     WorkFolder,
-    missed,
+    group_by_reason,
     shard_writer,
     too_few,
-    whole,
 )
 from dfa_instruct.duplicates import near_duplicates, same_pixels
 from dfa_instruct.pairs import forgeries_without_pair
@@ -33,10 +33,11 @@ from dfa_instruct.techniques.forge import assign_forgeries, draw_pool
 from dfa_instruct.vocabulary import CATEGORIES, SPLITS, Category, Split
 
 SMALLEST_SET = 12
+"""The fewest faces that a dataset with a train split is built from."""
 PLAN_SCHEMA = pa.schema(
     {
-        "row": pa.int32(),  # of the shard of faces; -1: of none, an entire face is synthesized
-        "technique": pa.int32(),  # of the recipe's list; -1: the face as it is
+        "row": pa.int32(),  # in the shard of faces; -1 if no face is needed (entire face synthesis)
+        "technique": pa.int32(),  # position in the list of the recipe; -1 if the face is not forged here
         "number": pa.int32(),
         "split": pa.string(),
     }
@@ -45,7 +46,7 @@ PLAN_SCHEMA = pa.schema(
 
 @dataclass
 class _Faces:
-    """What is known of all faces, without their pixels: one list a column, the shards one after the other."""
+    """The facts of all faces without their pixels: one list for each column, the shards one after the other."""
 
     shard: list[int] = field(default_factory=list)
     row: list[int] = field(default_factory=list)
@@ -78,20 +79,41 @@ class _Faces:
 
 
 class Plan(Step):
-    """Decide on every face: its split, or why it is dropped; and what is forged of it. One task."""
+    """Decide for each face on its split or the reason to drop it, and on what is forged from it. One task."""
 
     folder = "plan"
+    recipe_keys = (
+        "fewest_images",
+        "forgeries_per_face",
+        "held_out",
+        "least_aligned",
+        "near_duplicates",
+        "official_splits",
+        "seed",
+        "shares",
+        "size",
+        "sources",
+        "techniques",
+    )
+    depends_on = (
+        "construction/pool.py",
+        "construction/recipe.py",
+        "construction/steps/plan.py",
+        "splits.py",
+        "techniques",
+        "yaml_file.py",
+    )
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
-        """Write for each shard what rows to make, and the pool of donors."""
+        """Write the rows that each shard is to make, the pool, and the report, see `PlanReport`."""
         recipe, work = self.recipe, self.work
-        shards = len(work.report("list")["sizes"])
+        shards = len(work.report("list", ListReport).sizes)
         faces = _Faces.read(work, shards)
         self.check_alignment(faces, shards)
         reasons = self.drop_before_splits(faces)
         least = SMALLEST_SET if recipe.shares["train"] else 1
         if (left := reasons.count(None)) < least:
-            raise ValueError(f"{left} faces are too few to build a dataset from; {least} are needed")
+            raise ValueError(f"{left} faces are too few for a dataset; expected at least {least}")
         self.check_held_out(faces)
         splits, cost = self.split(faces, reasons)
         inside = self.drop_after_splits(faces, splits, reasons)
@@ -107,27 +129,21 @@ class Plan(Step):
         for i in kept:
             job = {"row": faces.row[i], "technique": -1, "number": 0, "split": splits[i]}
             jobs[faces.shard[i]].append(job)
-        held = Counter((splits[i], faces.category[i]) for i in kept)
+        counts = Counter((splits[i], faces.category[i]) for i in kept)
         categories = [technique.category for technique in techniques_of(recipe)]
         for_test = [technique.name in recipe.held_out for technique in techniques_of(recipe)]
         planned = assign_forgeries(bona_fide, aligned, categories, recipe.forgeries_per_face, rng)
-        for target, technique, number, beside in planned:
-            if for_test[technique] and splits[beside] != "test":
+        for target, technique, number, near in planned:
+            split = splits[near]
+            if for_test[technique] and split != "test":
                 continue
             shard = number % shards if target is None else faces.shard[target]
             row = -1 if target is None else faces.row[target]
-            jobs[shard].append({"row": row, "technique": technique, "number": number, "split": splits[beside]})
-            held[splits[beside], categories[technique]] += 1
+            jobs[shard].append({"row": row, "technique": technique, "number": number, "split": split})
+            counts[split, categories[technique]] += 1
         sizes = self.write_jobs(jobs, shards)
-        with whole(work.file("plan", "report.json")) as path:
-            said = {
-                "sizes": sizes,
-                "near_duplicates_inside": inside,
-                "cost": cost,
-                "lacking": self.lacking(faces, held),
-                "techniques": self.techniques(faces, kept),
-            }
-            path.write_text(json.dumps(said), encoding="utf-8")
+        lacking, techniques = self.lacking(faces, counts), self.techniques(faces, kept)
+        work.write_report("plan", PlanReport(sizes, inside, cost, lacking, techniques))
 
     def techniques(self, faces: _Faces, kept: Sequence[int]) -> dict[str, Category]:
         """Map each technique that the dataset will hold to its category."""
@@ -136,7 +152,7 @@ class Plan(Step):
         return found | {technique.name: technique.category for technique in made}
 
     def write_dropped(self, faces: _Faces, reasons: Sequence[str | None]) -> None:
-        """Name what is dropped, and why."""
+        """Write which faces are dropped and why."""
         with shard_writer(self.work.dropped("plan", 0), DROPPED_SCHEMA) as drop:
             for i, reason in enumerate(reasons):
                 if reason is not None:
@@ -145,29 +161,30 @@ class Plan(Step):
                     drop({"what": what, "technique": faces.technique[i] or BONA_FIDE, "reason": reason})
 
     def write_jobs(self, jobs: Mapping[int, Sequence[dict[str, Any]]], shards: int) -> list[int]:
-        """Write what rows each shard makes, in an order that mixes them; return how many."""
+        """Write the rows that each shard is to make, in random order. Return the number of rows in each shard."""
         for shard in range(shards):
             with shard_writer(self.work.shard("plan", shard), PLAN_SCHEMA) as write:
                 for i in np.random.default_rng([self.recipe.seed, shard]).permutation(len(jobs[shard])):
                     write(jobs[shard][i])
         return [len(jobs[shard]) for shard in range(shards)]
 
-    def lacking(self, faces: _Faces, held: Mapping[tuple[Split | None, Category], int]) -> list[str]:
-        """Say which split has no face of a category that there is."""
+    def lacking(self, faces: _Faces, counts: Mapping[tuple[Split | None, Category], int]) -> list[str]:
+        """Return a message for each split that lacks a category which other splits have."""
         wanted = [split for split in SPLITS if self.recipe.shares[split]]
-        known = {*faces.category, *(category for _, category in held)}
-        return [f"{split} has no {c}" for split in wanted for c in CATEGORIES if c in known and (split, c) not in held]
+        known = {*faces.category, *(category for _, category in counts)}
+        expected = [(split, category) for split in wanted for category in CATEGORIES if category in known]
+        return [f"{split} has no {category}" for split, category in expected if (split, category) not in counts]
 
     def check_held_out(self, faces: _Faces) -> None:
-        """Raise ValueError where the recipe holds out what is not there."""
+        """Raise a ValueError if the recipe holds out an unknown technique or source."""
         known = {*faces.source, *self.techniques(faces, range(len(faces.source)))}
         if unknown := sorted({*self.recipe.held_out} - known):
             raise ValueError(
-                f"held_out: no technique or source {unknown[0]} here; there are {', '.join(sorted(known))}"
+                f"held_out: unknown technique or source {unknown[0]!r} (known: {', '.join(sorted(known))})"
             )
 
     def check_alignment(self, faces: _Faces, shards: int) -> None:
-        """Raise ValueError where too few pictures of a technique gave a face."""
+        """Raise a ValueError if too few pictures of a technique gave a face."""
         dropped: dict[str, list[tuple[str, str]]] = defaultdict(list)
         for shard in range(shards):
             for row in pq.read_table(self.work.dropped("faces", shard)).to_pylist():
@@ -175,12 +192,12 @@ class Plan(Step):
         good = Counter(technique or BONA_FIDE for technique in faces.technique)
         for technique in sorted({*good, *dropped}):
             found = good[technique] + len(dropped[technique])
-            bad = missed(dropped[technique])
-            if failure := too_few(technique, good[technique], found, bad, self.recipe.least_aligned, "aligned"):
-                raise ValueError(f"{failure}; all that was dropped is named in {self.work.dropped_table}")
+            left_out, least = group_by_reason(dropped[technique]), self.recipe.least_aligned
+            if failure := too_few(technique, good[technique], found, left_out, least, "aligned"):
+                raise ValueError(f"{failure}; see {self.work.dropped_table} for everything that was dropped")
 
     def drop_before_splits(self, faces: _Faces) -> list[str | None]:
-        """Drop small techniques, and all but one of faces with the same pixels; the reason for each, or None."""
+        """Drop techniques with too few images, and repeated pixels. Return for each face the reason or None."""
         fewest = self.recipe.fewest_images
         counts = Counter(faces.technique)
         reasons: list[str | None] = [
@@ -193,7 +210,12 @@ class Plan(Step):
         return reasons
 
     def split(self, faces: _Faces, reasons: list[str | None]) -> tuple[list[Split | None], str]:
-        """Split the faces that are left; say how many that costs, and how many the official lists would cost."""
+        """Assign the remaining faces to splits, and add the reasons of those that are dropped to `reasons`.
+
+        Returns:
+            The split of each face, and a sentence on how many faces this costs and how many the official lists would
+            cost.
+        """
         recipe = self.recipe
         left = [i for i, reason in enumerate(reasons) if reason is None]
         identities = [faces.identities[i] for i in left]
@@ -212,25 +234,29 @@ class Plan(Step):
         for i in left:
             if {faces.source[i], faces.technique[i]} & {*recipe.held_out} and splits[i] not in (None, "test"):
                 splits[i], reasons[i] = None, "held out of training and validation"
-        said = f"identities in different splits cost {lost:,} of {len(left):,} ({lost / len(left):.1%})"
+        cost = f"identities in different splits cost {lost:,} of {len(left):,} ({lost / len(left):.1%})"
         roots = [Path(source["root"]).expanduser() for source in recipe.sources if source["kind"] in PUBLISHED]
         lists = OfficialLists.beside([*([Path(recipe.official_splits)] if recipe.official_splits else []), *roots])
         listed = [lists.split_of(faces.video[i]) if faces.source[i] in PUBLISHED else None for i in left]
         if any(listed):
             lost, known = lost_by(identities, listed), len(listed) - listed.count(None)
-            said += f"; the official lists would cost {lost:,} of the {known:,} that they know ({lost / known:.1%})"
-        return splits, said
+            cost += f"; the official lists would cost {lost:,} of the {known:,} that they list ({lost / known:.1%})"
+        return splits, cost
 
     def drop_after_splits(self, faces: _Faces, splits: list[Split | None], reasons: list[str | None]) -> int:
-        """Drop what another split holds too, and forgeries whose bona fide is gone; count twins inside of splits."""
+        """Drop near-duplicates across splits, and forgeries whose bona fide face is dropped.
+
+        Returns:
+            The number of near-duplicates within a split.
+        """
         inside = 0
         if self.recipe.near_duplicates >= 0:
-            # A forgery resembles its bona fide, and stands and falls with it.
+            # A forgery resembles its bona fide face, and is kept or dropped with it.
             own = [i for i, reason in enumerate(reasons) if reason is None and faces.pair_id[i] is None]
-            groups = [-SPLITS.index(splits[i]) for i in own]  # training loses the copy, not the test
+            groups = [-SPLITS.index(splits[i]) for i in own]  # so that the training split loses the copy
             inside, copies = near_duplicates([faces.hash[i] for i in own], groups, self.recipe.near_duplicates)
-            for standing, copy in copies:
-                reasons[own[copy]] = f"a near-duplicate of a face in {splits[own[standing]]}"
+            for kept, copy in copies:
+                reasons[own[copy]] = f"a near-duplicate of a face in {splits[own[kept]]}"
         for i in forgeries_without_pair(faces.face_id, faces.pair_id, splits, [reason is None for reason in reasons]):
             reasons[i] = "its bona fide was dropped"
         return inside
