@@ -8,7 +8,7 @@ import sys
 import cv2
 import numpy as np
 
-from dfa_instruct.duplicates import NEAR, near_duplicates, perceptual_hash, same_pixels
+from dfa_instruct.duplicates import NEAR, exact_duplicates, near_duplicates, perceptual_hash
 from dfa_instruct.sources.portraits.drawing import draw_sample
 
 
@@ -54,5 +54,5 @@ def test_thousands_that_are_alike_take_no_more_memory_than_others() -> None:
 
 
 def test_of_faces_with_the_same_pixels_a_bona_fide_one_stays() -> None:
-    assert same_pixels(["a", "b", "a", "c", "a"], [False, True, True, True, False]) == [0, 4]
-    assert same_pixels([], []) == []
+    assert exact_duplicates(["a", "b", "a", "c", "a"], [False, True, True, True, False]) == [0, 4]
+    assert exact_duplicates([], []) == []

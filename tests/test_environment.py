@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from dfa_instruct.cli import app
 from dfa_instruct.environment import secret
-from dfa_instruct.hub import saying_what_to_do, token_for_pushing
+from dfa_instruct.hub import explain_hub_errors, token_for_pushing
 
 
 def test_white_space_around_it_is_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,5 +34,5 @@ def test_a_push_does_not_show_it(monkeypatch: pytest.MonkeyPatch, dataset_folder
     done = CliRunner().invoke(app, ["push", str(dataset_folder), "user/faces"])
     assert done.exit_code == 2 and not re.search("hf_abc|def", done.output), done.output
     monkeypatch.setenv("HF_TOKEN", "hf_abc")
-    with pytest.raises(OSError, match=r"the Hub said \[HF_TOKEN\]"), saying_what_to_do("user/faces"):
+    with pytest.raises(OSError, match=r"the Hub said \[HF_TOKEN\]"), explain_hub_errors("user/faces"):
         raise OSError("the Hub said hf_abc")

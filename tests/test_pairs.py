@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dfa_instruct.pairs import forgeries_without_pair, is_false_pair, most_alike, without_pair
+from dfa_instruct.pairs import forgeries_without_pair, is_false_pair, most_similar, without_pair
 from dfa_instruct.records import Face
 from dfa_instruct.sources.portraits.drawing import draw_sample
 
@@ -27,8 +27,8 @@ def test_a_forgery_of_another_picture_is_refused(faces: list[Face]) -> None:
     assert not is_false_pair(replace(forged, landmarks=None), replace(other, landmarks=None))  # nothing to tell it by
     alone = without_pair(forged)
     assert (alone.pair_id, alone.pairing, alone.face_id) == (None, "refused", forged.face_id)
-    assert most_alike([(forged.image, other), (forged.image, bona_fide)]) == 1
-    assert most_alike([(np.ascontiguousarray(forged.image[::-1]), other)]) is None
+    assert most_similar([(forged.image, other), (forged.image, bona_fide)]) == 1
+    assert most_similar([(np.ascontiguousarray(forged.image[::-1]), other)]) is None
 
 
 def test_a_forgery_stands_and_falls_with_its_bona_fide() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from dfa_instruct.annotate import Annotator
 from dfa_instruct.annotate.from_store import Stored
 from dfa_instruct.annotate.measured import Measured
-from dfa_instruct.plugins import called, plug_in
+from dfa_instruct.plugins import call_with, load_plugin
 
 ENTRY_POINTS: Final = "dfa_instruct.annotators"
 ANNOTATORS: Final[dict[str, Callable[..., Annotator]]] = {"measured": Measured, "stored": Stored}
@@ -26,8 +26,8 @@ def annotator(wanted: str | Mapping[str, Any]) -> Annotator:
     name = settings.pop("name", None)
     if not isinstance(name, str):
         raise ValueError(f"annotator: expected a name, or `name` with settings, not {wanted!r}")
-    make = ANNOTATORS.get(name) or plug_in(ENTRY_POINTS, "annotator", name, ANNOTATORS)
-    made = called(make, f"annotator {name}", settings)
+    make = ANNOTATORS.get(name) or load_plugin(ENTRY_POINTS, "annotator", name, ANNOTATORS)
+    made = call_with(make, f"annotator {name}", settings)
     if not hasattr(made, "name") or not callable(getattr(made, "annotate", None)):
         raise ValueError(f"annotator {name}: its plug-in makes {made!r}, which has no name or no method annotate")
     return made

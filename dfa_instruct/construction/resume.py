@@ -19,7 +19,7 @@ from dfa_instruct.annotate.registry import annotator
 from dfa_instruct.construction.fingerprint import STEPS, fingerprints, keys_read_by
 from dfa_instruct.construction.recipe import Recipe
 from dfa_instruct.construction.work_folder import WorkFolder, whole
-from dfa_instruct.plugins import releases
+from dfa_instruct.plugins import plugin_versions
 from dfa_instruct.sources.registry import ENTRY_POINTS as SOURCES
 from dfa_instruct.techniques.registry import ENTRY_POINTS as TECHNIQUES
 
@@ -66,7 +66,7 @@ def _named_by(content: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     described_by = annotator(recipe.annotator)
     words = described_by.digest() if isinstance(described_by, Changing) else ""
     groups = {"sources": SOURCES, "techniques": TECHNIQUES, "annotator": ANNOTATORS}
-    named = {key: [content[key], releases(group, json.dumps(content[key]))] for key, group in groups.items()}
+    named = {key: [content[key], plugin_versions(group, json.dumps(content[key]))] for key, group in groups.items()}
     return named | {"annotator": [*named["annotator"], words]}
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dfa_instruct.evidence.population import PopulationEvidence
 from dfa_instruct.evidence.strength import bands, rank, rms, strength
 from dfa_instruct.face.colour import to_lab
-from dfa_instruct.face.regions import LANDMARKS_OF, interocular, outside, region_masks
+from dfa_instruct.face.regions import REGION_LANDMARKS, interocular, outside_face, region_masks
 from dfa_instruct.records import Artifact, Face, Landmarks
 from dfa_instruct.vocabulary import ArtifactKind, Region
 
@@ -85,10 +85,10 @@ def _landmarks_of_both(forgery: Face, bona_fide: Face) -> Landmarks:
 def _movement(forgery: Face, bona_fide: Face, eye: float) -> dict[Region, float]:
     """How far each region's landmarks have moved against all the others, in interocular distances."""
     if forgery.landmarks is None or bona_fide.landmarks is None:
-        return dict.fromkeys(LANDMARKS_OF, 0.0)
+        return dict.fromkeys(REGION_LANDMARKS, 0.0)
     shift = forgery.landmarks - bona_fide.landmarks
     moved = np.linalg.norm(shift - np.median(shift, axis=0), axis=1) / eye
-    return {region: float(moved[points].mean()) for region, points in LANDMARKS_OF.items()}
+    return {region: float(moved[points].mean()) for region, points in REGION_LANDMARKS.items()}
 
 
 def measure(forgery: Face, bona_fide: Face) -> list[Artifact]:
@@ -127,7 +127,7 @@ def strengths(forgery: Face, bona_fide: Face) -> dict[Region, dict[ArtifactKind,
     before, after = to_lab(bona_fide.image), to_lab(forgery.image)
     difference = after - before
 
-    rest = outside(landmarks, size)
+    rest = outside_face(landmarks, size)
     difference -= np.median(difference[rest], axis=0)
     # A picture generated anew differs everywhere; the cap keeps its face measurable.
     noise = min(rms(difference[rest]), 3.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from dfa_instruct.plugins import called, plug_in
+from dfa_instruct.plugins import call_with, load_plugin
 from dfa_instruct.techniques import Fittable, Technique
 from dfa_instruct.techniques.entire_face_synthesis import Eigenfaces, Vae
 from dfa_instruct.techniques.external import DiffusersGenerator, OnnxGenerator
@@ -91,7 +91,9 @@ def find_technique(
                 f"{name}: its file does not tell its category; state one of {', '.join(FORGERY_CATEGORIES)}"
             )
         generator = OnnxGenerator if scheme == "onnx" else DiffusersGenerator
-        return called(generator, f"technique {name}", {"model": model, "category": category, "size": size, **settings})
+        return call_with(
+            generator, f"technique {name}", {"model": model, "category": category, "size": size, **settings}
+        )
     if name in TECHNIQUES or name in FITTABLE:
         if settings:
             raise ValueError(f"technique {name} takes no settings; {', '.join(settings)} was given")
@@ -106,8 +108,8 @@ def find_technique(
 def _plug_in(name: str, settings: dict[str, Any]) -> Technique | Fittable:
     """Call what the entry point of this name names, a class or a function, with the settings."""
     hint = " (or onnx:PATH, diffusers:MODEL)"
-    make = plug_in(ENTRY_POINTS, "technique", name, [*TECHNIQUES, *FITTABLE], hint)
-    technique = called(make, f"technique {name}", settings)
+    make = load_plugin(ENTRY_POINTS, "technique", name, [*TECHNIQUES, *FITTABLE], hint)
+    technique = call_with(make, f"technique {name}", settings)
     if getattr(technique, "category", None) not in FORGERY_CATEGORIES or not hasattr(technique, "name"):
         raise ValueError(
             f"technique {name}: its plug-in makes {technique!r}, which has no name, or a category that is none of "

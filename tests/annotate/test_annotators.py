@@ -37,9 +37,9 @@ def test_a_wrong_one_is_refused_in_one_line(wanted: str | dict[str, str], messag
 
 def test_an_annotation_must_describe_what_it_found() -> None:
     eyes = Finding("eyes", ("colour",), "The eyes have two colours.")
-    with pytest.raises(ValueError, match="does not have the sentence 'The eyes have two colours"):
+    with pytest.raises(ValueError, match="'The eyes have two colours"):
         Annotation("Forged.", "Swapped.", "The nose is long.", (eyes,))
-    with pytest.raises(ValueError, match="two findings of one region: eyes, eyes"):
+    with pytest.raises(ValueError, match="two findings"):
         Annotation("Forged.", "Swapped.", eyes.sentence, (eyes, eyes))
 
 

@@ -109,7 +109,7 @@ def test_the_shipped_recipe_builds_from_every_layout_with_strays_and_links(tmp_p
     for source, folder in (("df40", root), ("faceforensics", data / "faceforensics"), ("celebdf", data / "celebdf")):
         of_source = {what.removeprefix(f"{source}/") for what in known if what.startswith(f"{source}/")}
         assert list(unaccounted(folder, of_source)) == []
-    stray = "of no technique of DF40, and not read"
+    stray = "not read, because it belongs to no technique of DF40"
     assert {what for what, why in named.items() if why == stray} == {
         "df40/DF40/teaser.png",
         "df40/DF40/newest",
@@ -123,7 +123,7 @@ def test_the_shipped_recipe_builds_from_every_layout_with_strays_and_links(tmp_p
         "a link to a folder",
         "a link that leads out of the folder",
     ]
-    assert sum("the number names nobody" in why for why in named.values()) == 41
+    assert sum("identifies nobody" in why for why in named.values()) == 41
     assert named["df40/DF40/blendface.zip"] == "an archive that is not unpacked"
 
 
@@ -151,7 +151,7 @@ def misread(tmp_path: Path) -> tuple[Path, Path]:
     assert done.exit_code == 2 and done.stderr.count("error:") == 1
     message = done.stderr[done.stderr.index("error:") :]
     assert "df40/simswap: 16 of 46 (34.8%) resolved, and the recipe's least_resolved is 90%" in message
-    assert "30 nothing in its path says whom it shows (expected a folder called like 000_003" in message
+    assert "30 a path without a known identity (expected a folder named like 000_003" in message
     assert f": {', '.join(LOST[:5])} and 25 more; " in message and LOST[5] not in message
     assert str(tmp_path / "dfa-instruct.dropped.csv") in message and message.count("\n") == 1
     assert set(dropped(tmp_path / "dfa-instruct")) == {f"df40/{file}" for file in LOST}

@@ -46,7 +46,7 @@ WRONG = {
     "sources: [{kind: folder, root: [a]}]": "source folder: root: Input is not a valid path, not ['a']",
     "sources: [{kind: folder, root: ~who/a}]": "source folder: a path of it begins with ~",
     "sources: [{kind: folder, root: ., frames: 0}]": "source folder: frames and interval must be 1 or more",
-    "sources: [": "no YAML",
+    "sources: [": "not valid YAML",
     "- a": "expected a mapping",
 }
 
@@ -82,7 +82,7 @@ def test_keys_stand_once_but_a_merged_mapping_may_set_one_anew(tmp_path: Path) -
     path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\n")
     assert read_mapping(path) == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}}
     path.write_text("size: 128\nsize: 256\n")
-    with pytest.raises(ValueError, match="'size' stands twice"):
+    with pytest.raises(ValueError, match="'size' appears twice"):
         read_mapping(path)
     with pytest.raises(FileNotFoundError, match="no such recipe"):
         read_mapping(tmp_path / "nothing.yaml")

@@ -173,7 +173,7 @@ def test_pictures_that_may_not_be_passed_on_are_refused(df40_folder: Path, hub: 
     assert "the pictures of df40 are not pushed" in line and "--without-images" in line
     assert "--may-redistribute df40 --may-redistribute mine states that you have the right" in line
     assert "pictures of mine" in client.refusal(*PUSH, df40_folder, REPO, "--may-redistribute", "df40", "--dry-run")
-    assert "no row is of it" in client.refusal(*PUSH, df40_folder, REPO, "--may-redistribute", "celebdf")
+    assert "no row has this source" in client.refusal(*PUSH, df40_folder, REPO, "--may-redistribute", "celebdf")
     assert not hub.requests
 
 
@@ -290,7 +290,7 @@ def test_private_is_never_public(client: Client, hub: Hub) -> None:
     client.output("-c", ONE_FILE, "private")
     assert hub.repository("model", "dfa-instruct").private
     hub.repository("model", "dfa-instruct").private = False
-    assert "is public already" in client.refusal("-c", ONE_FILE, "private")
+    assert "is already public" in client.refusal("-c", ONE_FILE, "private")
 
 
 def test_a_branch_is_made_and_the_main_one_left(dataset_folder: Path, hub: Hub, client: Client) -> None:

@@ -17,7 +17,7 @@ YOUTUBE = "original_sequences/youtube/c23"
 def by_path(source: Source) -> dict[str, list[SourceItem]]:
     found: dict[str, list[SourceItem]] = {}
     for item in source.items():
-        if not item.sought:
+        if not item.pair_only:
             found.setdefault(item.source_path, []).append(item)
     return found
 
@@ -75,7 +75,7 @@ def test_faceforensics_as_videos(tmp_path: Path, videos: dict[str, Path]) -> Non
     assert 0 < len(cut) <= 6 and all(i.pair and i.frame < 30 for i in cut if i.frame is not None)
 
     counts = {name: (r.found, r.resolved, r.paired) for name, r in source.report.items()}
-    assert source.report["unknown"].passed_over == [("manipulated_sequences/DeepFakeDetection", NOT_READ)]
+    assert source.report["unknown"].ignored_files == [("manipulated_sequences/DeepFakeDetection", NOT_READ)]
     assert counts == {
         "unknown": (0, 0, 0),
         "bona_fide": (3, 2, 0),
@@ -86,9 +86,9 @@ def test_faceforensics_as_videos(tmp_path: Path, videos: dict[str, Path]) -> Non
         "NeuralTextures": (1, 1, 0),
     }
     assert "000_003.mp4: cut short" in source.report["FaceSwap"].notes[0]
-    ((file, reason),) = source.report["FaceShifter"].left_out
+    ((file, reason),) = source.report["FaceShifter"].dropped_files
     assert file.endswith("000_003.mp4") and reason.startswith("does not open as a video")
-    ((file, reason),) = source.report["bona_fide"].left_out
+    ((file, reason),) = source.report["bona_fide"].dropped_files
     assert file.endswith("leftover.mp4") and reason.startswith("not called as in FaceForensics++")
 
 
@@ -197,15 +197,15 @@ def test_a_frame_that_no_sampling_took_is_sought_for_its_forgery(tmp_path: Path,
     shutil.copy(videos["whole"], tmp_path / original)
     write_files(tmp_path, [f"{forged}/{n:03d}.png" for n in (0, 5, 21, 59, 60, 64)])
     items = list(open_source("faceforensics", root=tmp_path, frames=6).items())
-    assert [i.frame for i in items if i.category == "bona_fide" and not i.sought] == [5, 15, 25, 35, 45, 55]
-    sought = [i for i in items if i.sought]
+    assert [i.frame for i in items if i.category == "bona_fide" and not i.pair_only] == [5, 15, 25, 35, 45, 55]
+    sought = [i for i in items if i.pair_only]
     assert [(i.frame, i.path, i.identities, i.video) for i in sought] == [
         (n, tmp_path / original, ("ff/000",), "ff/000") for n in (0, 21, 59)
     ]
     pairs = {i.frame: i.pair for i in items if i.technique}
     assert pairs == {n: f"faceforensics/{original}#{n}" for n in (0, 5, 21, 59)} | {60: None, 64: None}
     within = open_source("faceforensics", root=tmp_path, frames=6, pair_within=2)
-    among = {i.frame: i.among for i in within.items() if i.technique}
+    among = {i.frame: i.pair_candidates for i in within.items() if i.technique}
     assert among == dict.fromkeys((0, 5, 21, 59, 64), ()) | {
         60: tuple(f"faceforensics/{original}#{n}" for n in (59, 58))
     }
@@ -233,7 +233,7 @@ def test_links_and_doubled_frames_are_named(tmp_path: Path, kind: str, bona_fide
     technique = "Deepfakes" if kind == "faceforensics" else "Celeb-synthesis"
     unnumbered, doubled = "no frame number in its name", "the frame number of another file beside it"
     outside = "a link that leads out of the folder"
-    left_out = {name: sorted(report.left_out) for name, report in source.report.items()}
+    left_out = {name: sorted(report.dropped_files) for name, report in source.report.items()}
     linked = str(Path(forged).with_name("001_002" if kind == "faceforensics" else "id3_id1_0000"))
     assert left_out == {
         "bona_fide": [
@@ -252,7 +252,7 @@ def test_links_and_doubled_frames_are_named(tmp_path: Path, kind: str, bona_fide
     }
     followed = open_source(kind, root=root, follow_links=True)
     assert set(by_path(followed)) == {*read, f"{bona_fide}/7.png", f"{linked}/7.png", f"{linked}/8.png"}
-    assert (f"{forged}/8.png", "a link to nothing") in followed.report[technique].left_out
+    assert (f"{forged}/8.png", "a link to nothing") in followed.report[technique].dropped_files
 
 
 @pytest.mark.parametrize(("kind", "top"), [("faceforensics", "original_sequences"), ("celebdf", "Celeb-real")])
@@ -325,7 +325,7 @@ def test_whatever_lies_in_a_layout_is_read_or_named(kind: str, tmp_path: Path) -
         (tmp_path / file).write_bytes(b"something")
     source = open_source(kind, root=tmp_path)
     assert sorted(item.source_path for item in source.items()) == sorted(read)
-    named = {file for report in source.report.values() for file, _ in (*report.left_out, *report.passed_over)}
+    named = {file for report in source.report.values() for file, _ in (*report.dropped_files, *report.ignored_files)}
     for file in others:
         assert named & {file, *map(str, Path(file).parents)}, file
-    assert not {reason for report in source.report.values() for _, reason in report.left_out}
+    assert not {reason for report in source.report.values() for _, reason in report.dropped_files}

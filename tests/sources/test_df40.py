@@ -11,7 +11,7 @@ import pytest
 from layouts import BONA_FIDE_FILES, DF40_FILES, FF, File, write_files, write_video
 
 from dfa_instruct.sources import Source, SourceItem
-from dfa_instruct.sources.df40 import MISSED, NOBODY, RULES, canonical, meaning_of
+from dfa_instruct.sources.df40 import UNRECOGNISED, IGNORED_PICTURES, RULES, canonical, parse_path
 from dfa_instruct.sources.registry import open_sources
 
 
@@ -60,15 +60,15 @@ def test_every_technique_is_counted(imported: tuple[Source, dict[str, SourceItem
     paired = Counter(file.technique for file in DF40_FILES if file.pair)
     assert {name: counts.resolved for name, counts in report.items() if counts.resolved} == resolved
     assert {name: counts.paired for name, counts in report.items() if counts.paired} == paired
-    assert sum(counts.found + len(counts.passed_over) for counts in report.values()) == len(DF40_FILES)
+    assert sum(counts.found + len(counts.ignored_files) for counts in report.values()) == len(DF40_FILES)
     assert all(counts.found == counts.resolved + counts.dropped.total() for counts in report.values())
-    assert {name: counts.left_out for name, counts in report.items() if counts.left_out} == {
+    assert {name: counts.dropped_files for name, counts in report.items() if counts.dropped_files} == {
         "faceswap": [
             ("DF40/faceswap/ff/frames/000_003/thumbnail.png", "no frame number in its name"),
-            ("DF40/faceswap/ff/frames/leftover/000.png", MISSED),
+            ("DF40/faceswap/ff/frames/leftover/000.png", UNRECOGNISED),
         ],
     }
-    assert {name: counts.passed_over for name, counts in report.items() if counts.passed_over} == {
+    assert {name: counts.ignored_files for name, counts in report.items() if counts.ignored_files} == {
         "e4e": [
             (
                 "DF40/e4e/cdf/Celeb-real/inversions/00001.jpg",
@@ -86,9 +86,9 @@ def test_every_rule_has_a_file_that_needs_it() -> None:
 
     used = set()
     for file in DF40_FILES:
-        if found := canonical(file.path):
-            used.add(next((pattern for pattern, _ in (*NOBODY, *RULES) if re.fullmatch(pattern, found[1])), None))
-    assert used >= {pattern for pattern, _ in (*NOBODY, *RULES)}
+        if found := canonical_path(file.path):
+            used.add(next((pattern for pattern, _ in (*IGNORED_PICTURES, *RULES) if re.fullmatch(pattern, found[1])), None))
+    assert used >= {pattern for pattern, _ in (*IGNORED_PICTURES, *RULES)}
 
 
 def test_videos_are_told_apart_and_clips_hold_together(imported: tuple[Source, dict[str, SourceItem]]) -> None:
@@ -131,7 +131,7 @@ def test_videos_of_df40_are_read_and_a_cut_one_is_named(tmp_path: Path) -> None:
     report = source.report["fomm"]
     assert (report.found, report.resolved, report.paired) == (3, 2, 1)
     assert "003_000.mp4: cut short" in report.notes[0]
-    ((file, reason),) = report.left_out
+    ((file, reason),) = report.dropped_files
     assert file.endswith("004_005.mp4") and reason.startswith("does not open as a video")
 
 
@@ -172,7 +172,7 @@ def test_lists_name_the_files_and_count_the_missing_ones(tree: Path, tmp_path: P
     simswap_report = source.report["simswap"]
     assert (simswap_report.found, simswap_report.resolved) == (2, 1)
     assert dict(simswap_report.dropped) == {"listed, not on disk": 1}
-    assert simswap_report.left_out == [("simswap/993_989/999", "listed, not on disk")]
+    assert simswap_report.dropped_files == [("simswap/993_989/999", "listed, not on disk")]
     assert simswap_report.notes == ["4 files are in no list and were not used"]
 
 
@@ -190,7 +190,7 @@ def test_links_out_of_the_root_are_not_followed(tree: Path, tmp_path: Path) -> N
     (root / "DF40" / "simswap").symlink_to(tree / "df40" / "DF40" / "simswap", target_is_directory=True)
     (source,) = open_sources([{"kind": "df40", "root": root}])
     assert [item.technique for item in source.items()] == ["fsgan"]
-    assert source.report["simswap"].passed_over == [("DF40/simswap", "a link that leads out of the folder")]
+    assert source.report["simswap"].ignored_files == [("DF40/simswap", "a link that leads out of the folder")]
 
 
 def test_what_is_not_asked_for_is_not_read(tree: Path, tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_what_is_not_asked_for_is_not_read(tree: Path, tmp_path: Path) -> None:
     (source,) = open_sources([{"kind": "df40", "root": root, "techniques": ["simswap"]}])
     assert {item.technique for item in source.items()} == {"simswap"}
     assert set(source.report) == {"simswap", "unknown"}
-    assert {file for file, _ in source.report["unknown"].passed_over} == {"DF40/e4s", "DF40/tpsm", "DF40/newest"}
+    assert {file for file, _ in source.report["unknown"].ignored_files} == {"DF40/e4s", "DF40/tpsm", "DF40/newest"}
 
 
 def test_a_technique_that_is_a_link_is_not_there_for_who_asks_for_it(tree: Path, tmp_path: Path) -> None:
@@ -246,6 +246,6 @@ def test_a_technique_that_was_asked_for_must_be_there(tree: Path) -> None:
 
 
 def test_a_path_outside_df40_means_nothing() -> None:
-    assert canonical("FaceForensics++/manipulated_sequences/FaceSwap/c23/frames/000_003/000.png") is None
-    assert canonical("notes/readme.png") is None
-    assert meaning_of("simswap", "simswap/somewhere/else/000") is None
+    assert canonical_path("FaceForensics++/manipulated_sequences/FaceSwap/c23/frames/000_003/000.png") is None
+    assert canonical_path("notes/readme.png") is None
+    assert parse_path("simswap", "simswap/somewhere/else/000") is None

@@ -147,7 +147,7 @@ def test_a_csv_says_what_the_files_are(media: Path) -> None:
     assert {item.pair for item in items} - {None} <= {item.key for item in items}
     report = source.report["bona_fide"]
     assert dict(report.dropped) == {"listed, not on disk": 1, "a link that leads out of the folder": 1}
-    assert report.passed_over == [("unlisted.png", f"not in {media / 'labels.csv'}"), ("labels.csv", OTHER)]
+    assert report.ignored_files == [("unlisted.png", f"not in {media / 'labels.csv'}"), ("labels.csv", OTHER)]
     assert (source.report["mine"].found, source.report["mine"].paired) == (2, 2)
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from dfa_instruct.bench.chat import decoded, picture_of, png
-from dfa_instruct.sources import HIDDEN, OTHER, PASSED_OVER
+from dfa_instruct.sources import HIDDEN, OTHER, IGNORED_REASONS
 from dfa_instruct.sources.pictures import BadPictureError, _formats, open_image, read_image, to_rgb
 from dfa_instruct.sources.registry import open_source
 from dfa_instruct.sources.walk import find_images
@@ -134,7 +134,7 @@ def test_whatever_lies_in_a_folder_is_read_or_named(tmp_path: Path) -> None:
     items = {item.source_path for item in source.items()}
     assert {path.name for path in (tmp_path / "mine").iterdir()} == items | set(left_out)
     report = source.report["bona_fide"]
-    assert dict(report.passed_over) == left_out and PASSED_OVER.issuperset(left_out.values())
+    assert dict(report.ignored_files) == left_out and IGNORED_REASONS.issuperset(left_out.values())
     assert report.found == report.resolved == len(items)  # what is no picture counts for no rate
     for path in find_images(tmp_path / "mine"):
         if path.name in ("moving.gif", "pages.tif"):
@@ -173,5 +173,5 @@ def test_what_is_no_photograph_goes_through_the_views_with_its_reason(tmp_path: 
     items = {item.source_path for item in source.items()}
     assert "a/a-00.jpg" in items and "k/k-01.jpg" in items and "moving/moving.gif" in items
     report = source.report["bona_fide"]
-    assert dict(report.passed_over) == left_out
-    assert [file for file, _ in report.left_out] == ["gone.png"]
+    assert dict(report.ignored_files) == left_out
+    assert [file for file, _ in report.dropped_files] == ["gone.png"]

@@ -32,7 +32,7 @@ from dfa_instruct.face.detection import (
     nearest,
     warp,
 )
-from dfa_instruct.pairs import most_alike
+from dfa_instruct.pairs import most_similar
 from dfa_instruct.records import Face, Landmarks, Pixels
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources import SourceItem
@@ -108,14 +108,14 @@ class AlignFaces(Step):
             BadPictureError: it holds no face, or several where that is a failure.
         """
         size = self.recipe.size
-        pairing: Pairing | None = "content" if item.among else "same_frame"
+        pairing: Pairing | None = "content" if item.pair_candidates else "same_frame"
         head = heads.get(item.pair or "")
         found: list[Landmarks] = []
         if self.recipe.detect_cropped or not item.cropped:
             near = head.landmarks if head and head.shape == pixels.shape else None
             found = detector().detect(pixels, near)
-        if item.among:
-            head = self.most_alike(item, pixels, found, heads)
+        if item.pair_candidates:
+            head = self.most_similar(item, pixels, found, heads)
         for number, (transform, landmarks) in enumerate(self.places(item, pixels, found, head)):
             image = warp(pixels, transform, size)
             forged = item.category != BONA_FIDE
@@ -135,21 +135,21 @@ class AlignFaces(Step):
                 landmarks=None if landmarks is None else move(landmarks, transform),
             )
             if number == 0 and not forged:
-                heads[item.key] = _Head(face, pixels.shape, transform, landmarks, item.sought)
+                heads[item.key] = _Head(face, pixels.shape, transform, landmarks, item.pair_only)
             if head and head.waits:
                 head.waits = False
                 yield head.face
-            if not item.sought:
+            if not item.pair_only:
                 yield face
 
-    def most_alike(
+    def most_similar(
         self, item: SourceItem, pixels: Pixels, found: list[Landmarks], heads: dict[str, _Head]
     ) -> _Head | None:
         """Choose the bona fide frame that a forgery looks most like outside of the face; none where it is like none."""
-        near = [heads[key] for key in item.among if key in heads]
+        near = [heads[key] for key in item.pair_candidates if key in heads]
         places = (self.places(item, pixels, found, head)[0] for head in near)
         squares = (warp(pixels, transform, self.recipe.size) for transform, _ in places)
-        best = most_alike(zip(squares, (head.face for head in near), strict=True))
+        best = most_similar(zip(squares, (head.face for head in near), strict=True))
         return None if best is None else near[best]
 
     def places(

@@ -59,7 +59,7 @@ class ListItems(Step):
         reports = [(s.name, technique, found) for s in sources for technique, found in s.report.items()]
         with shard_writer(self.work.dropped("list", 0), DROPPED_SCHEMA) as drop:
             for source_name, technique, found in reports:
-                for file, reason in (*found.left_out, *found.passed_over):
+                for file, reason in (*found.dropped_files, *found.ignored_files):
                     drop({"what": f"{source_name}/{file}", "technique": technique, "reason": reason})
             order, head = listed.order(listed.needed(self.kept(listed, drop)))
         unit = listed.unit
@@ -102,7 +102,7 @@ class ListItems(Step):
                     "found": found.found,
                     "resolved": found.resolved,
                     "paired": found.paired,
-                    "missed": missed(found.left_out),
+                    "missed": missed(found.dropped_files),
                     "notes": found.notes,
                 }
                 for source_name, technique, found in reports
@@ -149,12 +149,12 @@ class _Listed:
         rows = [{**to_columns(item), "folder": str(item.path.parent), "name": item.path.name} for item in items]
         self.batches.append(pa.RecordBatch.from_pylist(rows, schema=CHUNK_SCHEMA))
         for item in items:
-            if item.among:
-                self.among[len(self.lot)] = item.among
+            if item.pair_candidates:
+                self.among[len(self.lot)] = item.pair_candidates
             self.technique.append(self.techniques.setdefault(item.technique or BONA_FIDE, len(self.techniques)))
             self.lot.append(self.draw(item.key))
-            self.pair.append(self.draw(item.pair or (item.among[0] if item.among else item.key)))
-            self.sought.append(item.sought)
+            self.pair.append(self.draw(item.pair or (item.pair_candidates[0] if item.pair_candidates else item.key)))
+            self.sought.append(item.pair_only)
             self.unit.append(self.draw(item.video or (*item.identities, item.key)[0]))
 
     def draw(self, name: str) -> int:
@@ -196,7 +196,7 @@ def _each_once(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
     """Pass items on, the bona fide frames that are sought once each; who is in none is an identity of its own."""
     sought: set[str] = set()
     for item in items:
-        if item.sought:
+        if item.pair_only:
             if item.key in sought:
                 continue
             sought.add(item.key)
