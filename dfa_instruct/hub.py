@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 RepoKind = Literal["dataset", "model", "space"]
 TOKEN_ENV: Final = "HF_TOKEN"
+TOKENS_PAGE: Final = "https://huggingface.co/settings/tokens"
 CARD: Final = "README.md"
 
 TRIES: Final = 2
@@ -37,8 +38,7 @@ XET_STATUS: Final = re.compile(r"HTTP status (?:client|server) error \((\d{3}) "
 _AGAIN: Final = "push again: files that were uploaded completely are not sent a second time"
 _CHANGED: Final = f"the repository was changed by something else at the same time; {_AGAIN}"
 _REASONS: Final[dict[int, str]] = {
-    401: f"the Hub does not know the token in {TOKEN_ENV}; create one with write permission "
-    "(https://huggingface.co/settings/tokens) and set it",
+    401: f"the Hub does not know the token in {TOKEN_ENV}; create one with write permission ({TOKENS_PAGE}) and set it",
     403: f"the Hub forbids it ({{message}}); the token in {TOKEN_ENV} needs write permission there, and its account "
     "must be {namespace} or belong to it",
     404: "there is no such repository or branch, or the token has no permission to see it",
@@ -65,10 +65,7 @@ def token_for_pushing() -> str:
     """
     token = secret(TOKEN_ENV)
     if not token:
-        raise ValueError(
-            f"{TOKEN_ENV} is not set; expected a token with write permission, see "
-            "https://huggingface.co/settings/tokens"
-        )
+        raise ValueError(f"{TOKEN_ENV} is not set; expected a token with write permission, see {TOKENS_PAGE}")
     return token
 
 
@@ -193,10 +190,8 @@ def _few_tries() -> Iterator[None]:
 
     def create_client() -> httpx.Client:
         client = default_client_factory()
-        client.event_hooks = {
-            "request": [*client.event_hooks["request"], before_request],
-            "response": [after_response],
-        }
+        requests = [*client.event_hooks["request"], before_request]
+        client.event_hooks = {"request": requests, "response": [after_response]}
         return client
 
     for name, value in XET_SETTINGS.items():

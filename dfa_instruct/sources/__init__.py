@@ -23,17 +23,14 @@ class SourceItem:
     """One picture, or one frame of a video file, with what its path or a table says about it.
 
     Args:
-        path: the file.
         source: the name of the source.
         source_path: the path of the file below the source's root, in POSIX form.
-        category: the category of the picture.
-        technique: the technique of a forgery.
         identities: the people in the picture, the target first.
-        video: the name of the video; all its frames share it, and no other video has it.
+        video: the name of the video, which is unique.
         frame: the number of the frame in its video. For a video file, it is the frame to decode.
         pair: the `key` of the bona fide item that a forgery was made from.
-        pair_candidates: the keys of nearby bona fide frames, where none has the number of the forged frame; their
-            pixels decide which one is the pair.
+        pair_candidates: the keys of bona fide frames near the forged frame, if none has its number. Their pixels decide
+            which one is the pair.
         pair_only: whether a bona fide frame was not sampled and is listed only as the pair of forgeries.
         cropped: whether the picture is already a cropped face.
     """
@@ -96,8 +93,7 @@ class TechniqueReport:
     Args:
         found: the number of files.
         resolved: how many of them gave an item.
-        paired: how many of them have a pair: the bona fide frame with the same number, or the picture that a table
-            names. For a video, one paired frame is enough.
+        paired: how many of them have a pair; for a video, one paired frame is enough.
         dropped_files: the files that gave no item, each with the reason.
         ignored_files: the files and folders that are not part of the layout, each with the reason.
         notes: problems of files that are used, and folders that were not read.

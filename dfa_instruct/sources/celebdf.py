@@ -11,24 +11,11 @@ clips, so each of them counts as one identity.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from dfa_instruct.sources import UNKNOWN, ClipFrames, SourceItem, TechniqueReport
-from dfa_instruct.sources.clips import (
-    ClipSettings,
-    Word,
-    clip_items,
-    find_clips,
-    find_folder,
-    read_clip,
-    refuse_others,
-    refused_hint,
-)
+from dfa_instruct.sources.clips import ClipSettings, ClipSource, Word, find_clips, select_folders
 from dfa_instruct.sources.technique_names import DATASET_TECHNIQUES
 from dfa_instruct.vocabulary import Category, Label
 
@@ -36,6 +23,8 @@ from dfa_instruct.vocabulary import Category, Label
 CELEB: Final = re.compile(r"(?P<target>id\d+)_(?P<take>\d+)")
 YOUTUBE: Final = re.compile(r"\d{5}")
 SWAP: Final = re.compile(r"(?P<target>id\d+)_(?P<donor>id\d+)_(?P<take>\d+)")
+VIDEO_PREFIXES: Final = {"celeb-real": "celeb/", "youtube-real": "youtube/", "celeb-synthesis": f"{TECHNIQUE}/celeb/"}
+"""Folder → the beginning of the names of its videos, as in `SourceItem.video`."""
 MISNAMED: Final = "not named as in Celeb-DF (id0_0000, 00043, id0_id1_0000)"
 LISTED: Final = re.compile(r"(?P<word>\S+)\s+(?P<path>(?P<folder>[^/]+)/(?P<clip>[^/]+)\.mp4)")
 
@@ -66,99 +55,51 @@ class CelebDFSettings(ClipSettings):
         return {"bona_fide", CATEGORY} if self.forgeries else {"bona_fide"}
 
 
-class CelebDFSource:
+class CelebDFSource(ClipSource):
     """Celeb-DF on disk, with identities such as `celeb/id0` or `youtube/00043` and videos such as `celeb/id0_0000`."""
 
     Settings = CelebDFSettings
     name = "celebdf"
 
     def __init__(self, settings: CelebDFSettings) -> None:
-        self.settings = settings
-        self.root = settings.root.expanduser()
-        self.report: dict[str, TechniqueReport] = {}
-        expected = "expected Celeb-real, YouTube-real and Celeb-synthesis in it"
-        if not self.root.is_dir():
-            raise FileNotFoundError(f"{self.root}: no such folder; {expected}")
-        self._refused: dict[str, str] = {}
-        refuse = self._refused.__setitem__
-        read = ("Celeb-real", "YouTube-real", *(["Celeb-synthesis"] if settings.forgeries else []))
-        folders = {name: find_folder(settings, refuse, "", name) for name in read}
-        if folders["Celeb-real"] is None and folders["YouTube-real"] is None:
-            raise FileNotFoundError(f"{self.root}: {expected}{refused_hint(self._refused)}")
-        clips = {name: find_clips(settings, refuse, folder) if folder else {} for name, folder in folders.items()}
-        refuse_others(settings, refuse, "", *read)
-        self._originals = {f"celeb/{name.casefold()}": file for name, file in clips["Celeb-real"].items()}
-        self._originals |= {f"youtube/{name}": file for name, file in clips["YouTube-real"].items()}
-        self._swapped = clips.get("Celeb-synthesis", {})
-        self._missing: list[str] = []
-        if settings.testing_list:
-            self._keep_listed(settings.testing_list)
-        self.frames_of = lru_cache(maxsize=1024)(self._frames_of)
+        super().__init__(settings, "Celeb-real, YouTube-real and Celeb-synthesis")
+        names = ["Celeb-real", "YouTube-real", *(["Celeb-synthesis"] if settings.forgeries else [])]
+        folders = select_folders(settings, self._refuse, "", names)
+        if not folders.keys() & {*names[:2]}:
+            raise self._missing_root()
+        self._read = tuple(name.casefold() for name in names)
+        listed = read_testing_list(settings.testing_list, settings.labels) if settings.testing_list else None
+        found: set[str] = set()
+        for folder in filter(folders.get, names):
+            for name, file in find_clips(settings, self._refuse, folders[folder]).items():
+                video = VIDEO_PREFIXES[folder.casefold()] + name.casefold()
+                found.add(video)
+                if listed is not None and video not in listed:
+                    self._refuse(file, f"not in {settings.testing_list}")
+                else:
+                    self._add(video, file)
+        for video in listed or ():
+            if video not in found and (settings.forgeries or TECHNIQUE not in video):
+                self._refuse(video, "listed, not on disk")
 
-    def _keep_listed(self, path: Path) -> None:
-        """Keep only the clips in the list of test videos."""
-        listed = read_testing_list(path, self.settings.labels)
-        clips = self._originals | {_video_of(name): file for name, file in self._swapped.items()}
-        self._refused |= {file: f"not in {path}" for video, file in clips.items() if video not in listed}
-        self._originals = {video: file for video, file in self._originals.items() if video in listed}
-        self._swapped = {name: file for name, file in self._swapped.items() if _video_of(name) in listed}
-        self._missing = [v for v in listed if v not in clips and (self.settings.forgeries or TECHNIQUE not in v)]
+    def _add(self, video: str, file: str) -> None:
+        """Add a clip, or refuse it if it is not named as in Celeb-DF."""
+        dataset, _, name = video.rpartition("/")
+        if dataset == "celeb" and (match := CELEB.fullmatch(name)):
+            self._bona_fide[video] = self._clip(file, video, "bona_fide", None, f"celeb/{match['target']}")
+        elif dataset == "youtube" and YOUTUBE.fullmatch(name):
+            self._bona_fide[video] = self._clip(file, video, "bona_fide", None, video)
+        elif dataset.startswith(TECHNIQUE) and (swap := SWAP.fullmatch(name)):
+            people = f"celeb/{swap['target']}", f"celeb/{swap['donor']}"
+            self._forged.append((self._clip(file, video, CATEGORY, TECHNIQUE, *people), f"{people[0]}_{swap['take']}"))
+        else:
+            self._refuse(file, MISNAMED)
 
-    def items(self) -> Iterator[SourceItem]:
-        """Yield the bona fide frames, then the forged ones, clip by clip."""
-        self.report = defaultdict(TechniqueReport)
-        for video, file in self._originals.items():
-            report = self.report["bona_fide"]
-            if clip := self._bona_fide(video, file):
-                yield from clip_items(clip, self.settings, report)
-            else:
-                report.drop(MISNAMED, file)
-        for name, file in self._swapped.items():
-            if swap := SWAP.fullmatch(name.casefold()):
-                yield from self._forged(swap, file)
-            else:
-                self.report[TECHNIQUE].drop(MISNAMED, file)
-        for file, reason in self._refused.items():
-            top = file.partition("/")[0].casefold()
-            if top in ("celeb-real", "youtube-real"):
-                self.report["bona_fide"].refuse(reason, file)
-            elif top == "celeb-synthesis" and self.settings.forgeries:
-                self.report[TECHNIQUE].refuse(reason, file)
-            else:
-                self.report[UNKNOWN].ignore(reason, file)
-        for video in self._missing:
-            self.report[TECHNIQUE if TECHNIQUE in video else "bona_fide"].drop("listed, not on disk", video)
-
-    def _frames_of(self, video: str) -> ClipFrames | None:
-        file = self._originals.get(video)
-        clip = self._bona_fide(video, file) if file else None
-        return read_clip(clip, self.settings, TechniqueReport()) if clip else None
-
-    def _bona_fide(self, video: str, file: str) -> SourceItem | None:
-        """Return the item of a bona fide clip, or None if it is not named as in Celeb-DF."""
-        dataset, _, name = video.partition("/")
-        match = (CELEB if dataset == "celeb" else YOUTUBE).fullmatch(name)
-        if not match:
+    def _technique_of(self, file: str) -> str | None:
+        top = file.partition("/")[0].casefold()
+        if top not in (*self._read, "celeb", "youtube"):
             return None
-        identity = f"celeb/{match['target']}" if dataset == "celeb" else video
-        return SourceItem(self.root / file, self.name, file, "bona_fide", None, identities=(identity,), video=video)
-
-    def _forged(self, swap: re.Match[str], file: str) -> Iterator[SourceItem]:
-        clip = SourceItem(
-            self.root / file,
-            self.name,
-            file,
-            CATEGORY,
-            TECHNIQUE,
-            identities=(f"celeb/{swap['target']}", f"celeb/{swap['donor']}"),
-            video=_video_of(swap[0]),
-        )
-        bona_fide = self.frames_of(f"celeb/{swap['target']}_{swap['take']}")
-        return clip_items(clip, self.settings, self.report[TECHNIQUE], bona_fide)
-
-
-def _video_of(swapped: str) -> str:
-    return f"{TECHNIQUE}/celeb/{swapped.casefold()}"
+        return TECHNIQUE if top == TECHNIQUE.casefold() else "bona_fide"
 
 
 def read_testing_list(path: Path, labels: dict[str, Label]) -> list[str]:
@@ -180,19 +121,18 @@ def read_testing_list(path: Path, labels: dict[str, Label]) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected Celeb-DF's List_of_testing_videos.txt")
     videos = set()
-    prefixes = {"celeb-real": "celeb/", "youtube-real": "youtube/", "celeb-synthesis": _video_of("")}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         match = LISTED.fullmatch(line.strip())
         folder = match["folder"].casefold() if match else ""
-        if not match or folder not in prefixes:
+        if not match or folder not in VIDEO_PREFIXES:
             raise ValueError(f"{where}: expected '1 YouTube-real/00170.mp4', not {line.strip()!r}")
         label = labels.get(match["word"])
         if label is None:
             raise ValueError(f"{where}: unknown label {match['word']!r}; `labels` has {', '.join(sorted(labels))}")
         if label != ("forged" if folder == "celeb-synthesis" else "bona_fide"):
             raise ValueError(f"{where}: `labels` says that {match['word']} means {label}, which {match['path']} is not")
-        videos.add(prefixes[folder] + match["clip"].casefold())
+        videos.add(VIDEO_PREFIXES[folder] + match["clip"].casefold())
     return sorted(videos)

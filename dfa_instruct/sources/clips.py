@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from posixpath import join
 from typing import Annotated, Final, TypeVar
 
 from pydantic import Field
 
-from dfa_instruct.sources import NOT_READ, ClipFrames, SourceItem, TechniqueReport
+from dfa_instruct.sources import NOT_READ, UNKNOWN, ClipFrames, SourceItem, TechniqueReport
 from dfa_instruct.sources.decoding import FrameChoice, Video
 from dfa_instruct.sources.pictures import BadPictureError
 from dfa_instruct.sources.walk import Refuse, entries, is_picture, is_video
+from dfa_instruct.vocabulary import Category
 
 File = TypeVar("File")
 
@@ -61,23 +64,22 @@ class ClipSettings:
         return entries(self.root.expanduser(), below, refuse, self.follow_links)
 
 
-def find_folder(settings: ClipSettings, refuse: Refuse, below: str, *names: str) -> str | None:
-    """Return the path of the folder `below/<names>`, ignoring case, or None if it does not exist."""
-    for name in names:
-        _, folders = settings.entries(below, refuse)
-        found = next((folder for folder in folders if folder.casefold() == name.casefold()), None)
-        if found is None:
-            return None
-        below = join(below, found)
-    return below
+def select_folders(settings: ClipSettings, refuse: Refuse, below: str, names: Iterable[str]) -> dict[str, str]:
+    """Find the folders with these names in a folder, ignoring case, and refuse everything else there.
 
-
-def refuse_others(settings: ClipSettings, refuse: Refuse, below: str, *names: str) -> None:
-    """Refuse everything in a folder except the folders with these names, ignoring case."""
+    Returns:
+        The name of each folder that exists, as given → its path.
+    """
+    wanted = {name.casefold(): name for name in names}
+    found: dict[str, str] = {}
     files, folders = settings.entries(below, refuse)
     for name in (*files, *folders):
-        if name.casefold() not in map(str.casefold, names):
+        given = wanted.pop(name.casefold(), None) if name in folders else None
+        if given is None:
             refuse(join(below, name), NOT_READ)
+        else:
+            found[given] = join(below, name)
+    return found
 
 
 def find_clips(settings: ClipSettings, refuse: Refuse, below: str) -> dict[str, str]:
@@ -104,11 +106,6 @@ def find_clips(settings: ClipSettings, refuse: Refuse, below: str) -> dict[str, 
             refuse(clips[name], f"the same clip is read from {here[name]}")
         clips |= here
     return dict(sorted(clips.items()))
-
-
-def refused_hint(refused: Mapping[str, str]) -> str:
-    """List the links that were not followed, as the end of a message about a missing folder."""
-    return "".join(f"; {file} is {reason}, see follow_links" for file, reason in refused.items())
 
 
 def add_frame(files: dict[int, File], name: str, file: File, report: TechniqueReport, path: str) -> None:
@@ -206,3 +203,60 @@ def with_pair(
     found = [bona_fide.item(n) for n in sorted(near, key=lambda n: abs(n - number)) if n in bona_fide.files]
     candidates = tuple(frame.key for frame in found)
     return (*(frame for frame in found if frame.pair_only), replace(item, pair_candidates=candidates))
+
+
+class ClipSource:
+    """A dataset of bona fide clips and of forgeries of these clips.
+
+    A subclass fills `_bona_fide` and `_forged` when it is created, and `_refused` with the files that it does not use.
+
+    Args:
+        settings: the settings of the subclass.
+        expected: the folders that the root should contain, for the messages.
+    """
+
+    name: str
+
+    def __init__(self, settings: ClipSettings, expected: str) -> None:
+        self.settings = settings
+        self.root = settings.root.expanduser()
+        self.report: dict[str, TechniqueReport] = {}
+        self._bona_fide: dict[str, SourceItem] = {}  # by the names of the videos
+        self._forged: list[tuple[SourceItem, str]] = []  # each with the name of its bona fide video
+        self._refused: dict[str, str] = {}
+        self._expected = f"expected {expected} in it"
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"{self.root}: no such folder; {self._expected}")
+        self.frames_of = lru_cache(maxsize=1024)(self._frames_of)
+
+    def items(self) -> Iterator[SourceItem]:
+        """Yield the bona fide frames, then the forged frames, clip by clip."""
+        self.report = defaultdict(TechniqueReport)
+        for clip in self._bona_fide.values():
+            yield from clip_items(clip, self.settings, self.report["bona_fide"])
+        for clip, video in self._forged:
+            yield from clip_items(clip, self.settings, self.report[clip.technique or ""], self.frames_of(video))
+        for file, reason in self._refused.items():
+            technique = self._technique_of(file)
+            report = self.report[technique or UNKNOWN]
+            (report.refuse if technique else report.ignore)(reason, file)
+
+    def _refuse(self, file: str, reason: str) -> None:
+        self._refused[file] = reason
+
+    def _technique_of(self, file: str) -> str | None:
+        """Return the technique that a refused file is reported under, or None if it belongs to no part that is read."""
+        raise NotImplementedError
+
+    def _frames_of(self, video: str) -> ClipFrames | None:
+        clip = self._bona_fide.get(video)
+        return read_clip(clip, self.settings, TechniqueReport()) if clip else None
+
+    def _clip(self, file: str, video: str, category: Category, technique: str | None, *people: str) -> SourceItem:
+        return SourceItem(self.root / file, self.name, file, category, technique, people, video)
+
+    def _missing_root(self) -> FileNotFoundError:
+        """Return the error about a root without the expected folders, with the links that were not followed."""
+        links = {file: reason for file, reason in self._refused.items() if reason.startswith("a link")}
+        hint = "".join(f"; {file} is {reason}, see follow_links" for file, reason in links.items())
+        return FileNotFoundError(f"{self.root}: {self._expected}{hint}")

@@ -96,16 +96,12 @@ class DF40Settings(ClipSettings):
 
 @dataclass(frozen=True, slots=True)
 class PathInfo:
-    """The information in a path.
+    """The information in a path; for the first fields, see `SourceItem`.
 
     Args:
-        category: the category of the picture.
-        technique: the technique of a forgery.
-        identities: the people in the picture, the target first.
-        video: the name of the video that the picture is a frame of.
-        bona_fide: the name of the bona fide video that it was made from.
+        bona_fide: the name of the bona fide video that a forgery was made from.
         file: the part of the path with the number of the frame.
-        in_order: whether that number gives only the order of the frames.
+        in_order: whether that number only gives the order of the frames.
     """
 
     category: Category
@@ -159,30 +155,20 @@ def parse_path(technique: str, path: str) -> PathInfo | None:
     target = groups[dataset]
     if dataset in ("portrait", "own"):
         prefix = "portrait" if dataset == "portrait" else technique
-        is_real = "/real/" in path
-        return PathInfo(
-            "bona_fide" if is_real else category,
-            None if is_real else technique,
-            (f"{prefix}/{target}",),
-            f"{technique}/{'real' if is_real else 'fake'}/{target}" if "file" in groups else None,
-            None,
-            groups.get("file"),
-        )
+        is_real, file = "/real/" in path, groups.get("file")
+        video = f"{technique}/{'real' if is_real else 'fake'}/{target}" if file else None
+        if is_real:
+            return PathInfo("bona_fide", None, (f"{prefix}/{target}",), video, None, file)
+        return PathInfo(category, technique, (f"{prefix}/{target}",), video, None, file)
     donor = groups.get(f"{dataset}_donor")
     identities = (f"{dataset}/{target}", *([f"{dataset}/{donor}"] if donor else []))
     if category == "entire_face_synthesis":
         return PathInfo(category, technique, identities, None, None, None)
     take = [groups["take"]] if "take" in groups else []
-    clip = "_".join([target, *([donor] if donor else []), *take])
-    return PathInfo(
-        category,
-        technique,
-        identities,
-        f"{technique}/{dataset}/{clip}",
-        f"{dataset}/{'_'.join([target, *take])}",
-        groups.get("file") or groups.get("running"),
-        in_order="running" in groups,
-    )
+    video = f"{technique}/{dataset}/{'_'.join([target, *([donor] if donor else []), *take])}"
+    bona_fide = f"{dataset}/{'_'.join([target, *take])}"
+    file = groups.get("file") or groups.get("running")
+    return PathInfo(category, technique, identities, video, bona_fide, file, in_order="running" in groups)
 
 
 class DF40Source:
@@ -223,14 +209,15 @@ class DF40Source:
                 info = self._parse(file, unlisted)
                 if info is None:
                     continue
+                report = self.report[info.technique or "bona_fide"]
                 if is_video(name):
                     bona_fide = self._bona_fide_frames(info.bona_fide)
-                    yield from clip_items(self._item(file, info), self.settings, self._report(info), bona_fide)
+                    yield from clip_items(self._item(file, info), self.settings, report, bona_fide)
                 elif info.video is None:
-                    self._report(info).use()
+                    report.use()
                     yield self._item(file, info)
                 else:
-                    add_frame(clips[replace(info, file=None)], info.file or "", file, self._report(info), file)
+                    add_frame(clips[replace(info, file=None)], info.file or "", file, report, file)
             for info, files in clips.items():
                 yield from self._frames(info, files)
         for file, reason in refused.items():
@@ -291,21 +278,9 @@ class DF40Source:
             self.report[technique].drop(UNRECOGNISED, file)
         return info
 
-    def _report(self, info: PathInfo) -> TechniqueReport:
-        return self.report[info.technique or "bona_fide"]
-
     def _item(self, file: str, info: PathInfo, frame: int | None = None) -> SourceItem:
-        return SourceItem(
-            self.root / file,
-            self.name,
-            file,
-            info.category,
-            info.technique,
-            info.identities,
-            info.video,
-            frame,
-            cropped=is_picture(file),
-        )
+        about = info.category, info.technique, info.identities, info.video, frame
+        return SourceItem(self.root / file, self.name, file, *about, cropped=is_picture(file))
 
     def _bona_fide_frames(self, video: str | None) -> ClipFrames | None:
         return next((frames for source in self.bona_fide if video and (frames := source.frames_of(video))), None)
@@ -327,7 +302,7 @@ class DF40Source:
         for number in sampled:
             item = self._item(files[number], info, number)
             *pair_only, item = with_pair(item, bona_fide, self.settings.pair_within, likely_numbers.get(number))
-            self._report(info).use(paired=item.pair is not None)
+            self.report[info.technique or "bona_fide"].use(paired=item.pair is not None)
             yield from (*pair_only, item)
 
     def _read_lists(self, path: Path) -> set[tuple[str, str]]:

@@ -26,12 +26,6 @@ def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> No
     photographs or do not decode are passed on, so that the build reports them: videos are copied, links point to the
     original, and other files become empty files with the same name.
 
-    Args:
-        photographs: the folder with the photographs.
-        views: the folder to write to; it must be empty or not exist.
-        count: the number of views of each photograph.
-        seed: the seed of the random changes.
-
     Raises:
         FileNotFoundError, ValueError: see `find_images`.
         FileExistsError: the folder of views is not empty.
