@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -73,20 +73,15 @@ def push(
     if images:
         _check_terms(statistics, permitted)
     with tempfile.TemporaryDirectory(prefix="dfa-instruct-") as scratch:
-        conversations = {}
+        conversations: dict[str, SplitWriter] = {}
         if images:
-            described = {split: _describe(split, files) for split, files in parts.items()}
-            target, view = Path(scratch, "conversations"), partial(conversation, config="conversations")
-            conversations = {
-                split: _rewrite(files, split, target, CONVERSATIONS_FEATURES, ["image", "face_id", "qa"], view)
-                for split, files in parts.items()
-            }
+            described = {split: _describe(split, paths) for split, paths in parts.items()}
+            view = partial(conversation, config="conversations")
+            target = Path(scratch, "conversations")
+            conversations = _rewrite(parts, target, CONVERSATIONS_FEATURES, ["image", "face_id", "qa"], view)
         else:
             features = Features({name: FEATURES[name] for name in FEATURES if name not in IMAGE_COLUMNS})
-            written = {
-                split: _rewrite(files, split, Path(scratch, "data"), features, list(features), dict)
-                for split, files in parts.items()
-            }
+            written = _rewrite(parts, Path(scratch, "data"), features, list(features), dict)
             parts = {split: writer.files for split, writer in written.items()}
             described = {split: writer.described() for split, writer in written.items()}
         card = dataset_card(
@@ -126,13 +121,16 @@ def _check_terms(statistics: Statistics, permitted: Collection[str]) -> None:
 
 
 def _rewrite(
-    paths: Iterable[Path], split: str, folder: Path, features: Features, columns: list[str], view: Callable[[Any], Any]
-) -> SplitWriter:
-    """Write new Parquet files for a split, with each row converted by `view`.
+    parts: Mapping[str, Iterable[Path]],
+    folder: Path,
+    features: Features,
+    columns: list[str],
+    view: Callable[[Any], Any],
+) -> dict[str, SplitWriter]:
+    """Write new Parquet files with converted rows.
 
     Args:
-        paths: the Parquet files of the split.
-        split: the name of the split.
+        parts: the Parquet files of each split.
         folder: the folder for the new files.
         features: the features of the new rows.
         columns: the columns that `view` needs.
@@ -143,14 +141,16 @@ def _rewrite(
 
     from dfa_instruct.dataset.writer import ROWS_PER_GROUP, SplitWriter
 
-    folder.mkdir(exist_ok=True)
-    with SplitWriter(folder, split, features) as writer:
-        for path in paths:
-            with pq.ParquetFile(path) as rows:
-                for batch in rows.iter_batches(ROWS_PER_GROUP, columns=columns):
-                    converted = [view(row) for row in batch.to_pylist()]
-                    writer.add(pa.Table.from_pylist(converted, schema=features.arrow_schema))
-    return writer
+    folder.mkdir()
+    writers: dict[str, SplitWriter] = {}
+    for split, paths in parts.items():
+        with SplitWriter(folder, split, features) as writers[split]:
+            for path in paths:
+                with pq.ParquetFile(path) as rows:
+                    for batch in rows.iter_batches(ROWS_PER_GROUP, columns=columns):
+                        converted = [view(row) for row in batch.to_pylist()]
+                        writers[split].add(pa.Table.from_pylist(converted, schema=features.arrow_schema))
+    return writers
 
 
 def _describe(split: str, paths: list[Path]) -> SplitFiles:
