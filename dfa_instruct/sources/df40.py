@@ -222,7 +222,7 @@ class DF40Source:
                 yield from self._frames(info, files)
         for file, reason in refused.items():
             self._report_refused(file, reason)
-        self._report_other_folders({_topmost(folder, above_techniques) for folder in other_folders})
+        self._report_other_folders(other_folders, above_techniques)
         for technique, file in sorted((self._listed or set()) - self._seen):
             self.report[technique].drop("listed, not on disk", file)
         for technique, count in unlisted.items():
@@ -242,15 +242,18 @@ class DF40Source:
             else:
                 report.ignore(reason, file)
 
-    def _report_other_folders(self, folders: Collection[str]) -> None:
-        """Report the folders of no technique; `<folder>/*` stands for the files in a folder with techniques below."""
-        for folder in sorted(folders):
-            names = [folder]
-            if folder.endswith("*"):
-                below = folder.removesuffix("*").removesuffix("/")
-                names = [join(below, name) for name in self.settings.entries(below)[0]]
-            for name in names:
-                self.report[UNKNOWN].ignore("not read, because it belongs to no technique of DF40", name)
+    def _report_other_folders(self, folders: Collection[str], above_techniques: Collection[str]) -> None:
+        """Report the highest folders that contain no technique, and the loose files in folders that do."""
+        names: set[str] = set()
+        for folder in folders:
+            candidates = [*map(str, reversed(PurePosixPath(folder).parents)), folder]
+            if topmost := next((name for name in candidates if name not in above_techniques), None):
+                names.add(topmost)
+            else:
+                below = "" if folder == "." else folder
+                names.update(join(below, name) for name in self.settings.entries(below)[0])
+        for name in sorted(names):
+            self.report[UNKNOWN].ignore("not read, because it belongs to no technique of DF40", name)
 
     def _may_contain(self, folder: str) -> bool:
         """Return whether to read a folder: it belongs to no unselected technique and to no bona fide dataset."""
@@ -311,12 +314,6 @@ class DF40Source:
         if not listed:
             raise ValueError(f"{path}: names no file of DF40")
         return {entry for entry in listed if entry[0] in self._techniques}
-
-
-def _topmost(folder: str, above_techniques: Collection[str]) -> str:
-    """Return the highest folder above `folder`, or itself, that contains no technique; `folder/*` if there is none."""
-    candidates = [*map(str, reversed(PurePosixPath(folder).parents)), folder]
-    return next((name for name in candidates if name not in above_techniques), f"{folder}/*".removeprefix("./"))
 
 
 def _list_entry(technique: str, path: str) -> tuple[str, str]:

@@ -49,7 +49,7 @@ def check_size(width: int, height: int, smallest: int = SMALLEST_SIDE) -> None:
             f"the limits are {LARGEST_SIDE} pixels per side and {LARGEST_AREA // 10**6} million pixels"
         )
     if min(width, height) < smallest:
-        raise BadPictureError(f"{width}×{height} pixels; it needs at least {smallest}×{smallest}")
+        raise BadPictureError(f"{width}×{height} pixels; at least {smallest}×{smallest} are needed")
 
 
 def to_rgb(image: Image.Image) -> Pixels:

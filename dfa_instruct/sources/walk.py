@@ -71,7 +71,7 @@ def _reason_against_link(root: Path, below: str, entry: os.DirEntry[str], follow
         return "a link to a folder"
     folder = root / below
     above = [folder, *list(folder.parents)[: len(Path(below).parts)]]
-    return "a link to a folder that contains it" if target in {path.resolve() for path in above} else ""
+    return "a link to a folder that it lies in" if target in {path.resolve() for path in above} else ""
 
 
 def walk(
