@@ -127,15 +127,7 @@ def _rewrite(
     columns: list[str],
     view: Callable[[Any], Any],
 ) -> dict[str, SplitWriter]:
-    """Write new Parquet files with converted rows.
-
-    Args:
-        parts: the Parquet files of each split.
-        folder: the folder for the new files.
-        features: the features of the new rows.
-        columns: the columns that `view` needs.
-        view: a function that converts a row.
-    """
+    """Write new Parquet files with rows that `view` converts from some columns of the files in `parts`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -52,7 +52,7 @@ def split_images(
     shares: Mapping[Split, float] = SHARES,
     fixed: Mapping[str, Split] | None = None,
 ) -> list[Split | None]:
-    """Split pictures so that the pictures of each kind come close to the shares.
+    """Split pictures so that the pictures of each kind come close to the shares; see `assign_splits`.
 
     Args:
         identities: the identities in each picture.
@@ -63,9 +63,6 @@ def split_images(
 
     Returns:
         The split of each picture, or None if its identities are in different splits.
-
-    Raises:
-        ValueError: see `assign_splits`.
     """
     row = {names: n for n, names in enumerate(sorted(set(identities)))}
     column = {kind: n for n, kind in enumerate(sorted(set(kinds)))}
@@ -172,12 +169,8 @@ def _pack(
 ) -> SplitNumbers:
     """Put each component into the split that needs its kinds of pictures most, the heavy components first.
 
-    Args:
-        counts: the number of pictures, shape (components, kinds); the first kind contains all pictures.
-        place: the split of each component, or -1 if it is not decided.
-        filled: the number of pictures that the splits have already, shape (splits, kinds).
-        shares: the shares of the splits.
-        rng: the generator for the order of equally heavy components.
+    `counts` has the shape (components, kinds), where the first kind contains all pictures; `filled` has the number of
+    pictures that the splits have already, shape (splits, kinds).
     """
     place = place.copy()
     for s in range(len(SPLITS)):
@@ -204,52 +197,32 @@ def _pack(
 
 @dataclass(frozen=True)
 class _Unit:
-    """Identities that move together: a single identity, or a component.
-
-    Args:
-        identities: the numbers of the identities.
-        members: the identities of their sets, shape (sets, identities). For a single identity, they are the other
-            identities of its sets.
-        weights: the number of pictures of each set, shape (sets,).
-        alone: the number of pictures of a single identity that show nobody else.
-    """
+    """Identities that move together: a single identity, or a component."""
 
     identities: NDArray[np.int64]
-    members: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    alone: float
+    members: NDArray[np.int64]  # the identities of their sets (for a single one, the others), shape (sets, identities)
+    weights: NDArray[np.float64]  # the number of pictures of each set, shape (sets,)
+    alone: float  # the number of pictures of a single identity that show nobody else
 
 
 @dataclass(frozen=True)
 class _CutSearch:
-    """The search for a cut of the heavy components.
+    """The search for a cut of the heavy components."""
 
-    Args:
-        members: the identities of each set, shape (sets, identities).
-        weights: the number of pictures of each set, shape (sets,).
-        shares: the shares of the splits.
-        base: the number of pictures that each split has already.
-        filler: the number of pictures that can be distributed afterwards.
-        total: the number of all pictures.
-    """
-
-    members: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    shares: NDArray[np.float64]
-    base: NDArray[np.float64]
-    filler: float
-    total: float
+    members: NDArray[np.int64]  # the identities of each set, shape (sets, identities)
+    weights: NDArray[np.float64]  # the number of pictures of each set, shape (sets,)
+    shares: NDArray[np.float64]  # the shares of the splits
+    base: NDArray[np.float64]  # the number of pictures that each split has already
+    filler: float  # the number of pictures that can be distributed afterwards
+    total: float  # the number of all pictures
 
     def best(
         self, uncut: SplitNumbers, free: NDArray[np.int64], components: NDArray[np.int64], rng: np.random.Generator
     ) -> SplitNumbers:
         """Return the best split found from `uncut`, from random starts, and from random changes of the best one.
 
-        Args:
-            uncut: the splits of all identities if no component is cut.
-            free: the identities that may move.
-            components: for each identity, the number of the component that may move as a whole, or -1.
-            rng: the generator for starts and orders.
+        The identities in `free` may move. `components` has, for each identity, the number of the component that may
+        move as a whole, or -1.
         """
         units = [*self._single_units(free), *self._component_units(components)]
         starts = [uncut.copy()]

@@ -143,12 +143,7 @@ class FolderSource:
         return _Row(category, technique, (f"{self.prefix}/{identity}",))
 
     def _read_csv(self, path: Path) -> dict[str, _Row]:
-        """Return the row of each file, in the order of the CSV.
-
-        Raises:
-            FileNotFoundError: the CSV does not exist.
-            ValueError: a column, label, file or pair is wrong.
-        """
+        """Return the row of each file, in the order of the CSV."""
         rows: dict[str, _Row] = {}
         for where, cells in _read_cells(path):
             file = PurePosixPath(cells["file"])
@@ -215,7 +210,7 @@ class FolderSource:
 
 
 def _read_cells(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield the position of each row of a CSV, for messages, and its cells by column; see `_read_csv`."""
+    """Yield the position of each row of a CSV, for messages, and its cells by column."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a CSV with the columns {', '.join(COLUMNS)}")
     try:

@@ -39,28 +39,24 @@ def open_source(kind: str, /, **settings: Any) -> Source:
         ValueError: the kind, a setting or its value is unknown.
         FileNotFoundError: a file or folder that a setting names does not exist.
     """
-    source_class = _source_class(kind)
-    typed = _typed_settings(kind, source_class, settings)
+    source_class, typed = _resolve(kind, settings)
     try:
         return source_class(typed)
     except RuntimeError as error:  # raised by `expanduser`
         raise ValueError(f"source {kind}: one of its paths begins with ~ and the name of an unknown user") from error
 
 
-def _source_class(kind: str) -> Any:
-    return SOURCES.get(str(kind)) or load_plugin(ENTRY_POINTS, "source", str(kind), SOURCES)
-
-
-def _typed_settings(kind: str, source_class: Any, settings: Mapping[str, Any]) -> Any:
-    """Return the `Settings` of a kind; raise ValueError if one is unknown or of the wrong type."""
+def _resolve(kind: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the class of a kind and its `Settings`; raise ValueError if one is unknown or of the wrong type."""
     from pydantic import TypeAdapter, ValidationError
 
+    source_class = SOURCES.get(str(kind)) or load_plugin(ENTRY_POINTS, "source", str(kind), SOURCES)
     names = [field.name for field in fields(source_class.Settings)]
     for name in settings:
         if name not in names:
             raise ValueError(f"source {kind}: unknown setting {name!r}{nearest(name, names)}")
     try:
-        return TypeAdapter(source_class.Settings).validate_python(settings)
+        return source_class, TypeAdapter(source_class.Settings).validate_python(settings)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -71,9 +67,8 @@ def _typed_settings(kind: str, source_class: Any, settings: Mapping[str, Any]) -
 
 def categories_of(entry: Mapping[str, Any]) -> Collection[Category]:
     """Return the categories that a source of a recipe should yield; empty if they depend on its files."""
-    settings = dict(entry)
-    source_class = _source_class(kind := settings.pop("kind"))
-    categories: Collection[Category] = getattr(_typed_settings(kind, source_class, settings), "categories", ())
+    _, settings = _resolve(entry["kind"], {name: value for name, value in entry.items() if name != "kind"})
+    categories: Collection[Category] = getattr(settings, "categories", ())
     return categories
 
 
