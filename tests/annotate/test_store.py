@@ -59,7 +59,7 @@ def test_a_prompt_keeps_its_text(path: Path) -> None:
 
 
 def test_a_store_that_cannot_be_made_is_said_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"store\.sqlite: unable to open .* in a folder that can be written"):
+    with pytest.raises(ValueError, match=r"store\.sqlite: unable to open"):
         Store(tmp_path / "nowhere" / "store.sqlite")
 
 

@@ -44,7 +44,7 @@ WRONG = {
     "sources: [{kind: folder, root: nowhere}]": "nowhere: no such folder",
     "sources: [{kind: [folder], root: .}]": "unknown source \"['folder']\"",
     "sources: [{kind: folder, root: [a]}]": "source folder: root: Input is not a valid path, not ['a']",
-    "sources: [{kind: folder, root: ~who/a}]": "source folder: a path of it begins with ~",
+    "sources: [{kind: folder, root: ~who/a}]": "source folder: one of its paths begins with ~",
     "sources: [{kind: folder, root: ., frames: 0}]": "source folder: frames and interval must be 1 or more",
     "sources: [": "not valid YAML",
     "- a": "expected a mapping",
