@@ -91,7 +91,6 @@ class Hub:
             ("POST", "/preupload/{revision}", self.preupload),
             ("POST", "/commit/{revision}", self.commit),
             ("POST", "/branch/{branch}", self.branch),
-            ("GET", "/refs", self.refs),
             ("GET", "/xet-write-token/{revision}", self.xet_token),
             ("GET", "/tree/{revision}", self.tree),
             ("GET", "/tree/{revision}/{path:path}", self.tree),
@@ -100,7 +99,6 @@ class Hub:
             ("GET", "", self.info),
         ]
         routes = [
-            Route("/api/whoami-v2", self.whoami),
             Route("/api/validate-yaml", self.validate_yaml, methods=["POST"]),
             Route("/api/repos/create", self.create, methods=["POST"]),
             Route("/lfs/{sha256}", self.receive_object, methods=["PUT"]),
@@ -142,11 +140,6 @@ class Hub:
     def commit_of(self, request: Request) -> Any:
         return self.find(request).commit_of(unquote(request.path_params.get("revision", "main")))
 
-    async def whoami(self, request: Request) -> Response:
-        if self.token(request) is None:
-            raise RefusalError(401, "Invalid credentials in Authorization header")
-        return JSONResponse({"type": "user", "name": USER, "orgs": []})
-
     async def validate_yaml(self, request: Request) -> Response:
         asked = await request.json()
         found = [{"message": problem} for problem in problems(asked["content"], asked["repoType"])]
@@ -175,11 +168,6 @@ class Hub:
             raise RefusalError(409, f"Reference already exists: {name}")
         repository.branches[name] = repository.branches["main"]
         return JSONResponse({})
-
-    async def refs(self, request: Request) -> Response:
-        branches = self.find(request).branches.items()
-        heads = [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": oid} for name, oid in branches]
-        return JSONResponse({"branches": heads, "tags": [], "converts": []})
 
     async def preupload(self, request: Request) -> Response:
         head = self.find(request, write=True).commit_of(unquote(request.path_params["revision"]))

