@@ -235,7 +235,7 @@ class ClipSource:
         for clip in self._bona_fide.values():
             yield from clip_items(clip, self.settings, self.report["bona_fide"])
         for clip, video in self._forged:
-            yield from clip_items(clip, self.settings, self.report[clip.technique or ""], self.frames_of(video))
+            yield from clip_items(clip, self.settings, self.report[clip.technique or UNKNOWN], self.frames_of(video))
         for file, reason in self._refused.items():
             technique = self._technique_of(file)
             report = self.report[technique or UNKNOWN]
