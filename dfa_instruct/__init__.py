@@ -1,7 +1,8 @@
 """DFA-Instruct and DFA-Bench: the data of interactive deepfake analysis.
 
-Importing this package registers the builder behind `datasets.load_dataset("dfa-instruct")`: at once where `datasets`
-has been imported, else as soon as it is. To import `datasets` takes more than a second, and most commands do without.
+Importing this package registers the builder for `datasets.load_dataset("dfa-instruct")`. If `datasets` has not been
+imported yet, the builder is registered when it is, because importing `datasets` takes more than a second and most
+commands do not need it.
 """
 
 import os
@@ -10,8 +11,8 @@ from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# Torch's OpenMP threads would spin while they wait for each other; beside another busy process, a training step then
-# takes many times as long (tests/benchmarks/busy.py). OpenMP reads this when torch is imported.
+# By default, torch's OpenMP threads spin while they wait for each other, which makes a training step many times slower
+# if another process is busy (tests/benchmarks/busy.py). OpenMP reads this variable when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
@@ -23,7 +24,7 @@ def _register() -> None:
 
 
 class _DatasetsFinder:
-    """Finds `datasets` as the other finders do, and has the builder registered once it has been imported."""
+    """An import hook that registers the builder after `datasets` has been imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -1,4 +1,4 @@
-"""Near-duplicates: the same picture again, recompressed, resized or cut a little differently."""
+"""Find near-duplicates: copies of a picture that were recompressed, resized or cropped slightly differently."""
 
 from __future__ import annotations
 
@@ -13,47 +13,57 @@ from dfa_instruct.records import Pixels
 
 HASH_SIDE = 16
 NEAR = 40
-"""Of 256 bits, how many may differ. Measured on aligned photographs: of one shrunk by a third and saved as JPEG of
-quality 60, 20 differ (four of five copies stay within 40); of two different people's, 76 at the least."""
+"""The largest number of different bits, of 256, between near-duplicates. It was measured on aligned photographs: the
+hash of a copy that is a third smaller and a JPEG of quality 60 differs in 20 bits (four of five copies stay within 40),
+and the hashes of two people in at least 76."""
 
 
 def perceptual_hash(image: Pixels) -> bytes:
-    """Sum a face up in 256 bits that survive compression and resizing (the signs of its slowest cosines)."""
+    """Return a hash of 256 bits that changes little under compression and resizing.
+
+    Its bits are the signs of the lowest frequencies of the discrete cosine transform.
+    """
     import imagehash
 
     small = cv2.resize(image, (4 * HASH_SIDE, 4 * HASH_SIDE), interpolation=cv2.INTER_AREA)
     return np.packbits(imagehash.phash(Image.fromarray(small), hash_size=HASH_SIDE).hash).tobytes()
 
 
-def same_pixels(face_ids: Sequence[str], first: Sequence[bool]) -> list[int]:
-    """Find all faces but one of those that have the same pixels, and so the same `face_id`.
+def exact_duplicates(face_ids: Sequence[str], preferred: Sequence[bool]) -> list[int]:
+    """Return the indices of the faces to drop so that no two faces have the same pixels, and so the same `face_id`.
 
     Args:
-        face_ids: of the faces.
-        first: those that stay rather than others: bona fide ones, for a forgery that changed nothing is none.
+        face_ids: the `face_id` of each face.
+        preferred: whether to keep a face rather than its duplicates. Bona fide faces are preferred, because a forgery
+            with the same pixels changed nothing.
     """
     seen: set[str] = set()
-    again = []
-    for i in sorted(range(len(face_ids)), key=lambda i: not first[i]):
+    duplicates = []
+    for i in sorted(range(len(face_ids)), key=lambda i: not preferred[i]):
         if face_ids[i] in seen:
-            again.append(i)
+            duplicates.append(i)
         seen.add(face_ids[i])
-    return again
+    return duplicates
 
 
 def near_duplicates(
     hashes: Sequence[bytes], groups: Sequence[int], distance: int = NEAR
 ) -> tuple[int, list[tuple[int, int]]]:
-    """Find the copies that must go so that no two groups hold twins: hashes that differ in `distance` bits at most.
+    """Find the copies to drop so that no two groups contain near-duplicates.
 
-    Groups count in the order of their numbers: a copy is what has a twin in a group before its own that is not a copy
-    itself. The search is exact, for no index finds twins that are 40 of 256 bits apart for certain and sooner: every
-    hash meets those of its own group and of the groups before, at 1.2 ns a pair on one core. No pair is kept but one
-    a copy, so that memory grows with the number of hashes, however many of them are alike.
+    Groups are processed in ascending order. A hash is a copy if it is near a hash of an earlier group that is not
+    itself a copy. The search is exact, because approximate indices miss some hashes that differ in 40 of 256 bits. It
+    compares every hash with those of its own and of all earlier groups, which takes 1.2 ns per comparison on one core.
+    It keeps one pair per copy, so that memory grows only with the number of hashes.
+
+    Args:
+        hashes: the perceptual hashes.
+        groups: the group of each hash.
+        distance: the largest number of different bits between near-duplicates.
 
     Returns:
-        How many that are not copies have a twin in their own group, and each copy (second) with its nearest twin
-        (first), in the order of the groups.
+        The number of hashes that are not copies but have a near-duplicate in their own group, and one pair for each
+        copy: the index of the nearest hash in an earlier group, and the index of the copy.
     """
     import faiss
 
@@ -62,23 +72,23 @@ def near_duplicates(
     packed = np.frombuffer(b"".join(hashes), np.uint8).reshape(len(hashes), -1)
     group = np.asarray(groups)
     bits = 8 * packed.shape[1]
-    before = faiss.IndexBinaryFlat(bits)
-    standing: NDArray[np.int64] = np.empty(0, np.int64)
-    inside = 0
+    earlier = faiss.IndexBinaryFlat(bits)
+    kept: NDArray[np.int64] = np.empty(0, np.int64)  # the indices of the hashes in `earlier`
+    within_groups = 0
     copies: list[tuple[int, int]] = []
     for number in np.unique(group):
         own = np.flatnonzero(group == number)
-        if len(standing):
-            differ, nearest = (column[:, 0] for column in before.search(packed[own], 1))
-            copied = differ <= distance
-            copies += zip(standing[nearest[copied]].tolist(), own[copied].tolist(), strict=True)
-            own = own[~copied]
+        if len(kept):
+            distances, nearest = (column[:, 0] for column in earlier.search(packed[own], 1))
+            is_copy = distances <= distance
+            copies += zip(kept[nearest[is_copy]].tolist(), own[is_copy].tolist(), strict=True)
+            own = own[~is_copy]
         if not len(own):
             continue
-        alike = faiss.IndexBinaryFlat(bits)
-        alike.add(packed[own])
-        differ, _ = alike.search(packed[own], 2)  # the first is the hash itself, or as good
-        inside += int((differ[:, 1] <= distance).sum())
-        before.add(packed[own])
-        standing = np.concatenate([standing, own])
-    return inside, copies
+        same_group = faiss.IndexBinaryFlat(bits)
+        same_group.add(packed[own])
+        distances, _ = same_group.search(packed[own], 2)  # the first result is the hash itself or an equal one
+        within_groups += int((distances[:, 1] <= distance).sum())
+        earlier.add(packed[own])
+        kept = np.concatenate([kept, own])
+    return within_groups, copies

@@ -1,4 +1,4 @@
-"""Secrets that are taken from the environment."""
+"""Read secrets from the environment."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import os
 
 
 def secret(name: str) -> str:
-    """Return a secret of the environment, without white space around it.
-
-    Args:
-        name: the variable.
-
-    Returns:
-        An empty text where it is not set.
+    """Return the secret in an environment variable without surrounding white space, or "" if it is not set.
 
     Raises:
-        ValueError: it holds what no HTTP header takes, such as a line break; the message does not show it.
+        ValueError: the value contains characters that no HTTP header may contain, such as a line break. The message
+            does not show the value.
     """
     value = os.environ.get(name, "").strip()
     if not (value.isascii() and value.isprintable()) or " " in value:
-        raise ValueError(f"{name}: expected one word of printable ASCII characters, found others in it (not shown)")
+        raise ValueError(f"{name}: expected one word of printable ASCII characters, found other characters (not shown)")
     return value

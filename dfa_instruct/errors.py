@@ -1,4 +1,4 @@
-"""How a command ends on bad input: one clear line, which names what was meant, and a non-zero exit status."""
+"""Report bad input on the command line: one line that names the problem and the likely intention, and exit status 2."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 
 MOST_LISTED = 50
-"""Known words that a message lists; TRL alone has some 250 keys."""
+"""The largest number of known words that a message lists. TRL alone has some 250 keys."""
 
 
 def printable(text: str) -> str:
-    """Spell out what a terminal would obey: a file's name may hold escape sequences, or bytes that are not UTF-8."""
+    """Escape characters that would control a terminal, and bytes that are not UTF-8; file names may contain both."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogateescape").decode() for c in text)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Name the known word that is nearest to a wrong one, or all where none is, as the end of an error message."""
+    """Return the end of an error message: the known word that is most similar to `word`, or else all known words."""
     names = sorted(known)
     close = get_close_matches(word, names, n=1, cutoff=0.5) or [
         name for name in names if get_close_matches(word.casefold(), [name.casefold()], cutoff=0.5)
@@ -29,7 +29,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 @contextmanager
 def one_line_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """Turn errors of these kinds into one line on standard error and exit status 2."""
+    """Convert errors of these types into one line on standard error and exit status 2."""
     try:
         yield
     except kinds as error:

@@ -1,6 +1,6 @@
-"""Pairs: which bona fide picture a forgery was made from, by the pixels, and which pair is none.
+"""Decide by their pixels which bona fide picture a forgery was made from, and refuse false pairs.
 
-A source proposes the pair, by the frame's number (`dfa_instruct.sources.clips`) or a table; here it is judged.
+A source proposes the pair, from the number of the frame (`dfa_instruct.sources.clips`) or from a table.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfa_instruct.face.colour import to_lab
-from dfa_instruct.face.regions import outside
+from dfa_instruct.face.regions import outside_face
 from dfa_instruct.records import Face, FaceRecord, Landmarks, Pixels
 from dfa_instruct.vocabulary import Split
 
 SAME_PICTURE: Final = 0.8
-"""Likeness outside of the face from which on two squares may be of one picture. On photographs of 128 pixels, JPEG at
-quality 5 leaves 0.89 and a shift of a pixel 0.93 at least; one of 3 pixels, from where on regions are named that were
-not touched, leaves 0.71 and another person 0.03 (medians)."""
+"""The similarity outside the face above which two squares may show the same picture. Measured on photographs of 128
+pixels (medians): JPEG of quality 5 gives at least 0.89 and a shift by 1 pixel 0.93. A shift by 3 pixels, at which the
+evidence begins to name regions that were not changed, gives 0.71, and another person 0.03."""
 
 
 def pair_landmarks(face: FaceRecord, bona_fide: FaceRecord | None) -> Landmarks | None:
@@ -38,57 +38,57 @@ def pair_landmarks(face: FaceRecord, bona_fide: FaceRecord | None) -> Landmarks 
 
 
 def similarity(image: Pixels, other: Pixels, landmarks: Landmarks | None = None) -> float:
-    """Tell how much two squares are of one picture outside of the face, whatever has become of its colours.
+    """Return the similarity of two squares outside the face, ignoring colour.
 
     Args:
-        image: shape (size, size, 3).
-        other: of the same shape.
-        landmarks: of the face, shape (81, 2); without them the whole square counts.
+        image: the pixels, shape (size, size, 3).
+        other: the other pixels, of the same shape.
+        landmarks: the landmarks of the face, shape (81, 2). Without them, the whole squares are compared.
 
     Returns:
-        The correlation of lightness with what surrounds it, all neighbourhoods together: 1 for the same structures in
-        the same places, about 0 for another picture. Where neither has any structure, they are alike.
+        The correlation of the lightness around its local mean, over all neighbourhoods: 1 for the same structures in
+        the same places (or if neither has any structure), about 0 for different pictures.
     """
     size = image.shape[0]
 
-    def around(values: NDArray[np.float32], reach: float = 0.02) -> NDArray[np.float32]:
-        return np.asarray(cv2.GaussianBlur(values, (0, 0), reach * size), np.float32)
+    def blur(values: NDArray[np.float32], radius: float = 0.02) -> NDArray[np.float32]:
+        return np.asarray(cv2.GaussianBlur(values, (0, 0), radius * size), np.float32)
 
-    one, two = (around(to_lab(square)[..., 0], 0.012) for square in (image, other))
-    rest = np.ones((size, size), np.bool_) if landmarks is None else outside(landmarks, size)
-    means = around(one), around(two)
-    flat = 0.5  # what noise leaves of structure
-    of_one = float((around(one * one) - means[0] ** 2)[rest].mean()) + flat
-    of_two = float((around(two * two) - means[1] ** 2)[rest].mean()) + flat
-    shared = float((around(one * two) - means[0] * means[1])[rest].mean()) + flat
-    return shared / float(np.sqrt(of_one * of_two))
+    one, two = (blur(to_lab(square)[..., 0], 0.012) for square in (image, other))
+    outside = np.ones((size, size), np.bool_) if landmarks is None else outside_face(landmarks, size)
+    mean_one, mean_two = blur(one), blur(two)
+    noise = 0.5  # the variance that noise leaves in a flat picture
+    variance_one = float((blur(one * one) - mean_one**2)[outside].mean()) + noise
+    variance_two = float((blur(two * two) - mean_two**2)[outside].mean()) + noise
+    covariance = float((blur(one * two) - mean_one * mean_two)[outside].mean()) + noise
+    return covariance / float(np.sqrt(variance_one * variance_two))
 
 
-def most_alike(squares: Iterable[tuple[Pixels, Face]]) -> int | None:
-    """Choose the bona fide frame that a forgery looks most like outside of the face.
+def most_similar(squares: Iterable[tuple[Pixels, Face]]) -> int | None:
+    """Return the index of the bona fide frame that is most similar to a forgery outside the face.
 
     Args:
-        squares: of each frame the forgery, cut out where the frame's face lies, and the frame.
+        squares: for each frame, the forgery cropped to the place of the frame's face, and the frame.
 
     Returns:
-        The number of the frame; none where the forgery is like none of them.
+        The index, or None if the forgery is similar to none of the frames.
     """
-    best, most = None, SAME_PICTURE
+    best, best_similarity = None, SAME_PICTURE
     for number, (square, frame) in enumerate(squares):
-        alike = similarity(square, frame.image, frame.landmarks)
-        if alike > most:
-            best, most = number, alike
+        found = similarity(square, frame.image, frame.landmarks)
+        if found > best_similarity:
+            best, best_similarity = number, found
     return best
 
 
 def is_false_pair(forgery: Face, bona_fide: Face) -> bool:
-    """Tell whether a forgery differs all over from the face that its frame's number names: it was made from another."""
+    """Return whether a forgery was made from another picture, because it differs from this one outside the face."""
     landmarks = pair_landmarks(forgery, bona_fide)
     return landmarks is not None and similarity(forgery.image, bona_fide.image, landmarks) < SAME_PICTURE
 
 
 def without_pair(forgery: Face) -> Face:
-    """Return a forgery whose pair was refused: it has none."""
+    """Return a copy of a forgery whose pair was refused, without the pair."""
     return replace(forgery, pair_id=None, pairing="refused")
 
 
@@ -96,19 +96,19 @@ def forgeries_without_pair(
     face_ids: Sequence[str],
     pair_ids: Sequence[str | None],
     splits: Sequence[Split | None],
-    stands: Sequence[bool],
+    kept: Sequence[bool],
 ) -> list[int]:
-    """Find the forgeries that stand while their bona fide does not, or stands in another split.
+    """Return the indices of the kept forgeries whose bona fide face was dropped or is in another split.
 
     Args:
-        face_ids: of all faces.
-        pair_ids: of each the `face_id` of its bona fide.
-        splits: of all faces.
-        stands: whether a face has not been dropped.
+        face_ids: the `face_id` of each face.
+        pair_ids: the `face_id` of the bona fide face of each face, or None.
+        splits: the split of each face.
+        kept: whether each face has not been dropped.
     """
-    split_of = {face_id: split for face_id, split, own in zip(face_ids, splits, stands, strict=True) if own}
+    split_by_id = {face_id: split for face_id, split, is_kept in zip(face_ids, splits, kept, strict=True) if is_kept}
     return [
         i
         for i, pair_id in enumerate(pair_ids)
-        if stands[i] and pair_id is not None and split_of.get(pair_id) != splits[i]
+        if kept[i] and pair_id is not None and split_by_id.get(pair_id) != splits[i]
     ]

@@ -1,4 +1,4 @@
-"""What other packages add: sources, techniques, annotators and metrics, by entry points."""
+"""Load the sources, techniques, annotators and metrics that other packages add through entry points."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 from dfa_instruct.errors import nearest
 
 
-def plug_in(group: str, what: str, name: str, ours: Iterable[str], hint: str = "") -> Any:
-    """Load what an entry point of this group names.
+def load_plugin(group: str, what: str, name: str, built_in: Iterable[str], hint: str = "") -> Any:
+    """Load an entry point.
 
     Args:
-        group: of entry points, as `dfa_instruct.annotators`.
-        what: is looked for, in a word, for the message.
-        name: of the entry point.
-        ours: the names that are known without a plug-in, for the message.
+        group: the group of entry points, such as `dfa_instruct.annotators`.
+        what: a word for the messages that says what is loaded.
+        name: the name of the entry point.
+        built_in: the names that need no plug-in, for the messages.
         hint: the end of the message about an unknown name.
 
     Raises:
-        ValueError: one line: nobody knows the name (the nearest is said), or its plug-in does not load.
+        ValueError: the name is unknown, or its plug-in does not load.
     """
     found = entry_points(group=group)
     if name not in found.names:
-        raise ValueError(f"unknown {what} {name!r}{nearest(name, [*ours, *found.names])}{hint}")
+        raise ValueError(f"unknown {what} {name!r}{nearest(name, [*built_in, *found.names])}{hint}")
     entry = found[name]
     try:
         return entry.load()
@@ -33,17 +33,18 @@ def plug_in(group: str, what: str, name: str, ours: Iterable[str], hint: str = "
         raise ValueError(f"{what} {name}: its plug-in {entry.value} does not load: {error}") from error
 
 
-def releases(group: str, said: str) -> dict[str, str]:
-    """Return the package and version behind each entry point of a group whose name stands, quoted, in JSON text."""
-    found = [entry for entry in entry_points(group=group) if f'"{entry.name}"' in said]
+def plugin_versions(group: str, json_text: str) -> dict[str, str]:
+    """Return the package and version of each entry point of a group whose name is a string in the JSON text."""
+    found = [entry for entry in entry_points(group=group) if f'"{entry.name}"' in json_text]
     return {entry.name: f"{entry.dist.name} {entry.dist.version}" for entry in found if entry.dist}
 
 
-def called(make: Callable[..., Any], what: str, settings: dict[str, Any]) -> Any:
-    """Call `make` with the settings, or say which of them it does not take, and which it takes."""
-    takes = inspect.signature(make)
+def call_with(function: Callable[..., Any], what: str, settings: dict[str, Any]) -> Any:
+    """Call a function with settings from a recipe; raise ValueError if it does not accept one of them."""
+    signature = inspect.signature(function)
     try:
-        takes.bind(**settings)
+        signature.bind(**settings)
     except TypeError as error:
-        raise ValueError(f"{what}: {error} (it takes {', '.join(takes.parameters) or 'none'})") from error
-    return make(**settings)
+        known = ", ".join(signature.parameters) or "none"
+        raise ValueError(f"{what}: {error} (it takes {known})") from error
+    return function(**settings)

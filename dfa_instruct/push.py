@@ -1,7 +1,7 @@
-"""Pushing a dataset folder to the Hub: which of its files go, whether its pictures may, and the card that says so.
+"""Push a dataset folder to the Hub, with a card that states which files it has and which terms its pictures have.
 
-Beside the rows go the conversations, as files of their own: on the Hub `load_dataset` runs no code of ours that could
-make them. Their pictures are the same bytes a second time, most of which Xet neither sends nor stores again.
+The conversations are pushed as files of their own, because `load_dataset` runs no code from the Hub that could create
+them. They contain the same pictures a second time, which Xet mostly neither sends nor stores again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from dfa_instruct.dataset.writer import SplitWriter
 
-OURS: Final = re.compile(
+REPLACEABLE: Final = re.compile(
     rf"(data|conversations)/({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}-[0-9a-f]{{16}}\.parquet|{re.escape(FIGURE)}"
 )
-"""The names that a push writes beside the card."""
-OF_THE_PICTURE: Final = ("image", "landmarks")
-"""The columns that do not go where the pictures do not."""
+"""The paths that a push writes, apart from the card."""
+IMAGE_COLUMNS: Final = ("image", "landmarks")
+"""The columns that are left out if the pictures are not pushed."""
 
 
 def push(
@@ -51,15 +51,15 @@ def push(
     Args:
         folder: a dataset folder.
         repo: USER/NAME.
-        private: others may not see it.
-        revision: a branch; else main.
-        dry_run: nothing is sent; no token and no connection is needed.
-        images: the pictures go as well.
-        permitted: sources whose pictures the user has the right to pass on.
+        private: hide the repository from others.
+        revision: a branch; None is the main branch.
+        dry_run: send nothing, which needs no token and no connection.
+        images: push the pictures as well.
+        permitted: sources whose pictures the user has the right to redistribute.
 
     Raises:
         FileNotFoundError: there is no dataset folder.
-        ValueError: the pictures of a source may not be passed on; or see `dfa_instruct.hub.push`.
+        ValueError: the pictures of a source may not be redistributed; or see `dfa_instruct.hub.push`.
         OSError: see `dfa_instruct.hub.push`.
     """
     from datasets import Features
@@ -75,85 +75,77 @@ def push(
     if images:
         _check_terms(statistics, permitted)
     with tempfile.TemporaryDirectory(prefix="dfa-instruct-") as scratch:
-        conversations = {}
+        conversations: dict[str, SplitWriter] = {}
         if images:
-            named = {split: _describe(split, files) for split, files in parts.items()}
-            where, view = Path(scratch, "conversations"), partial(conversation, config="conversations")
-            conversations = {
-                split: _rewritten(files, split, where, CONVERSATIONS_FEATURES, ["image", "face_id", "qa"], view)
-                for split, files in parts.items()
-            }
+            described = {split: _describe(split, paths) for split, paths in parts.items()}
+            view = partial(conversation, config="conversations")
+            target = Path(scratch, "conversations")
+            conversations = _rewrite(parts, target, CONVERSATIONS_FEATURES, ["image", "face_id", "qa"], view)
         else:
-            kept = Features({name: FEATURES[name] for name in FEATURES if name not in OF_THE_PICTURE})
-            written = {
-                split: _rewritten(files, split, Path(scratch, "data"), kept, list(kept), dict)
-                for split, files in parts.items()
-            }
+            features = Features({name: FEATURES[name] for name in FEATURES if name not in IMAGE_COLUMNS})
+            written = _rewrite(parts, Path(scratch, "data"), features, list(features), dict)
             parts = {split: writer.files for split, writer in written.items()}
-            named = {split: writer.split_files() for split, writer in written.items()}
+            described = {split: writer.split_files() for split, writer in written.items()}
         card = dataset_card(
             statistics,
-            named,
+            described,
             conversations={split: writer.split_files() for split, writer in conversations.items()},
             repo=repo,
             images=images,
             figure=True,
         )
-        picture = io.BytesIO()
-        draw(statistics).savefig(picture, format="png", dpi=110, metadata={"Software": None})
-        files: dict[str, Path | bytes] = {CARD: str(card).encode(), FIGURE: picture.getvalue()}
+        figure = io.BytesIO()
+        draw(statistics).savefig(figure, format="png", dpi=110, metadata={"Software": None})
+        files: dict[str, Path | bytes] = {CARD: str(card).encode(), FIGURE: figure.getvalue()}
         files |= {f"data/{path.name}": path for paths in parts.values() for path in paths}
-        repeating = {f"conversations/{path.name}": path for of in conversations.values() for path in of.files}
-        files |= repeating
+        last = {f"conversations/{path.name}": path for writer in conversations.values() for path in writer.files}
+        files |= last
         if dry_run:
             show(files)
         else:
-            print(push_files(repo, "dataset", files, OURS, repeating=repeating, private=private, revision=revision))
+            print(push_files(repo, "dataset", files, REPLACEABLE, upload_last=last, private=private, revision=revision))
 
 
 def _check_terms(statistics: Statistics, permitted: Collection[str]) -> None:
-    """Raise ValueError where the pictures of a source may not be passed on, as far as is known here."""
+    """Raise ValueError if the pictures of a source may not be redistributed."""
     sources = {source for _, _, source in statistics.sources}
     if unknown := sorted(set(permitted) - sources):
         raise ValueError(
-            f"--may-redistribute {unknown[0]}: no row is of it; the sources are {', '.join(sorted(sources))}"
+            f"--may-redistribute {unknown[0]}: no row has this source; the sources are {', '.join(sorted(sources))}"
         )
     if refused := not_redistributable(sources, permitted):
-        stated = " ".join(f"--may-redistribute {source}" for source in refused)
+        options = " ".join(f"--may-redistribute {source}" for source in refused)
         raise ValueError(
             f"the pictures of {refused[0]} are not pushed ({licence_of(refused[0]).terms}): --without-images pushes "
-            f"questions and answers with the hashes to join them; {stated} states that you have the right to pass them "
-            "on"
+            "the questions and answers with the hashes of the pictures; "
+            f"{options} states that you have the right to redistribute the pictures"
         )
 
 
-def _rewritten(
-    paths: Iterable[Path], split: str, folder: Path, features: Features, columns: list[str], view: Callable[[Any], Any]
-) -> SplitWriter:
-    """Write a split's files anew, each row as `view` makes it from some of its columns.
-
-    Args:
-        paths: the split's Parquet files.
-        split: its name.
-        folder: where the new ones go.
-        features: of the new rows.
-        columns: of the old rows, those that `view` reads.
-        view: an old row → a new one.
-    """
+def _rewrite(
+    parts: Mapping[str, Iterable[Path]],
+    folder: Path,
+    features: Features,
+    columns: list[str],
+    view: Callable[[Any], Any],
+) -> dict[str, SplitWriter]:
+    """Write new Parquet files with rows that `view` converts from some columns of the files in `parts`."""
     import pyarrow as pa
 
     from dfa_instruct.dataset.writer import SplitWriter
 
-    folder.mkdir(exist_ok=True)
-    with SplitWriter(folder, split, features) as writer:
-        for table in tables_of(paths, columns):
-            made = [view(row) for row in table.to_pylist()]
-            writer.add(pa.Table.from_pylist(made, schema=features.arrow_schema))
-    return writer
+    folder.mkdir()
+    writers: dict[str, SplitWriter] = {}
+    for split, paths in parts.items():
+        with SplitWriter(folder, split, features) as writers[split]:
+            for table in tables_of(paths, columns):
+                converted = [view(row) for row in table.to_pylist()]
+                writers[split].add(pa.Table.from_pylist(converted, schema=features.arrow_schema))
+    return writers
 
 
 def _describe(split: str, paths: list[Path]) -> SplitFiles:
-    """Say of a split's files what the card's header says."""
+    """Return the description of a split's files for the header of the card."""
     import pyarrow.parquet as pq
 
     rows = size = 0

@@ -1,4 +1,4 @@
-"""The typed rows that one stage of the construction hands to the next."""
+"""The records that the steps of the construction exchange."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ Pixels = NDArray[np.uint8]
 """An RGB image, shape (height, width, 3), 0 to 255."""
 
 Landmarks = NDArray[np.float32]
-"""Facial landmarks in pixels (x, y), shape (81, 2): the 68 points of iBUG 300-W, then 13 along the top of the
-forehead from the subject's right temple to the left one. See `dfa_instruct.face.detection`."""
+"""Facial landmarks (x, y) in pixels, shape (81, 2): the 68 points of iBUG 300-W, then 13 points along the top of the
+forehead, from the subject's right temple to the left one. See `dfa_instruct.face.detection`."""
 
 MEASURED: Final = "measured"
-"""Who wrote a text that no language model wrote."""
+"""The author of texts that are composed from measured evidence."""
 
 
 def face_id_of(image: Pixels) -> str:
-    """Name a face by its aligned pixels: the first 16 hexadecimal digits of their SHA-256."""
+    """Return the id of a face: the first 16 hexadecimal digits of the SHA-256 of its aligned pixels."""
     return hashlib.sha256(np.ascontiguousarray(image).tobytes() + repr(image.shape).encode()).hexdigest()[:16]
 
 
 @dataclass(slots=True, kw_only=True)
 class FaceRecord:
-    """The facts of one face, without its pixels. The columns of the dataset follow its fields, in their order.
+    """The facts about one face, without its pixels. Its fields are columns of the dataset, in the same order.
 
     Args:
-        face_id: see `face_id_of`.
-        identities: all people whose features are in the picture (target, and donor or driver). Entire face synthesis
-            has an invented one.
+        face_id: the id of the face; see `face_id_of`.
+        identities: all people whose features are in the picture: the target, and the donor or driver. For entire face
+            synthesis, it is an invented identity.
         pair_id: the `face_id` of the bona fide picture that a forgery was made from.
         pairing: how that picture was found (`dfa_instruct.vocabulary.PAIRINGS`).
-        landmarks: in pixels of the aligned square, shape (81, 2).
-        parameters: of the technique, its seed included; JSON-serialisable.
+        landmarks: the landmarks in pixels of the aligned square, shape (81, 2).
+        parameters: the parameters of the technique, with its seed, as JSON-serialisable values.
     """
 
     face_id: str
@@ -61,13 +61,13 @@ class FaceRecord:
     split: Split | None = None
 
     def __post_init__(self) -> None:
-        if self.landmarks is not None:  # rounded as in the dataset, so that evidence can be measured again from it
+        if self.landmarks is not None:  # as in the dataset, so that the evidence can be measured again
             self.landmarks = self.landmarks.round(2)
 
 
 @dataclass(slots=True, kw_only=True)
 class Face(FaceRecord):
-    """One aligned square face: its facts and its pixels. With no `face_id`, it is taken from the pixels."""
+    """One aligned square face with its pixels. If no `face_id` is given, it is computed from them."""
 
     face_id: str = ""
     image: Pixels
@@ -78,21 +78,21 @@ class Face(FaceRecord):
         FaceRecord.__post_init__(self)
 
     def to_png(self) -> bytes:
-        """Encode losslessly; a forgery carries its provenance as PNG text (technique, source hash)."""
+        """Encode the pixels as PNG. A forgery has its technique and the hash of its source as PNG text."""
         notes = PngImagePlugin.PngInfo()
         if self.label == "forged":
             notes.add_text("dfa:label", "forged")
             notes.add_text("dfa:technique", str(self.technique))
             notes.add_text("dfa:source_sha256", self.source_sha256)
         buffer = io.BytesIO()
-        # Run lengths alone: a third of the time on photographs for 3 % more bytes.
+        # Run-length encoding takes a third of the time on photographs, for 3 % more bytes.
         Image.fromarray(self.image).save(buffer, format="PNG", pnginfo=notes, compress_type=zlib.Z_RLE)
         return buffer.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
 class Forgery:
-    """What a technique returns: the forged image, its landmarks, and the parameters that made it."""
+    """The result of a technique: the forged image, its landmarks, and the parameters that were used."""
 
     image: Pixels
     landmarks: Landmarks | None
@@ -101,7 +101,7 @@ class Forgery:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One piece of evidence: what differs where, and how much (0: nothing, 1: as much as can be)."""
+    """One piece of evidence: what differs in a region, and how strongly (0: not at all, 1: as much as possible)."""
 
     region: Region
     artifact: ArtifactKind
@@ -110,7 +110,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What is said of one region: the artifacts there, the strongest first, and the sentence that states them."""
+    """The description of one region: its artifacts, the strongest first, and the sentence that states them."""
 
     region: Region
     artifacts: tuple[ArtifactKind, ...]
@@ -119,15 +119,22 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What is said of a face before any question is asked: the texts of DF-D, DF-C and AD.
+    """The texts about a face from which its questions and answers are made.
 
-    `findings` are what the AD text is made of, whoever wrote it: one a region, the strongest first, none for a bona
-    fide face. Free conversation takes its sentences from here, so that it cannot contradict the AD text. `conversation`
-    are its questions and answers where the annotator wrote them itself, else they are drawn from templates. `ad_by` and
-    `fc_by` say who wrote, `grounding` how far the pixels bear out a text that was not measured (0 to 1).
+    Args:
+        df_d: the text for deepfake detection.
+        df_c: the text for deepfake classification.
+        ad: the artifact description.
+        findings: the parts of the artifact description, one per region, the strongest first; none for a bona fide face.
+            Free conversation uses their sentences, so that it cannot contradict the artifact description.
+        conversation: the questions and answers of the free conversation, if the annotator wrote them. Otherwise they
+            are drawn from templates.
+        ad_by: the author of the artifact description.
+        fc_by: the author of the free conversation.
+        grounding: the share (0 to 1) of a text that was not measured that the pixels support.
 
     Raises:
-        ValueError: a finding's sentence does not stand in the AD text, or two findings are of one region.
+        ValueError: the sentence of a finding is not in the artifact description, or two findings have the same region.
     """
 
     df_d: str
@@ -142,15 +149,17 @@ class Annotation:
     def __post_init__(self) -> None:
         regions = [finding.region for finding in self.findings]
         if len(regions) > len(set(regions)):
-            raise ValueError(f"an annotation has two findings of one region: {', '.join(regions)}")
+            raise ValueError(f"an annotation has two findings for the same region: {', '.join(regions)}")
         for finding in self.findings:
             if finding.sentence not in self.ad:
-                raise ValueError(f"an annotation's description does not have the sentence {finding.sentence!r}")
+                raise ValueError(
+                    f"an annotation's artifact description does not contain the sentence {finding.sentence!r}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionAnswer:
-    """One instruction and its answer; `template` names the phrasing it was drawn from."""
+    """A question and its answer. `template` is the name of the template that it was drawn from."""
 
     ability: Ability
     question: str
@@ -160,7 +169,7 @@ class QuestionAnswer:
 
 @dataclass(frozen=True, slots=True)
 class BenchQuestion:
-    """One standardised question of DFA-Bench; `options` is empty for an open question."""
+    """A standardised question of DFA-Bench. `options` is empty for an open question."""
 
     ability: BenchAbility
     question: str
@@ -170,10 +179,7 @@ class BenchQuestion:
 
 @dataclass(slots=True)
 class InstructRow:
-    """One row of DFA-Instruct, without the image: a face with its evidence, questions and answers.
-
-    `ad_by`, `fc_by`, `grounding` and `findings` are those of its `Annotation`.
-    """
+    """A row of DFA-Instruct without the image. For its last four fields, see `Annotation`."""
 
     face: FaceRecord
     artifacts: list[Artifact]

@@ -1,4 +1,4 @@
-"""Arrow's schemas of the typed rows, derived from their fields: a column is added in its dataclass and nowhere else."""
+"""Derive the Arrow schemas of records from their fields, so that a new column only needs a new field."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _SCALARS: Final[dict[Any, pa.DataType]] = {
 
 
 def arrow_schema(record: type) -> pa.Schema:
-    """Derive the schema of a dataclass: a column a field, in their order.
+    """Return the schema of a dataclass, with one nullable column per field, in the same order.
 
-    Pixels are raw bytes, landmarks lists of points, dictionaries JSON; every column may be null.
+    Pixels are stored as raw bytes, landmarks as lists of points, dictionaries as JSON.
 
     Raises:
-        TypeError: a field is of a type that no column is known for.
+        TypeError: the type of a field has no column type.
     """
     hints = get_type_hints(record)
     return pa.schema([(field.name, _arrow_type(hints[field.name])) for field in fields(record)])
@@ -43,49 +43,49 @@ def arrow_schema(record: type) -> pa.Schema:
 def _arrow_type(hint: Any) -> pa.DataType:
     if hint in _SCALARS:
         return _SCALARS[hint]
-    origin, of = get_origin(hint), [argument for argument in get_args(hint) if argument is not NoneType]
+    origin, arguments = get_origin(hint), [argument for argument in get_args(hint) if argument is not NoneType]
     if origin is Literal or origin is dict:
         return pa.string()
-    if origin in (Union, UnionType) and len(of) == 1:
-        return _arrow_type(of[0])
+    if origin in (Union, UnionType) and len(arguments) == 1:
+        return _arrow_type(arguments[0])
     if origin in (list, tuple):
-        return pa.list_(_arrow_type(of[0]))
+        return pa.list_(_arrow_type(arguments[0]))
     if is_dataclass(hint) and isinstance(hint, type):
         return pa.struct(list(arrow_schema(hint)))
-    raise TypeError(f"no column is known for {hint}")
+    raise TypeError(f"there is no column type for {hint}")
 
 
 def to_columns(record: Any) -> dict[str, Any]:
-    """Lay a record out as the columns of its schema."""
-    return {field.name: _laid_out(getattr(record, field.name)) for field in fields(record)}
+    """Convert a record to the values of its columns."""
+    return {field.name: _to_arrow(getattr(record, field.name)) for field in fields(record)}
 
 
-def _laid_out(value: Any) -> Any:
+def _to_arrow(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tobytes() if value.dtype == np.uint8 else value.tolist()
     if isinstance(value, dict):
         return json.dumps(value, sort_keys=True)
     if isinstance(value, list | tuple):
-        return [_laid_out(part) for part in value]
+        return [_to_arrow(part) for part in value]
     if isinstance(value, Path):
         return str(value)
     return to_columns(value) if is_dataclass(value) else value
 
 
 def from_columns(record: type[Record], columns: Mapping[str, Any], **known: Any) -> Record:
-    """Read a record from its columns.
+    """Create a record from the values of its columns.
 
     Args:
-        record: its class.
-        columns: by name; those of no field are passed over.
-        known: fields that are given as they are; pixels must be, for their shape does not stand in their bytes.
+        record: the class of the record.
+        columns: the values by column; columns without a field are ignored.
+        known: fields that replace columns. Pixels must be given here, because the column does not have their shape.
     """
     hints = get_type_hints(record)
     names = [field.name for field in fields(record) if field.name in columns and field.name not in known]  # type: ignore[arg-type]
-    return record(**{name: _read(hints[name], columns[name]) for name in names}, **known)
+    return record(**{name: _from_arrow(hints[name], columns[name]) for name in names}, **known)
 
 
-def _read(hint: Any, value: Any) -> Any:
+def _from_arrow(hint: Any, value: Any) -> Any:
     if value is None:
         return None
     kinds: Sequence[Any] = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)

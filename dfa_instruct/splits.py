@@ -1,9 +1,9 @@
-"""Identity-disjoint splits: an identity belongs to one split, and so does every picture it is in.
+"""Identity-disjoint splits: all pictures of an identity are in the same split.
 
-Pictures of two identities (a target and a donor) join them. What is joined, over all sources together, is a component.
-Components are kept whole where the shares can be met so, and then nothing is lost. Where one outgrows a split, as
-Celeb-DF's people do, it is cut, and the pictures whose identities fall in different splits have to be dropped: the cut
-that loses fewest is sought.
+A picture of two identities (target and donor) connects them. The connected components are computed over all sources
+together. Components are kept whole if the shares can be met this way, so that no picture is lost. A component that is
+too large for one split, such as the people of Celeb-DF, is cut, and pictures whose identities are then in different
+splits must be dropped. The search looks for the cut that drops the fewest pictures.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ from dfa_instruct.vocabulary import SPLITS, Split
 
 SHARES: dict[Split, float] = {"train": 0.7, "validation": 0.1, "test": 0.2}
 TOLERANCE = 0.05
-"""What the shares may miss, summed over the splits, before a picture is lost for their sake."""
+"""The deviation from the shares, summed over the splits, that is accepted before pictures are dropped to reduce it."""
 SHARE_WEIGHT = 2.0
-"""How much may be lost for them then: this part of all pictures for each part that the shares miss."""
-NEARER = 1e-4
-"""The same while they miss less: it decides where nothing else does."""
+"""The cost of a deviation beyond the tolerance, relative to the cost of dropping the same share of the pictures."""
+SMALL_WEIGHT = 1e-4
+"""The cost of a deviation within the tolerance, which decides between otherwise equal splits."""
 HEAVY = 0.02
-"""The place of a component with more than this part of all pictures is searched for; lighter ones fill what is left."""
+"""Components with more than this share of all pictures are placed by the search. Lighter ones fill the splits up."""
 STARTS = 6
+"""The number of pairs of random starts of the search."""
 TRIALS = 400, 50, 20_000
-"""How many places the search for a cut tries: so many an identity, in a larger graph so many, and then these at least.
-"""
+"""The number of moves that the search tries: the first number per identity, but in a large graph the second number per
+identity, and there at least the third number in total."""
 
 Identities = tuple[str, ...]
-Sides = NDArray[np.int64]
-"""Of each identity the number of its split; less than 0: none yet."""
+SplitNumbers = NDArray[np.int64]
+"""The number of the split of each identity (or component); a negative number means that it is not decided."""
 
 
 def split_of(identities: Identities, assignment: Mapping[str, Split]) -> Split | None:
-    """Return the split of a picture, or None where its identities fall in different ones."""
+    """Return the split of a picture, or None if its identities are in different splits."""
     splits = {assignment[name] for name in identities}
     return splits.pop() if len(splits) == 1 else None
 
@@ -51,13 +52,17 @@ def split_images(
     shares: Mapping[Split, float] = SHARES,
     fixed: Mapping[str, Split] | None = None,
 ) -> list[Split | None]:
-    """Split pictures, given by their identities and their kinds, so that each kind comes near to the shares.
+    """Split pictures so that the pictures of each kind come close to the shares; see `assign_splits`.
+
+    Args:
+        identities: the identities in each picture.
+        kinds: the kind of each picture.
+        seed: see `assign_splits`.
+        shares: see `assign_splits`.
+        fixed: see `assign_splits`.
 
     Returns:
-        Of each picture its split, or None where its identities fall in different ones.
-
-    Raises:
-        ValueError: see `assign_splits`.
+        The split of each picture, or None if its identities are in different splits.
     """
     row = {names: n for n, names in enumerate(sorted(set(identities)))}
     column = {kind: n for n, kind in enumerate(sorted(set(kinds)))}
@@ -68,24 +73,6 @@ def split_images(
     return [split_of(names, assignment) for names in identities]
 
 
-def lost_by(identities: Sequence[Identities], listed: Sequence[Split | None]) -> int:
-    """Count the pictures that a list of videos loses where an identity may be in one split only: the test's go first.
-
-    Args:
-        identities: of each picture.
-        listed: where the list puts it; None: it says nothing of it, and does not lose it either.
-    """
-    latest: dict[str, int] = {}
-    for names, split in zip(identities, listed, strict=True):
-        if split is not None:
-            for name in names:
-                latest[name] = max(latest.get(name, 0), SPLITS.index(split))
-    return sum(
-        split is not None and any(latest[name] != SPLITS.index(split) for name in names)
-        for names, split in zip(identities, listed, strict=True)
-    )
-
-
 def assign_splits(
     images: Mapping[Identities, int],
     seed: int,
@@ -93,23 +80,23 @@ def assign_splits(
     fixed: Mapping[str, Split] | None = None,
     kinds: csr_array | None = None,
 ) -> dict[str, Split]:
-    """Assign each identity to a split so that the splits' images come near to their shares, and few are lost.
+    """Assign each identity to a split so that the splits come close to their shares and few pictures are dropped.
 
     Args:
-        images: for each set of identities, how many pictures show just these.
-        seed: of the order in which identities of equal weight are taken, and of the search for a cut.
-        shares: of each split, of the images that are kept.
-        fixed: identities whose split is decided already; what only they are joined with goes with them.
-        kinds: how many pictures of each set, in their sorted order, are of each kind, shape (sets, kinds); each kind
-            comes near to the shares, too.
+        images: the number of pictures of each set of identities.
+        seed: the seed of the search, and of the order of equally heavy components.
+        shares: the share of each split in the pictures that are kept.
+        fixed: the split of some identities. Identities that are connected only with these follow them.
+        kinds: the number of pictures of each kind, shape (sets, kinds), with the sets in sorted order. The pictures of
+            each kind come close to the shares, too.
 
     Raises:
-        ValueError: there are fewer identities than splits that have a share.
+        ValueError: there are fewer identities than splits with a share.
     """
     sets = sorted(images)
     names = sorted({name for identities in sets for name in identities})
-    side: Sides = np.array([SPLITS.index(fixed[name]) if fixed and name in fixed else -1 for name in names])
-    if len(names) < (splits := sum(share > 0 for share in shares.values())) and (side < 0).all():
+    given: SplitNumbers = np.array([SPLITS.index(fixed[name]) if fixed and name in fixed else -1 for name in names])
+    if len(names) < (splits := sum(share > 0 for share in shares.values())) and (given < 0).all():
         raise ValueError(f"{len(names)} identities cannot fill {splits} identity-disjoint splits")
     index = {name: i for i, name in enumerate(names)}
     width = max(map(len, sets))
@@ -120,187 +107,183 @@ def assign_splits(
     rng = np.random.default_rng(seed)
 
     component = _components(members, len(names))
-    of_set = component[members[:, 0]]
-    place, torn = _decided(component, side)
-    gathered = csr_array(coo_array((np.ones(len(sets)), (of_set, np.arange(len(sets)))))) @ counts
-    weight = gathered[:, [0]].toarray()[:, 0]
-    heavy = torn | ((place < 0) & (weight > HEAVY * weights.sum()))
+    component_of_set = component[members[:, 0]]
+    place, is_split = _fixed_places(component, given)
+    by_component = csr_array(coo_array((np.ones(len(sets)), (component_of_set, np.arange(len(sets)))))) @ counts
+    weight = by_component[:, [0]].toarray()[:, 0]
+    heavy = is_split | ((place < 0) & (weight > HEAVY * weights.sum()))
 
-    whole = _pack(gathered, place, np.zeros((len(SPLITS), counts.shape[1])), wanted, rng)[component]
-    kept = _kept(members, weights, whole)
-    if not torn.any() and (not heavy.any() or np.abs(kept / kept.sum() - wanted).sum() <= TOLERANCE):
-        return {name: SPLITS[s] for name, s in zip(names, whole, strict=True)}
+    uncut = _pack(by_component, place, np.zeros((len(SPLITS), counts.shape[1])), wanted, rng)[component]
+    kept = _kept(members, weights, uncut)
+    if not is_split.any() and (not heavy.any() or np.abs(kept / kept.sum() - wanted).sum() <= TOLERANCE):
+        return {name: SPLITS[s] for name, s in zip(names, uncut, strict=True)}
 
-    searched = heavy[of_set]
+    searched = heavy[component_of_set]
     base = np.bincount(place[place >= 0], weight[place >= 0], len(SPLITS)).astype(np.float64)
     filler = weight[(place < 0) & ~heavy].sum()
-    search = _Cut(members[searched], weights[searched], wanted, base, filler, total=weights.sum())
-    free = np.flatnonzero(heavy[component] & (side < 0))
-    movable = np.where((heavy & ~torn)[component], component, -1)
-    cut = search.best(np.where(side >= 0, side, whole), free, movable, rng)
+    search = _CutSearch(members[searched], weights[searched], wanted, base, filler, total=weights.sum())
+    free = np.flatnonzero(heavy[component] & (given < 0))
+    movable = np.where((heavy & ~is_split)[component], component, -1)
+    cut = search.best(np.where(given >= 0, given, uncut), free, movable, rng)
 
-    sides = cut[members]
-    filled = np.stack([counts[searched & (sides == s).all(axis=1)].sum(axis=0) for s in range(len(SPLITS))])
-    gathered = gathered.multiply((~heavy)[:, None]).tocsr()
-    packed = _pack(gathered, place, filled, wanted, rng)
+    splits_of_set = cut[members]
+    filled = np.stack([counts[searched & (splits_of_set == s).all(axis=1)].sum(axis=0) for s in range(len(SPLITS))])
+    by_component = by_component.multiply((~heavy)[:, None]).tocsr()
+    packed = _pack(by_component, place, filled, wanted, rng)
     result = np.where(heavy[component], cut, packed[component])
     return {name: SPLITS[s] for name, s in zip(names, result, strict=True)}
 
 
-def _decided(component: NDArray[np.int64], side: Sides) -> tuple[Sides, NDArray[np.bool_]]:
-    """Say of each component where it lies, -1 if that is open, and whether it has identities of two splits."""
+def _fixed_places(component: NDArray[np.int64], given: SplitNumbers) -> tuple[SplitNumbers, NDArray[np.bool_]]:
+    """Return the split of each component, or -1, and whether its identities have been given different splits."""
     first, last = np.full(component.max() + 1, len(SPLITS)), np.full(component.max() + 1, -1)
-    np.minimum.at(first, component[side >= 0], side[side >= 0])
-    np.maximum.at(last, component[side >= 0], side[side >= 0])
+    np.minimum.at(first, component[given >= 0], given[given >= 0])
+    np.maximum.at(last, component[given >= 0], given[given >= 0])
     return np.where(first == last, last, -1), first < last
 
 
 def _components(members: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Number what pictures join, shape (identities,), in the order of the identities."""
+    """Return the number of the connected component of each identity, shape (identities,)."""
     graph = coo_array((np.ones(members.size, np.int8), _edges(members)), shape=(count, count))
     return connected_components(graph, directed=False)[1]
 
 
 def _edges(members: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Join the first identity of each set with all of them."""
+    """Return edges from the first identity of each set to all its identities."""
     return np.repeat(members[:, 0], members.shape[1]), members.ravel()
 
 
-def _kept(members: NDArray[np.int64], weights: NDArray[np.float64], side: Sides) -> NDArray[np.float64]:
-    """Count the pictures of each split, shape (splits,); those whose identities fall in different ones are in none."""
-    sides = side[members]
-    same = (sides == sides[:, :1]).all(axis=1)
-    return np.bincount(sides[same, 0], weights[same], len(SPLITS)).astype(np.float64)
+def _kept(members: NDArray[np.int64], weights: NDArray[np.float64], splits: SplitNumbers) -> NDArray[np.float64]:
+    """Return the number of pictures that each split keeps, shape (splits,)."""
+    splits_of_set = splits[members]
+    same = (splits_of_set == splits_of_set[:, :1]).all(axis=1)
+    return np.bincount(splits_of_set[same, 0], weights[same], len(SPLITS)).astype(np.float64)
 
 
 def _pack(
-    counts: csr_array, place: Sides, filled: NDArray[np.float64], shares: NDArray[np.float64], rng: np.random.Generator
-) -> Sides:
-    """Put each component into the split that lacks most of what it holds, the heavy ones first.
+    counts: csr_array,
+    place: SplitNumbers,
+    filled: NDArray[np.float64],
+    shares: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> SplitNumbers:
+    """Put each component into the split that needs its kinds of pictures most, the heavy components first.
 
-    Args:
-        counts: of pictures, shape (components, kinds); the first kind is all of them.
-        place: of each component, where that is decided already.
-        filled: what the splits hold before, shape (splits, kinds).
-        shares: of the splits.
-        rng: of the order of equal ones.
+    `counts` has the shape (components, kinds), where the first kind contains all pictures; `filled` has the number of
+    pictures that the splits have already, shape (splits, kinds).
     """
     place = place.copy()
     for s in range(len(SPLITS)):
         filled[s] += counts[place == s].sum(axis=0)
-    room = np.outer(shares, counts[place < 0].sum(axis=0) + filled.sum(axis=0)).tolist()
-    held = filled.tolist()
+    capacity = np.outer(shares, counts[place < 0].sum(axis=0) + filled.sum(axis=0)).tolist()
+    content = filled.tolist()
     begin, kinds, numbers = counts.indptr.tolist(), counts.indices.tolist(), counts.data.tolist()
     free = rng.permutation(np.flatnonzero(place < 0))
     weight = counts[:, [0]].toarray()[:, 0]
     for c in free[np.argsort(-weight[free], kind="stable")].tolist():
         own = range(begin[c], begin[c + 1])
         fullness = [
-            sum(numbers[i] * (of[kinds[i]] + numbers[i]) / most[kinds[i]] if most[kinds[i]] else np.inf for i in own)
-            for of, most in zip(held, room, strict=True)
+            sum(
+                numbers[i] * (inside[kinds[i]] + numbers[i]) / limit[kinds[i]] if limit[kinds[i]] else np.inf
+                for i in own
+            )
+            for inside, limit in zip(content, capacity, strict=True)
         ]
-        place[c] = chosen = fullness.index(min(fullness))
+        place[c] = emptiest = fullness.index(min(fullness))
         for i in own:
-            held[chosen][kinds[i]] += numbers[i]
+            content[emptiest][kinds[i]] += numbers[i]
     return place
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """Identities that move together: one alone, or a component whole. Its sets lie in the split of their `members`.
-
-    Of an identity, these are the others of its sets; in those that are in `alone` there is no other.
-    """
+    """Identities that move together: a single identity, or a component."""
 
     identities: NDArray[np.int64]
-    members: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    alone: float
+    members: NDArray[np.int64]  # the identities of their sets (for a single one, the others), shape (sets, identities)
+    weights: NDArray[np.float64]  # the number of pictures of each set, shape (sets,)
+    alone: float  # the number of pictures of a single identity that show nobody else
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """The search for a cut of the heavy components: `members`, shape (sets, identities), and the sets' `weights`.
+class _CutSearch:
+    """The search for a cut of the heavy components."""
 
-    `base` is what the splits hold besides, `filler` what may fill them up afterwards, `total` all there is.
-    """
-
-    members: NDArray[np.int64]
-    weights: NDArray[np.float64]
-    shares: NDArray[np.float64]
-    base: NDArray[np.float64]
-    filler: float
-    total: float
+    members: NDArray[np.int64]  # the identities of each set, shape (sets, identities)
+    weights: NDArray[np.float64]  # the number of pictures of each set, shape (sets,)
+    shares: NDArray[np.float64]  # the shares of the splits
+    base: NDArray[np.float64]  # the number of pictures that each split has already
+    filler: float  # the number of pictures that can be distributed afterwards
+    total: float  # the number of all pictures
 
     def best(
-        self, whole: Sides, free: NDArray[np.int64], components: NDArray[np.int64], rng: np.random.Generator
-    ) -> Sides:
-        """Search from `whole`, from random places and from regions of the graph; then shake the best, again and again.
+        self, uncut: SplitNumbers, free: NDArray[np.int64], components: NDArray[np.int64], rng: np.random.Generator
+    ) -> SplitNumbers:
+        """Return the best split found from `uncut`, from random starts, and from random changes of the best one.
 
-        Args:
-            whole: where all identities are when no component is cut.
-            free: those that may move.
-            components: of each identity the number of the component that may move whole; less than 0: of none.
-            rng: of starts and orders.
+        The identities in `free` may move. `components` has, for each identity, the number of the component that may
+        move as a whole, or -1.
         """
-        units = [*self._singles(free), *self._wholes(components)]
-        starts = [whole.copy()]
+        units = [*self._single_units(free), *self._component_units(components)]
+        starts = [uncut.copy()]
         for _ in range(STARTS):
-            for drawn in (rng.choice(len(SPLITS), len(free), p=self.shares), self._regions(len(whole), rng)[free]):
-                starts.append(whole.copy())
+            for drawn in (rng.choice(len(SPLITS), len(free), p=self.shares), self._grow(len(uncut), rng)[free]):
+                starts.append(uncut.copy())
                 starts[-1][free] = drawn
         trials = min(TRIALS[0] * len(free), max(TRIALS[1] * len(free), TRIALS[2]))
-        best, least = whole, np.inf
+        best, lowest = uncut, np.inf
         while trials > 0 and len(free):
             if starts:
-                side, most = starts.pop(), trials // (2 * len(starts) + 2)
+                splits, limit = starts.pop(), trials // (2 * len(starts) + 2)
             else:
-                side, most = best.copy(), trials
-                shaken = rng.choice(free, min(len(free), 2 + int(rng.integers(1 + len(free) // 10))), replace=False)
-                side[shaken] = rng.integers(len(SPLITS), size=len(shaken))
-            cost, spent = self._settle(side, units, most, rng)
+                splits, limit = best.copy(), trials
+                changed = rng.choice(free, min(len(free), 2 + int(rng.integers(1 + len(free) // 10))), replace=False)
+                splits[changed] = rng.integers(len(SPLITS), size=len(changed))
+            cost, spent = self._descend(splits, units, limit, rng)
             trials -= spent
-            if cost < least - 1e-9:
-                best, least = side, cost
+            if cost < lowest - 1e-9:
+                best, lowest = splits, cost
         return best
 
-    def _singles(self, free: NDArray[np.int64]) -> Iterator[_Unit]:
+    def _single_units(self, free: NDArray[np.int64]) -> Iterator[_Unit]:
         sets: dict[int, list[int]] = defaultdict(list)
         for n, row in enumerate(self.members.tolist()):
             for i in set(row):
                 sets[i].append(n)
         for i in free.tolist():
             own, weights = self.members[sets[i]], self.weights[sets[i]]
-            other = own != i
-            some = other.any(axis=1)
-            filled = own[np.arange(len(own)), other.argmax(axis=1)]
-            others = np.where(other, own, filled[:, None])[some]
-            yield _Unit(np.array([i]), others, weights[some], weights[~some].sum())
+            is_other = own != i
+            has_other = is_other.any(axis=1)
+            first_other = own[np.arange(len(own)), is_other.argmax(axis=1)]
+            others = np.where(is_other, own, first_other[:, None])[has_other]
+            yield _Unit(np.array([i]), others, weights[has_other], weights[~has_other].sum())
 
-    def _wholes(self, components: NDArray[np.int64]) -> Iterator[_Unit]:
+    def _component_units(self, components: NDArray[np.int64]) -> Iterator[_Unit]:
         for c in np.unique(components[components >= 0]):
             own = components[self.members[:, 0]] == c
             yield _Unit(np.flatnonzero(components == c), self.members[own], self.weights[own], 0.0)
 
     def _cost(self, kept: list[float]) -> float:
-        """Value what the splits keep: what is lost, and what the shares miss once they are filled up."""
-        held = [k + b for k, b in zip(kept, self.base.tolist(), strict=True)]
-        whole = max(sum(held) + self.filler, 1.0)
-        # too much in one split is too little in another
-        missed = 2 * sum(max(h / whole - share, 0.0) for h, share in zip(held, self.shares.tolist(), strict=True))
-        return 1 - whole / self.total + NEARER * missed + SHARE_WEIGHT * max(missed - TOLERANCE, 0.0)
+        """Return the cost of the pictures that are dropped and of the deviation from the shares after filling up."""
+        content = [k + b for k, b in zip(kept, self.base.tolist(), strict=True)]
+        all_kept = max(sum(content) + self.filler, 1.0)
+        # an excess in one split is a lack in another, so it counts twice
+        excess = 2 * sum(max(n / all_kept - share, 0.0) for n, share in zip(content, self.shares.tolist(), strict=True))
+        return 1 - all_kept / self.total + SMALL_WEIGHT * excess + SHARE_WEIGHT * max(excess - TOLERANCE, 0.0)
 
-    def _settle(self, side: Sides, units: Sequence[_Unit], most: int, rng: np.random.Generator) -> tuple[float, int]:
-        """Move units within `side` while that lowers the cost; return it, and how many were tried (about `most`)."""
-        kept = _kept(self.members, self.weights, side).tolist()
+    def _descend(
+        self, splits: SplitNumbers, units: Sequence[_Unit], limit: int, rng: np.random.Generator
+    ) -> tuple[float, int]:
+        """Move units in `splits` while that lowers the cost; return the cost and the number of tried units."""
+        kept = _kept(self.members, self.weights, splits).tolist()
         cost, spent, moved = self._cost(kept), 0, True
-        while moved and spent < most:
+        while moved and spent < limit:
             moved = False
             for u in rng.permutation(len(units)).tolist():
                 unit = units[u]
-                held = _kept(unit.members, unit.weights, side).tolist()
+                held = _kept(unit.members, unit.weights, splits).tolist()
                 if len(unit.identities) == 1:
-                    place = int(side[unit.identities[0]])
+                    place = int(splits[unit.identities[0]])
                     gains = [h + unit.alone for h in held]
                     rest = [k - (gains[s] if s == place else 0.0) for s, k in enumerate(kept)]
                 else:
@@ -314,12 +297,12 @@ class _Cut:
                     after[s] += gains[s]
                     if (new := self._cost(after)) < cost - 1e-9:
                         cost, kept, moved = new, after, True
-                        side[unit.identities] = s
+                        splits[unit.identities] = s
             spent += len(units)
         return cost, spent
 
-    def _regions(self, count: int, rng: np.random.Generator) -> Sides:
-        """Deal out the identities in an order that goes from neighbour to neighbour, a stretch of it to each split."""
+    def _grow(self, count: int, rng: np.random.Generator) -> SplitNumbers:
+        """Order the identities from neighbour to neighbour, and give a section of this order to each split."""
         graph = csr_array(coo_array((np.ones(self.members.size), _edges(self.members)), shape=(count, count)))
         order: list[int] = []
         reached = np.zeros(count, bool)
@@ -332,7 +315,7 @@ class _Cut:
         rank[order] = np.arange(len(order))
         filled = np.bincount(rank[self.members].max(axis=1), self.weights, len(order)).cumsum()
         turn = rng.permutation(len(SPLITS))
-        stretch = np.searchsorted(self.shares[turn].cumsum()[:-1] * filled[-1], filled, "right")
-        side = np.zeros(count, int)
-        side[order] = turn[stretch]
-        return side
+        section = np.searchsorted(self.shares[turn].cumsum()[:-1] * filled[-1], filled, "right")
+        splits = np.zeros(count, int)
+        splits[order] = turn[section]
+        return splits

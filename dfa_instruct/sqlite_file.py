@@ -1,4 +1,4 @@
-"""SQLite files of this package: known by their `application_id`, written at once, held by several processes."""
+"""Open the SQLite files of this package, which several processes may use at the same time."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 def open_sqlite(path: Path, application: int, version: int, schema: str, what: str) -> sqlite3.Connection:
-    """Open a file of this package, or make it.
+    """Open an SQLite file of this package, or create it.
 
     Args:
         path: the file.
-        application: its `application_id`, by which it is told from another database.
+        application: its `application_id`, which distinguishes it from other databases.
         version: its `user_version`.
-        schema: the statements that make its tables.
-        what: it is, in a word or two, for the message.
+        schema: the statements that create its tables.
+        what: a short name of the file for the messages.
 
     Raises:
-        ValueError: the file is another one, or one of another version of this package, or cannot be opened.
+        ValueError: the file is another database, was written by another version of this package, or cannot be opened.
     """
 
     def pragma(name: str) -> int:
@@ -26,15 +26,15 @@ def open_sqlite(path: Path, application: int, version: int, schema: str, what: s
     try:
         connection = sqlite3.connect(path, isolation_level=None, timeout=30)
     except sqlite3.OperationalError as error:
-        raise ValueError(f"{path}: {error}; expected a {what} in a folder that can be written") from error
+        raise ValueError(f"{path}: {error}; expected a {what} in a writable folder") from error
     try:
         if pragma("schema_version") == 0:
             marks = f"PRAGMA application_id = {application}; PRAGMA user_version = {version};"
             connection.executescript(f"BEGIN IMMEDIATE; {schema} {marks} COMMIT;")
         if (pragma("application_id"), pragma("user_version")) != (application, version):
-            raise sqlite3.DatabaseError("another database, or of another version; move it away")
+            raise sqlite3.DatabaseError("it is another database or has another version; move it away")
         connection.execute("PRAGMA journal_mode = WAL")
-        # What is committed outlives this process; only the machine's own end may take the last answers.
+        # Commits survive the end of this process; only a crash of the machine may lose the last ones.
         connection.execute("PRAGMA synchronous = NORMAL")
     except sqlite3.DatabaseError as error:
         connection.close()

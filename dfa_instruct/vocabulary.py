@@ -1,7 +1,6 @@
-"""The words of deepfake analysis, each of them once.
+"""The vocabulary of deepfake analysis for columns, options, cards, questions and messages.
 
-Columns, flags, cards, questions and messages take their words from here. The abilities and the categories
-follow *Towards Interactive Deepfake Analysis*, sections I and II.
+The abilities and the categories follow *Towards Interactive Deepfake Analysis*, sections I and II.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Pairing = Literal["same_frame", "content", "refused"]
 
 
 class BenchTask(StrEnum):
-    """The tasks of DFA-Bench by the names that lighteval knows them by."""
+    """The tasks of DFA-Bench, by their names in lighteval."""
 
     DF_D = "dfa_bench_dfd"
     DF_C = "dfa_bench_dfc"
@@ -31,12 +30,12 @@ class BenchTask(StrEnum):
 
     @property
     def abbreviation(self) -> str:
-        """As it stands in tables and sentences."""
+        """The abbreviation for tables and sentences."""
         return {"dfd": "DF-D", "dfc": "DF-C", "ad": "AD", "dft": "DF-T"}[self.short]
 
     @property
     def short(self) -> str:
-        """As it stands in the names of figures."""
+        """The short name in the names of results."""
         return self.removeprefix("dfa_bench_")
 
 
@@ -53,10 +52,10 @@ BENCH_ABILITIES: Final[dict[BenchAbility, str]] = {
     "ad": ABILITIES["ad"],
     "df_t": "attribution of the technique",
 }
-"""What DFA-Bench asks for. The fourth is not the paper's; it is asked of forged faces only."""
+"""The abilities that DFA-Bench measures. The fourth is not in the paper and only concerns forged faces."""
 
 FC_QUESTIONS: Final = 4
-"""Questions of free conversation about an image (paper, section III)."""
+"""The number of free-conversation questions per image (paper, section III)."""
 
 CATEGORIES: Final[dict[Category, str]] = {
     "bona_fide": "bona fide",
@@ -65,19 +64,19 @@ CATEGORIES: Final[dict[Category, str]] = {
     "face_editing": "face editing",
     "entire_face_synthesis": "entire face synthesis",
 }
-"""Category → its name in a sentence. The five options of DF-C, in this order."""
+"""Category → its name in a sentence. These are the five options of DF-C, in this order."""
 
 FORGERY_CATEGORIES: Final[tuple[Category, ...]] = tuple(c for c in CATEGORIES if c != "bona_fide")
 
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 
 PAIRINGS: Final[dict[Pairing, str]] = {
-    "same_frame": "made from the very picture, or the frame of the video, that its pair is",
-    "content": "made from a frame near its pair, which looks most like it outside of the face: no geometry is measured",
-    "refused": "differs all over from the frame of its number, which is not its pair",
+    "same_frame": "made from exactly this picture, or this frame of the video",
+    "content": "made from a frame near this one, which is the most similar outside the face: no geometry is measured",
+    "refused": "differs outside the face from the frame with the same number, which is therefore not its pair",
 }
-"""How a forgery and its bona fide were brought together → what is meant. A forgery that has neither a pair nor a frame
-of its number has none of these."""
+"""How a forgery was paired with its bona fide face → what that means. Forgeries without a pair and without a frame of
+the same number have none of these."""
 
 REGIONS: Final[dict[Region, str]] = {
     "forehead": "Forehead",

@@ -1,4 +1,4 @@
-"""The two commands, before any of their work: what they import to say what they do."""
+"""Printing a command's help imports no slow package, and the builder is registered for any order of imports."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def test_help_imports_nothing_slow(package: str) -> None:
         "try:\n    app()\nfinally:\n    print('\\nimported:', *sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    said, imported = done.stdout.rsplit("\nimported:", 1)
-    assert "Usage: command" in said
+    shown, imported = done.stdout.rsplit("\nimported:", 1)
+    assert "Usage: command" in shown
     assert SLOW & {*imported.split()} == set()
 
 
@@ -32,7 +32,7 @@ def test_help_imports_nothing_slow(package: str) -> None:
         "import importlib.util, dfa_instruct; importlib.util.find_spec('datasets'); import datasets",
     ],
 )
-def test_datasets_knows_the_name_in_whatever_order_they_are_imported(imports: str) -> None:
+def test_the_builder_is_registered_for_any_order_of_imports(imports: str) -> None:
     program = f"{imports}; print(datasets.load_dataset_builder('dfa-instruct', data_dir='nowhere'))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1].endswith(

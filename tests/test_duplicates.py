@@ -1,4 +1,4 @@
-"""Perceptual hashes and near-duplicates, inside splits and across."""
+"""Perceptual hashes, and near-duplicates within and across splits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import cv2
 import numpy as np
 
-from dfa_instruct.duplicates import NEAR, near_duplicates, perceptual_hash, same_pixels
+from dfa_instruct.duplicates import NEAR, exact_duplicates, near_duplicates, perceptual_hash
 from dfa_instruct.sources.portraits.drawing import draw_sample
 
 
@@ -21,7 +21,7 @@ def test_a_copy_is_near_and_other_faces_are_not() -> None:
     assert near_duplicates(hashes, [0] * len(hashes)) == (2, [])
 
 
-def test_all_copies_are_found_that_brute_force_finds() -> None:
+def test_the_same_copies_are_found_as_by_brute_force() -> None:
     rng = np.random.default_rng(0)
     base = rng.integers(0, 256, (60, 32), np.uint8)
     flipped = rng.random((600, 256)) < rng.choice([0.0, 0.05, 0.1, 0.13], (600, 1))  # up to 40 bits apart, and beyond
@@ -38,8 +38,8 @@ def test_all_copies_are_found_that_brute_force_finds() -> None:
     assert inside == alone.any(axis=1)[~copies].sum() > 0
 
 
-def test_thousands_that_are_alike_take_no_more_memory_than_others() -> None:
-    """8,000 pictures of one frame make 32 million pairs, which would be several times the memory of all else."""
+def test_thousands_of_equal_hashes_take_no_more_memory_than_others() -> None:
+    """8,000 pictures of one frame have 32 million pairs, which would take several times the memory of all else."""
     peaks = {}
     for kind, hashes in (("alike", "bytes([n % 2]) + bytes(31)"), ("others", "random.randbytes(32)")):
         program = (
@@ -53,6 +53,6 @@ def test_thousands_that_are_alike_take_no_more_memory_than_others() -> None:
     assert peaks["alike"] < 1.5 * peaks["others"]
 
 
-def test_of_faces_with_the_same_pixels_a_bona_fide_one_stays() -> None:
-    assert same_pixels(["a", "b", "a", "c", "a"], [False, True, True, True, False]) == [0, 4]
-    assert same_pixels([], []) == []
+def test_of_faces_with_the_same_pixels_a_bona_fide_one_is_kept() -> None:
+    assert exact_duplicates(["a", "b", "a", "c", "a"], [False, True, True, True, False]) == [0, 4]
+    assert exact_duplicates([], []) == []

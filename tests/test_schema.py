@@ -1,4 +1,4 @@
-"""A column stands in one place: a field added to `FaceRecord` is found in the work folder and in the dataset."""
+"""A field that is added to `FaceRecord` becomes a column of the work folder and of the dataset."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ build(Recipe([{"kind": "sample", "identities": 8, "pictures": 2}], size=64, forg
 """
 
 
-def test_a_column_added_to_the_record_reaches_parquet_with_no_second_edit(copied_package: Path, tmp_path: Path) -> None:
+def test_a_new_field_of_the_record_becomes_a_column(copied_package: Path, tmp_path: Path) -> None:
     records = copied_package / "dfa_instruct" / "records.py"
     text = records.read_text()
     assert text.count("    split: Split | None = None\n") == 1
@@ -45,7 +45,7 @@ def test_a_column_added_to_the_record_reaches_parquet_with_no_second_edit(copied
         assert table["cameras"].to_pylist() == [["first", "second"]] * len(table)
 
 
-def test_a_face_is_the_same_from_its_columns() -> None:
+def test_a_face_is_restored_from_its_columns() -> None:
     face = Face(
         image=np.arange(48, dtype=np.uint8).reshape(4, 4, 3),
         label="forged",
@@ -67,6 +67,6 @@ def test_a_face_is_the_same_from_its_columns() -> None:
     assert table["image"][0].as_py() == face.image.tobytes()
 
 
-def test_a_type_without_a_column_is_named() -> None:
-    with pytest.raises(TypeError, match=r"no column is known for <class 'complex'>"):
+def test_a_type_without_a_column_type_is_named() -> None:
+    with pytest.raises(TypeError, match=r"<class 'complex'>"):
         arrow_schema(make_dataclass("Odd", [("size", complex)]))

@@ -10,7 +10,7 @@ from dfa_instruct.annotate import Annotator
 from dfa_instruct.annotate.from_store import Stored
 from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.instruct.templates import Libraries
-from dfa_instruct.plugins import called, plug_in
+from dfa_instruct.plugins import call_with, load_plugin
 
 ENTRY_POINTS: Final = "dfa_instruct.annotators"
 ANNOTATORS: Final[dict[str, Callable[..., Annotator]]] = {"measured": Measured, "stored": Stored}
@@ -29,8 +29,8 @@ def annotator(wanted: str | Mapping[str, Any], library: Libraries) -> Annotator:
     if not isinstance(name, str):
         raise ValueError(f"annotator: expected a name, or `name` with settings, not {wanted!r}")
     ours = partial(ANNOTATORS[name], library=library) if name in ANNOTATORS else None
-    make = ours or plug_in(ENTRY_POINTS, "annotator", name, ANNOTATORS)
-    made = called(make, f"annotator {name}", settings)
+    make = ours or load_plugin(ENTRY_POINTS, "annotator", name, ANNOTATORS)
+    made = call_with(make, f"annotator {name}", settings)
     if not hasattr(made, "name") or not callable(getattr(made, "annotate", None)):
         raise ValueError(f"annotator {name}: the plug-in returned {made!r}, which has no name or no method annotate")
     return made

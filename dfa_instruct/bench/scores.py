@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dfa_instruct.bench.habits import of_consistency, of_habits
 from dfa_instruct.bench.metrics import Prediction, percent
-from dfa_instruct.plugins import plug_in
+from dfa_instruct.plugins import load_plugin
 from dfa_instruct.vocabulary import CATEGORIES, BenchTask
 
 Metric = Callable[[Sequence[Prediction]], dict[str, float]]
@@ -250,4 +250,4 @@ def all_metrics() -> dict[str, Metric]:
         ValueError: one does not load.
     """
     theirs = sorted(entry_points(group=ENTRY_POINTS).names - METRICS.keys())
-    return METRICS | {name: plug_in(ENTRY_POINTS, "metric", name, METRICS) for name in theirs}
+    return METRICS | {name: load_plugin(ENTRY_POINTS, "metric", name, METRICS) for name in theirs}

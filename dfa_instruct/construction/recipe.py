@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from dfa_instruct.duplicates import NEAR
 from dfa_instruct.errors import nearest
 from dfa_instruct.face.detection import LEAST_MARGIN
-from dfa_instruct.sources.technique_names import DATASET_TECHNIQUES, spelling
+from dfa_instruct.sources.technique_names import DATASET_TECHNIQUES, canonical_technique
 from dfa_instruct.splits import SHARES
 from dfa_instruct.techniques import Fittable, Technique
 from dfa_instruct.techniques.registry import DEFAULT_TECHNIQUES, find_technique
@@ -29,7 +29,9 @@ def _by_technique(given: Any) -> Any:
     """Return `least_resolved` as a mapping from technique to share. A single number is the default."""
     if not isinstance(given, dict):
         return {"default": given}
-    return {"default": LEAST_RESOLVED} | {spelling(str(name)) or str(name): share for name, share in given.items()}
+    return {"default": LEAST_RESOLVED} | {
+        canonical_technique(str(name)) or str(name): share for name, share in given.items()
+    }
 
 
 def _every_split(given: Any) -> Any:

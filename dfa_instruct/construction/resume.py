@@ -20,7 +20,7 @@ from dfa_instruct.construction.fingerprint import STEPS, fingerprints
 from dfa_instruct.construction.recipe import Recipe
 from dfa_instruct.construction.work_folder import WorkFolder, atomic_path
 from dfa_instruct.instruct.templates import libraries
-from dfa_instruct.plugins import releases
+from dfa_instruct.plugins import plugin_versions
 from dfa_instruct.sources.registry import ENTRY_POINTS as SOURCES
 from dfa_instruct.techniques.registry import ENTRY_POINTS as TECHNIQUES
 
@@ -69,7 +69,7 @@ def _plug_ins(content: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
     described_by = annotator(recipe.annotator, library)
     texts = described_by.digest() if isinstance(described_by, Changing) else ""
     groups = {"sources": SOURCES, "techniques": TECHNIQUES, "annotator": ANNOTATORS}
-    named = {key: [content[key], releases(group, json.dumps(content[key]))] for key, group in groups.items()}
+    named = {key: [content[key], plugin_versions(group, json.dumps(content[key]))] for key, group in groups.items()}
     return named | {"annotator": [*named["annotator"], texts], "templates": repr(library)}
 
 

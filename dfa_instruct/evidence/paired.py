@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dfa_instruct.evidence.population import PopulationEvidence
 from dfa_instruct.evidence.strength import bands, rank, rms, strength
 from dfa_instruct.face.colour import to_lab
-from dfa_instruct.face.regions import LANDMARKS_OF, interocular, outside, region_masks
+from dfa_instruct.face.regions import REGION_LANDMARKS, interocular, outside_face, region_masks
 from dfa_instruct.pairs import pair_landmarks
 from dfa_instruct.records import Artifact, Face
 from dfa_instruct.vocabulary import ArtifactKind, Region
@@ -93,7 +93,7 @@ def strengths(forgery: Face, bona_fide: Face) -> dict[Region, dict[ArtifactKind,
         return found
 
     before, after = to_lab(bona_fide.image), to_lab(forgery.image)
-    background = outside(landmarks, size)
+    background = outside_face(landmarks, size)
     difference = after - before
     difference -= np.median(difference[background], axis=0)
     # The cap keeps a face measurable in a picture that was generated anew and differs everywhere.
@@ -155,7 +155,7 @@ def _shared_change(before: NDArray[np.float32], after: NDArray[np.float32], back
 def _movement(forgery: Face, bona_fide: Face, eye_distance: float) -> dict[Region, float]:
     """Return how far each region's landmarks have moved relative to all landmarks, in interocular distances."""
     if forgery.landmarks is None or bona_fide.landmarks is None:
-        return dict.fromkeys(LANDMARKS_OF, 0.0)
+        return dict.fromkeys(REGION_LANDMARKS, 0.0)
     shift = forgery.landmarks - bona_fide.landmarks
     distance = np.linalg.norm(shift - np.median(shift, axis=0), axis=1) / eye_distance
-    return {region: float(distance[points].mean()) for region, points in LANDMARKS_OF.items()}
+    return {region: float(distance[points].mean()) for region, points in REGION_LANDMARKS.items()}

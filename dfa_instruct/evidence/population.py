@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dfa_instruct.evidence.strength import bands, rank, rms, strength
 from dfa_instruct.face.colour import to_lab
-from dfa_instruct.face.regions import LANDMARKS_OF, region_masks
+from dfa_instruct.face.regions import REGION_LANDMARKS, region_masks
 from dfa_instruct.records import Artifact, Face, Landmarks, Pixels
 from dfa_instruct.vocabulary import REGIONS, ArtifactKind
 
@@ -146,5 +146,5 @@ def _deviations(
         columns = [column == kind for column in _COLUMNS]
         deviations[:, :, k] = np.sqrt(np.square(regional[:, :, columns]).mean(-1))
     for r, region in enumerate(REGIONS):
-        deviations[:, r, -1] = np.sqrt(np.square(landmarks[:, LANDMARKS_OF[region]]).mean((1, 2)))
+        deviations[:, r, -1] = np.sqrt(np.square(landmarks[:, REGION_LANDMARKS[region]]).mean((1, 2)))
     return deviations

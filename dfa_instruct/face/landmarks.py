@@ -1,4 +1,4 @@
-"""Which of the 81 landmarks are where, see `dfa_instruct.records.Landmarks`."""
+"""The indices of the features among the 81 landmarks; see `dfa_instruct.records.Landmarks`."""
 
 from __future__ import annotations
 
@@ -20,4 +20,4 @@ MIRRORED = np.concatenate(
         np.arange(68, 81)[::-1],  # forehead
     ]
 )
-"""Which landmark of a face each landmark of its mirror image is."""
+"""For each landmark of a mirrored face, the index of the same landmark in the original."""

@@ -1,4 +1,4 @@
-"""The nine regions of a face, and what lies outside of it, as masks of an aligned square."""
+"""Masks of the nine regions of a face, and of the area outside the face, in an aligned square."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dfa_instruct.records import Landmarks
 from dfa_instruct.vocabulary import REGIONS, Region
 
-LANDMARKS_OF: Final[dict[Region, list[int]]] = {
+REGION_LANDMARKS: Final[dict[Region, list[int]]] = {
     "forehead": list(range(68, 81)),
     "hairline": list(range(68, 81)),
     "eyebrows": list(range(17, 27)),
@@ -25,19 +25,19 @@ LANDMARKS_OF: Final[dict[Region, list[int]]] = {
 
 
 def interocular(landmarks: Landmarks) -> float:
-    """Distance of the eyes' centres in pixels."""
+    """Return the distance between the centres of the eyes, in pixels."""
     return float(np.linalg.norm(landmarks[36:42].mean(0) - landmarks[42:48].mean(0)))
 
 
 def region_masks(landmarks: Landmarks, size: int) -> dict[Region, NDArray[np.bool_]]:
-    """Paint the nine regions of `REGIONS`; they do not overlap.
+    """Return the masks of the nine regions, which do not overlap.
 
     Args:
-        landmarks: of the aligned face, shape (81, 2), in pixels.
-        size: side of the aligned square in pixels.
+        landmarks: the landmarks of the aligned face in pixels, shape (81, 2).
+        size: the side of the aligned square in pixels.
 
     Returns:
-        For each region a mask of shape (size, size); empty where the region lies outside the picture.
+        The mask of each region, shape (size, size). It is empty if the region is outside the picture.
     """
     eye = interocular(landmarks)
     down = landmarks[48:60].mean(0) - landmarks[36:48].mean(0)
@@ -54,7 +54,7 @@ def region_masks(landmarks: Landmarks, size: int) -> dict[Region, NDArray[np.boo
     def band(region: Region, points: Landmarks, width: float) -> None:
         cv2.polylines(labels, [np.rint(points).astype(np.int32)], False, colour[region], max(1, round(width * eye)))
 
-    # Small features come last and cut their place out of what lies around them.
+    # Small features come last, because they overwrite the regions around them.
     fill("cheeks", landmarks[[1, 2, 3, 4, 5, 48, 31, 39, 36]])
     fill("cheeks", landmarks[[15, 14, 13, 12, 11, 54, 35, 42, 45]])
     fill("forehead", landmarks[[0, 16, *range(17, 27), *range(68, 81)]])
@@ -71,7 +71,7 @@ def region_masks(landmarks: Landmarks, size: int) -> dict[Region, NDArray[np.boo
 
 
 def region_outlines(landmarks: Landmarks, size: int) -> dict[Region, list[str]]:
-    """Return the outlines of the nine regions as the points of SVG polygons; the rest is as in `region_masks`."""
+    """Return the outlines of the regions in `region_masks` as the points of SVG polygons."""
     shapes: dict[Region, list[str]] = {}
     for region, mask in region_masks(landmarks, size).items():
         outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -80,8 +80,11 @@ def region_outlines(landmarks: Landmarks, size: int) -> dict[Region, list[str]]:
     return shapes
 
 
-def outside(landmarks: Landmarks, size: int) -> NDArray[np.bool_]:
-    """Mask what lies outside of the face, shape (size, size); the whole square where hardly anything does."""
+def outside_face(landmarks: Landmarks, size: int) -> NDArray[np.bool_]:
+    """Return the mask of the area outside the face, shape (size, size).
+
+    If that is less than 5 % of the square, the mask covers the whole square.
+    """
     face = np.zeros((size, size), np.uint8)
     hull = cv2.convexHull(np.rint(landmarks).astype(np.int32))
     cv2.fillConvexPoly(face, hull, 1)

@@ -1,16 +1,15 @@
-"""Where faces come from: each source lists the pictures of one layout on disk and says what their paths tell.
+"""Sources: each lists the pictures and videos of one layout on disk and reads their labels from their paths.
 
-A source reads no pixel. It yields one `SourceItem` a picture (or a frame of a video); the engine decodes, detects and
-aligns them later, in parallel.
+A source reads no pixels. It yields one `SourceItem` per picture or per frame of a video; later steps decode, detect and
+align them in parallel.
 
-A recipe names its sources by kind, and `dfa_instruct.sources.registry` makes them: `folder` (one's own media),
-`faceforensics`, `celebdf`, `df40`, `sample` (drawn portraits), and those of plug-ins. What a kind can be told stands in
-its class's `Settings`, in the module that is called as the kind.
+A recipe names its sources by kind, and `dfa_instruct.sources.registry` creates them: `folder` (any folder of media),
+`faceforensics`, `celebdf`, `df40`, `sample` (drawn portraits), and the kinds that plug-ins add. The settings of a kind
+are the fields of its class's `Settings`, in the module with the name of the kind.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,14 +20,19 @@ from dfa_instruct.vocabulary import Category
 
 @dataclass(frozen=True, slots=True)
 class SourceItem:
-    """One picture on disk, or one frame of a video file, and what its path or a table says of it.
+    """One picture, or one frame of a video file, with what its path or a table says about it.
 
-    `path` is the file, `source_path` its name below the source's root (POSIX). `frame` is the number of the frame in
-    its video: of a video file it is the frame to decode, of a picture the number in its name. `video` names the video,
-    the same for all of its frames and for no other one. `pair` is the `key` of the bona fide item that a forgery was
-    made from; where none has its number, `among` may name frames near it, and their pixels say which it is. `sought`
-    says that a bona fide frame was not chosen, and is of use to forgeries only. `cropped` says that the picture is a
-    cropped face already.
+    Args:
+        source: the name of the source.
+        source_path: the path of the file below the source's root, in POSIX form.
+        identities: the people in the picture, the target first.
+        video: the name of the video, which is unique.
+        frame: the number of the frame in its video. For a video file, it is the frame to decode.
+        pair: the `key` of the bona fide item that a forgery was made from.
+        pair_candidates: the keys of bona fide frames near the forged frame, if none has its number. Their pixels decide
+            which one is the pair.
+        pair_only: whether a bona fide frame was not sampled and is listed only as the pair of forgeries.
+        cropped: whether the picture is already a cropped face.
     """
 
     path: Path
@@ -40,81 +44,80 @@ class SourceItem:
     video: str | None = None
     frame: int | None = None
     pair: str | None = None
-    among: tuple[str, ...] = ()
-    sought: bool = False
+    pair_candidates: tuple[str, ...] = ()
+    pair_only: bool = False
     cropped: bool = False
 
     @property
     def key(self) -> str:
-        """Name the item: unique in a build, the same in every build."""
+        """The name of the item. It is unique in a build and the same in every build."""
         return f"{self.source}/{self.source_path}" + ("" if self.frame is None else f"#{self.frame}")
 
 
 @dataclass(frozen=True, slots=True)
-class Frames:
-    """The frames of a clip: `files` has all that are there, by number, each with the file it is in."""
+class ClipFrames:
+    """The frames of a clip: `files` maps the number of each to its file, `sampled` has the numbers to use."""
 
     clip: SourceItem
     files: Mapping[int, Path]
-    chosen: Collection[int]
+    sampled: Collection[int]
 
     def item(self, number: int) -> SourceItem:
-        """Name one frame."""
+        """Return the item of one frame."""
         file = self.files[number]
+        is_video = file == self.clip.path
         return replace(
             self.clip,
             path=file,
-            source_path=self.clip.source_path if file == self.clip.path else f"{self.clip.source_path}/{file.name}",
+            source_path=self.clip.source_path if is_video else f"{self.clip.source_path}/{file.name}",
             frame=number,
-            sought=number not in self.chosen,
-            cropped=file != self.clip.path,
+            pair_only=number not in self.sampled,
+            cropped=not is_video,
         )
 
 
 HIDDEN: Final = "hidden"
 ARCHIVE: Final = "an archive that is not unpacked"
-OTHER: Final = "neither a picture nor a video by the end of its name"
-NOT_READ: Final = "not among what this source reads"
-PASSED_OVER: Final = frozenset({HIDDEN, ARCHIVE, OTHER, NOT_READ})
-"""Reasons that say nothing of how well a layout is understood: what is left out for them counts for no rate."""
+OTHER: Final = "neither a picture nor a video by its file name extension"
+NOT_READ: Final = "not read by this source"
+IGNORED_REASONS: Final = frozenset({HIDDEN, ARCHIVE, OTHER, NOT_READ})
+"""Reasons that do not suggest that a layout was misread. Files left out for these reasons are not counted."""
 
 
 @dataclass(slots=True)
 class TechniqueReport:
-    """What a source found of one technique (or of `bona_fide`): files, how many gave an item, how many have a pair.
+    """Count the files that a source found for one technique, or for `bona_fide`.
 
-    A pair is the bona fide frame of a forged one's own number, or the picture that a table names; of a video, one frame
-    is enough. All counts are of files, a video being one. Files that `frames` and `interval` pass over are not among
-    them, nor is what was passed over knowingly.
+    A video counts as one file. Files that `frames` and `interval` skip are not counted, and neither are ignored files.
+
+    Args:
+        found: the number of files.
+        resolved: how many of them gave an item.
+        paired: how many of them have a pair; for a video, one paired frame is enough.
+        dropped_files: the files that gave no item, each with the reason.
+        ignored_files: the files and folders that are not part of the layout, each with the reason.
+        notes: problems of files that are used, and folders that were not read.
     """
 
     found: int = 0
     resolved: int = 0
     paired: int = 0
-    left_out: list[tuple[str, str]] = field(default_factory=list)
-    """Files that give no item, each with its reason."""
-    passed_over: list[tuple[str, str]] = field(default_factory=list)
-    """What is known to give none and was not looked into, each with its reason: no sign that a layout is misread."""
+    dropped_files: list[tuple[str, str]] = field(default_factory=list)
+    ignored_files: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    """What is wrong with files that are used, and what was not looked at."""
-
-    @property
-    def dropped(self) -> Counter[str]:
-        """Reason → files."""
-        return Counter(reason for _, reason in self.left_out)
 
     def drop(self, reason: str, file: str) -> None:
-        """Count a file that was found and gives no item."""
+        """Count a file that gives no item."""
         self.found += 1
-        self.left_out.append((file, reason))
+        self.dropped_files.append((file, reason))
 
-    def pass_over(self, reason: str, file: str) -> None:
-        """Name a file or a folder that is known to give no item; it counts for no rate."""
-        self.passed_over.append((file, reason))
+    def ignore(self, reason: str, file: str) -> None:
+        """Record a file or a folder that is not part of the layout, without counting it."""
+        self.ignored_files.append((file, reason))
 
-    def leave_out(self, reason: str, file: str) -> None:
-        """Name what `dfa_instruct.sources.walk.entries` refused; where that says something of a layout, count it."""
-        (self.pass_over if reason in PASSED_OVER else self.drop)(reason, file)
+    def refuse(self, reason: str, file: str) -> None:
+        """Drop a file that `dfa_instruct.sources.walk` refused, or ignore it for one of `IGNORED_REASONS`."""
+        (self.ignore if reason in IGNORED_REASONS else self.drop)(reason, file)
 
     def use(self, paired: bool = False) -> None:
         """Count a file that gives an item."""
@@ -124,43 +127,43 @@ class TechniqueReport:
 
 
 class Source(Protocol):
-    """A layout on disk, made from its `Settings`. `report` is filled while `items` runs."""
+    """A layout on disk, created from its `Settings`. `items` fills `report` while it runs."""
 
     Settings: ClassVar[type]
-    """A dataclass: what a recipe may say of the source, beside its kind. Its `categories`, where it has them, are
-    those that a dataset of such a source is expected to hold."""
+    """A dataclass with the keys that a recipe may set for the source, besides its kind. Its attribute `categories`, if
+    it has one, holds the categories that a dataset of this source should contain."""
 
     name: str
-    """The `source` of its items: unique in a build."""
+    """The `source` of its items, unique in a build."""
     report: dict[str, TechniqueReport]
 
     def items(self) -> Iterator[SourceItem]:
-        """Yield what can be used, in an order that depends on the names only.
+        """Yield the usable items, in an order that depends on the file names only.
 
-        Bona fide frames that are `sought` come before the forgeries that seek them, each as often as it is sought.
+        Bona fide frames that are `pair_only` come before the forgeries that need them, and may come several times.
 
         Raises:
-            FileNotFoundError, ValueError: the root is missing or holds nothing of this layout.
+            FileNotFoundError, ValueError: the root is missing or contains nothing of this layout.
         """
         ...
 
 
 @runtime_checkable
 class BonaFideVideos(Protocol):
-    """A source that other sources' forgeries find their bona fide frames in."""
+    """A source with bona fide videos that the forgeries of other sources were made from."""
 
-    def frames_of(self, video: str) -> Frames | None:
-        """Return the frames of a bona fide video (`ff/000`, `celeb/id0_0000`, `youtube/00043`), if it is there."""
+    def frames_of(self, video: str) -> ClipFrames | None:
+        """Return the frames of a bona fide video (`ff/000`, `celeb/id0_0000`, `youtube/00043`), or None."""
         ...
 
 
 @runtime_checkable
-class SeeksBonaFide(Protocol):
+class NeedsBonaFide(Protocol):
     """A source whose forgeries have their bona fide frames in other sources of the recipe."""
 
     bona_fide: Sequence[BonaFideVideos]
-    """Those sources; they are given when all are open."""
+    """The other sources, set after all sources have been created."""
 
 
 UNKNOWN: Final = "unknown"
-"""The technique that a report counts files under when their path names none."""
+"""The technique under which a report counts files whose path names no technique."""

@@ -1,34 +1,45 @@
-"""Folders of clips, as FaceForensics++ and Celeb-DF have them: each clip a video file or a folder of its frames."""
+"""Read folders of clips, as in FaceForensics++ and Celeb-DF: each clip is a video file or a folder of its frames."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Final
+from posixpath import join
+from typing import Annotated, Final, TypeVar
 
 from pydantic import Field
 
-from dfa_instruct.sources import NOT_READ, Frames, SourceItem, TechniqueReport
+from dfa_instruct.sources import NOT_READ, UNKNOWN, ClipFrames, SourceItem, TechniqueReport
 from dfa_instruct.sources.decoding import FrameChoice, Video
 from dfa_instruct.sources.pictures import BadPictureError
 from dfa_instruct.sources.walk import Refuse, entries, is_picture, is_video
+from dfa_instruct.vocabulary import Category
+
+File = TypeVar("File")
 
 Word = Annotated[str, Field(coerce_numbers_to_str=True)]
-"""A word of a table, as a recipe gives it: YAML reads 0 and 1 as numbers."""
-NO_CLIPS: Final = ("frames", "videos", "landmarks", "masks")
-"""Folders beside the clips that are none."""
+"""A word of a table in a recipe, where YAML reads 0 and 1 as numbers."""
+NOT_CLIPS: Final = ("frames", "videos", "landmarks", "masks")
+"""Folders next to the clips that are not clips."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClipSettings:
-    """What the sources of clips share.
+    """The settings that all sources of clips share.
 
-    `frames` of every clip are taken (none: all), evenly spread over every `interval`-th one; a forged clip's where its
-    bona fide clip's are. A forged frame is paired with the bona fide one of its number; where there is none, and
-    `pair_within` is above 0, with the one of so many frames before and after it that looks most like it outside of the
-    face, if any looks like it at all. Links that lead out of `root` are refused unless `follow_links`.
+    Args:
+        root: the folder of the dataset.
+        frames: how many frames to take from each clip, evenly spread over every `interval`-th frame; None takes all. A
+            forged clip takes the frames of its bona fide clip where possible.
+        interval: see `frames`.
+        pair_within: a forged frame is paired with the bona fide frame with the same number. If there is none, it is
+            paired with the most similar one (outside the face) up to this many frames before or after, if any is
+            similar enough. 0 turns this off.
+        follow_links: follow links that lead out of `root`.
     """
 
     root: Path
@@ -45,110 +56,114 @@ class ClipSettings:
 
     @property
     def choice(self) -> FrameChoice:
-        """What `frames` and `interval` ask for."""
+        """The choice of frames that `frames` and `interval` define."""
         return FrameChoice(self.frames, self.interval)
 
-    def entries(self, below: str, refuse: Refuse) -> tuple[list[str], list[str]]:
-        """Name the files and the folders in a folder below the root; see `dfa_instruct.sources.walk.entries`."""
+    def entries(self, below: str, refuse: Refuse | None = None) -> tuple[list[str], list[str]]:
+        """List the files and folders in a folder below the root; see `dfa_instruct.sources.walk.entries`."""
         return entries(self.root.expanduser(), below, refuse, self.follow_links)
 
 
-def child(settings: ClipSettings, refuse: Refuse, below: str, *names: str) -> str | None:
-    """Name the folder below `below` that `names` lead to, in any letter case, if there is one."""
-    for name in names:
-        _, folders = settings.entries(below, refuse)
-        found = next((folder for folder in folders if folder.casefold() == name.casefold()), None)
-        if found is None:
-            return None
-        below = f"{below}/{found}" if below else found
-    return below
+def select_folders(settings: ClipSettings, refuse: Refuse, below: str, names: Iterable[str]) -> dict[str, str]:
+    """Find the folders with these names in a folder, ignoring case, and refuse everything else there.
 
-
-def name_rest(settings: ClipSettings, refuse: Refuse, below: str, *read: str) -> None:
-    """Tell `refuse` what lies in a folder beside the folders that are read, in any letter case."""
+    Returns:
+        The name of each folder that exists, as given → its path.
+    """
+    wanted = {name.casefold(): name for name in names}
+    found: dict[str, str] = {}
     files, folders = settings.entries(below, refuse)
     for name in (*files, *folders):
-        if name.casefold() not in map(str.casefold, read):
-            refuse(f"{below}/{name}" if below else name, NOT_READ)
+        given = wanted.pop(name.casefold(), None) if name in folders else None
+        if given is None:
+            refuse(join(below, name), NOT_READ)
+        else:
+            found[given] = join(below, name)
+    return found
 
 
-def clips_in(settings: ClipSettings, refuse: Refuse, below: str) -> dict[str, str]:
-    """Name → each clip in a folder, or in its `frames` and `videos`: a folder of pictures, else a video file."""
+def find_clips(settings: ClipSettings, refuse: Refuse, below: str) -> dict[str, str]:
+    """Find the clips in a folder and in its subfolders `frames` and `videos`.
+
+    Returns:
+        The name of each clip → its folder of frames or, if there is none, its video file.
+    """
     clips: dict[str, str] = {}
     _, folders = settings.entries(below, refuse)
-    inside = [f"{below}/{name}" for which in ("videos", "frames") for name in folders if name.casefold() == which]
-    for place in (below, *inside):  # frames count where there are both
-        here: dict[str, str] = {}
+    inside = [join(below, name) for kind in ("videos", "frames") for name in folders if name.casefold() == kind]
+    for place in (below, *inside):  # frames come last, because they take precedence over videos
         files, folders = settings.entries(place, refuse)
-        here |= {name: f"{place}/{name}" for name in folders if name.casefold() not in NO_CLIPS}
+        here = {name: join(place, name) for name in folders if name.casefold() not in NOT_CLIPS}
         for name in (*filter(is_picture, files), *(name for name in folders if name not in here)):
-            if f"{place}/{name}" not in inside:
-                refuse(f"{place}/{name}", NOT_READ)
+            if join(place, name) not in inside:
+                refuse(join(place, name), NOT_READ)
         for name in filter(is_video, files):
             if (clip := PurePosixPath(name).stem) in here:
-                refuse(f"{place}/{name}", "the name of another clip beside it")
+                refuse(join(place, name), "the same name as another clip in its folder")
             else:
-                here[clip] = f"{place}/{name}"
+                here[clip] = join(place, name)
         for name in clips.keys() & here.keys():
             refuse(clips[name], f"the same clip is read from {here[name]}")
         clips |= here
     return dict(sorted(clips.items()))
 
 
-def not_read(refused: Mapping[str, str]) -> str:
-    """Say which links were not followed: the end of a message about a folder that was not found."""
-    return "".join(f"; {file} is {reason}, see follow_links" for file, reason in refused.items())
+def add_frame(files: dict[int, File], name: str, file: File, report: TechniqueReport, path: str) -> None:
+    """Add a frame to `files` under its number, the last number in its name, or drop it.
 
-
-def frame_number(stem: str) -> int | None:
-    """Return the last number in a picture's name without its extension: 131 of `131`, 45 of `id13_0011_045`."""
-    numbers = re.findall(r"\d+", stem)
-    return int(numbers[-1]) if numbers else None
+    Args:
+        files: the frames of the clip by their numbers.
+        name: the name without extension: 131 is the number of `131`, 45 of `id13_0011_045`.
+        file: the file to add.
+        report: the report of the technique.
+        path: the path for the report.
+    """
+    numbers = re.findall(r"\d+", name)
+    if not numbers:
+        report.drop("no frame number in its name", path)
+    elif int(numbers[-1]) in files:
+        report.drop("the same frame number as another file in its folder", path)
+    else:
+        files[int(numbers[-1])] = file
 
 
 def clip_items(
-    clip: SourceItem, settings: ClipSettings, report: TechniqueReport, bona_fide: Frames | None = None
+    clip: SourceItem, settings: ClipSettings, report: TechniqueReport, bona_fide: ClipFrames | None = None
 ) -> Iterator[SourceItem]:
-    """Yield the chosen frames of a clip, each with its bona fide frame; what is unusable is counted.
+    """Yield the sampled frames of a clip, each with its bona fide frame, and count the files in the report.
 
     Args:
-        clip: what is known of the clip; its `path` is a folder of pictures or a video file.
-        settings: which frames.
-        report: of its technique.
+        clip: the item of the clip; its `path` is a folder of pictures or a video file.
+        settings: the settings that choose the frames.
+        report: the report of the clip's technique.
         bona_fide: the frames of the clip that it was made from.
     """
-    frames = read_clip(clip, settings, report, bona_fide.chosen if bona_fide else ())
+    frames = read_clip(clip, settings, report, bona_fide.sampled if bona_fide else ())
     pairs = 0
-    for number in frames.chosen:
-        *sought, item = with_pair(frames.item(number), bona_fide, settings.pair_within)
+    for number in frames.sampled:
+        *pair_only, item = with_pair(frames.item(number), bona_fide, settings.pair_within)
         pairs += item.pair is not None
         if clip.path != item.path:
             report.use(paired=item.pair is not None)
-        yield from (*sought, item)
-    if frames.chosen and clip.path.is_file():
+        yield from (*pair_only, item)
+    if frames.sampled and clip.path.is_file():
         report.use(paired=pairs > 0)
 
 
 def read_clip(
     clip: SourceItem, settings: ClipSettings, report: TechniqueReport, matching: Collection[int] = ()
-) -> Frames:
-    """Find the frames of a clip, and choose among them; see `clip_items` and `FrameChoice.of`."""
+) -> ClipFrames:
+    """Find the frames of a clip and sample some of them; see `clip_items` and `FrameChoice.of`."""
     files: dict[int, Path] = {}
     if clip.path.is_dir():
-        names, folders = settings.entries(clip.source_path, lambda file, reason: report.leave_out(reason, file))
+        names, folders = settings.entries(clip.source_path, lambda file, reason: report.refuse(reason, file))
         for name in (*filter(is_video, names), *folders):
-            report.pass_over("among the frames of a clip, and none of them", f"{clip.source_path}/{name}")
+            report.ignore("in a folder of frames, but not a frame", f"{clip.source_path}/{name}")
         for name in filter(is_picture, names):
-            number = frame_number(PurePosixPath(name).stem)
-            if number is None:
-                report.drop("no frame number in its name", f"{clip.source_path}/{name}")
-            elif number in files:
-                report.drop("the frame number of another file beside it", f"{clip.source_path}/{name}")
-            else:
-                files[number] = clip.path / name
+            add_frame(files, PurePosixPath(name).stem, clip.path / name, report, f"{clip.source_path}/{name}")
         if not files:
             report.drop("a folder of frames without a picture", clip.source_path)
-        return Frames(clip, files, dict.fromkeys(settings.choice.of(sorted(files), matching)))
+        return ClipFrames(clip, files, dict.fromkeys(settings.choice.of(sorted(files), matching)))
     present = promised = 0
     try:
         with Video(clip.path) as video:
@@ -156,33 +171,92 @@ def read_clip(
         if not present:
             report.drop("a video without a frame", clip.source_path)
         elif present < promised:
-            report.notes.append(f"{clip.source_path}: cut short, {present} of {promised} frames are there")
+            report.notes.append(f"{clip.source_path}: cut short, it has {present} of {promised} frames")
     except BadPictureError as error:
         report.drop(str(error), clip.source_path)
     files = dict.fromkeys(range(present), clip.path)
-    return Frames(clip, files, dict.fromkeys(settings.choice.of(range(present), matching)))
+    return ClipFrames(clip, files, dict.fromkeys(settings.choice.of(range(present), matching)))
 
 
 def with_pair(
-    item: SourceItem, bona_fide: Frames | None, within: int, about: int | None = None
+    item: SourceItem, bona_fide: ClipFrames | None, within: int, likely_number: int | None = None
 ) -> tuple[SourceItem, ...]:
-    """Find the bona fide frame that a forged one was made from: the frame of the same number.
+    """Pair a forged frame with the bona fide frame with the same number.
 
     Args:
         item: the forged frame.
         bona_fide: the frames of the clip that it was made from.
-        within: where no frame has its number, so many before and after it may be its own; their pixels tell.
-        about: the number that counts, where the forged frame's own says nothing; no frame has it for certain.
+        within: if no frame has its number, the frames up to this many before and after become `pair_candidates`.
+        likely_number: the number to use if the number of the forged frame means nothing. Since it is uncertain, it
+            gives candidates only.
 
     Returns:
-        The bona fide frames that must be sought for it, then the forged frame.
+        The bona fide frames that are listed only for this forgery, then the forged frame.
     """
-    number = item.frame if about is None else about
+    number = item.frame if likely_number is None else likely_number
     if bona_fide is None or number is None:
         return (item,)
-    if number in bona_fide.files and about is None:
+    if number in bona_fide.files and likely_number is None:
         pair = bona_fide.item(number)
-        return (*([pair] if pair.sought else []), replace(item, pair=pair.key))
+        return (*([pair] if pair.pair_only else []), replace(item, pair=pair.key))
     near = range(number - within, number + within + 1) if within else ()
     found = [bona_fide.item(n) for n in sorted(near, key=lambda n: abs(n - number)) if n in bona_fide.files]
-    return (*(frame for frame in found if frame.sought), replace(item, among=tuple(frame.key for frame in found)))
+    candidates = tuple(frame.key for frame in found)
+    return (*(frame for frame in found if frame.pair_only), replace(item, pair_candidates=candidates))
+
+
+class ClipSource:
+    """A dataset of bona fide clips and of forgeries of these clips.
+
+    A subclass fills `_bona_fide` and `_forged` when it is created, and `_refused` with the files that it does not use.
+
+    Args:
+        settings: the settings of the subclass.
+        expected: the folders that the root should contain, for the messages.
+    """
+
+    name: str
+
+    def __init__(self, settings: ClipSettings, expected: str) -> None:
+        self.settings = settings
+        self.root = settings.root.expanduser()
+        self.report: dict[str, TechniqueReport] = {}
+        self._bona_fide: dict[str, SourceItem] = {}  # by the names of the videos
+        self._forged: list[tuple[SourceItem, str]] = []  # each with the name of its bona fide video
+        self._refused: dict[str, str] = {}
+        self._expected = f"expected {expected} in it"
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"{self.root}: no such folder; {self._expected}")
+        self.frames_of = lru_cache(maxsize=1024)(self._frames_of)
+
+    def items(self) -> Iterator[SourceItem]:
+        """Yield the bona fide frames, then the forged frames, clip by clip."""
+        self.report = defaultdict(TechniqueReport)
+        for clip in self._bona_fide.values():
+            yield from clip_items(clip, self.settings, self.report["bona_fide"])
+        for clip, video in self._forged:
+            yield from clip_items(clip, self.settings, self.report[clip.technique or UNKNOWN], self.frames_of(video))
+        for file, reason in self._refused.items():
+            technique = self._technique_of(file)
+            report = self.report[technique or UNKNOWN]
+            (report.refuse if technique else report.ignore)(reason, file)
+
+    def _refuse(self, file: str, reason: str) -> None:
+        self._refused[file] = reason
+
+    def _technique_of(self, file: str) -> str | None:
+        """Return the technique that a refused file is reported under, or None if it belongs to no part that is read."""
+        raise NotImplementedError
+
+    def _frames_of(self, video: str) -> ClipFrames | None:
+        clip = self._bona_fide.get(video)
+        return read_clip(clip, self.settings, TechniqueReport()) if clip else None
+
+    def _clip(self, file: str, video: str, category: Category, technique: str | None, *people: str) -> SourceItem:
+        return SourceItem(self.root / file, self.name, file, category, technique, people, video)
+
+    def _missing_root(self) -> FileNotFoundError:
+        """Return the error about a root without the expected folders, with the links that were not followed."""
+        links = {file: reason for file, reason in self._refused.items() if reason.startswith("a link")}
+        hint = "".join(f"; {file} is {reason}, see follow_links" for file, reason in links.items())
+        return FileNotFoundError(f"{self.root}: {self._expected}{hint}")

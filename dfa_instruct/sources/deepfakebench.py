@@ -1,9 +1,9 @@
-"""DeepfakeBench's JSON lists of datasets, read as lists of files and nothing more.
+"""Read DeepfakeBench's JSON lists of datasets as lists of files.
 
     {"simswap_ff": {"simswap_Fake": {"train": {"993_989": {"label": …, "frames": ["deepfakes_detection_datasets/…"]}}}}}
 
-FaceForensics++ has a compression level between split and video. The splits are not read: the same forgeries stand in
-train and test, and the same bona fide videos under several splits.
+FaceForensics++ has a compression level between split and video. The splits are ignored: they contain the same forgeries
+in train and test, and the same bona fide videos in several splits.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Any
 
 
 def listed_files(path: Path) -> Iterator[str]:
-    """Yield the paths that a list names, or all lists (`*.json`) in a folder, as they stand there but with `/`.
+    """Yield the file paths in a list, or in all lists (`*.json`) of a folder, with `/` as separator.
 
     Raises:
-        FileNotFoundError, ValueError: there is no list, or it is not of this form.
+        FileNotFoundError: there is no list.
+        ValueError: a list does not have this form.
     """
     lists = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not lists or not lists[0].is_file():
@@ -27,17 +28,15 @@ def listed_files(path: Path) -> Iterator[str]:
         try:
             content = json.loads(file.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
-            raise ValueError(f"{file}: no JSON ({error})") from error
-        named = False
-        for name in _frames(content):
-            named = True
-            yield name.replace("\\", "/")
-        if not named:
+            raise ValueError(f"{file}: not a JSON file ({error})") from error
+        names = list(_frames(content))
+        if not names:
             raise ValueError(f"{file}: names no frames; expected a dataset list of DeepfakeBench")
+        yield from (name.replace("\\", "/") for name in names)
 
 
 def _frames(node: Any) -> Iterator[str]:
-    """Find the lists called `frames`, however many levels lie above them."""
+    """Yield the strings in all lists with the key `frames`, at any depth."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key == "frames" and isinstance(value, list):

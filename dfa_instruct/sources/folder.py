@@ -1,9 +1,9 @@
-"""One's own media: a folder of photographs or videos, or of images that a generator made, with or without a CSV.
+"""A folder of the user's own photographs and videos, or of a generator's images, with or without a CSV table.
 
-Without a CSV a file in a subfolder belongs to the identity that the subfolder names (the layout of LFW); a file at the
-top is an identity of its own. A CSV names the files that are used, one a row, and says what they are; its columns are
+Without a CSV, a file in a subfolder belongs to the identity with the subfolder's name (the layout of LFW), and a file
+at the top level is an identity of its own. A CSV names one file per row, and only these files are used. Its columns are
 `file` and any of `label`, `category`, `technique`, `identity` (several: `a;b`) and `pair` (the bona fide file that a
-forgery was made from). What its label words mean is stated in the recipe and never guessed.
+forgery was made from). The recipe must say what its label words mean.
 """
 
 from __future__ import annotations
@@ -19,24 +19,28 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from dfa_instruct.errors import nearest
-from dfa_instruct.sources import PASSED_OVER, SourceItem, TechniqueReport
+from dfa_instruct.sources import IGNORED_REASONS, SourceItem, TechniqueReport
 from dfa_instruct.sources.clips import ClipSettings, Word, clip_items, read_clip
 from dfa_instruct.sources.licences import LICENCES
-from dfa_instruct.sources.technique_names import DATASET_TECHNIQUES, spelling
-from dfa_instruct.sources.walk import is_picture, is_video, walk
+from dfa_instruct.sources.technique_names import DATASET_TECHNIQUES, canonical_technique
+from dfa_instruct.sources.walk import is_picture, is_video, walk_files
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 
 COLUMNS: Final = ("file", "label", "category", "technique", "identity", "pair")
+_CATEGORIES: Final[dict[str, Category]] = {n: c for known in DATASET_TECHNIQUES.values() for n, c in known.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class FolderSettings(ClipSettings):
-    """What a folder of one's own holds.
+    """What a folder contains.
 
-    Without a `csv`, `category` holds for all files; the `technique` of forged ones is the folder's name unless given.
-    `labels` says what the words in the CSV's column `label` mean (`{real: bona_fide, fake: forged}`). `name` takes
-    the place of `folder` as the source's name, and of the folder's own as the prefix of identities, where two folders
-    would share them. `frames` and `interval` are for videos.
+    Args:
+        category: the category of all files, if there is no CSV.
+        technique: the technique of forged files for which the CSV gives none; None stands for the name of the folder.
+        csv: the table of the files.
+        labels: the meaning of the words in the CSV's column `label` (`{real: bona_fide, fake: forged}`).
+        name: the name of the source, instead of `folder`, and the prefix of its identities, instead of the name of the
+            folder. Two folders that would share these names need it.
     """
 
     category: Category = "bona_fide"
@@ -48,17 +52,17 @@ class FolderSettings(ClipSettings):
     def __post_init__(self) -> None:
         ClipSettings.__post_init__(self)
         if self.name in LICENCES:
-            raise ValueError(f"name: {self.name!r} is that of other pictures, under other terms; choose another one")
+            raise ValueError(f"name: {self.name!r} is the name of pictures under other terms; choose another one")
 
     @property
     def categories(self) -> set[Category]:
-        """What it yields; a table says it file by file."""
+        """The categories of the items; empty if a table defines them file by file."""
         return set() if self.csv else {self.category}
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """What is known of a file: from its row of the CSV, or from its place."""
+    """The description of a file, from its row of the CSV or from its path."""
 
     category: Category
     technique: str | None
@@ -67,7 +71,7 @@ class _Row:
 
 
 class FolderSource:
-    """One's own pictures and videos below a folder."""
+    """Pictures and videos below a folder."""
 
     Settings = FolderSettings
 
@@ -82,41 +86,36 @@ class FolderSource:
         self._rows = None if settings.csv is None else self._read_csv(settings.csv.expanduser())
 
     def items(self) -> Iterator[SourceItem]:
-        """Yield every picture and the chosen frames of every video, folder by folder, sorted by name."""
+        """Yield every picture and the sampled frames of every video, folder by folder, sorted by name."""
         self.report = defaultdict(TechniqueReport)
         refused: dict[str, str] = {}
-        files = self._media(refused)
-        if (first := next(files, None)) is None and PASSED_OVER.issuperset(refused.values()):
+        files = walk_files(self.root, refused.__setitem__, self.settings.follow_links)
+        if (first := next(files, None)) is None and IGNORED_REASONS.issuperset(refused.values()):
             raise ValueError(f"{self.root}: no image and no video in it")
         files = chain([first] if first else [], files)
         rows = self._rows
         if rows is None:
             for file in files:
-                yield from self._of_file(file, self._by_place(file))
+                yield from self._file_items(file, self._row_from_path(file))
             for file, reason in refused.items():
-                self._report(self._by_place(file)).leave_out(reason, file)
+                self._report(self._row_from_path(file)).refuse(reason, file)
             return
         on_disk: dict[str, str] = {}
         for file in files:
             if _nfc(file) in rows:
                 on_disk[_nfc(file)] = file
             else:
-                self.report["bona_fide"].pass_over(f"not in {self.settings.csv}", file)
+                self.report["bona_fide"].ignore(f"not in {self.settings.csv}", file)
         for name, file in on_disk.items():
             pair = rows[name].pair or ""
             bona_fide = self._item(on_disk[pair], rows[pair]) if pair in on_disk else None
-            yield from self._of_file(file, rows[name], bona_fide)
+            yield from self._file_items(file, rows[name], bona_fide)
         refused = {_nfc(file): reason for file, reason in refused.items()}
         for name, row in rows.items():
             if name not in on_disk:
                 self._report(row).drop(refused.pop(name, "listed, not on disk"), name)
         for file, reason in refused.items():
-            self.report["bona_fide"].leave_out(reason, file)
-
-    def _media(self, refused: dict[str, str]) -> Iterator[str]:
-        for below, names in walk(self.root, refused.__setitem__, follow_links=self.settings.follow_links):
-            for name in names:
-                yield f"{below}/{name}" if below else name
+            self.report["bona_fide"].refuse(reason, file)
 
     def _report(self, row: _Row) -> TechniqueReport:
         return self.report[row.technique or "bona_fide"]
@@ -125,8 +124,8 @@ class FolderSource:
         video = f"{self.prefix}/{file}" if is_video(file) else None
         return SourceItem(self.root / file, self.name, file, row.category, row.technique, row.identities, video)
 
-    def _of_file(self, file: str, row: _Row, bona_fide: SourceItem | None = None) -> Iterator[SourceItem]:
-        """Yield a picture, or the chosen frames of a video; `bona_fide` is the file that a forgery was made from."""
+    def _file_items(self, file: str, row: _Row, bona_fide: SourceItem | None = None) -> Iterator[SourceItem]:
+        """Yield the item of a picture, or of each sampled frame of a video. `bona_fide` is the pair of the file."""
         item = self._item(file, row)
         if is_picture(file):
             self._report(row).use(paired=bona_fide is not None)
@@ -135,7 +134,7 @@ class FolderSource:
         frames = read_clip(bona_fide, self.settings, TechniqueReport()) if bona_fide else None
         yield from clip_items(item, self.settings, self._report(row), frames)
 
-    def _by_place(self, file: str) -> _Row:
+    def _row_from_path(self, file: str) -> _Row:
         path = PurePosixPath(file)
         identity = path.parts[0] if len(path.parts) > 1 else path.stem
         category, technique = self.settings.category, None
@@ -144,28 +143,23 @@ class FolderSource:
         return _Row(category, technique, (f"{self.prefix}/{identity}",))
 
     def _read_csv(self, path: Path) -> dict[str, _Row]:
-        """File → what its row says, in the CSV's order.
-
-        Raises:
-            FileNotFoundError, ValueError: there is no such file, or a column, word, file or pair is not what it
-                should be; the message names the file, the row and what was expected.
-        """
+        """Return the row of each file, in the order of the CSV."""
         rows: dict[str, _Row] = {}
-        for where, cells in _cells_in(path):
+        for where, cells in _read_cells(path):
             file = PurePosixPath(cells["file"])
             if not cells["file"] or file.is_absolute() or ".." in file.parts:
                 raise ValueError(f"{where}: {cells['file']!r} is not a file below {self.root}")
             row = self._row(cells, where)
             if rows.setdefault(file.as_posix(), row) != row:
-                raise ValueError(f"{where}: {file} stands in another row, with other words")
+                raise ValueError(f"{where}: {file} is also in another row, with a different description")
         if not rows:
-            raise ValueError(f"{path}: no row in it")
+            raise ValueError(f"{path}: it has no rows")
         for file_name, row in rows.items():
             if row.pair and (row.pair not in rows or rows[row.pair].category != "bona_fide"):
                 raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}, which is not a bona fide file of it")
             if row.pair and is_video(row.pair) != is_video(file_name):
                 raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}: a video is not a picture's pair")
-        # Who is in a bona fide file is in what was forged of it, whether its row says so or names the donor alone.
+        # The people in a bona fide file are also in its forgeries, even if their rows name only the donor.
         in_pair = {name: rows[row.pair].identities if row.pair else () for name, row in rows.items()}
         return {
             name: replace(row, identities=tuple(dict.fromkeys((*in_pair[name], *row.identities))))
@@ -176,37 +170,38 @@ class FolderSource:
         category = self._category(cells, where)
         technique = None
         if category != "bona_fide":
-            technique = spelling(cells.get("technique", "")) or cells.get("technique")
-            technique = technique or self.settings.technique or self.prefix
-        by_place = self._by_place(cells["file"]).identities
-        given = [name.strip() for name in cells.get("identity", "").split(";") if name.strip()]
-        identities = tuple(f"{self.prefix}/{name}" for name in given) or (() if cells.get("pair") else by_place)
+            name = cells.get("technique", "")
+            technique = canonical_technique(name) or name or self.settings.technique or self.prefix
         pair = PurePosixPath(cells["pair"]).as_posix() if cells.get("pair") else None
         if pair and category == "bona_fide":
-            raise ValueError(f"{where}: a bona fide file has no pair, and {pair!r} is given")
+            raise ValueError(f"{where}: a bona fide file cannot have the pair {pair!r}")
+        names = [name.strip() for name in cells.get("identity", "").split(";") if name.strip()]
+        identities = tuple(f"{self.prefix}/{name}" for name in names)
+        if not identities and not pair:
+            identities = self._row_from_path(cells["file"]).identities
         return _Row(category, technique, identities, pair)
 
     def _category(self, cells: dict[str, str], where: str) -> Category:
-        """Bring a row's label, category and technique together."""
+        """Return the category of a row; raise ValueError if its label, category and technique contradict each other."""
         labels, word = self.settings.labels, cells.get("label", "")
         if word and word not in labels:
-            known = ", ".join(f"{key} ({label})" for key, label in labels.items()) or "none; the recipe states labels"
+            known = ", ".join(f"{key} ({label})" for key, label in labels.items()) or "none; set `labels` in the recipe"
             raise ValueError(f"{where}: unknown label {word!r}; known: {known}")
         label = labels.get(word)
         stated, technique = cells.get("category", ""), cells.get("technique", "")
         if stated and stated not in CATEGORIES:
             raise ValueError(f"{where}: unknown category {stated!r}{nearest(stated, CATEGORIES)}")
-        belongs = _CATEGORIES.get(spelling(technique) or "")
-        if technique and not belongs and not stated:
+        by_technique = _CATEGORIES.get(canonical_technique(technique) or "")
+        if technique and not by_technique and not stated:
             raise ValueError(
                 f"{where}: unknown technique {technique!r}: give its category{nearest(technique, _CATEGORIES)}"
             )
-        if stated and belongs and stated != belongs:
-            raise ValueError(f"{where}: {technique} is {belongs}, not {stated}")
+        if stated and by_technique and stated != by_technique:
+            raise ValueError(f"{where}: {technique} is {by_technique}, not {stated}")
         default: Category | None = "bona_fide" if label == "bona_fide" else self.settings.category
         if label == "forged" and default == "bona_fide":
             default = None
-        category = next((c for c in CATEGORIES if c == stated), belongs or default)
+        category = next((c for c in CATEGORIES if c == stated), by_technique or default)
         if category is None:
             raise ValueError(f"{where}: forged, but neither its category nor a known technique is given")
         if label and (label == "bona_fide") != (category == "bona_fide"):
@@ -214,14 +209,14 @@ class FolderSource:
         return category
 
 
-def _cells_in(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield of each row of a CSV where it stands, for a message, and its cells by their columns; see `_read_csv`."""
+def _read_cells(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the position of each row of a CSV, for messages, and its cells by column."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a CSV with the columns {', '.join(COLUMNS)}")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no UTF-8; save it as a CSV in UTF-8") from error
+        raise ValueError(f"{path}: not in UTF-8; save it as a CSV in UTF-8") from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
     columns = reader.fieldnames or []
     if "file" not in columns:
@@ -230,20 +225,17 @@ def _cells_in(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         if column not in COLUMNS:
             raise ValueError(f"{path}: unknown column {column!r}{nearest(column, COLUMNS)}")
         if list(columns).count(column) > 1:
-            raise ValueError(f"{path}: the column {column!r} stands twice")
+            raise ValueError(f"{path}: two columns have the name {column!r}")
     try:
         for cells in reader:
             where = f"{path}, row {reader.line_num}"
-            if any(cells.pop(None, ())):  # a comma in a name that stands in no quotes
+            if any(cells.pop(None, ())):  # as from a comma in a name without quotes
                 raise ValueError(f"{where}: more cells than columns")
             yield where, {column: _nfc(value or "").strip() for column, value in cells.items()}
     except csv.Error as error:
         raise ValueError(f"{path}, row {reader.line_num + 1}: {error}") from error
 
 
-_CATEGORIES: Final[dict[str, Category]] = {n: c for known in DATASET_TECHNIQUES.values() for n, c in known.items()}
-
-
 def _nfc(name: str) -> str:
-    """Spell a name in Unicode's composed form: a CSV and a disk (macOS) may spell the same ü differently."""
+    """Return a name in Unicode's composed form, because a CSV and a disk (macOS) may encode the same ü differently."""
     return unicodedata.normalize("NFC", name)

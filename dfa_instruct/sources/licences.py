@@ -1,4 +1,4 @@
-"""Under which terms the pictures of each source stand, and whether these let them be passed on."""
+"""The licences of the sources, and whether they permit redistribution of the pictures."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Licence:
-    """The terms of a source's pictures: what a card says of them, where they are read, whether they may be passed on.
+    """The licence of a source's pictures.
 
-    `redistributable` False: the owner gives the pictures to those who sign for them, or the owner is not known here.
+    Args:
+        terms: the terms as a dataset card states them.
+        link: the address of the terms.
+        redistributable: whether others may be given the pictures. False if each user must ask the owner for them, or if
+            the owner is not known here.
     """
 
     terms: str
@@ -35,17 +39,17 @@ LICENCES: Final[dict[str, Licence]] = {
         "https://github.com/yuezunli/celeb-deepfakeforensics",
     ),
 }
-"""A row's `source` → its terms. Computed faces go with those that they were computed from."""
+"""The `source` of a row → its licence. Faces computed from others have the terms of those others as well."""
 
-OWN: Final = Licence("brought along by who built this dataset, who answers for the right to them")
-"""Of any other source: a folder of one's own, a generator."""
+OWN: Final = Licence("provided by the person who built this dataset, who is responsible for the right to use them")
+"""The licence of all other sources, such as a folder of the user's own pictures."""
 
 
 def licence_of(source: str) -> Licence:
-    """Return the terms of a row's `source`."""
+    """Return the licence of a row's `source`."""
     return LICENCES.get(source, OWN)
 
 
 def not_redistributable(sources: Iterable[str], permitted: Iterable[str] = ()) -> list[str]:
-    """Return the sources whose pictures may not be passed on, but for those that the user is `permitted` to."""
+    """Return the sources whose pictures may not be redistributed, except those that the user has `permitted`."""
     return sorted(source for source in set(sources) - set(permitted) if not licence_of(source).redistributable)

@@ -1,6 +1,6 @@
-"""Pictures: the one place that opens them, whoever asks: a build, a training, the benchmark, a conversation, the page.
+"""Open pictures. Builds, training, the benchmark, conversations and the app all use these functions.
 
-A file shows the same wherever it is looked at, and one that shows nothing raises one error, whatever Pillow raises.
+The same file therefore gives the same pixels everywhere, and a damaged file always raises `BadPictureError`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from dfa_instruct.records import Pixels
 SMALLEST_SIDE = 32
 LARGEST_SIDE = 20_000
 LARGEST_AREA = 89_000_000
-"""Pixels in all. Both limits are read in the file's header; what is beyond them is not decoded."""
+"""The largest number of pixels. Both limits are checked in the file's header, before decoding."""
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
-"""Pillow's names of the formats that are decoded. It knows others that run a program (EPS) or match any file (TGA)."""
+"""The formats that are decoded, by Pillow's names. Others run a program (EPS) or match any file (TGA)."""
 HEIC_BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 TURNS: Final[dict[Any, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -34,28 +34,28 @@ TURNS: Final[dict[Any, Image.Transpose]] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → what brings a picture upright."""
+"""EXIF orientation → the transposition that makes the picture upright."""
 
 
 class BadPictureError(ValueError):
-    """A picture, or a frame of a video, that no record can be made of; the message says why."""
+    """A picture or a frame of a video cannot be used; the message says why."""
 
 
 def check_size(width: int, height: int, smallest: int = SMALLEST_SIDE) -> None:
-    """Raise BadPictureError where a picture, or a video's, is too large or too small."""
+    """Raise BadPictureError if a picture or a video is too large or too small."""
     if max(width, height) > LARGEST_SIDE or width * height > LARGEST_AREA:
         raise BadPictureError(
             f"{width}×{height} pixels (a decompression bomb?); "
-            f"at most {LARGEST_SIDE} a side and {LARGEST_AREA // 10**6} million in all are decoded"
+            f"the limits are {LARGEST_SIDE} pixels per side and {LARGEST_AREA // 10**6} million pixels"
         )
     if min(width, height) < smallest:
         raise BadPictureError(f"{width}×{height} pixels; at least {smallest}×{smallest} are needed")
 
 
 def to_rgb(image: Image.Image) -> Pixels:
-    """Turn a picture of any mode and depth into RGB, upright by its EXIF orientation, shape (height, width, 3)."""
+    """Convert a picture of any mode and depth to upright RGB pixels, shape (height, width, 3)."""
     image = _upright(image)
-    if image.mode.startswith(("I", "F")):  # greyscale of more than 8 bits: Pillow would cut it off at 255, not scale it
+    if image.mode.startswith(("I", "F")):  # greyscale of more than 8 bits, which Pillow would clip at 255
         levels = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
         whites = (1, 2**8 - 1, 2**16 - 1) if image.mode == "F" else (2**8 - 1, 2**16 - 1, 2**31 - 1)
         white = next((white for white in whites if white >= levels.max()), levels.max())
@@ -64,39 +64,39 @@ def to_rgb(image: Image.Image) -> Pixels:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turn a picture by its EXIF orientation; one whose EXIF cannot be read stays as it is.
+    """Turn a picture upright by its EXIF orientation, if that can be read.
 
-    `ImageOps.exif_transpose` also writes the EXIF anew, which fails where another tag is malformed.
+    `ImageOps.exif_transpose` also rewrites the EXIF data, which fails if another tag is malformed.
     """
     image.load()
     try:
         turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-    except Exception:  # Pillow raises errors of nearly every kind on malformed EXIF
+    except Exception:  # Pillow raises many types of errors on malformed EXIF data
         return image
     return image if turn is None else image.transpose(turn)
 
 
 def open_image(file: Path | bytes, smallest: int = SMALLEST_SIDE) -> Image.Image:
-    """Open a picture without decoding its pixels: format, size and number of pictures are checked.
+    """Open a picture and check its format, size and number of pictures, without decoding its pixels.
 
     Args:
         file: the file, or its content.
-        smallest: the least side in pixels; the face of a dataset's row may have any.
+        smallest: the smallest permitted side in pixels.
 
     Raises:
-        BadPictureError: it is in none of `FORMATS`, is damaged, is too small or too large to hold a face, or holds
-            several pictures; or it is HEIC, and the extra that reads it is not installed.
+        BadPictureError: the file has none of `FORMATS`, is damaged, too small or too large, or contains several
+            pictures; or it is a HEIC picture and the extra that reads it is not installed.
     """
     if isinstance(file, Path) and not file.is_file():
         raise BadPictureError("no such file")
     with _one_error():
         if "HEIF" not in _formats() and _is_heic(file):
             raise BadPictureError("is a HEIC picture; to read it: pip install 'dfa-instruct[heic]'")
-        image = _opened(file)
+        image = _open(file)
         try:
             check_size(*image.size, smallest)
-            if _holds_several(image, file):
-                raise BadPictureError("holds several pictures or an animation; one picture is expected")
+            if _has_several(image, file):
+                raise BadPictureError("contains several pictures or an animation; one picture is expected")
         except BaseException:
             image.close()
             raise
@@ -104,16 +104,14 @@ def open_image(file: Path | bytes, smallest: int = SMALLEST_SIDE) -> Image.Image
 
 
 def read_image(file: Path | bytes, smallest: int = SMALLEST_SIDE) -> Pixels:
-    """Decode a picture as RGB, upright by its EXIF orientation, shape (height, width, 3).
-
-    Everything that looks at pictures reads them here, so that a file shows the same wherever it is looked at.
+    """Decode a picture as upright RGB pixels, shape (height, width, 3).
 
     Args:
         file: the file, or its content.
-        smallest: the least side in pixels; the face of a dataset's row may have any.
+        smallest: the smallest permitted side in pixels.
 
     Raises:
-        BadPictureError: see `open_image`; or its pixels do not decode.
+        BadPictureError: see `open_image`; or the pixels do not decode.
     """
     with open_image(file, smallest) as image, _one_error():
         return to_rgb(image)
@@ -121,7 +119,7 @@ def read_image(file: Path | bytes, smallest: int = SMALLEST_SIDE) -> Pixels:
 
 @contextmanager
 def _one_error() -> Iterator[None]:
-    """Turn whatever Pillow raises on a damaged file into a BadPictureError, and silence its warnings."""
+    """Convert all errors of Pillow to BadPictureError, and silence its warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -134,8 +132,8 @@ def _one_error() -> Iterator[None]:
         raise BadPictureError("does not decode as an image") from error
 
 
-def _opened(file: Path | bytes) -> Image.Image:
-    """Open a picture; a JPEG on whose EXIF or index of previews Pillow fails, as if it had neither."""
+def _open(file: Path | bytes) -> Image.Image:
+    """Open a picture. If that fails for a JPEG, open it without its EXIF data and its index of previews."""
     try:
         return Image.open(_source(file), formats=_formats())
     except Exception:
@@ -147,12 +145,10 @@ def _opened(file: Path | bytes) -> Image.Image:
 
 
 def _source(file: Path | bytes) -> Path | io.BytesIO:
-    """Return what Pillow opens."""
     return io.BytesIO(file) if isinstance(file, bytes) else file
 
 
 def _head(file: Path | bytes) -> bytes:
-    """Return the first bytes of a file."""
     if isinstance(file, bytes):
         return file[:256]
     with file.open("rb") as stream:
@@ -161,7 +157,7 @@ def _head(file: Path | bytes) -> bytes:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Return Pillow's names of the formats that are decoded; HEIF is among them where `pi-heif` is installed."""
+    """Return the formats that are decoded, with HEIF if `pi-heif` is installed."""
     try:
         from pi_heif import register_heif_opener
     except ImportError:
@@ -171,18 +167,18 @@ def _formats() -> tuple[str, ...]:
 
 
 def _is_heic(file: Path | bytes) -> bool:
-    """Tell by its brands whether a file is HEIC; AVIF has the same beginning, and other brands."""
+    """Return whether a file is HEIC, by its brands. AVIF begins in the same way but has other brands."""
     head = _head(file)
     return head[4:8] == b"ftyp" and any(brand in head[8 : int.from_bytes(head[:4])] for brand in HEIC_BRANDS)
 
 
-def _holds_several(image: Image.Image, file: Path | bytes) -> bool:
-    """Tell whether a file holds more than one picture; the previews in a telephone's JPEG or HEIC do not count."""
+def _has_several(image: Image.Image, file: Path | bytes) -> bool:
+    """Return whether a file contains several pictures, not counting the previews in a phone's JPEG or HEIC file."""
     if image.format != "TIFF":
         return image.format not in ("MPO", "HEIF") and getattr(image, "is_animated", False)
-    try:  # to count a TIFF's pages is to walk through all of them; to go to the second one leaves the first
+    try:  # seek to the second page instead of counting the pages, which would read all of them
         with Image.open(_source(file), formats=["TIFF"]) as pages:
             pages.seek(1)
-    except Exception:  # no second page, or none that can be read
+    except Exception:  # there is no second page, or it cannot be read
         return False
     return True

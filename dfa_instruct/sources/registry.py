@@ -1,4 +1,4 @@
-"""The sources by the kinds that a recipe names them by; another package adds its own by an entry point."""
+"""The registry of sources by the kinds that recipes use. Other packages add kinds through an entry point."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import fields
 from typing import Any, Final
 
 from dfa_instruct.errors import nearest
-from dfa_instruct.plugins import plug_in
-from dfa_instruct.sources import BonaFideVideos, SeeksBonaFide, Source
+from dfa_instruct.plugins import load_plugin
+from dfa_instruct.sources import BonaFideVideos, NeedsBonaFide, Source
 from dfa_instruct.sources.celebdf import CelebDFSource
 from dfa_instruct.sources.df40 import DF40Source
 from dfa_instruct.sources.faceforensics import FaceForensicsSource
@@ -25,77 +25,71 @@ SOURCES: Final[dict[str, Any]] = {
     "df40": DF40Source,
     "sample": SampleSource,
 }
-"""Kind → its class."""
+"""Kind → class."""
 
 
 def open_source(kind: str, /, **settings: Any) -> Source:
-    """Make a source from what a recipe says of it.
+    """Create a source from its settings in a recipe.
 
     Args:
-        kind: one of `SOURCES`, or the name of a plug-in.
-        settings: the fields of the kind's `Settings`; strings where they are paths will do.
+        kind: a key of `SOURCES`, or the name of a plug-in.
+        settings: values for the fields of the kind's `Settings`; paths may be strings.
 
     Raises:
-        ValueError: the kind, a setting or its value is not known.
-        FileNotFoundError: what a setting names is not there.
+        ValueError: the kind, a setting or its value is unknown.
+        FileNotFoundError: a file or folder that a setting names does not exist.
     """
-    source_class = source_class_of(kind)
-    typed = typed_settings(kind, source_class, settings)
+    source_class, typed = _resolve(kind, settings)
     try:
         return source_class(typed)
-    except RuntimeError as error:  # there is no such home directory
-        raise ValueError(f"source {kind}: a path of it begins with ~ and a name that no user has") from error
+    except RuntimeError as error:  # raised by `expanduser`
+        raise ValueError(f"source {kind}: one of its paths begins with ~ and the name of an unknown user") from error
 
 
-def source_class_of(kind: str) -> Any:
-    """Return the class of a kind, ours or a plug-in's; ValueError where the kind is not known."""
-    return SOURCES.get(str(kind)) or plug_in(ENTRY_POINTS, "source", str(kind), SOURCES)
-
-
-def typed_settings(kind: str, source_class: Any, settings: Mapping[str, Any]) -> Any:
-    """Return the `Settings` of a kind; ValueError where one is not known or of the wrong type."""
+def _resolve(kind: str, settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the class of a kind and its `Settings`; raise ValueError if one is unknown or of the wrong type."""
     from pydantic import TypeAdapter, ValidationError
 
+    source_class = SOURCES.get(str(kind)) or load_plugin(ENTRY_POINTS, "source", str(kind), SOURCES)
     names = [field.name for field in fields(source_class.Settings)]
     for name in settings:
         if name not in names:
             raise ValueError(f"source {kind}: unknown setting {name!r}{nearest(name, names)}")
     try:
-        return TypeAdapter(source_class.Settings).validate_python(settings)
+        return source_class, TypeAdapter(source_class.Settings).validate_python(settings)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         given = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r}"
-        said = first["msg"].removeprefix("Value error, ").removesuffix(" for <class 'pathlib.Path'>")
-        raise ValueError(f"source {kind}: {where + ': ' if where else ''}{said}{given}") from error
+        message = first["msg"].removeprefix("Value error, ").removesuffix(" for <class 'pathlib.Path'>")
+        raise ValueError(f"source {kind}: {where + ': ' if where else ''}{message}{given}") from error
 
 
 def categories_of(entry: Mapping[str, Any]) -> Collection[Category]:
-    """Return the categories that a source of a recipe is made to yield; none where its files alone tell."""
-    settings = dict(entry)
-    source_class = source_class_of(kind := settings.pop("kind"))
-    found: Collection[Category] = getattr(typed_settings(kind, source_class, settings), "categories", ())
-    return found
+    """Return the categories that a source of a recipe should yield; empty if they depend on its files."""
+    _, settings = _resolve(entry["kind"], {name: value for name, value in entry.items() if name != "kind"})
+    categories: Collection[Category] = getattr(settings, "categories", ())
+    return categories
 
 
 def open_sources(entries: Iterable[Mapping[str, Any]]) -> list[Source]:
-    """Make all sources of a recipe, in its order: each entry has a `kind` and the kind's settings.
+    """Create all sources of a recipe, in order. Each entry has a `kind` and the settings of that kind.
 
-    DF40 finds its bona fide frames in the FaceForensics++ and Celeb-DF sources that stand beside it.
+    A DF40 source finds its bona fide frames in the FaceForensics++ and Celeb-DF sources of the same recipe.
 
     Raises:
         ValueError: see `open_source`; an entry has no kind, or two sources have the same name.
     """
-    opened: list[Source] = []
+    sources: list[Source] = []
     for number, entry in enumerate(entries, 1):
         settings = dict(entry)
         if "kind" not in settings:
-            raise ValueError(f"source {number} has no kind; known: {', '.join(sorted(SOURCES))}")
-        opened.append(open_source(settings.pop("kind"), **settings))
-    for source in opened:
-        if isinstance(source, SeeksBonaFide):
-            source.bona_fide = [other for other in opened if isinstance(other, BonaFideVideos)]
-    names = Counter(source.name for source in opened)
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise ValueError(f"two sources are called {twice[0]!r}; give each a `name` of its own")
-    return opened
+            raise ValueError(f"source {number} has no kind; known kinds: {', '.join(sorted(SOURCES))}")
+        sources.append(open_source(settings.pop("kind"), **settings))
+    for source in sources:
+        if isinstance(source, NeedsBonaFide):
+            source.bona_fide = [other for other in sources if isinstance(other, BonaFideVideos)]
+    name, count = Counter(source.name for source in sources).most_common(1)[0] if sources else ("", 0)
+    if count > 1:
+        raise ValueError(f"two sources have the name {name!r}; give each a different `name`")
+    return sources

@@ -1,4 +1,4 @@
-"""The embedded sample: drawn portraits, nobody real is in them, nothing is read from disk, no face need be found."""
+"""The embedded sample: portraits that this package draws. They show no real person and need no face detection."""
 
 from __future__ import annotations
 
@@ -20,21 +20,25 @@ SAMPLE = "sample"
 
 @dataclass(frozen=True)
 class SampleSettings:
-    """How many are drawn."""
+    """How many portraits to draw.
+
+    Args:
+        identities: the number of people.
+        pictures: the number of pictures of each person.
+        seed: the seed of the drawings.
+        first: the number of the first person. Different numbers are different people, for any seed.
+    """
 
     identities: Annotated[int, Field(ge=1)] = 160
     pictures: Annotated[int, Field(ge=1)] = 5
-    """Of each identity."""
     seed: Annotated[int, Field(ge=0)] = 0
     first: Annotated[int, Field(ge=0)] = 0
-    """Number of the first identity; people with other numbers are other people, whatever the seed."""
     categories: ClassVar[set[Category]] = {"bona_fide"}
-    """What it yields."""
 
 
 @dataclass
 class SampleSource:
-    """The portraits as items; `draw_item` draws them."""
+    """The portraits as items. `draw_item` draws them."""
 
     Settings: ClassVar[type] = SampleSettings
     settings: SampleSettings
@@ -42,7 +46,7 @@ class SampleSource:
     report: dict[str, TechniqueReport] = field(default_factory=dict)
 
     def items(self) -> Iterator[SourceItem]:
-        """Yield an item a picture; its path says all that its drawing follows from."""
+        """Yield one item per picture. Its path has everything that `draw_item` needs."""
         count, seed = self.settings.pictures, self.settings.seed
         report = self.report.setdefault("bona_fide", TechniqueReport())
         for identity in range(self.settings.first, self.settings.first + self.settings.identities):
@@ -60,14 +64,14 @@ class SampleSource:
 
 
 def is_drawn(item: SourceItem) -> bool:
-    """Tell an item of this source from a file."""
+    """Return whether an item belongs to this source, and is not a file."""
     return item.path.parts[0] == f"{SAMPLE}:"
 
 
 def draw_item(item: SourceItem, size: int) -> Face:
-    """Draw the picture of an item, aligned, shape (size, size, 3), with its landmarks."""
+    """Draw the aligned face of an item, shape (size, size, 3), with its landmarks."""
     seed, identity, count, picture = (int(part) for part in item.path.parts[1:])
-    return _person(identity, count, size, seed)[picture]
+    return _draw_person(identity, count, size, seed)[picture]
 
 
-_person = lru_cache(maxsize=1)(draw_person)  # a person's pictures are drawn together, and asked for one by one
+_draw_person = lru_cache(maxsize=1)(draw_person)  # all pictures of a person are drawn at once, and requested in order

@@ -1,6 +1,6 @@
-"""The techniques of the published datasets: which category each belongs to, and by which names it goes.
+"""The techniques of the published datasets, with their categories and their other names.
 
-The category follows DF40's own grouping, and for FaceForensics++ and Celeb-DF what the method does.
+DF40's categories are those of its authors. For FaceForensics++ and Celeb-DF, they follow from what the method does.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from dfa_instruct.errors import nearest
 from dfa_instruct.sources import TechniqueReport
 from dfa_instruct.vocabulary import Category
 
-_BY_CATEGORY: Final[dict[str, dict[Category, str]]] = {
+_NAMES_BY_CATEGORY: Final[dict[str, dict[Category, str]]] = {
     "df40": {
         "face_swapping": "fsgan faceswap simswap inswap blendface uniface mobileswap e4s facedancer deepfacelab",
         "face_reenactment": "fomm facevid2vid wav2lip MRAA one_shot_free pirender tpsm lia danet sadtalker mcnet "
@@ -30,9 +31,9 @@ _BY_CATEGORY: Final[dict[str, dict[Category, str]]] = {
 
 DATASET_TECHNIQUES: Final[dict[str, dict[str, Category]]] = {
     dataset: {name: category for category, names in groups.items() for name in names.split()}
-    for dataset, groups in _BY_CATEGORY.items()
+    for dataset, groups in _NAMES_BY_CATEGORY.items()
 }
-"""Dataset → technique, spelt as its folder is → category."""
+"""Dataset → technique, spelled as its folder → category."""
 
 ALIASES: Final[dict[str, str]] = {
     "inswapper": "inswap",
@@ -43,41 +44,49 @@ ALIASES: Final[dict[str, str]] = {
     "whichisreal": "whichfaceisreal",
     "stargan2": "starganv2",
 }
-"""Other names, in lower case, that DF40's README, lists and archives give its techniques."""
+"""Other names for techniques in DF40's README, lists and archives, in lower case."""
 
-_FOLDED: Final = {dataset: {name.casefold(): name for name in names} for dataset, names in DATASET_TECHNIQUES.items()}
+_NAMES_BY_LOWER_CASE: Final = {
+    dataset: {name.casefold(): name for name in names} for dataset, names in DATASET_TECHNIQUES.items()
+}
 
 
 def find_technique(dataset: str, name: str) -> str | None:
-    """Return the technique that a folder is named after, in any letter case, spelt as in the table."""
+    """Return the technique of a dataset with this name or alias, ignoring case, spelled as in the table; or None."""
     folded = name.casefold()
-    return _FOLDED[dataset].get(ALIASES.get(folded, folded))
+    return _NAMES_BY_LOWER_CASE[dataset].get(ALIASES.get(folded, folded))
 
 
-def asked_for(dataset: str, names: Iterable[str] | None) -> dict[str, Category]:
-    """Return the techniques that go by these names, with their categories; all of the dataset's without names."""
-    known = DATASET_TECHNIQUES[dataset]
-    if names is None:
-        return known
-    return {found: known[found] for name in names if (found := find_technique(dataset, name))}
-
-
-def spelling(name: str) -> str | None:
-    """Return the technique of any of the datasets that goes by this name, spelt as in the table."""
+def canonical_technique(name: str) -> str | None:
+    """Return the technique of any dataset with this name or alias, spelled as in the table; or None."""
     return next((found for dataset in DATASET_TECHNIQUES if (found := find_technique(dataset, name))), None)
 
 
-def require(techniques: Iterable[str] | None, dataset: str, report: Mapping[str, TechniqueReport], root: Path) -> None:
-    """Refuse a root that has no file of a technique that was asked for by name.
+def select_techniques(dataset: str, names: Iterable[str] | None) -> dict[str, Category]:
+    """Return the techniques of a dataset with these names, or all of them if `names` is None, with their categories.
 
     Raises:
-        ValueError: naming the technique.
+        ValueError: the dataset has no technique with one of the names.
     """
-    for name in techniques or ():
+    known = DATASET_TECHNIQUES[dataset]
+    if names is None:
+        return known
+    selected: dict[str, Category] = {}
+    for name in names:
         technique = find_technique(dataset, name)
-        found = report.get(technique or name)
-        if found is None or not found.found:
-            passed = found.passed_over[:1] if found else []
-            why = "".join(f"; {file}: {reason}" for file, reason in passed)
-            why += "".join(f" ({note})" for note in found.notes) if found else ""
-            raise ValueError(f"{root}: no file of {technique}, which the recipe asks for{why}")
+        if technique is None:
+            raise ValueError(f"unknown technique {name!r}{nearest(name, known)}")
+        selected[technique] = known[technique]
+    return selected
+
+
+def require_techniques(
+    dataset: str, names: Iterable[str] | None, report: Mapping[str, TechniqueReport], root: Path
+) -> None:
+    """Raise ValueError if the root contains no file of a technique that the recipe names."""
+    for technique in select_techniques(dataset, names or ()):
+        found = report.get(technique, TechniqueReport())
+        if not found.found:
+            reasons = "".join(f"; {file}: {reason}" for file, reason in found.ignored_files[:1])
+            reasons += "".join(f" ({note})" for note in found.notes)
+            raise ValueError(f"{root}: no file of {technique}, which the recipe asks for{reasons}")

@@ -1,7 +1,7 @@
-"""Photographs are few: several views of each, as the frames of a video would show a person.
+"""Make several views of each photograph, so that a small collection has several pictures per person.
 
-A view is the photograph zoomed and lit a little differently, at another JPEG quality. Views are made before
-anything is forged, so that bona fide and forged faces have been through the same.
+A view is the photograph with a slightly different zoom, light and JPEG quality. Views are made before any forgery, so
+that bona fide and forged faces have the same processing history.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
 from dfa_instruct.records import Pixels
-from dfa_instruct.sources import PASSED_OVER
+from dfa_instruct.sources import IGNORED_REASONS
 from dfa_instruct.sources.pictures import BadPictureError, read_image
-from dfa_instruct.sources.walk import find_images, is_video, walk
+from dfa_instruct.sources.walk import find_images, is_video, walk_files
 
 
 def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> None:
     """Write `count` views of every photograph as `views/<person>/<photograph>-<number>.jpg`.
 
-    The person is the photograph's subfolder, or the photograph itself where it lies in none. What is no photograph, or
-    does not decode, is passed on for the build to name and count: videos as they are, links as links to the original,
-    and an empty file in place of what the build knows by the end of its name.
+    The person is the photograph's subfolder, or the photograph itself if it is in no subfolder. Files that are not
+    photographs or do not decode are passed on, so that the build reports them: videos are copied, links point to the
+    original, and other files become empty files with the same name.
 
     Raises:
         FileNotFoundError, ValueError: see `find_images`.
-        FileExistsError: the folder of views holds something.
+        FileExistsError: the folder of views is not empty.
     """
     found = find_images(photographs)
     if views.exists() and any(views.iterdir()):
-        raise FileExistsError(f"{views} holds something already; name an empty or a new folder")
+        raise FileExistsError(f"{views} is not empty; name an empty or a new folder")
     refused: dict[str, str] = {}
-    videos = [f"{below}/{name}" for below, names in walk(photographs, refused.__setitem__) for name in names]
-    for name in (*filter(is_video, videos), *refused):
+    videos = list(filter(is_video, walk_files(photographs, refused.__setitem__)))
+    for name in (*videos, *refused):
         (views / name).parent.mkdir(parents=True, exist_ok=True)
         if name not in refused:
             shutil.copyfile(photographs / name, views / name)
-        elif refused[name] in PASSED_OVER:
+        elif refused[name] in IGNORED_REASONS:
             (views / name).touch()
         else:
             (views / name).symlink_to((photographs / name).absolute())

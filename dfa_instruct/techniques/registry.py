@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from dfa_instruct.plugins import called, plug_in
+from dfa_instruct.plugins import call_with, load_plugin
 from dfa_instruct.techniques import (
     Fittable,
     Technique,
@@ -64,7 +64,7 @@ def find_technique(
                 f"{name}: its file does not tell its category; state one of {', '.join(FORGERY_CATEGORIES)}"
             )
         generator = OnnxGenerator if scheme == "onnx" else DiffusersGenerator
-        return called(generator, what, {"model": model, "category": category, "size": size, **settings})
+        return call_with(generator, what, {"model": model, "category": category, "size": size, **settings})
     technique: Technique | Fittable
     if name in TECHNIQUES or name in FITTABLE:
         if settings:
@@ -72,7 +72,9 @@ def find_technique(
         technique = TECHNIQUES.get(name) or FITTABLE[name]
     else:
         hint = " (or onnx:PATH, diffusers:MODEL)"
-        technique = called(plug_in(ENTRY_POINTS, "technique", name, [*TECHNIQUES, *FITTABLE], hint), what, settings)
+        technique = call_with(
+            load_plugin(ENTRY_POINTS, "technique", name, [*TECHNIQUES, *FITTABLE], hint), what, settings
+        )
         if getattr(technique, "category", None) not in FORGERY_CATEGORIES or not hasattr(technique, "name"):
             raise ValueError(
                 f"{what}: its plug-in returns {technique!r}, which has no name or no category out of "

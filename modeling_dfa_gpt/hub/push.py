@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from dfa_instruct.hub import CARD, check_repo, check_token, saying_what_to_do, show, token_for_pushing
+from dfa_instruct.hub import CARD, check_repo, check_token, explain_hub_errors, show, token_for_pushing
 from dfa_instruct.hub import push as push_files
 from dfa_instruct.vlm.load import ADAPTER_CONFIG, check_loadable
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE
@@ -135,7 +135,7 @@ def _check_same_weights(adapter: Path, repo: str) -> None:
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
             here[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    with saying_what_to_do(f"--base {repo}"):
+    with explain_hub_errors(f"--base {repo}"):
         files = HfApi(token=token_for_pushing()).model_info(repo, files_metadata=True).siblings or ()
     there = {file.rfilename: file.lfs.sha256 for file in files if file.lfs and file.rfilename in here}
     if there != here:

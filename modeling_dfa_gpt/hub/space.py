@@ -10,7 +10,7 @@ from typing import Final
 
 import dfa_instruct
 import modeling_dfa_gpt
-from dfa_instruct.hub import CARD, check_repo, saying_what_to_do, show, token_for_pushing
+from dfa_instruct.hub import CARD, check_repo, explain_hub_errors, show, token_for_pushing
 from dfa_instruct.hub import push as push_files
 from modeling_dfa_gpt.hub.card import space_card
 
@@ -54,7 +54,7 @@ def push_space(
     if dry_run:
         show(files)
         return
-    with saying_what_to_do(model):
+    with explain_hub_errors(model):
         about = HfApi(token=token_for_pushing()).model_info(model)
     print(push_files(repo, "space", files, OURS, private=private, revision=revision))
     if about.private:

@@ -38,9 +38,9 @@ def test_a_wrong_name_or_setting_is_refused_in_one_line(wanted: str | dict[str, 
 
 def test_an_annotation_contains_the_sentences_of_its_findings() -> None:
     eyes = Finding("eyes", ("colour",), "The eyes have two colours.")
-    with pytest.raises(ValueError, match="does not have the sentence 'The eyes have two colours"):
+    with pytest.raises(ValueError, match="'The eyes have two colours"):
         Annotation("Forged.", "Swapped.", "The nose is long.", (eyes,))
-    with pytest.raises(ValueError, match="two findings of one region: eyes, eyes"):
+    with pytest.raises(ValueError, match="two findings"):
         Annotation("Forged.", "Swapped.", eyes.sentence, (eyes, eyes))
 
 

@@ -28,7 +28,7 @@ from dfa_instruct.evidence.population import PopulationEvidence
 from dfa_instruct.evidence.strength import MAX_REGIONS
 from dfa_instruct.face.colour import to_lab, to_rgb
 from dfa_instruct.face.detection import FaceDetector, align
-from dfa_instruct.face.regions import LANDMARKS_OF, interocular, region_masks
+from dfa_instruct.face.regions import REGION_LANDMARKS, interocular, region_masks
 from dfa_instruct.records import Face, Landmarks, Pixels
 from dfa_instruct.sources.pictures import read_image
 from dfa_instruct.sources.portraits.drawing import draw_sample
@@ -126,7 +126,7 @@ def move(face: Face, region: Region, rng: np.random.Generator) -> Face:
     where -= cv2.GaussianBlur(mask, (0, 0), 3)[..., None] * shift
     image = cv2.remap(face.image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     landmarks = face.landmarks.copy()
-    landmarks[LANDMARKS_OF[region]] += shift
+    landmarks[REGION_LANDMARKS[region]] += shift
     return forged(face, np.asarray(image, np.uint8), landmarks)
 
 

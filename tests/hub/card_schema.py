@@ -1,6 +1,6 @@
-"""What the Hub publishes of a card's header, as a check.
+"""Check the header of a card against the Hub's documentation.
 
-That is its `datasetcard.md`, `modelcard.md`, the list of licences and, for Spaces, `spaces-config-reference`.
+The sources are its `datasetcard.md`, `modelcard.md`, the list of licences and, for Spaces, `spaces-config-reference`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 LICENCES = ["apache-2.0", "mit", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "llama2", "unknown", "other"]
-"""Of the Hub's list, those that may come up here."""
+"""The licences in the Hub's list that are used here."""
 TASKS = ["visual-question-answering", "image-text-to-text", "image-classification", "text-generation"]
 SIZES = ["n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M"]
 _TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
@@ -110,7 +110,7 @@ _HEADERS = {"dataset": _DATASET, "model": _MODEL, "space": _SPACE}
 
 
 def problems(card: str, kind: str) -> list[str]:
-    """Say what the Hub would not accept of a card's header."""
+    """Return the problems that the Hub would find in the header of a card."""
     header = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
     if not header:
         return ["the card has no header"]

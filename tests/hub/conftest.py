@@ -1,4 +1,4 @@
-"""The Hub double, and a machine that talks to it."""
+"""The Hub double, and a client that uses it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hub_double import Hub, running
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    """A Hub with nothing in it."""
+    """An empty Hub."""
     with running() as hub:
         yield hub
 
 
 @pytest.fixture
 def client(hub: Hub, tmp_path: Path) -> Client:
-    """A machine with a fresh cache."""
+    """A client with an empty cache."""
     return Client(hub, tmp_path / "home")

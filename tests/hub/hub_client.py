@@ -1,4 +1,4 @@
-"""Programs in processes of their own that know the Hub double, as a stranger's machine knows the Hub."""
+"""Run programs that use the Hub double instead of the Hub."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hub_store import TOKEN
 
 @dataclass(frozen=True)
 class Client:
-    """Runs Python in a fresh home, with the unmodified `huggingface_hub`; the token never comes out of it."""
+    """Run Python with a fresh home folder and the unmodified `huggingface_hub`, and check that it hides the token."""
 
     hub: Hub
     home: Path
     xet: bool = True
-    """Large files go by Xet, which is the default of `huggingface_hub`; else by git LFS."""
+    """Upload large files by Xet, the default of `huggingface_hub`, and not by git LFS."""
 
     def command(self, arguments: tuple[Any, ...], token: str | None) -> dict[str, Any]:
-        """The arguments of `subprocess` for a command of Python."""
+        """Return the arguments of `subprocess.run` for a Python command."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "DFA_INSTRUCT"))}
         client = {"HF_ENDPOINT": self.hub.endpoint, "HF_HOME": str(self.home / "hf")}
         client |= {} if self.xet else {"HF_HUB_DISABLE_XET": "1"}
@@ -32,19 +32,19 @@ class Client:
         return {"args": [sys.executable, *map(str, arguments)], "env": environment, "cwd": self.home}
 
     def run(self, *arguments: Any, token: str | None = TOKEN) -> subprocess.CompletedProcess[str]:
-        """Run a command of Python to its end."""
+        """Run a Python command."""
         done = subprocess.run(**self.command(arguments, token), capture_output=True, text=True)
         assert TOKEN not in done.stdout + done.stderr
         return done
 
     def output(self, *arguments: Any, token: str | None = TOKEN) -> str:
-        """Run a command that succeeds; return what it prints."""
+        """Run a command that must succeed, and return its output."""
         done = self.run(*arguments, token=token)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def refusal(self, *arguments: Any, token: str | None = TOKEN) -> str:
-        """Run a command that ends on an error in one line; return that."""
+        """Run a command that must fail with an error in one line, and return this line."""
         done = self.run(*arguments, token=token)
         *_, line = done.stderr.splitlines()
         assert done.returncode == 2 and line.startswith("error: ") and "Traceback" not in done.stderr, done.stderr

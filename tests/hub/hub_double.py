@@ -1,7 +1,7 @@
-"""A double of the Hub on the loopback: the unmodified `huggingface_hub` talks to it through `HF_ENDPOINT`.
+"""A double of the Hub on a local port. The unmodified `huggingface_hub` connects to it through `HF_ENDPOINT`.
 
-It knows what a push and a load ask for: repositories, branches, uploads of large files by Xet and by git LFS, commits,
-trees, files with their ETags and ranges. Errors and cut connections are made to order by `Hub.fail` and `Hub.cut`.
+It implements the requests of pushes and loads: repositories, branches, uploads of large files by Xet and git LFS,
+commits, trees, and files with their ETags and ranges. `Hub.disturb` makes requests fail.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 KINDS = {"dataset": "/datasets", "model": "", "space": "/spaces"}
-"""The kinds of repositories, and where the pages of each begin."""
+"""The types of repositories → the beginning of their URLs."""
 
 
 @dataclass
 class Fault:
-    """What happens to the next `times` requests that fit: an error, or the end of the connection within the body."""
+    """A disturbance of the next `times` matching requests: an error, or a connection that breaks within the body."""
 
     pattern: re.Pattern[str]
     times: int
@@ -41,38 +41,38 @@ class Fault:
 
 @dataclass
 class Hub:
-    """The running double: its address, what it keeps, and what it was asked."""
+    """The running double with its URL, its content and the requests it received."""
 
     store: Store = field(default_factory=Store)
     requests: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     uploads: list[str] = field(default_factory=list)
-    """The SHA-256 of every file that came in whole by LFS, the hash of every block by Xet, as often as it came."""
+    """The SHA-256 of every file received by LFS and the hash of every block received by Xet, with repetitions."""
     xorbs: dict[str, list[bytes]] = field(default_factory=dict)
-    """The chunks of every block that came in by Xet, by its hash."""
+    """The chunks of every block received by Xet, by its hash."""
     endpoint: str = ""
 
-    def fail(self, pattern: str, status: int, times: int = 100) -> None:
-        """Answer requests whose "METHOD /path" fits with an error."""
-        self.faults.append(Fault(re.compile(pattern), times, status))
+    def disturb(self, pattern: str, status: int | None = None, times: int = 100) -> threading.Event:
+        """Answer requests whose "METHOD /path" matches with an error, or without a status break the connection.
 
-    def cut(self, pattern: str, times: int = 1) -> threading.Event:
-        """Cut the connection of requests that fit, in the middle of what they send; the event says when."""
-        self.faults.append(Fault(re.compile(pattern), times))
+        Returns:
+            An event that is set when it has happened.
+        """
+        self.faults.append(Fault(re.compile(pattern), times, status))
         return self.faults[-1].happened
 
     def repository(self, kind: str, name: str) -> Repository:
         return self.store.repositories[kind, f"{USER}/{name}"]
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Note a request, let a fault happen, or pass it on."""
+        """Record a request, and disturb it or handle it."""
         if scope["type"] != "http":
             return
         line = f"{scope['method']} {scope['path']}"
         self.requests.append(line)
         fault = next((f for f in self.faults if f.times > 0 and f.pattern.search(line)), None)
         if fault is None:
-            scope["path"] = scope["raw_path"].decode()  # where the slash of a branch's name is still escaped
+            scope["path"] = scope["raw_path"].decode()  # keeps the slash in the name of a branch escaped
             await self.app(scope, receive, send)
             return
         fault.times -= 1
@@ -91,7 +91,6 @@ class Hub:
             ("POST", "/preupload/{revision}", self.preupload),
             ("POST", "/commit/{revision}", self.commit),
             ("POST", "/branch/{branch}", self.branch),
-            ("GET", "/refs", self.refs),
             ("GET", "/xet-write-token/{revision}", self.xet_token),
             ("GET", "/tree/{revision}", self.tree),
             ("GET", "/tree/{revision}/{path:path}", self.tree),
@@ -100,7 +99,6 @@ class Hub:
             ("GET", "", self.info),
         ]
         routes = [
-            Route("/api/whoami-v2", self.whoami),
             Route("/api/validate-yaml", self.validate_yaml, methods=["POST"]),
             Route("/api/repos/create", self.create, methods=["POST"]),
             Route("/lfs/{sha256}", self.receive_object, methods=["PUT"]),
@@ -125,7 +123,7 @@ class Hub:
         return JSONResponse({"error": refusal.message}, refusal.status, headers)
 
     def token(self, request: Request, write: bool = False) -> str | None:
-        """The token of a request, which may be none where nothing is written."""
+        """Return the token of a request; only requests that write need one."""
         token = request.headers.get("authorization", "").removeprefix("Bearer ") or None
         if token not in (TOKEN, READ_TOKEN, None) or (write and token is None):
             raise RefusalError(401, "Invalid credentials in Authorization header")
@@ -141,11 +139,6 @@ class Hub:
 
     def commit_of(self, request: Request) -> Any:
         return self.find(request).commit_of(unquote(request.path_params.get("revision", "main")))
-
-    async def whoami(self, request: Request) -> Response:
-        if self.token(request) is None:
-            raise RefusalError(401, "Invalid credentials in Authorization header")
-        return JSONResponse({"type": "user", "name": USER, "orgs": []})
 
     async def validate_yaml(self, request: Request) -> Response:
         asked = await request.json()
@@ -175,11 +168,6 @@ class Hub:
             raise RefusalError(409, f"Reference already exists: {name}")
         repository.branches[name] = repository.branches["main"]
         return JSONResponse({})
-
-    async def refs(self, request: Request) -> Response:
-        branches = self.find(request).branches.items()
-        heads = [{"name": name, "ref": f"refs/heads/{name}", "targetCommit": oid} for name, oid in branches]
-        return JSONResponse({"branches": heads, "tags": [], "converts": []})
 
     async def preupload(self, request: Request) -> Response:
         head = self.find(request, write=True).commit_of(unquote(request.path_params["revision"]))
@@ -245,7 +233,7 @@ class Hub:
 
     async def info(self, request: Request) -> Response:
         repository, commit = self.find(request), self.commit_of(request)
-        siblings = [{"rfilename": path, **blob.about()} for path, blob in sorted(commit.files.items())]
+        siblings = [{"rfilename": path, **blob.about(blobId=blob.oid)} for path, blob in sorted(commit.files.items())]
         about = {"id": repository.id, "sha": commit.oid, "private": repository.private, "siblings": siblings}
         return JSONResponse({**about, "tags": [], "downloads": 0, "likes": 0, "gated": False, "disabled": False})
 
@@ -277,7 +265,7 @@ class Hub:
 
 @contextmanager
 def running() -> Iterator[Hub]:
-    """Run a double on a free port of the loopback until the block ends."""
+    """Run a double on a free local port until the block ends."""
     hub = Hub()
     server = uvicorn.Server(uvicorn.Config(hub, "127.0.0.1", 0, log_level="critical", lifespan="off"))
     thread = threading.Thread(target=server.run, daemon=True)

@@ -1,4 +1,4 @@
-"""What the Hub double keeps: repositories, their branches and commits, and the large files that were uploaded."""
+"""The content of the Hub double: repositories with branches and commits, and the large files that were uploaded."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ USER = "analyst"
 TOKEN = "hf_double_of_a_token_that_may_write"
 READ_TOKEN = "hf_double_of_a_token_that_may_read"
 XET_TOKEN = "short-lived"
-"""Of the store of large files; the Hub lends it to who may write."""
+"""The token for the store of large files, which the Hub gives to users with write permission."""
 LARGE = (".parquet", ".safetensors", ".png")
-"""Names that go through the store of large files, as the Hub's own `.gitattributes` says."""
+"""The extensions of large files in the Hub's `.gitattributes`."""
 
 
 class RefusalError(Exception):
@@ -27,7 +27,7 @@ class RefusalError(Exception):
 
 @dataclass(frozen=True)
 class Blob:
-    """A file's content; a large one is known by its SHA-256 and stands as a pointer in git."""
+    """The content of a file. A large file is a pointer with its SHA-256 in git."""
 
     content: bytes
     large: bool
@@ -46,13 +46,10 @@ class Blob:
     def etag(self) -> str:
         return self.sha256 if self.large else self.oid
 
-    def about(self) -> dict[str, Any]:
-        lfs = {"lfs": {"sha256": self.sha256, "size": len(self.content), "pointerSize": 134}} if self.large else {}
-        return {"size": len(self.content), "blobId": self.oid, **lfs}
-
-    def entry(self, path: str) -> dict[str, Any]:
-        lfs = {"lfs": {"oid": self.sha256, "size": len(self.content), "pointerSize": 134}} if self.large else {}
-        return {"type": "file", "path": path, "size": len(self.content), "oid": self.oid, **lfs}
+    def about(self, hash_key: str = "sha256", **extra: str) -> dict[str, Any]:
+        size = len(self.content)
+        lfs = {"lfs": {hash_key: self.sha256, "size": size, "pointerSize": 134}} if self.large else {}
+        return {"size": size, **extra, **lfs}
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class Repository:
         return self.commits[oid]
 
     def log(self, branch: str = "main") -> list[Commit]:
-        """The commits of a branch, the newest first; the first of all is the Hub's own."""
+        """Return the commits of a branch, the newest first. The Hub itself creates the first commit."""
         commits, oid = [], self.branches.get(branch)
         while oid:
             commits.append(self.commits[oid])
@@ -96,7 +93,7 @@ class Repository:
 
 @dataclass
 class Store:
-    """All repositories, and the large files, which do not belong to one of them until they are committed."""
+    """All repositories, and the large files, which belong to no repository until they are committed."""
 
     repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -117,7 +114,7 @@ class Store:
         return found
 
     def commit(self, repository: Repository, branch: str, lines: list[dict[str, Any]]) -> Commit:
-        """Apply the operations of one commit, all or none."""
+        """Apply all operations of one commit, or none of them."""
         header, *operations = lines
         head = repository.commit_of(branch)
         if header["value"].get("parentCommit") not in (None, head.oid):
@@ -132,12 +129,12 @@ class Store:
             elif key == "deletedFile" and path in files:
                 del files[path]
             else:
-                raise RefusalError(400, f"{key} {path}: nothing like it was uploaded or stands there")
+                raise RefusalError(400, f"{key} {path}: it was not uploaded or does not exist")
         return repository.add(branch, header["value"]["summary"], files)
 
 
 def tree(commit: Commit, below: str, recursive: bool) -> list[dict[str, Any]]:
-    """The entries below a folder: files, and folders where it is not read through."""
+    """Return the files and folders below a folder."""
     prefix = f"{below}/" if below else ""
     entries: dict[str, dict[str, Any]] = {}
     for path, blob in sorted(commit.files.items()):
@@ -146,14 +143,10 @@ def tree(commit: Commit, below: str, recursive: bool) -> list[dict[str, Any]]:
         parts = path.removeprefix(prefix).split("/")
         for folder in itertools.accumulate(parts[:-1], "{}/{}".format) if recursive else parts[:-1][:1]:
             name = prefix + folder
-            entries[name] = {
-                "type": "directory",
-                "path": name,
-                "size": 0,
-                "oid": hashlib.sha1(name.encode()).hexdigest(),
-            }
+            oid = hashlib.sha1(name.encode()).hexdigest()
+            entries[name] = {"type": "directory", "path": name, "size": 0, "oid": oid}
         if recursive or len(parts) == 1:
-            entries[path] = blob.entry(path)
+            entries[path] = blob.about("oid", type="file", path=path, oid=blob.oid)
     if below and not entries:
         raise RefusalError(404, f"{below} does not exist", "EntryNotFound")
     return list(entries.values())

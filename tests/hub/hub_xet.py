@@ -1,7 +1,7 @@
-"""Xet as the Hub double speaks it: blocks of chunks (xorbs) come in, and shards that say which chunks make which file.
+"""Xet's protocol for the Hub double, after its published specification.
 
-After the published specification of the protocol (the formats of xorbs and shards, the upload's order). Nothing is
-taken on trust: a file is put together from its chunks, and refused where that does not have the SHA-256 it claims.
+Clients upload blocks of chunks (xorbs) and shards that list the chunks of each file. Each file is assembled from its
+chunks and refused if it does not have the SHA-256 in its shard.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from hub_store import RefusalError
 XORB_FOOTER = b"XETBLOB"
 END_OF_FILES = b"\xff" * 32
 ENTRY = 48
-"""Bytes of every entry of a shard, and of its header."""
+"""The number of bytes of a shard's header and of each of its entries."""
 HAS_VERIFICATION, HAS_SHA256 = 1 << 31, 1 << 30
 
 
 def chunks_of(xorb: bytes) -> list[bytes]:
-    """Unpack the chunks of a xorb: stored as they are, by LZ4, or by LZ4 with every fourth byte side by side."""
+    """Return the chunks of a xorb, which are stored uncompressed, with LZ4, or with LZ4 and grouped bytes."""
     chunks, at = [], 0
     while at < len(xorb) and not xorb.startswith(XORB_FOOTER, at):
         packed, size = (int.from_bytes(xorb[at + i : at + i + 3], "little") for i in (1, 5))
@@ -39,11 +39,7 @@ def chunks_of(xorb: bytes) -> list[bytes]:
 
 
 def files_of(shard: bytes, xorbs: Mapping[str, list[bytes]]) -> Iterator[tuple[str, bytes]]:
-    """Put the files of a shard together; yield the SHA-256 and the content of each.
-
-    Raises:
-        RefusalError: a xorb is missing, or a file is not what it claims to be.
-    """
+    """Yield the SHA-256 and the content of each file in a shard; raise RefusalError if something is wrong."""
     at = ENTRY
     while not shard.startswith(END_OF_FILES, at):
         flags, terms = struct.unpack_from("<2I", shard, at + 32)
@@ -52,7 +48,7 @@ def files_of(shard: bytes, xorbs: Mapping[str, list[bytes]]) -> Iterator[tuple[s
             at += ENTRY
             first, end = struct.unpack_from("<2I", shard, at + 40)
             if (xorb := _hash(shard, at)) not in xorbs:
-                raise RefusalError(400, f"the xorb {xorb} has not come in")
+                raise RefusalError(400, f"the xorb {xorb} was not uploaded")
             content += b"".join(xorbs[xorb][first:end])
         at += ENTRY * (terms + 1 if flags & HAS_VERIFICATION else 1)
         if not flags & HAS_SHA256 or _hash(shard, at) != hashlib.sha256(content).hexdigest():

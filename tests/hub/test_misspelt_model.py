@@ -1,4 +1,4 @@
-"""A model that the Hub does not have, or cannot give: every command says so after one request."""
+"""Every command reports a model that the Hub does not have, or cannot provide, after one request."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def test_a_misspelt_name_is_refused_after_one_request(name: str, hub: Hub, clien
     assert [request for request in hub.requests if ASKED in request] == [f"GET /api/models/{ASKED}"]
 
 
-def test_a_hub_that_fails_is_asked_once(hub: Hub, client: Client) -> None:
-    hub.fail("GET /api/models", 503)
+def test_a_failing_hub_gets_one_request(hub: Hub, client: Client) -> None:
+    hub.disturb("GET /api/models", 503)
     assert refusal(client, "analyze").startswith(
         f"error: {ASKED}: no such folder, and the Hub cannot be asked for it: Server error '503"
     )

@@ -256,7 +256,7 @@ def test_a_key_that_stands_twice_is_refused(base: Path, tmp_path: Path) -> None:
     [_, path] = recipe_with(tmp_path, base)
     with Path(path).open("a") as file:
         file.write("learning_rate: 0.5\n")
-    with pytest.raises(ValueError, match="'learning_rate' stands twice"):
+    with pytest.raises(ValueError, match="'learning_rate' appears twice"):
         train(["--config", path])
 
 

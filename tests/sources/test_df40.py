@@ -1,8 +1,9 @@
-"""DF40's layouts: whom every file shows, and which bona fide frame it was made from."""
+"""DF40's layouts: the people in every file, and the bona fide frame that it was made from."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from layouts import BONA_FIDE_FILES, DF40_FILES, FF, File, write_files, write_video
 
 from dfa_instruct.sources import Source, SourceItem
-from dfa_instruct.sources.df40 import MISSED, NOBODY, RULES, canonical, meaning_of
+from dfa_instruct.sources.df40 import IGNORED_PICTURES, RULES, UNRECOGNISED, canonical_path, parse_path
 from dfa_instruct.sources.registry import open_sources
 
 
@@ -60,38 +61,30 @@ def test_every_technique_is_counted(imported: tuple[Source, dict[str, SourceItem
     paired = Counter(file.technique for file in DF40_FILES if file.pair)
     assert {name: counts.resolved for name, counts in report.items() if counts.resolved} == resolved
     assert {name: counts.paired for name, counts in report.items() if counts.paired} == paired
-    assert sum(counts.found + len(counts.passed_over) for counts in report.values()) == len(DF40_FILES)
-    assert all(counts.found == counts.resolved + counts.dropped.total() for counts in report.values())
-    assert {name: counts.left_out for name, counts in report.items() if counts.left_out} == {
+    assert sum(counts.found + len(counts.ignored_files) for counts in report.values()) == len(DF40_FILES)
+    assert all(counts.found == counts.resolved + len(counts.dropped_files) for counts in report.values())
+    assert {name: counts.dropped_files for name, counts in report.items() if counts.dropped_files} == {
         "faceswap": [
             ("DF40/faceswap/ff/frames/000_003/thumbnail.png", "no frame number in its name"),
-            ("DF40/faceswap/ff/frames/leftover/000.png", MISSED),
+            ("DF40/faceswap/ff/frames/leftover/000.png", UNRECOGNISED),
         ],
     }
-    assert {name: counts.passed_over for name, counts in report.items() if counts.passed_over} == {
-        "e4e": [
-            (
-                "DF40/e4e/cdf/Celeb-real/inversions/00001.jpg",
-                "numbered through all videos: the number names nobody",
-            )
-        ],
-        "mobileswap": [("DF40/mobileswap/ff/frames.zip", "an archive that is not unpacked")],
-        "facedancer": [("DF40/facedancer/ff/masks/000_003/131.png", "a mask, no face")],
-        "unknown": [("DF40/newest", "of no technique of DF40, and not read")],
+    assert {name: [file for file, _ in counts.ignored_files] for name, counts in report.items()} == {
+        **{name: [] for name in report},
+        "e4e": ["DF40/e4e/cdf/Celeb-real/inversions/00001.jpg"],
+        "mobileswap": ["DF40/mobileswap/ff/frames.zip"],
+        "facedancer": ["DF40/facedancer/ff/masks/000_003/131.png"],
+        "unknown": ["DF40/newest"],
     }
 
 
 def test_every_rule_has_a_file_that_needs_it() -> None:
-    import re
-
-    used = set()
-    for file in DF40_FILES:
-        if found := canonical(file.path):
-            used.add(next((pattern for pattern, _ in (*NOBODY, *RULES) if re.fullmatch(pattern, found[1])), None))
-    assert used >= {pattern for pattern, _ in (*NOBODY, *RULES)}
+    patterns = [pattern for pattern, _ in (*IGNORED_PICTURES, *RULES)]
+    paths = [found[1] for file in DF40_FILES if (found := canonical_path(file.path))]
+    assert {next((p for p in patterns if re.fullmatch(p, path)), None) for path in paths} >= {*patterns}
 
 
-def test_videos_are_told_apart_and_clips_hold_together(imported: tuple[Source, dict[str, SourceItem]]) -> None:
+def test_frames_of_one_clip_have_the_same_video(imported: tuple[Source, dict[str, SourceItem]]) -> None:
     videos = {item.source_path: item.video for item in imported[1].values()}
     assert videos["DF40_train/simswap/frames/993_989/131.png"] == "simswap/ff/993_989"
     assert videos["DF40_train/simswap/frames/993_989/136.png"] == "simswap/ff/993_989"
@@ -131,7 +124,7 @@ def test_videos_of_df40_are_read_and_a_cut_one_is_named(tmp_path: Path) -> None:
     report = source.report["fomm"]
     assert (report.found, report.resolved, report.paired) == (3, 2, 1)
     assert "003_000.mp4: cut short" in report.notes[0]
-    ((file, reason),) = report.left_out
+    ((file, reason),) = report.dropped_files
     assert file.endswith("004_005.mp4") and reason.startswith("does not open as a video")
 
 
@@ -171,12 +164,11 @@ def test_lists_name_the_files_and_count_the_missing_ones(tree: Path, tmp_path: P
     ]
     simswap_report = source.report["simswap"]
     assert (simswap_report.found, simswap_report.resolved) == (2, 1)
-    assert dict(simswap_report.dropped) == {"listed, not on disk": 1}
-    assert simswap_report.left_out == [("simswap/993_989/999", "listed, not on disk")]
-    assert simswap_report.notes == ["4 files are in no list and were not used"]
+    assert simswap_report.dropped_files == [("simswap/993_989/999", "listed, not on disk")]
+    assert simswap_report.notes[0].startswith("4 files are in no list")
 
 
-def test_a_list_that_is_none_is_refused(tree: Path, tmp_path: Path) -> None:
+def test_a_wrong_list_is_refused(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(ValueError, match="names no frames"):
         open_df40(tree, lists=tmp_path / "list.json")
@@ -190,10 +182,10 @@ def test_links_out_of_the_root_are_not_followed(tree: Path, tmp_path: Path) -> N
     (root / "DF40" / "simswap").symlink_to(tree / "df40" / "DF40" / "simswap", target_is_directory=True)
     (source,) = open_sources([{"kind": "df40", "root": root}])
     assert [item.technique for item in source.items()] == ["fsgan"]
-    assert source.report["simswap"].passed_over == [("DF40/simswap", "a link that leads out of the folder")]
+    assert source.report["simswap"].ignored_files == [("DF40/simswap", "a link that leads out of the folder")]
 
 
-def test_what_is_not_asked_for_is_not_read(tree: Path, tmp_path: Path) -> None:
+def test_techniques_that_are_not_selected_are_not_read(tree: Path, tmp_path: Path) -> None:
     root = tmp_path / "df40"
     shutil.copytree(tree / "df40" / "DF40" / "simswap", root / "DF40" / "simswap")
     write_files(root, ["DF40/newest/1.png", "DF40/tpsm/unreadable/1.png"])
@@ -203,25 +195,30 @@ def test_what_is_not_asked_for_is_not_read(tree: Path, tmp_path: Path) -> None:
     (source,) = open_sources([{"kind": "df40", "root": root, "techniques": ["simswap"]}])
     assert {item.technique for item in source.items()} == {"simswap"}
     assert set(source.report) == {"simswap", "unknown"}
-    assert {file for file, _ in source.report["unknown"].passed_over} == {"DF40/e4s", "DF40/tpsm", "DF40/newest"}
+    assert {file for file, _ in source.report["unknown"].ignored_files} == {"DF40/e4s", "DF40/tpsm", "DF40/newest"}
 
 
-def test_a_technique_that_is_a_link_is_not_there_for_who_asks_for_it(tree: Path, tmp_path: Path) -> None:
+def test_a_selected_technique_must_be_there(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no file of tpsm"):
+        list(open_df40(tree, techniques=["simswap", "TPSM"]).items())
     (tmp_path / "simswap").symlink_to(tree / "df40" / "DF40" / "simswap", target_is_directory=True)
     (source,) = open_sources([{"kind": "df40", "root": tmp_path, "techniques": ["simswap"]}])
     with pytest.raises(ValueError, match=r"no file of simswap, .*; simswap: a link that leads out of the folder"):
         list(source.items())
 
 
-def test_a_wrong_technique_or_setting_is_named(tree: Path) -> None:
-    with pytest.raises(ValueError, match="did you mean 'simswap'"):
-        open_df40(tree, techniques=["simswpa"])
-    with pytest.raises(ValueError, match=r"unknown setting 'frame'; did you mean 'frames'"):
-        open_df40(tree, frame=3)
-    with pytest.raises(ValueError, match="frames"):
-        open_df40(tree, frames="many")
-    with pytest.raises(ValueError, match="unknown source 'df4'; did you mean 'df40'"):
-        open_sources([{"kind": "df4", "root": "."}])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"techniques": ["simswpa"]}, "did you mean 'simswap'"),
+        ({"frame": 3}, "unknown setting 'frame'; did you mean 'frames'"),
+        ({"frames": "many"}, "frames"),
+        ({"kind": "df4"}, "unknown source 'df4'; did you mean 'df40'"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_sources([{"kind": "df40", "root": ".", **settings}])
 
 
 def test_a_folder_without_df40_is_refused(tmp_path: Path) -> None:
@@ -230,22 +227,14 @@ def test_a_folder_without_df40_is_refused(tmp_path: Path) -> None:
         list(source.items())
 
 
-def test_a_frame_that_is_there_twice_is_used_once(tmp_path: Path) -> None:
+def test_of_two_frames_with_the_same_number_one_is_used(tmp_path: Path) -> None:
     write_files(tmp_path, [f"DF40/simswap/ff/frames/000_003/{name}" for name in ("7.jpg", "007.png", "8.png")])
     (source,) = open_sources([{"kind": "df40", "root": tmp_path}])
     assert [item.source_path.rpartition("/")[2] for item in source.items()] == ["007.png", "8.png"]
-    assert dict(source.report["simswap"].dropped) == {"the frame number of another file beside it": 1}
+    assert [Path(file).name for file, _ in source.report["simswap"].dropped_files] == ["7.jpg"]
 
 
-def test_a_technique_that_was_asked_for_must_be_there(tree: Path) -> None:
-    with pytest.raises(ValueError, match="no file of tpsm"):
-        list(open_df40(tree, techniques=["simswap", "TPSM"]).items())
-    asked = open_df40(tree, techniques=["simswap"])
-    assert {item.technique for item in asked.items()} == {"simswap"}
-    assert set(asked.report) == {"simswap", "unknown"}
-
-
-def test_a_path_outside_df40_means_nothing() -> None:
-    assert canonical("FaceForensics++/manipulated_sequences/FaceSwap/c23/frames/000_003/000.png") is None
-    assert canonical("notes/readme.png") is None
-    assert meaning_of("simswap", "simswap/somewhere/else/000") is None
+def test_a_path_outside_df40_has_no_technique() -> None:
+    assert canonical_path("FaceForensics++/manipulated_sequences/FaceSwap/c23/frames/000_003/000.png") is None
+    assert canonical_path("notes/readme.png") is None
+    assert parse_path("simswap", "simswap/somewhere/else/000") is None

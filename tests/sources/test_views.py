@@ -10,7 +10,7 @@ from PIL import Image
 from dfa_instruct.sources.views import write_views
 
 
-def test_views_are_pictures_of_the_same_person_that_differ(tmp_path: Path) -> None:
+def test_views_are_different_pictures_of_the_same_person(tmp_path: Path) -> None:
     photographs, views = tmp_path / "photographs", tmp_path / "views"
     (photographs / "ann").mkdir(parents=True)
     picture = Image.radial_gradient("L").convert("RGB")
@@ -21,11 +21,11 @@ def test_views_are_pictures_of_the_same_person_that_differ(tmp_path: Path) -> No
     assert {Path(name).parent.name for name in written} == {"ann", "bob"}
     assert len(written) == 9
     assert len({(views / name).read_bytes() for name in written}) == 9
-    with pytest.raises(FileExistsError, match="holds something"):
+    with pytest.raises(FileExistsError, match="not empty"):
         write_views(photographs, views, 3)
 
 
-def test_what_does_not_decode_is_passed_on(tmp_path: Path) -> None:
+def test_a_damaged_photograph_is_passed_on(tmp_path: Path) -> None:
     (tmp_path / "photographs").mkdir()
     (tmp_path / "photographs" / "cut.jpg").write_bytes(b"no picture")
     write_views(tmp_path / "photographs", tmp_path / "views", 3)

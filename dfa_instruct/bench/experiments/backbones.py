@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfa_instruct.plugins import called, plug_in
+from dfa_instruct.plugins import call_with, load_plugin
 from dfa_instruct.vlm.load import check_on_hub, naming
 
 ENTRY_POINTS: Final = "dfa_instruct.probes"
@@ -56,7 +56,7 @@ def load_backbone(name: str, image_size: int | None = None) -> Backbone:
         return Pretrained(name, image_size)
     if image_size is not None:
         raise ValueError(f"probe {name}: a plug-in takes no image size")
-    return called(plug_in(ENTRY_POINTS, "probe", name, ()), f"probe {name}", {})
+    return call_with(load_plugin(ENTRY_POINTS, "probe", name, ()), f"probe {name}", {})
 
 
 class Pretrained:

@@ -34,7 +34,7 @@ from dfa_instruct.face.detection import (
     not_one_face,
     warp,
 )
-from dfa_instruct.pairs import most_alike
+from dfa_instruct.pairs import most_similar
 from dfa_instruct.records import Face, Landmarks, Pixels
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources import SourceItem
@@ -109,7 +109,7 @@ class AlignFaces(Step):
     def faces(self, item: SourceItem, pixels: Pixels, heads: dict[str, _Head]) -> Iterator[Face]:
         """Yield the aligned faces of a picture, and keep a bona fide face in `heads`.
 
-        A frame that is only listed for its forgeries (`item.sought`) is yielded right before the first of them.
+        A frame that is only listed for its forgeries (`item.pair_only`) is yielded right before the first of them.
 
         Args:
             item: the picture's facts.
@@ -120,13 +120,13 @@ class AlignFaces(Step):
             BadPictureError: the picture shows no face, or several where the recipe expects one.
         """
         size = self.recipe.size
-        pairing: Pairing | None = "content" if item.among else "same_frame"
+        pairing: Pairing | None = "content" if item.pair_candidates else "same_frame"
         head = heads.get(item.pair or "")
         found: list[Landmarks] = []
         if self.recipe.detect_cropped or not item.cropped:
             near = head.landmarks if head and head.shape == pixels.shape else None
             found = detector().detect(pixels, near)
-        if item.among:
+        if item.pair_candidates:
             head = self.most_similar(item, pixels, found, heads)
         for number, (transform, landmarks) in enumerate(self.places(item, pixels, found, head)):
             image = warp(pixels, transform, size)
@@ -147,21 +147,21 @@ class AlignFaces(Step):
                 landmarks=None if landmarks is None else move(landmarks, transform),
             )
             if number == 0 and not forged:
-                heads[item.key] = _Head(face, pixels.shape, transform, landmarks, item.sought)
+                heads[item.key] = _Head(face, pixels.shape, transform, landmarks, item.pair_only)
             if head and head.waits:
                 head.waits = False
                 yield head.face
-            if not item.sought:
+            if not item.pair_only:
                 yield face
 
     def most_similar(
         self, item: SourceItem, pixels: Pixels, found: list[Landmarks], heads: dict[str, _Head]
     ) -> _Head | None:
         """Return the bona fide frame that is most similar to a forgery outside the face, or None."""
-        near = [heads[key] for key in item.among if key in heads]
+        near = [heads[key] for key in item.pair_candidates if key in heads]
         places = (self.places(item, pixels, found, head)[0] for head in near)
         squares = (warp(pixels, transform, self.recipe.size) for transform, _ in places)
-        best = most_alike(zip(squares, (head.face for head in near), strict=True))
+        best = most_similar(zip(squares, (head.face for head in near), strict=True))
         return None if best is None else near[best]
 
     def places(

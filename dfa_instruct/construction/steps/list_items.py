@@ -80,7 +80,7 @@ class ListItems(Step):
         reports = [(s.name, technique, found) for s in sources for technique, found in s.report.items()]
         with shard_writer(self.work.dropped("list", 0), DROPPED_SCHEMA) as drop:
             for source_name, technique, found in reports:
-                for file, reason in (*found.left_out, *found.passed_over):
+                for file, reason in (*found.dropped_files, *found.ignored_files):
                     drop({"what": f"{source_name}/{file}", "technique": technique, "reason": reason})
             order, head = listed.order(listed.needed(self.kept(listed, drop)))
         unit = listed.unit
@@ -119,7 +119,7 @@ class ListItems(Step):
             close()
         techniques = {
             f"{source_name}/{technique}": ListedTechnique(
-                found.found, found.resolved, found.paired, group_by_reason(found.left_out), found.notes
+                found.found, found.resolved, found.paired, group_by_reason(found.dropped_files), found.notes
             )
             for source_name, technique, found in reports
         }
@@ -169,12 +169,12 @@ class _Listed:
         rows = [{**to_columns(item), "folder": str(item.path.parent), "name": item.path.name} for item in items]
         self.batches.append(pa.RecordBatch.from_pylist(rows, schema=CHUNK_SCHEMA))
         for item in items:
-            if item.among:
-                self.among[len(self.lot)] = item.among
+            if item.pair_candidates:
+                self.among[len(self.lot)] = item.pair_candidates
             self.technique.append(self.techniques.setdefault(item.technique or BONA_FIDE, len(self.techniques)))
             self.lot.append(self.hash(item.key))
-            self.pair.append(self.hash(item.pair or (item.among[0] if item.among else item.key)))
-            self.sought.append(item.sought)
+            self.pair.append(self.hash(item.pair or (item.pair_candidates[0] if item.pair_candidates else item.key)))
+            self.sought.append(item.pair_only)
             self.unit.append(self.hash(item.video or (*item.identities, item.key)[0]))
 
     def hash(self, name: str) -> int:
@@ -217,7 +217,7 @@ def _each_once(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
     """Yield each item, but a frame with `sought` only once. An item without identities gets one of its own."""
     sought: set[str] = set()
     for item in items:
-        if item.sought:
+        if item.pair_only:
             if item.key in sought:
                 continue
             sought.add(item.key)

@@ -25,10 +25,10 @@ from dfa_instruct.construction.work_folder import (
     shard_writer,
     too_few,
 )
-from dfa_instruct.duplicates import near_duplicates, same_pixels
+from dfa_instruct.duplicates import exact_duplicates, near_duplicates
 from dfa_instruct.pairs import forgeries_without_pair
-from dfa_instruct.sources.official_splits import PUBLISHED, OfficialLists, read_official
-from dfa_instruct.splits import lost_by, split_images
+from dfa_instruct.sources.official_splits import read_official
+from dfa_instruct.splits import split_images
 from dfa_instruct.techniques.forge import assign_forgeries, draw_pool
 from dfa_instruct.vocabulary import CATEGORIES, SPLITS, Category, Split
 
@@ -205,7 +205,7 @@ class Plan(Step):
             for technique in faces.technique
         ]
         left = [i for i, reason in enumerate(reasons) if reason is None]
-        for n in same_pixels([faces.face_id[i] for i in left], [faces.category[i] == BONA_FIDE for i in left]):
+        for n in exact_duplicates([faces.face_id[i] for i in left], [faces.category[i] == BONA_FIDE for i in left]):
             reasons[left[n]] = "the same pixels as another face"
         return reasons
 
@@ -213,8 +213,7 @@ class Plan(Step):
         """Assign the remaining faces to splits, and add the reasons of those that are dropped to `reasons`.
 
         Returns:
-            The split of each face, and a sentence on how many faces this costs and how many the official lists would
-            cost.
+            The split of each face, and a sentence on how many faces this costs.
         """
         recipe = self.recipe
         left = [i for i, reason in enumerate(reasons) if reason is None]
@@ -234,14 +233,7 @@ class Plan(Step):
         for i in left:
             if {faces.source[i], faces.technique[i]} & {*recipe.held_out} and splits[i] not in (None, "test"):
                 splits[i], reasons[i] = None, "held out of training and validation"
-        cost = f"identities in different splits cost {lost:,} of {len(left):,} ({lost / len(left):.1%})"
-        roots = [Path(source["root"]).expanduser() for source in recipe.sources if source["kind"] in PUBLISHED]
-        lists = OfficialLists.beside([*([Path(recipe.official_splits)] if recipe.official_splits else []), *roots])
-        listed = [lists.split_of(faces.video[i]) if faces.source[i] in PUBLISHED else None for i in left]
-        if any(listed):
-            lost, known = lost_by(identities, listed), len(listed) - listed.count(None)
-            cost += f"; the official lists would cost {lost:,} of the {known:,} that they list ({lost / known:.1%})"
-        return splits, cost
+        return splits, f"identities in different splits cost {lost:,} of {len(left):,} ({lost / len(left):.1%})"
 
     def drop_after_splits(self, faces: _Faces, splits: list[Split | None], reasons: list[str | None]) -> int:
         """Drop near-duplicates across splits, and forgeries whose bona fide face is dropped.

@@ -1,1 +1,1 @@
-"""Drawn portraits: faces with their landmarks, of no real person."""
+"""Portraits that are drawn with their landmarks and show no real person."""

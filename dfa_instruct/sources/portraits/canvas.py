@@ -1,7 +1,8 @@
-"""Painting in layers: colours, outlines, noise, and the canvas that they are laid on.
+"""Colours, outlines, noise, and a canvas to paint them on in layers.
 
-Lengths are shares of the aligned square's side in the frontal frame of `dfa_instruct.face.detection.TEMPLATE`: x counts
-from the midline to image right, y downwards. Colours are linear light, shape (3, 1, 1) or (3, pixels, pixels).
+Lengths are fractions of the side of the aligned square in the frontal frame of `dfa_instruct.face.detection.TEMPLATE`:
+x is measured from the midline towards the right of the image, y downwards from the top. Colours are in linear light,
+shape (3, 1, 1) or (3, pixels, pixels).
 """
 
 from __future__ import annotations
@@ -12,27 +13,27 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float32]
 
-MARGIN = 0.1  # of the side, drawn on all sides beyond the aligned square
+MARGIN = 0.1  # the width of the border drawn around the aligned square
 SIDE = 1 + 2 * MARGIN
 
 
 def linear(red: float, green: float, blue: float) -> Floats:
-    """A colour given as 0 to 255 on a screen, in linear light."""
+    """Convert a screen colour, 0 to 255, to linear light."""
     return (tint(red, green, blue) / np.float32(255)) ** 2
 
 
 def tint(red: float, green: float, blue: float) -> Floats:
-    """A colour, or a factor for each channel of one, shape (3, 1, 1)."""
+    """Return a colour, or a factor for each channel, shape (3, 1, 1)."""
     return np.array((red, green, blue), np.float32).reshape(3, 1, 1)
 
 
 def xy(x: float, y: float) -> Floats:
-    """A point, shape (2,)."""
+    """Return a point, shape (2,)."""
     return np.array((x, y), np.float32)
 
 
 def curve(points: ArrayLike, closed: bool = False, steps: int = 6) -> Floats:
-    """Draw a Catmull-Rom spline through points, shape (n, 2), in `steps` pieces from each to the next."""
+    """Return a Catmull-Rom spline through points, shape (n, 2), with `steps` pieces between neighbours."""
     p = np.asarray(points, np.float32)
     p = np.concatenate([p[-1:], p, p[:2]]) if closed else np.concatenate([p[:1], p, p[-1:]])
     t = np.linspace(0, 1, steps, endpoint=False, dtype=np.float32)[None, :, None]
@@ -42,25 +43,25 @@ def curve(points: ArrayLike, closed: bool = False, steps: int = 6) -> Floats:
 
 
 def ellipse(centre: ArrayLike, a: float, b: float, power: float = 2) -> Floats:
-    """The outline of a (super)ellipse with half axes a and b, shape (33, 2)."""
+    """Return the outline of a (super)ellipse with the semi-axes a and b, shape (33, 2)."""
     angle = np.linspace(0, 2 * np.pi, 33)
     circle = np.stack([np.cos(angle), np.sin(angle)], 1)
     return (np.asarray(centre) + np.sign(circle) * np.abs(circle) ** (2 / power) * (a, b)).astype(np.float32)
 
 
 def ribbon(spine: Floats, thick: ArrayLike) -> Floats:
-    """The outline of a band that hangs below a line."""
+    """Return the outline of a band below a line."""
     return np.concatenate([spine, (spine + np.asarray(thick, np.float32) * xy(0, 1))[::-1]])
 
 
 def grid(pixels: int) -> tuple[Floats, Floats]:
-    """x, shape (1, pixels), and y, shape (pixels, 1), of the canvas's pixels."""
+    """Return x, shape (1, pixels), and y, shape (pixels, 1), of the pixels of a canvas."""
     steps = (np.arange(pixels, dtype=np.float32) + np.float32(0.5)) * np.float32(SIDE / pixels) - np.float32(MARGIN)
     return steps[None] - np.float32(0.5), steps[:, None]
 
 
 def noise(rng: np.random.Generator, pixels: int, *octaves: int) -> Floats:
-    """Smooth noise of about unit deviation, the sum of grids with so many cells to the canvas's side."""
+    """Return smooth noise of about unit deviation, the sum of grids with these numbers of cells per side."""
     total = np.zeros((1, 1), np.float32)
     for cells in octaves:
         coarser = cv2.resize(total, (cells, cells), interpolation=cv2.INTER_CUBIC)
@@ -70,13 +71,13 @@ def noise(rng: np.random.Generator, pixels: int, *octaves: int) -> Floats:
 
 
 def bump(x: Floats, y: Floats, at: ArrayLike, a: float, b: float) -> Floats:
-    """A hill of height 1 at a point, with half widths a and b."""
+    """Return a hill of height 1 at a point, with the half widths a and b."""
     cx, cy = np.asarray(at, np.float32)
     return np.exp(-(((x - cx) / a) ** 2)) * np.exp(-(((y - cy) / b) ** 2))
 
 
 class Canvas:
-    """A square picture of premultiplied colour and coverage, shape (4, pixels, pixels)."""
+    """A square picture with premultiplied colour and coverage, shape (4, pixels, pixels)."""
 
     def __init__(self, pixels: int) -> None:
         self.layers = np.zeros((4, pixels, pixels), np.float32)
@@ -84,14 +85,19 @@ class Canvas:
         self.scale = pixels / SIDE
 
     def to_pixels(self, points: Floats) -> Floats:
-        """Turn points of the frontal frame into pixels."""
+        """Convert points of the frontal frame to pixels."""
         return (points + xy(0.5 + MARGIN, MARGIN)) * np.float32(self.scale) - np.float32(0.5)
 
     def cover(self, points: Floats, blur: float = 0, width: int = 0) -> tuple[Floats, tuple[slice, slice]]:
-        """Rasterise an outline, shape (k, 2), or with a width (in pixels of a canvas of 256) its line, or
-        lines, shape (m, k, 2).
+        """Rasterise the area inside an outline, or the line along it.
 
-        Returns the share of each pixel in the box around it, and that box.
+        Args:
+            points: the outline, shape (k, 2), or several lines, shape (m, k, 2).
+            blur: the standard deviation of the blur.
+            width: the width of the line, in pixels of a canvas of 256 pixels; 0 fills the area.
+
+        Returns:
+            The coverage of each pixel in the box around the outline, and that box.
         """
         width = max(1, round(width * self.pixels / 256)) if width else 0
         at = self.to_pixels(points).reshape(-1, *points.shape[-2:])
@@ -110,14 +116,14 @@ class Canvas:
         return part, (slice(top, bottom), slice(left, right))
 
     def mask(self, points: Floats, blur: float = 0) -> Floats:
-        """Rasterise an outline to the share of each pixel, shape (pixels, pixels)."""
+        """Return the coverage of each pixel by the area inside an outline, shape (pixels, pixels)."""
         full = np.zeros((self.pixels, self.pixels), np.float32)
         part, box = self.cover(points, blur)
         full[box] = part
         return full
 
     def lay(self, share: Floats, colour: Floats, box: tuple[slice, slice] = (slice(None), slice(None))) -> None:
-        """Lay a colour over each pixel of the box by its share."""
+        """Blend a colour into each pixel of the box, weighted by its coverage."""
         part = self.layers[:, *box]
         part *= 1 - share
         part[:3] += share * (colour if colour.shape[-1] == 1 else colour[:, *box])
@@ -127,6 +133,6 @@ class Canvas:
         self, points: Floats, colour: Floats, opacity: float = 1, blur: float = 0, width: int = 0,
         within: Floats | None = None,
     ) -> None:  # fmt: skip
-        """Lay a colour over an outline or, with a width, a line; `within` bounds it by a mask."""
+        """Paint the area inside an outline or, with a width, the line along it; `within` is a mask."""
         part, box = self.cover(points, blur, width)
         self.lay(part * np.float32(opacity) * (1 if within is None else within[box]), colour, box)

@@ -1,11 +1,11 @@
-"""The embedded sample: portraits that this module draws, with no real person in them.
+"""Draw the portraits of the embedded sample, which show no real person.
 
 A portrait is painted in layers (background, back hair, neck and clothes, head with its features, front hair, glasses)
-in the frontal frame of `dfa_instruct.face.detection.TEMPLATE`, lit by one lamp over a height field, turned by its
-depth, and taken by a camera with defocus, exposure and grain. Bones, colours, hair, beard, freckles and glasses belong
-to the identity; pose, light, expression, background and camera to the picture.
+in the frontal frame of `dfa_instruct.face.detection.TEMPLATE`. A height field is lit by one lamp, the head is turned by
+its depth, and the camera adds defocus, exposure and grain. The identity determines bones, colours, hair, beard,
+freckles and glasses. The picture determines pose, light, expression, background and camera.
 
-Lengths and colours are those of `dfa_instruct.sources.portraits.canvas`, until the camera develops them.
+Lengths and colours have the units of `dfa_instruct.sources.portraits.canvas` until the last step.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from dfa_instruct.sources.portraits.canvas import (
     xy,
 )
 
-RELIEF = 128  # pixels of the height fields, which are smooth: light is reckoned on them and enlarged
+RELIEF = 128  # the side of the height fields in pixels; they are smooth, so the light is computed on them and enlarged
 
 LEFT_HALF = {
     range(9): [(254, 473), (255, 526), (253, 580), (230, 700), (205, 752), (175, 793), (118, 844), (52, 874), (0, 880)],
@@ -47,7 +47,8 @@ LEFT_HALF = {
     (60, 61, 62, 66, 67): [(90, 707), (45, 705), (0, 707), (0, 708), (45, 706)],
     range(68, 75): [(250, 422), (238, 381), (216, 343), (180, 313), (128, 293), (69, 284), (0, 283)],
 }
-"""Landmarks of the image's left half and the midline: thousandths of the side from the midline, and down."""
+"""The landmarks in the left half of the image and on the midline, in thousandths of the side: the distance from the
+midline, and the distance from the top."""
 
 
 SKIN_TONES = np.array([(244, 208, 190), (230, 186, 158), (208, 157, 122), (166, 114, 82), (122, 80, 57), (86, 56, 43)])
@@ -59,7 +60,7 @@ BEARDS = ("none", "stubble", "moustache", "goatee", "full")
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same in all pictures of an identity."""
+    """The properties that all pictures of an identity share."""
 
     bones: list[float]  # deviations of about -1 to 1
     masculine: float
@@ -78,12 +79,12 @@ class Person:
 
 @dataclass(frozen=True)
 class Shot:
-    """What differs from picture to picture: pose in radians, lamp, expression, camera."""
+    """The properties of a single picture: pose in radians, lamp, expression and camera."""
 
     yaw: float
     pitch: float
     roll: float
-    light: Floats  # unit vector towards the lamp: right, down, to the camera
+    light: Floats  # the unit vector towards the lamp: right, down, towards the camera
     key: Floats
     fill: Floats
     opening: float
@@ -147,7 +148,7 @@ def _shot(rng: np.random.Generator) -> Shot:
 
 
 def _shape(person: Person, shot: Shot) -> Floats:
-    """Place the 81 landmarks in the frontal frame: the average face, then the bones, then the expression."""
+    """Return the 81 landmarks in the frontal frame: those of the average face, changed by bones and expression."""
     (wide, jaw, chin, forehead, eye_wide, eye_tall, eye_tilt, brow_low, brow_arch, nose_wide, nose_long, mouth_wide,
      lip_full, mouth_low, _, _, _) = person.bones  # fmt: skip
     male, smile, opening = person.masculine - 0.5, shot.smile, shot.opening
@@ -181,18 +182,18 @@ def _shape(person: Person, shot: Shot) -> Floats:
 
 
 def _turn(points: Floats, shot: Shot) -> Floats:
-    """By how much the head's turning shifts points of the frontal frame, shape (..., 2)."""
+    """Return how far the turning of the head shifts points of the frontal frame, shape (..., 2)."""
     x, y = points[..., 0], points[..., 1]
     depth = 0.27 * np.clip(1 - (x / 0.3) ** 2 - ((y - 0.48) / 0.52) ** 2, -0.15, 1)
     depth += 0.075 * np.exp(-((x / 0.05) ** 2) - ((y - 0.585) / 0.07) ** 2)
-    neck = np.clip(y - 0.86, 0, None)  # the trunk stays upright where the head leans
+    neck = np.clip(y - 0.86, 0, None)  # the trunk stays upright when the head leans
     dx = (np.cos(shot.yaw) - 1) * x + np.sin(shot.yaw) * depth + np.tan(shot.roll) * neck
     dy = (np.cos(shot.pitch) - 1) * (y - 0.6) + np.sin(shot.pitch) * depth
     return np.stack([dx, dy], -1).astype(np.float32)
 
 
 def _head_outline(points: Floats, lift: float = 0) -> Floats:
-    """The head without hair: the contour below, the skull above, which `lift` raises."""
+    """Return the outline of the head without hair: the contour, and the skull above it, raised by `lift`."""
     angle = np.linspace(0, np.pi, 15)[1:-1]
     half, level = points[16]
     skull = np.stack([np.sign(np.cos(angle)) * (half + 0.010) * np.abs(np.cos(angle)) ** 0.86,
@@ -203,7 +204,7 @@ def _head_outline(points: Floats, lift: float = 0) -> Floats:
 
 
 def _face_height(points: Floats, person: Person, shot: Shot) -> Floats:
-    """Height of the face over the plane of the ears, shape (RELIEF, RELIEF)."""
+    """Return the height of the face above the plane of the ears, shape (RELIEF, RELIEF)."""
     x, y = grid(RELIEF)
     male, age, smile = person.masculine, person.age, max(0, shot.smile)
     right = _head_outline(points)
@@ -239,29 +240,29 @@ def _face_height(points: Floats, person: Person, shot: Shot) -> Floats:
     z -= 0.014 * bump(x, y, points[57] + xy(0, 0.022), 0.06, 0.016)
     z -= 0.004 * bump(x, y, (base + points[51]) / 2, 0.010, 0.02)
     z += (0.018 + 0.01 * male) * bump(x, y, points[8] - xy(0, 0.05), 0.06, 0.04)
-    for line in range(3):  # on the forehead
+    for line in range(3):  # wrinkles on the forehead
         z -= 0.008 * max(0, age - 0.35) * bump(x, y, xy(0, 0.325 + 0.025 * line), 0.12, 0.005)
     return np.asarray(cv2.GaussianBlur(z.astype(np.float32), (0, 0), 0.5), np.float32)
 
 
 def _light(height: Floats, shot: Shot, pixels: int) -> tuple[Floats, Floats]:
-    """The light that a height field receives, shape (3, pixels, pixels), and the share that it mirrors."""
+    """Return the light that a height field receives, shape (3, pixels, pixels), and the share that it mirrors."""
     step = SIDE / RELIEF
     gx = cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=1 / (8 * step))
     gy = cv2.Sobel(height, cv2.CV_32F, 0, 1, scale=1 / (8 * step))
     upright = 1 / np.sqrt(1 + gx**2 + gy**2)
     lx, ly, lz = shot.light.tolist()
     facing = (lz - gx * lx - gy * ly) * upright
-    hx, hy, hz = (np.array((lx, ly, lz + 1)) / np.sqrt(2 + 2 * lz)).tolist()  # half way to the camera
+    hx, hy, hz = (np.array((lx, ly, lz + 1)) / np.sqrt(2 + 2 * lz)).tolist()  # halfway between lamp and camera
     mirrored = np.clip((hz - gx * hx - gy * hy) * upright, 0, 1) ** 16
     shadow = np.zeros_like(height)
-    for k in (2, 4, 7, 11, 16):  # walk towards the lamp: whatever stands higher there throws a shadow here
+    for k in (2, 4, 7, 11, 16):  # step towards the lamp: higher points there cast a shadow here
         way = np.array([[1, 0, -k * lx], [0, 1, -k * ly]])
         there = cv2.warpAffine(height, way, (RELIEF, RELIEF), borderMode=cv2.BORDER_REPLICATE)
         shadow = np.maximum(shadow, there - height - np.float32(k * step * lz))
     shadow = 1 - 0.75 * cv2.GaussianBlur(np.clip(shadow / 0.03, 0, 1), (0, 0), 1.5)
     hollow = np.clip(1 + 9 * (height - cv2.blur(height, (15, 15))), 0.5, 1.15)
-    wrap = tint(0.38, 0.27, 0.21)  # red light goes deepest into skin, so it reaches furthest around the turn
+    wrap = tint(0.38, 0.27, 0.21)  # red light penetrates skin most deeply, so it reaches furthest around curves
     lit = np.clip((facing + wrap) / (1 + wrap), 0, None) * (shot.key * shadow)
     lit += shot.fill * ((0.8 - 0.25 * gy * upright) * hollow)
     planes = np.stack([cv2.resize(plane, (pixels, pixels)) for plane in (*lit, mirrored * shadow)])
@@ -269,7 +270,7 @@ def _light(height: Floats, shot: Shot, pixels: int) -> tuple[Floats, Floats]:
 
 
 def _skin(person: Person, points: Floats, rng: np.random.Generator, pixels: int) -> Floats:
-    """Skin before light: blotches, pores, blood near the surface, freckles."""
+    """Return the colour of the skin without light: blotches, pores, blood near the surface, freckles."""
     x, y = grid(pixels)
     tone = 1 + 0.06 * noise(rng, pixels, 7, 22, 60) + (0.045 + 0.03 * person.age) * noise(rng, pixels, pixels // 2)
     blood = 0.06 * noise(rng, pixels, 12) + 0.22 * bump(x, y, points[30], 0.045, 0.04)
@@ -283,7 +284,7 @@ def _skin(person: Person, points: Floats, rng: np.random.Generator, pixels: int)
 
 
 def _strands(person: Person, rng: np.random.Generator, pixels: int) -> Floats:
-    """Hair's brightness, about 0.2 to 1.9: combed away from the crown, down the sides, or curled."""
+    """Return the brightness of hair, about 0.2 to 1.9, combed from the crown, combed down the sides, or curled."""
     x, y = grid(pixels)
     waves = noise(rng, pixels, 10)
     contrast = np.float32(0.18 if person.style == "curly" else 0.25)
@@ -405,16 +406,18 @@ def _beard(face: Canvas, person: Person, points: Floats, strands: Floats, rng: n
 
 
 def _hair_outlines(person: Person, points: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """The outline of the hair, and of the opening in it that shows the face."""
+    """Return the outline of the hair, and of the opening in it that shows the face."""
     volume = rng.uniform(0.5, 1)
     lift = {"short": 0.035, "swept": 0.055, "long": 0.045, "fringe": 0.05, "curly": 0.10, "tied": 0.020}
     reach = {"long": 1.15, "fringe": rng.choice([0.84, 1.15]), "curly": rng.choice([0.72, 0.95])}.get(person.style, 0.5)
     cap = _head_outline(points, lift.get(person.style, 0.006) * volume)
     cap = cap[cap[:, 1] < (0.46 if reach < 0.6 else 0.3)]
-    cap = cap[np.argsort(np.arctan2(cap[:, 0], 0.5 - cap[:, 1]))]  # from image left over the top to image right
+    cap = cap[
+        np.argsort(np.arctan2(cap[:, 0], 0.5 - cap[:, 1]))
+    ]  # from the left of the image over the top to the right
     side = float(cap[-1, 0])
     line = points[68:81] + xy(0, -0.008) + rng.normal(0, 0.003, (13, 2)) * (0, 1)
-    if reach > 0.6:  # it falls over the ears
+    if reach > 0.6:  # the hair covers the ears
         wide = max(side, 0.315) * (1 + 0.2 * volume)
         falls = [
             (wide * out, 0.46 + down * (reach - 0.46)) for out, down in ((0.93, 0.1), (1, 0.4), (1.02, 0.8), (0.95, 1))
@@ -423,7 +426,7 @@ def _hair_outlines(person: Person, points: Floats, rng: np.random.Generator) -> 
         inset = {"long": 0.90, "fringe": 0.90}.get(person.style, 0.97)
         cheeks = [(line[-1, 0] * inset, 0.6), (line[-1, 0] * inset * 0.97, 0.8), (0.2, 1.2)]
     else:
-        line[[3, 4, 8, 9], 1] -= 0.010 + 0.025 * person.age * person.masculine  # it recedes at the temples
+        line[[3, 4, 8, 9], 1] -= 0.010 + 0.025 * person.age * person.masculine  # the hairline recedes at the temples
         fall, inset = np.array([(side - 0.006, 0.50)], np.float32), 1.0
         cheeks = [(points[16, 0] * 0.985, 0.45), (points[16, 0] * 0.97, 0.54), (0.5, 0.58), (0.5, 1.2)]
     if person.style == "fringe":
@@ -438,7 +441,7 @@ def _hair_outlines(person: Person, points: Floats, rng: np.random.Generator) -> 
 def _hair(
     canvas: Canvas, person: Person, points: Floats, strands: Floats, shot: Shot, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats]:
-    """Hair in the light, the share of it before the head, and the share of it behind."""
+    """Return the colour of the lit hair, its coverage in front of the head, and its coverage behind the head."""
     n = canvas.pixels
     outer, opening = _hair_outlines(person, points, rng)
     loose = person.style in ("short", "swept", "curly")
@@ -450,7 +453,7 @@ def _hair(
     front = whole * np.clip((0.75 - shown + 0.8 * ragged) * 1.8, 0, 1) * (shown < 0.98)
     if person.style == "buzz":
         front = front * np.clip(0.5 + 0.22 * noise(rng, n, n), 0, 1)
-    if person.style == "bald":  # a wreath is left, if anything
+    if person.style == "bald":  # at most a ring of hair remains
         front = front * np.clip((grid(n)[1] - 0.28) / 0.1, 0, 1) * np.float32(0.6 * (person.age > 0.3))
     x, y = grid(RELIEF)
     half = float(np.abs(outer[:, 0]).max()) + 0.02
@@ -463,7 +466,7 @@ def _hair(
 
 
 def _trunk(canvas: Canvas, person: Person, shot: Shot, points: Floats, skin: Floats, rng: np.random.Generator) -> None:
-    """Neck, clothes and ears: what the head stands before."""
+    """Paint the neck, the clothes and the ears, which are behind the head."""
     n = canvas.pixels
     x, y = grid(RELIEF)
     half, ear = 0.125 + 0.04 * person.masculine, float(points[16, 0]) + 0.012
@@ -474,7 +477,7 @@ def _trunk(canvas: Canvas, person: Person, shot: Shot, points: Floats, skin: Flo
         height -= 0.04 * bump(x, y, xy(ear * side, 0.515), 0.016, 0.045)
     lit, _ = _light(cv2.GaussianBlur(height, (0, 0), 1.2), shot, n)
     skin = skin * lit
-    dusk = person.skin * tint(0.34, 0.24, 0.21) * shot.fill  # where hardly any light gets to
+    dusk = person.skin * tint(0.34, 0.24, 0.21) * shot.fill  # the colour of skin that receives hardly any light
     neck = [(half, 0.7), (half, 0.92), (0.55, 1.06), (0.6, 1.3)]
     canvas.paint(curve([(-a, b) for a, b in neck] + neck[::-1], True), skin)
     chin = points[2:15] + xy(-0.05 * shot.light[0], 0.055)
@@ -523,7 +526,7 @@ def _glasses(canvas: Canvas, person: Person, shot: Shot, points: Floats) -> None
 
 
 def _background(rng: np.random.Generator, shot: Shot, pixels: int) -> Floats:
-    """A wall, a room, foliage or lights at night, all out of focus."""
+    """Return a wall, a room, foliage or lights at night, out of focus."""
     n = pixels // 4
     tones = [linear(*np.clip(rng.uniform(25, 220) + rng.uniform(-45, 45, 3), 5, 250)) for _ in range(4)]
     angle = rng.uniform(0, 2 * np.pi)
@@ -531,7 +534,7 @@ def _background(rng: np.random.Generator, shot: Shot, pixels: int) -> Floats:
     slope = np.clip(0.5 + 0.8 * (x * float(np.cos(angle)) + (y - 0.5) * float(np.sin(angle))), 0, 1)
     scene = tones[0] * (1 - slope) + tones[1] * slope
     kind = rng.integers(4)
-    if kind == 1:  # a room: upright and level edges
+    if kind == 1:  # a room with vertical and horizontal edges
         for k in range(6):
             left, top, wide, tall = *rng.integers(0, n, 2), *rng.integers(n // 8, n // 2, 2)
             scene[:, top : top + tall, left : left + wide] = tones[k % 4] * np.float32(rng.uniform(0.5, 1.4))
@@ -549,10 +552,10 @@ def _background(rng: np.random.Generator, shot: Shot, pixels: int) -> Floats:
 
 
 def _portrait(person: Person, shot: Shot, pixels: int, rng: np.random.Generator) -> tuple[Floats, Landmarks]:
-    """Paint what stands before the camera, shape (pixels, pixels, 3), and its landmarks in pixels."""
-    small = pixels // 4  # enough for what changes slowly
+    """Return the scene in front of the camera, shape (pixels, pixels, 3), and the landmarks in pixels."""
+    small = pixels // 4  # enough for everything that changes slowly
     points = _shape(person, shot)
-    texture = np.random.default_rng(person.texture_seed)  # hair, pores and freckles stay where they are
+    texture = np.random.default_rng(person.texture_seed)  # hair, pores and freckles stay the same in all pictures
     skin = _skin(person, points, texture, pixels)
     strands = _strands(person, texture, pixels)
     face = Canvas(pixels)
@@ -581,7 +584,7 @@ def _portrait(person: Person, shot: Shot, pixels: int, rng: np.random.Generator)
 
     there = np.stack(np.broadcast_arrays(*grid(small)), -1)
     source = there
-    for _ in range(6):  # the turn maps frontal to turned points; drawing needs its inverse
+    for _ in range(6):  # `_turn` maps frontal to turned points; drawing needs the inverse
         source = there - _turn(source, shot)
     back = cv2.resize(source - there, (pixels, pixels)) * np.float32(canvas.scale)
     steps = np.arange(pixels, dtype=np.float32)
@@ -596,7 +599,7 @@ def _portrait(person: Person, shot: Shot, pixels: int, rng: np.random.Generator)
 def _photograph(
     scene: Floats, landmarks: Landmarks, shot: Shot, size: int, rng: np.random.Generator
 ) -> tuple[Pixels, Landmarks]:
-    """Defocus, expose half way to the face's brightness, align, add the sensor's grain."""
+    """Blur the scene, adapt the exposure partly to the brightness of the face, align it, and add grain."""
     scene = np.asarray(cv2.GaussianBlur(scene, (0, 0), shot.defocus * size / 128), np.float32)
     left, top, wide, tall = cv2.boundingRect(landmarks[:48])
     metered = float(scene[top : top + tall, left : left + wide].mean())
@@ -610,9 +613,9 @@ def _photograph(
 
 
 def draw_person(identity: int, pictures: int = 6, size: int = 128, seed: int = 0) -> list[Face]:
-    """Draw one identity's pictures, aligned, shape (size, size, 3).
+    """Draw the aligned pictures of one identity, shape (size, size, 3).
 
-    A picture follows from the seed, its identity's number and its own number alone.
+    A picture depends only on the seed, the number of the identity and the number of the picture.
     """
     name = f"sample_{identity:04d}"
     person = _person(np.random.default_rng([seed, identity, 0]))
