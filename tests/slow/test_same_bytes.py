@@ -15,8 +15,8 @@ from dfa_instruct.construction.pipeline import build
 from dfa_instruct.construction.recipe import Recipe
 
 FINGERPRINTS = {
-    "test-00000-of-00001-ae25f82f02a5e762.parquet",
-    "train-00000-of-00001-4a3527aac91521ae.parquet",
+    "test-00000-of-00001-98cd5ebd57842e78.parquet",
+    "train-00000-of-00001-2adf7959d71054a0.parquet",
     "validation-00000-of-00001-85f546526cf0be6f.parquet",
 }
 """Names of the files of `small_recipe`'s dataset; the last word of each is what its content gives."""

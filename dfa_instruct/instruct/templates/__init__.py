@@ -159,8 +159,8 @@ def load_libraries(folder: Path) -> Libraries:
         found = TypeAdapter(Libraries).validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
-        name, *where = map(str, first["loc"])
-        raise ValueError(f"{folder / name}.yaml: {'.'.join(where)}: {first['msg']}") from error
+        file, *keys = map(str, first["loc"])
+        raise ValueError(f"{folder / file}.yaml: {'.'.join(keys)}: {first['msg']}") from error
     for name, filled in _FILLED.items():
         ids = set[str]()
         for template in getattr(found, name).questions:
