@@ -122,7 +122,7 @@ def test_verify_finds_findings_that_do_not_match_the_description(annotated: Path
     other["fc_by"] = "another, fc 1"
     pq.write_table(type(table).from_pylist(broken, schema=table.schema), path)
     done = run("verify", output)
-    assert done.exit_code == 1 and "who wrote a description" in done.output and "another, fc 1" in done.output
+    assert done.exit_code == 1 and "another, fc 1" in done.output
 
 
 @pytest.mark.parametrize("step", ["half_emoji", "unprintable"])
