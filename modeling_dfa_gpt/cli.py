@@ -23,6 +23,12 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Argument(help="The folder of an adapter or a merged model, or a Hub id.")]
+Data = Annotated[Path, typer.Option(help="The dataset folder.")]
+Language = Annotated[str, typer.Option(help="The folder or Hub id of a causal language model.")]
+NewModel = Annotated[Path, typer.Option(help="A new folder for the LLaVA model.")]
+Private = Annotated[bool, typer.Option("--private", help="Make the repository private.")]
+Revision = Annotated[str | None, typer.Option(help="The branch. It is created if it does not exist. Default: main.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the files, their sizes and the card, and send nothing.")]
 
 
 @app.command()
@@ -239,13 +245,9 @@ def push(
     results: Annotated[
         Path | None, typer.Option(help="The results.json of DFA-Bench. Default: the one in the folder of the adapter.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
-    revision: Annotated[
-        str | None, typer.Option(help="The branch. It is created if it does not exist. Default: main.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the files, their sizes and the card, and send nothing.")
-    ] = False,
+    private: Private = False,
+    revision: Revision = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Push an adapter or a merged model to the Hub in one commit, with the token in HF_TOKEN.
 
@@ -270,11 +272,9 @@ def push(
 def push_space(
     model: Annotated[str, typer.Argument(help="An adapter or a complete model on the Hub, USER/NAME.")],
     repo: Annotated[str, typer.Argument(help="The Space, USER/NAME. It is created if it does not exist.")],
-    private: Annotated[bool, typer.Option("--private", help="Make the repository private.")] = False,
+    private: Private = False,
     revision: Annotated[str | None, typer.Option(help="The branch. Default: main, which the Space runs.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the files, their sizes and the card, and send nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Push the page of `dfa-gpt app` as a Space in one commit, with the token in HF_TOKEN."""
     with one_line_errors(OSError, ValueError, ImportError):
@@ -286,8 +286,8 @@ def push_space(
 @app.command()
 def assemble(
     vision: Annotated[str, typer.Option(help="The folder or Hub id of a CLIP or DINOv2 vision model.")],
-    language: Annotated[str, typer.Option(help="The folder or Hub id of a causal language model.")],
-    output: Annotated[Path, typer.Option(help="A new folder for the LLaVA model.")],
+    language: Language,
+    output: NewModel,
     image_size: Annotated[
         int | None,
         typer.Option(min=1, help="The side of the images in pixels. Default: CLIP's own, or 224 for DINOv2."),
@@ -303,16 +303,16 @@ def assemble(
 
 @app.command()
 def teach(
-    data: Annotated[Path, typer.Option(help="The dataset folder. Only its train split is used.")],
-    language: Annotated[str, typer.Option(help="The folder or Hub id of a causal language model.")],
-    output: Annotated[Path, typer.Option(help="A new folder for the LLaVA model.")],
+    data: Data,
+    language: Language,
+    output: NewModel,
     patch: Annotated[int, typer.Option(min=1, help="The side of the vision tower's patches in pixels.")] = 14,
     steps: Annotated[
         int, typer.Option(min=1, help="The number of batches of 16 images to train the tower on.")
     ] = 10000,
     more_steps: Annotated[int, typer.Option(min=1, help="The number of batches to train the added layers on.")] = 2000,
 ) -> None:
-    """Train a new vision tower on the forged patches of faces, and add a language model to create a LLaVA model."""
+    """Train a new vision tower on the forged patches of the train split, and add a language model."""
     with one_line_errors(OSError, ValueError):
         from modeling_dfa_gpt.bases.teach import teach as run
 
@@ -322,7 +322,7 @@ def teach(
 @app.command()
 def probe(
     base: Annotated[str, typer.Argument(help="The folder or Hub id of a LLaVA model.")],
-    data: Annotated[Path, typer.Option(help="The dataset folder.")],
+    data: Data,
 ) -> None:
     """Measure how well a vision tower separates forged faces, with a logistic regression on its patches."""
     with one_line_errors(OSError, ValueError):
@@ -345,9 +345,7 @@ def pretrain(
 
 
 @app.command()
-def describe(
-    recipe: Annotated[Path, typer.Argument(help="A training recipe.")],
-) -> None:
+def describe(recipe: Annotated[Path, typer.Argument(help="A training recipe.")]) -> None:
     """Estimate the parameters, tokens, memory, FLOPs and hours of a training, without loading weights."""
     with one_line_errors(OSError, ValueError):
         from modeling_dfa_gpt.estimate import describe as run

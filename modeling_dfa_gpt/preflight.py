@@ -71,16 +71,6 @@ def check_rows(rows: Any, processor: Any) -> None:
         check_messages(row["messages"], special, f"row {number}")
 
 
-def check_lengths(lengths: list[int], longest: int) -> None:
-    """Raise RecipeError if a row is longer than `max_length`, which would truncate its last answers."""
-    too_long = [length for length in lengths if length > longest]
-    if too_long:
-        raise RecipeError(
-            f"max_length: {longest} would truncate {len(too_long)} of {len(lengths)} rows; the longest has "
-            f"{max(too_long)} tokens; increase it, or set it to null"
-        )
-
-
 def check_template(processor: Any) -> None:
     """Check that the prompt of the chat template at inference equals the beginning of its training text.
 

@@ -42,7 +42,6 @@ from modeling_dfa_gpt.label_mask import check_batch
 from modeling_dfa_gpt.preflight import (
     CHECKED_ROWS,
     check_base,
-    check_lengths,
     check_rows,
     check_template,
     print_startup,
@@ -178,8 +177,12 @@ def count_lengths(config: Any, rows: Any, processor: Any, image_tokens: int, sha
         return None
     with config.main_process_first(desc="count tokens"):
         lengths = row_lengths(rows, processor, image_tokens, shared, config.dataset_num_proc)
-    if config.max_length:
-        check_lengths(lengths, config.max_length)
+    too_long = [length for length in lengths if config.max_length and length > config.max_length]
+    if too_long:
+        raise RecipeError(
+            f"max_length: {config.max_length} would truncate {len(too_long)} of {len(lengths)} rows; "
+            f"the longest has {max(too_long)} tokens; increase max_length, or set it to null"
+        )
     return lengths if ordered else None
 
 

@@ -118,7 +118,7 @@ class FaceReader(torch.nn.Module):
     def loss(
         self, features: torch.Tensor, technique: torch.Tensor, artifacts: torch.Tensor, strongest: torch.Tensor
     ) -> torch.Tensor:
-        """Return the loss of features of shape (batch, count, width), which all predict the annotations of their face."""
+        """Return the loss of features of shape (batch, count, width); each predicts the annotations of its face."""
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         count = features.shape[1]
