@@ -1,3 +1,3 @@
-"""DFA-GPT: a LLaVA that answers questions about forged faces. Training, using and publishing it."""
+"""DFA-GPT: train, use and publish a LLaVA model that answers questions about forged faces."""
 
-import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets, and sets how threads wait, before torch)
+import dfa_instruct  # noqa: F401 (registers "dfa-instruct" with datasets, and configures threads before torch starts)

@@ -1,4 +1,4 @@
-"""How far a verdict may be believed: its probability, calibrated on the validation split, and what it was tested on."""
+"""Calibrate the probability of a model's verdicts on the validation split, and measure them on the test split."""
 
 from __future__ import annotations
 
@@ -23,36 +23,39 @@ if TYPE_CHECKING:
 
 CALIBRATION_FILE = "calibration.json"
 BATCH = 16
-DRAWS = 1000
-LEAST_IMAGES = 20
-"""Of the validation split, images or videos; with fewer, or one label only, nothing can be calibrated."""
-OF_USE = 60
-"""Percent: a verdict whose balanced accuracy has an interval that reaches below it is said with a warning."""
-SHOWN = {"sample": "drawn portraits", "faceforensics": "FaceForensics++", "celebdf": "Celeb-DF", "df40": "DF40"}
-"""Source of a row → what its pictures show; other sources speak for themselves."""
-COMPUTED = ("eigenface", "vae")
-"""Sources whose pictures were computed from those of the others."""
-TOLERATED = 0.05
-"""The share of wrong verdicts on the validation split that are tolerated where a verdict is not called uncertain."""
+BOOTSTRAP_SAMPLES = 1000
+MIN_IMAGES = 20
+"""The number of images, or of videos, of the validation split below which nothing is calibrated."""
+MIN_ACCURACY = 60
+"""Percent. A warning accompanies the verdicts if the interval of the balanced accuracy extends below this value."""
+MAX_ERROR_RATE = 0.05
+"""The share of wrong verdicts on the validation split that is tolerated among verdicts not called uncertain."""
+SOURCE_NAMES = {"sample": "drawn portraits", "faceforensics": "FaceForensics++", "celebdf": "Celeb-DF", "df40": "DF40"}
+"""The names of sources in sentences. Other sources are called by their own name."""
+COMPUTED_SOURCES = ("eigenface", "vae")
+"""Sources whose images were computed from those of other sources."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What is known of a model's verdicts: probability = sigmoid(scale · logit + bias) (Platt's scaling).
+    """What is known about the verdicts of a model. The probability is sigmoid(scale · logit + bias) (Platt scaling).
 
-    `images` of the validation split made it; 0: it was not calibrated. `tested` says what came of it on the test split:
-    `images`, `people`, the balanced accuracy in percent, `low` and `high`, its 95 % interval over people;
-    `apcer` and `bpcer`: percent of the forged faces that were called bona fide, and the other way round;
-    `turned_forged` and `turned_bona_fide`: percent of a label's faces of which a re-encoded picture turns the verdict.
-
-    `certain`: the probability from which on (and, for bona fide, below one less it) a verdict is not uncertain; among
-    the verdicts beyond, at most `TOLERATED` were wrong on the validation split. None: it was not measured.
-
-    `trained_on` names what the pictures of the dataset show, and `margin` says how its faces are cut (see
-    `dfa_instruct.face.detection.alignment`): a picture is cut in the same way before the model looks at it.
-
-    `video_scale`, `video_bias`: the same scaling for videos, of the logit of the mean probability of their frames.
-    `videos` of the validation split made it; 0: it was not calibrated, and the mean is what is said.
+    Attributes:
+        scale: The factor of the logit.
+        bias: The summand of the logit.
+        images: The number of images of the validation split used to fit. 0: not calibrated.
+        tested: Measurements on the test split: `images`, `people`, `balanced_acc` in percent with its 95 % interval
+            over people from `low` to `high`, `apcer` (percent of forged faces called bona fide), `bpcer` (percent of
+            bona fide faces called forged), `turned_forged` and `turned_bona_fide` (percent of the faces of a label
+            whose verdict changes when the image is re-encoded).
+        certain: The probability from which a verdict is not uncertain (for bona fide, one minus this value). Beyond it,
+            at most `MAX_ERROR_RATE` of the verdicts on the validation split were wrong. None: not measured.
+        video_scale: Like `scale`, for the logit of the mean probability of a video's frames.
+        video_bias: Like `bias`, for videos.
+        videos: The number of videos used to fit. 0: not calibrated; the mean is reported as it is.
+        trained_on: The names of the sources of the dataset.
+        margin: The margin around the aligned faces of the dataset (see `dfa_instruct.face.detection.alignment`). An
+            image is cropped with the same margin before the model analyzes it.
     """
 
     scale: float = 1.0
@@ -67,45 +70,45 @@ class Calibration:
     margin: float = 0.0
 
     def probability(self, logit: float) -> float:
-        """Return the probability of a forgery from the logit of `DfaGpt.forged_logits`."""
+        """Return the probability of a forgery for a logit of `DfaGpt.forged_logits`."""
         return 1 / (1 + math.exp(-max(-60.0, min(60.0, self.scale * logit + self.bias))))
 
     def video_probability(self, probabilities: Sequence[float]) -> float:
-        """Return the probability that a video is forged from those of its frames, at least one."""
-        of_videos = replace(self, scale=self.video_scale, bias=self.video_bias)
-        return of_videos.probability(logit_of_mean(probabilities))
+        """Return the probability that a video is forged, given those of its frames (at least one)."""
+        for_videos = replace(self, scale=self.video_scale, bias=self.video_bias)
+        return for_videos.probability(logit_of_mean(probabilities))
 
     def training_data(self) -> str:
-        """Say in one sentence what the model was trained on, as far as it is known."""
+        """Return a sentence about the training data of the model."""
         if not self.trained_on:
-            return "What this model was trained on is not stated: it was not calibrated."
-        return f"This model was trained on {self.trained_on} and on forgeries of them; it knows no other pictures."
+            return "The training data of this model is unknown, because the model was not calibrated."
+        return f"This model was trained on {self.trained_on} and on forgeries of them; it knows no other images."
 
     def is_uncertain(self, probability: float) -> bool:
-        """Tell whether a probability lies where verdicts on the validation split were too often wrong."""
+        """Return whether too many verdicts on the validation split were wrong at this probability."""
         return self.certain is not None and 1 - self.certain < probability < self.certain
 
     def warning(self) -> str:
-        """Say that a model was not measured, or how little better than chance its verdict was; else say nothing."""
+        """Return a warning if the verdicts were not measured or hardly better than chance, else an empty string."""
         if not self.tested:
-            return "" if self.images else "It was not measured how often this model's verdicts are right."
-        if self.tested["low"] >= OF_USE:
+            return "" if self.images else "The accuracy of this model's verdicts was not measured."
+        if self.tested["low"] >= MIN_ACCURACY:
             return ""
         return (
-            "Do not rely on the verdict: on {people:.0f} people that it had not seen it was {how} better than chance "
-            "(balanced accuracy {balanced_acc:.0f} %, 95 % interval {low:.0f} to {high:.0f})."
+            "Do not rely on the verdict: on {people:.0f} people whom the model had not seen, it was {how} better than "
+            "chance (balanced accuracy {balanced_acc:.0f} %, 95 % interval {low:.0f} to {high:.0f})."
         ).format(how="not" if self.tested["low"] <= 50 else "hardly", **self.tested)
 
     def write(self, folder: Path) -> None:
-        """Write it into a model's folder."""
+        """Write the calibration to the folder of a model."""
         (folder / CALIBRATION_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
 def read_calibration(name: str | Path) -> Calibration:
-    """Read what stands in a model's folder or Hub repository; without it, nothing was calibrated.
+    """Read the calibration from a model's folder or Hub repository. If there is none, the model is not calibrated.
 
     Raises:
-        ValueError: the file is not as this module writes it.
+        ValueError: The file is malformed.
     """
     from transformers.utils import cached_file
 
@@ -118,21 +121,21 @@ def read_calibration(name: str | Path) -> Calibration:
     if file is None:
         return Calibration()
     try:
-        read = Calibration(**json.loads(Path(file).read_text(encoding="utf-8")))
-        return TypeAdapter(Calibration).validate_python(asdict(read))
+        calibration = Calibration(**json.loads(Path(file).read_text(encoding="utf-8")))
+        return TypeAdapter(Calibration).validate_python(asdict(calibration))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: {CALIBRATION_FILE} cannot be read: {error}") from error
 
 
 def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibration:
-    """Fit the probability of a `DfaGpt`'s verdicts on a dataset's validation split, and test it on the test split.
+    """Fit the probability of a model's verdicts on the validation split, and measure them on the test split.
 
-    Nothing is fitted where the validation split has fewer than `LEAST_IMAGES` faces, or one label.
+    Nothing is fitted if the validation split has fewer than `MIN_IMAGES` faces, or only one label.
 
     Args:
-        model: a `DfaGpt`.
-        data: the dataset folder, see `dfa_instruct.bench.runner.run_bench`.
-        limit: test on this many images only, the same as DFA-Bench.
+        model: A `DfaGpt`.
+        data: The dataset folder, see `dfa_instruct.bench.runner.run_bench`.
+        limit: Measure on this many test images only, the same as DFA-Bench.
     """
     import numpy as np
 
@@ -140,18 +143,18 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
     from dfa_instruct.bench.scores import by_video
 
     rows = load_rows(data, split="validation")
-    labels, of_faces, _ = verdict_logits(model, rows)
-    logits = of_faces[:, 0]
-    fitted = Calibration(trained_on=trained_on(rows), margin=margin_of(rows))
-    if line := platt(labels, logits):
+    labels, face_logits, _ = verdict_logits(model, rows)
+    logits = face_logits[:, 0]
+    fitted = Calibration(trained_on=source_names(rows), margin=alignment_margin(rows))
+    if line := fit_platt(labels, logits):
         fitted = replace(fitted, scale=line[0], bias=line[1], images=len(labels))
         probabilities = np.array([fitted.probability(logit) for logit in logits])
-        fitted = replace(fitted, certain=certain_from(labels, probabilities))
-        of_videos, frames = by_video(rows, probabilities.tolist())
-        if line := platt(of_videos, np.array([logit_of_mean(of_one) for of_one in frames])):
-            fitted = replace(fitted, video_scale=line[0], video_bias=line[1], videos=len(of_videos))
-    labels, logits, people = verdict_logits(model, load_rows(data, limit), again=True)
-    verdicts = np.array([[fitted.probability(logit) >= 0.5 for logit in of_face] for of_face in logits])
+        fitted = replace(fitted, certain=certainty_threshold(labels, probabilities))
+        video_labels, frames = by_video(rows, probabilities.tolist())
+        if line := fit_platt(video_labels, np.array([logit_of_mean(video) for video in frames])):
+            fitted = replace(fitted, video_scale=line[0], video_bias=line[1], videos=len(video_labels))
+    labels, face_logits, people = verdict_logits(model, load_rows(data, limit), with_re_encodings=True)
+    verdicts = np.array([[fitted.probability(logit) >= 0.5 for logit in logits] for logits in face_logits])
     tested = balanced_accuracy(labels, verdicts[:, 0], people)
     if tested:
         tested["apcer"] = round(100 * float((~verdicts[labels, 0]).mean()), 2)
@@ -162,14 +165,14 @@ def calibrate(model: Any, data: Path | None, limit: int | None = None) -> Calibr
     return replace(fitted, tested=tested)
 
 
-def trained_on(rows: list[dict[str, Any]]) -> str:
-    """Name what the pictures of rows show, by their sources."""
-    sources = sorted({row["source"] for row in rows} - {*COMPUTED, None})
-    return ", ".join(SHOWN.get(source, source) for source in sources)
+def source_names(rows: list[dict[str, Any]]) -> str:
+    """Return the names of the sources of rows, without those computed from others."""
+    sources = sorted({row["source"] for row in rows} - {*COMPUTED_SOURCES, None})
+    return ", ".join(SOURCE_NAMES.get(source, source) for source in sources)
 
 
-def margin_of(rows: list[dict[str, Any]]) -> float:
-    """Return the margin that aligned faces were cut with, the median over rows; 0 where none has landmarks."""
+def alignment_margin(rows: list[dict[str, Any]]) -> float:
+    """Return the median margin with which the faces of rows were aligned, or 0 if no row has landmarks."""
     import numpy as np
 
     from dfa_instruct.face.detection import alignment
@@ -180,24 +183,24 @@ def margin_of(rows: list[dict[str, Any]]) -> float:
             with Image.open(io.BytesIO(row["image"]["bytes"])) as square:
                 transform = alignment(np.asarray(row["landmarks"], np.float32), square.width)
             margins.append((float(np.hypot(transform[0, 0], transform[1, 0])) - 1) / 2)
-    return round(float(np.median(margins)), 2) + 0.0 if margins else 0.0  # no -0.0
+    return round(float(np.median(margins)), 2) + 0.0 if margins else 0.0  # + 0.0 turns -0.0 into 0.0
 
 
-def platt(labels: NDArray[np.bool_], logits: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Return scale and bias of Platt's scaling; None for fewer than `LEAST_IMAGES`, or for one label only."""
+def fit_platt(labels: NDArray[np.bool_], logits: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the scale and bias of Platt scaling, or None for fewer than `MIN_IMAGES` or a single label."""
     import numpy as np
     from sklearn.linear_model import LogisticRegression
 
-    if len(labels) < LEAST_IMAGES or labels.all() or not labels.any():
+    if len(labels) < MIN_IMAGES or labels.all() or not labels.any():
         return None
-    # Platt's targets: a label counts as if one image more of each kind had been seen, so that a model which errs on
-    # none of a hundred faces is believed to 99 %. The two labels weigh the same in all.
+    # Platt's targets count one more image of each label, so that a model without an error on a hundred faces gets a
+    # probability of 99 %. Both labels have the same total weight.
     seen = np.where(labels, labels.sum(), (~labels).sum())
-    sure = (seen + 1) / (seen + 2)
+    target = (seen + 1) / (seen + 2)
     line = LogisticRegression(C=1e6).fit(
         np.tile(logits, 2)[:, None],
         np.concatenate([labels, ~labels]),
-        np.concatenate([sure / seen, (1 - sure) / seen]) * len(labels),
+        np.concatenate([target / seen, (1 - target) / seen]) * len(labels),
     )
     return round(float(line.coef_[0, 0]), 4), round(float(line.intercept_[0]), 4)
 
@@ -208,25 +211,30 @@ def logit_of_mean(probabilities: Sequence[float]) -> float:
     return math.log(mean / (1 - mean))
 
 
-def certain_from(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:
-    """Return the least `Calibration.certain` for faces of known labels; 1 where even the surest are too often wrong."""
+def certainty_threshold(labels: NDArray[np.bool_], probabilities: NDArray[np.float64]) -> float:
+    """Return the smallest valid `Calibration.certain`, or 1 if even the most certain verdicts are too often wrong."""
     import numpy as np
 
-    sureness = np.maximum(probabilities, 1 - probabilities)
-    order = np.argsort(-sureness, kind="stable")
+    certainty = np.maximum(probabilities, 1 - probabilities)
+    order = np.argsort(-certainty, kind="stable")
     wrong = ((probabilities >= 0.5) != labels)[order]
-    rate = np.cumsum(wrong) / np.arange(1, len(wrong) + 1)
-    good = np.flatnonzero(rate <= TOLERATED)
-    return round(float(sureness[order][good[-1]]), 4) if len(good) else 1.0
+    error_rate = np.cumsum(wrong) / np.arange(1, len(wrong) + 1)
+    accepted = np.flatnonzero(error_rate <= MAX_ERROR_RATE)
+    return round(float(certainty[order][accepted[-1]]), 4) if len(accepted) else 1.0
 
 
 def verdict_logits(
-    model: Any, rows: list[dict[str, Any]], again: bool = False
+    model: Any, rows: list[dict[str, Any]], with_re_encodings: bool = False
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.str_]]:
-    """Return for each row whether it is forged, its logits, and whom it shows.
+    """Compute the logits of the verdicts on rows.
 
-    The logits (see `DfaGpt.forged_logits`), shape (rows, 1 + re-encodings), are of the picture and, where these are
-    asked for, of the same re-encoded.
+    Args:
+        model: A `DfaGpt`.
+        rows: Rows of the dataset, with undecoded images.
+        with_re_encodings: Compute the logits of re-encoded images, too.
+
+    Returns:
+        Whether each row is forged, its logits of shape (rows, 1 + re-encodings), and the person it shows.
     """
     import numpy as np
     from tqdm import tqdm
@@ -236,9 +244,9 @@ def verdict_logits(
         for start in range(0, len(rows), BATCH):
             batch = rows[start : start + BATCH]
             faces = [Image.fromarray(read_image(row["image"]["bytes"], smallest=1)) for row in batch]
-            shown = [[face, *(re_encoded(face) if again else ())] for face in faces]
-            of_all = iter(model.forged_logits([picture for pictures in shown for picture in pictures]))
-            logits += [[next(of_all) for _ in pictures] for pictures in shown]
+            images = [[face, *(re_encoded(face) if with_re_encodings else ())] for face in faces]
+            batch_logits = model.forged_logits([image for versions in images for image in versions])
+            logits += np.reshape(batch_logits, (len(batch), -1)).tolist()
             progress.update(len(batch))
     labels = np.array([row["label"] == "forged" for row in rows])
     return labels, np.array(logits), np.array([row["identities"][0] for row in rows])
@@ -247,22 +255,22 @@ def verdict_logits(
 def balanced_accuracy(
     labels: NDArray[np.bool_], verdicts: NDArray[np.bool_], people: NDArray[np.str_]
 ) -> dict[str, float] | None:
-    """Return the balanced accuracy with its 95 % interval, people drawn with replacement; none for a single label."""
+    """Return the balanced accuracy with its 95 % bootstrap interval over people, or None for a single label."""
     import numpy as np
-
-    _, person = np.unique(people, return_inverse=True)
-    counts = np.zeros((person.max() + 1, 4))  # forged, forged and said so, bona fide, bona fide and said so
-    right = labels == verdicts
-    for column, chosen in enumerate((labels, labels & right, ~labels, ~labels & right)):
-        np.add.at(counts[:, column], person[chosen], 1)
-
-    def balanced(summed: NDArray[np.float64]) -> NDArray[np.float64]:
-        return 50 * (summed[..., 1] / summed[..., 0] + summed[..., 3] / summed[..., 2])
 
     if not labels.any() or labels.all():
         return None
-    drawn = np.random.default_rng(0).integers(len(counts), size=(DRAWS, len(counts)))
+    _, person = np.unique(people, return_inverse=True)
+    counts = np.zeros((person.max() + 1, 4))  # forged, of them correct, bona fide, of them correct
+    correct = labels == verdicts
+    for column, chosen in enumerate((labels, labels & correct, ~labels, ~labels & correct)):
+        np.add.at(counts[:, column], person[chosen], 1)
+
+    def accuracy(summed: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 50 * (summed[..., 1] / summed[..., 0] + summed[..., 3] / summed[..., 2])
+
+    drawn = np.random.default_rng(0).integers(len(counts), size=(BOOTSTRAP_SAMPLES, len(counts)))
     with np.errstate(invalid="ignore"):
-        low, high = np.nanpercentile(balanced(counts[drawn].sum(1)), (2.5, 97.5))
-    figures = {"balanced_acc": float(balanced(counts.sum(0))), "low": float(low), "high": float(high)}
+        low, high = np.nanpercentile(accuracy(counts[drawn].sum(1)), (2.5, 97.5))
+    figures = {"balanced_acc": float(accuracy(counts.sum(0))), "low": float(low), "high": float(high)}
     return {"images": len(labels), "people": len(counts), **{name: round(value, 2) for name, value in figures.items()}}

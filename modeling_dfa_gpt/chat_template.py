@@ -1,4 +1,4 @@
-"""Making a LLaVA's processor, and the tiny model's own tokenizer."""
+"""Create the processor of a LLaVA model, and train the tokenizer of the tiny model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dfa_instruct.vlm.messages import CHAT_TEMPLATE, IMAGE_TOKEN
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
-    """Train a small byte-level BPE on `texts`, with the special tokens of LLaVA's (`<s>`, `</s>`, `<unk>`, `<image>`).
+    """Train a byte-level BPE tokenizer with LLaVA's special tokens `<s>`, `</s>`, `<unk>` and `<image>`.
 
-    Returns a `PreTrainedTokenizerFast` that pads on the right with `<unk>`.
+    Returns:
+        A `PreTrainedTokenizerFast` that pads on the right with `<unk>`.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -38,7 +39,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
 
 
 def make_processor(tokenizer: Any, image_size: int, patch_size: int) -> Any:
-    """Join a tokenizer and CLIP's image preparation (square, `image_size`) into a `LlavaProcessor`."""
+    """Return a `LlavaProcessor` that resizes images to squares of `image_size` pixels."""
     from transformers import CLIPImageProcessor, LlavaProcessor
 
     side = {"height": image_size, "width": image_size}

@@ -1,4 +1,4 @@
-"""The command `dfa-gpt`: the model."""
+"""The command `dfa-gpt`."""
 
 from __future__ import annotations
 
@@ -22,21 +22,27 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Model = Annotated[str, typer.Argument(help="An adapter's or a merged model's folder, or a Hub id.")]
+Model = Annotated[str, typer.Argument(help="The folder of an adapter or a merged model, or a Hub id.")]
+Data = Annotated[Path, typer.Option(help="The dataset folder.")]
+Language = Annotated[str, typer.Option(help="The folder or Hub id of a causal language model.")]
+NewModel = Annotated[Path, typer.Option(help="A new folder for the LLaVA model.")]
+Private = Annotated[bool, typer.Option("--private", help="Make the repository private.")]
+Revision = Annotated[str | None, typer.Option(help="The branch. It is created if it does not exist. Default: main.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the files, their sizes and the card, and send nothing.")]
 
 
 @app.command()
 def quickstart(
     bona_fide: Annotated[
-        Path | None, typer.Option(help="A folder of photographs that you may use; else drawn portraits.")
+        Path | None, typer.Option(help="A folder of photographs that you may use. Default: drawn portraits.")
     ] = None,
     synthesized: Annotated[
-        Path | None, typer.Option(help="A folder of face images that a generator made; else eigenfaces.")
+        Path | None, typer.Option(help="A folder of faces made by a generator. Default: eigenfaces.")
     ] = None,
-    output: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/quickstart"),
-    seed: Annotated[int, typer.Option(min=0, help="Same seed and faces: same dataset.")] = 0,
+    output: Annotated[Path, typer.Option(help="The folder for all results.")] = Path("runs/quickstart"),
+    seed: Annotated[int, typer.Option(min=0, help="The same seed and faces give the same dataset.")] = 0,
 ) -> None:
-    """Run the whole chain once: faces, forgeries, dataset, training, DFA-Bench, report."""
+    """Run all steps once on a small scale: dataset, training, calibration, DFA-Bench and report."""
     with one_line_errors(OSError, ValueError, RuntimeError, subprocess.CalledProcessError):
         from modeling_dfa_gpt.quickstart import quickstart as run
 
@@ -44,24 +50,24 @@ def quickstart(
 
 
 @app.command()
-def chat(model: Model, image: Annotated[Path, typer.Argument(help="A picture of one face.")]) -> None:
-    """Talk about one face; an empty line or end of input ends the conversation."""
+def chat(model: Model, image: Annotated[Path, typer.Argument(help="An image of one face.")]) -> None:
+    """Hold a conversation about one face. An empty line ends it."""
     with one_line_errors(OSError, ValueError):
         from modeling_dfa_gpt.dfa_gpt import DfaGpt
         from modeling_dfa_gpt.picture import open_picture
 
-        picture = open_picture(image)  # before the weights, which may take minutes
+        picture = open_picture(image)  # before the weights, whose loading may take minutes
         dfa_gpt = DfaGpt.from_pretrained(model)
         conversation = dfa_gpt.chat(picture)
         if conversation.notice:
             print(f"Do not rely on the answers: {conversation.notice}.")
         if warning := dfa_gpt.calibration.warning():
             print(warning)
-        print("Ask about the face (for example: Has this face been forged?). An empty line ends.")
+        print("Ask about the face (for example: Has this face been forged?). An empty line ends the conversation.")
         while True:
             try:
                 question = input("\nyou: ").strip()
-                question.encode()  # Python may pass bytes that are not text on, as surrogates
+                question.encode()  # fails for invalid bytes, which Python passes on as surrogates
             except (EOFError, KeyboardInterrupt):
                 break
             except UnicodeError as error:
@@ -77,16 +83,15 @@ def chat(model: Model, image: Annotated[Path, typer.Argument(help="A picture of 
 @app.command()
 def analyze(
     model: Model,
-    files: Annotated[list[Path], typer.Argument(help="Pictures of one face each, and videos.")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a file, one a line.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Give a verdict even where there should be none.")] = False,
+    files: Annotated[list[Path], typer.Argument(help="Images of one face each, and videos.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per file, one per line.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Give a verdict even if there should be none.")] = False,
 ) -> None:
-    """Give the verdict with its probability, the category and a description of the artifacts.
+    """Print the verdict with its probability, the category and a description of the artifacts.
 
-    A picture gets no verdict where it shows no face or several, where no face can be looked for, or where its face is
-    unlike those that the model was trained on; the exit status is then 3. The verdict on a video is the mean over
-    frames of it, each judged by its largest face; where no frame gets a verdict, the exit status is 3. A file that
-    cannot be read is named in an error, and with --json in an object of its own, too; the exit status is then 2.
+    There is no verdict on an image without exactly one face, or with a face unlike those of the training data, and none
+    if faces cannot be detected. The verdict on a video is the mean over the largest faces of its frames. The exit
+    status is 3 if a file has no verdict, and 2 if a file cannot be read; with --json, such a file has an object, too.
     """
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.sources.pictures import BadPictureError
@@ -102,41 +107,41 @@ def analyze(
             try:
                 if is_video(file.name):
                     timeline = watch(dfa_gpt, file, force)
-                    label, words = timeline.verdict.label, timeline.table()
-                    known = {"video": str(file), **timeline.to_dict()}
+                    label, text = timeline.verdict.label, timeline.table()
+                    found = {"video": str(file), **timeline.to_dict()}
                 else:
                     analysis = dfa_gpt.analyze(file, force)
-                    label, words = analysis.label, in_words(analysis)
-                    known = {"image": str(file), **analysis.to_dict()}
+                    label, text = analysis.label, format_analysis(analysis)
+                    found = {"image": str(file), **analysis.to_dict()}
             except BadPictureError as error:
                 print(f"error: {printable(str(error))}", file=sys.stderr, flush=True)
                 if as_json:
                     print(json.dumps({"file": str(file), "error": str(error)}, ensure_ascii=False), flush=True)
                 status = 2
                 continue
-            known["trained_on"] = calibration.trained_on
+            found["trained_on"] = calibration.trained_on
             if label is None:
                 status = status or 3
             if as_json:
-                print(json.dumps(known, ensure_ascii=False), flush=True)
+                print(json.dumps(found, ensure_ascii=False), flush=True)
             else:
-                print(f"{printable(str(file))}: {words}\n", flush=True)
+                print(f"{printable(str(file))}: {text}\n", flush=True)
         if status:
             raise typer.Exit(status)
 
 
-def in_words(analysis: Analysis) -> str:
-    """Say an analysis in a few lines."""
+def format_analysis(analysis: Analysis) -> str:
+    """Return an analysis as text."""
     if analysis.label is None:
         return f"no verdict: {analysis.reason} (--force gives one)"
-    kind = "calibrated probability" if analysis.calibrated else "probability, not calibrated,"
-    lines = [f"{analysis.label} ({kind} of a forgery {analysis.probability:.3f})"]
+    kind = "calibrated" if analysis.calibrated else "uncalibrated"
+    lines = [f"{analysis.label} ({kind} probability of a forgery {analysis.probability:.3f})"]
     if analysis.forced:
-        lines.append(f"forced: there should be no verdict: {analysis.reason}")
+        lines.append(f"forced: there should be no verdict, because {analysis.reason}")
     if analysis.uncertain:
-        lines.append("uncertain: verdicts of this probability were too often wrong on the validation split")
+        lines.append("uncertain: verdicts with this probability were too often wrong on the validation split")
     if analysis.unstable:
-        lines.append("unstable: saved as a JPEG, or shifted by half a pixel, it gets the other verdict")
+        lines.append("unstable: the verdict changes if the image is saved as a JPEG or shifted by half a pixel")
     if analysis.disagreements:
         lines.append(f"the model contradicts this verdict in its {' and its '.join(analysis.disagreements)}")
     return "\n".join([*lines, analysis.classification, analysis.description])
@@ -144,21 +149,21 @@ def in_words(analysis: Analysis) -> str:
 
 @app.command()
 def calibrate(
-    model: Annotated[Path, typer.Argument(help="An adapter's or a merged model's folder.")],
-    data: Annotated[Path, typer.Option(help="The dataset folder that it was trained on.")],
+    model: Annotated[Path, typer.Argument(help="The folder of an adapter or a merged model.")],
+    data: Annotated[Path, typer.Option(help="The dataset folder that the model was trained on.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Test on this many images only.")] = None,
 ) -> None:
-    """Calibrate the verdict on the validation split, test it, and learn which faces the model knows.
+    """Calibrate the verdict, measure it on the test split, and learn which faces the model knows.
 
-    What was found is written into the model's folder, and an adapter's card (README.md) is written anew.
+    The results are written to the model's folder, and the card (README.md) of an adapter is updated.
     """
     with one_line_errors(OSError, ValueError):
         if not model.is_dir():
-            raise FileNotFoundError(f"{model}: no such folder (the calibration is written into the model's folder)")
+            raise FileNotFoundError(f"{model}: no such folder (the calibration is written to the folder of the model)")
         from dfa_instruct.bench.rows import stream
 
         for split in ("train", "validation", "test"):
-            stream(data, split, ["face_id"])  # before the model is loaded, which takes longer
+            stream(data, split, ["face_id"])  # fails here if it is missing, before the model is loaded
 
         from dfa_instruct.hub import CARD
         from dfa_instruct.vlm.load import ADAPTER_CONFIG
@@ -173,11 +178,13 @@ def calibrate(
         if known_faces:
             known_faces.write(model)
         else:
-            sentences.append("The dataset has too few faces to learn which faces the model knows: it will refuse none.")
+            sentences.append(
+                "The dataset has too few faces to learn which faces the model knows, so no face will be refused."
+            )
         if (model / ADAPTER_CONFIG).is_file():
             card_of(model).save(model / CARD)
         elif (model / CARD).is_file():
-            sentences.append(f"{model / CARD}: not written anew, and states the calibration that the model had before.")
+            sentences.append(f"{model / CARD} was not updated, and states the previous calibration.")
         print(f"{model}: calibrated on {calibration.images} faces ({calibration.trained_on})")
         for sentence in filter(None, sentences):
             print(sentence)
@@ -186,25 +193,23 @@ def calibrate(
 @app.command("app")
 def serve(
     model: Model,
-    host: Annotated[str, typer.Option(help="The address or host name that the page is served at.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="The address or host name at which the page is served.")] = "127.0.0.1",
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="The port; without it, the first free one from 7860 on.")
+        int | None, typer.Option(min=1, max=65535, help="The port. Default: the first free one from 7860.")
     ] = None,
     auth: Annotated[
         str | None,
-        typer.Option(
-            help="USER:PASSWORD that the page asks for; safer as an environment variable.", envvar="DFA_GPT_AUTH"
-        ),
+        typer.Option(help="USER:PASSWORD for the page. An environment variable is safer.", envvar="DFA_GPT_AUTH"),
     ] = None,
 ) -> None:
-    """Open a page in the browser: put in a picture, see the verdict and where it shows, talk about it."""
+    """Serve a page on which you upload an image, see the verdict and its evidence, and ask questions."""
     with one_line_errors(OSError, ValueError, ImportError):
         user, colon, password = (auth or "").strip().partition(":")
         if auth and not (user and password):
             raise ValueError(f"--auth: expected USER:PASSWORD, found {'an empty part' if colon else 'no colon'}")
         from dfa_instruct.vlm.load import check_loadable
 
-        check_loadable(model)  # before the imports, which take seconds
+        check_loadable(model)  # before the imports below, which take seconds
         try:
             from modeling_dfa_gpt.app.page import serve as run
         except ModuleNotFoundError as error:
@@ -215,10 +220,10 @@ def serve(
 
 @app.command()
 def merge(
-    adapter: Annotated[Path, typer.Argument(help="An adapter's folder.")],
+    adapter: Annotated[Path, typer.Argument(help="The folder of an adapter.")],
     output: Annotated[Path, typer.Option(help="A new folder for the merged model.")],
 ) -> None:
-    """Merge an adapter into its base: a folder that plain Transformers loads."""
+    """Merge an adapter into its base, and write a folder that Transformers loads."""
     with one_line_errors(OSError, ValueError):
         from modeling_dfa_gpt.dfa_gpt import merge as run
 
@@ -229,28 +234,24 @@ def merge(
 def push(
     adapter: Annotated[
         Path,
-        typer.Argument(help="An adapter's folder, or the folder of a whole model, such as a base, with a README.md."),
+        typer.Argument(help="The folder of an adapter, or of a complete model with a README.md."),
     ],
-    repo: Annotated[str, typer.Argument(help="The model repository: USER/NAME. It is made where it is missing.")],
-    merged: Annotated[bool, typer.Option("--merged", help="Merge the adapter into its base, and push that.")] = False,
+    repo: Annotated[str, typer.Argument(help="The model repository, USER/NAME. It is created if it does not exist.")],
+    merged: Annotated[bool, typer.Option("--merged", help="Push the adapter merged into its base.")] = False,
     base: Annotated[
         str | None,
-        typer.Option(help="The adapter's base on the Hub, where the adapter names a folder as its base: USER/NAME."),
+        typer.Option(help="The base on the Hub, USER/NAME, if the adapter names a folder as its base."),
     ] = None,
     results: Annotated[
-        Path | None, typer.Option(help="The results.json of DFA-Bench; without it, the one in the adapter's folder.")
+        Path | None, typer.Option(help="The results.json of DFA-Bench. Default: the one in the folder of the adapter.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Only you and your organisation may see it.")] = False,
-    revision: Annotated[
-        str | None, typer.Option(help="The branch, main by default; it is made where it is missing.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the files, their sizes and the card; send nothing.")
-    ] = False,
+    private: Private = False,
+    revision: Revision = None,
+    dry_run: DryRun = False,
 ) -> None:
-    """Push an adapter to the Hub, or what it is merged into, in one commit; the token is taken from HF_TOKEN.
+    """Push an adapter or a merged model to the Hub in one commit, with the token in HF_TOKEN.
 
-    After a push that broke off, run the same command again: files that have arrived are not sent a second time.
+    If the connection fails, run the same command again: files that were uploaded are not sent again.
     """
     with one_line_errors(OSError, ValueError):
         from modeling_dfa_gpt.hub.push import push as run
@@ -269,15 +270,13 @@ def push(
 
 @app.command()
 def push_space(
-    model: Annotated[str, typer.Argument(help="A model on the Hub, an adapter or a whole one: USER/NAME.")],
-    repo: Annotated[str, typer.Argument(help="The Space: USER/NAME. It is made where it is missing.")],
-    private: Annotated[bool, typer.Option("--private", help="Only you and your organisation may see it.")] = False,
-    revision: Annotated[str | None, typer.Option(help="The branch; a Space runs main, the default.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the files, their sizes and the card; send nothing.")
-    ] = False,
+    model: Annotated[str, typer.Argument(help="An adapter or a complete model on the Hub, USER/NAME.")],
+    repo: Annotated[str, typer.Argument(help="The Space, USER/NAME. It is created if it does not exist.")],
+    private: Private = False,
+    revision: Annotated[str | None, typer.Option(help="The branch. Default: main, which the Space runs.")] = None,
+    dry_run: DryRun = False,
 ) -> None:
-    """Push the page of `dfa-gpt app` as a Space, in one commit; the token is taken from HF_TOKEN."""
+    """Push the page of `dfa-gpt app` as a Space in one commit, with the token in HF_TOKEN."""
     with one_line_errors(OSError, ValueError, ImportError):
         from modeling_dfa_gpt.hub.space import push_space as run
 
@@ -286,15 +285,16 @@ def push_space(
 
 @app.command()
 def assemble(
-    vision: Annotated[str, typer.Option(help="A CLIP or DINOv2 vision model: a folder or a Hub id.")],
-    language: Annotated[str, typer.Option(help="A causal language model: a folder or a Hub id.")],
-    output: Annotated[Path, typer.Option(help="A new folder for the LLaVA.")],
+    vision: Annotated[str, typer.Option(help="The folder or Hub id of a CLIP or DINOv2 vision model.")],
+    language: Language,
+    output: NewModel,
     image_size: Annotated[
-        int | None, typer.Option(min=1, help="Side of the pictures in pixels; else CLIP's own, or 224 for DINOv2.")
+        int | None,
+        typer.Option(min=1, help="The side of the images in pixels. Default: CLIP's own, or 224 for DINOv2."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the projector's random weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the projector's random weights.")] = 0,
 ) -> None:
-    """Join a vision tower and a language model, both pretrained, into a LLaVA to train DFA-GPT on."""
+    """Combine a pretrained vision tower and language model into a LLaVA model, as a base for DFA-GPT."""
     with one_line_errors(OSError, ValueError):
         from modeling_dfa_gpt.bases.assemble import assemble as run
 
@@ -303,14 +303,16 @@ def assemble(
 
 @app.command()
 def teach(
-    data: Annotated[Path, typer.Option(help="A dataset folder; its train split is seen.")],
-    language: Annotated[str, typer.Option(help="A causal language model: a folder or a Hub id.")],
-    output: Annotated[Path, typer.Option(help="A new folder for the LLaVA.")],
-    patch: Annotated[int, typer.Option(min=1, help="Side of the vision tower's patches in pixels.")] = 14,
-    steps: Annotated[int, typer.Option(min=1, help="Batches of 16 pictures that the tower sees.")] = 10000,
-    more_steps: Annotated[int, typer.Option(min=1, help="Batches that the layers added to it see.")] = 2000,
+    data: Data,
+    language: Language,
+    output: NewModel,
+    patch: Annotated[int, typer.Option(min=1, help="The side of the vision tower's patches in pixels.")] = 14,
+    steps: Annotated[
+        int, typer.Option(min=1, help="The number of batches of 16 images to train the tower on.")
+    ] = 10000,
+    more_steps: Annotated[int, typer.Option(min=1, help="The number of batches to train the added layers on.")] = 2000,
 ) -> None:
-    """Teach a new vision tower what was done to each patch of a face, and join it to a language model as a LLaVA."""
+    """Train a new vision tower on the forged patches of the train split, and add a language model."""
     with one_line_errors(OSError, ValueError):
         from modeling_dfa_gpt.bases.teach import teach as run
 
@@ -319,10 +321,10 @@ def teach(
 
 @app.command()
 def probe(
-    base: Annotated[str, typer.Argument(help="A LLaVA: a folder or a Hub id.")],
-    data: Annotated[Path, typer.Option(help="A dataset folder.")],
+    base: Annotated[str, typer.Argument(help="The folder or Hub id of a LLaVA model.")],
+    data: Data,
 ) -> None:
-    """Say how much of a forgery a LLaVA's vision tower shows, by a logistic regression on its patches."""
+    """Measure how well a vision tower separates forged faces, with a logistic regression on its patches."""
     with one_line_errors(OSError, ValueError):
         from modeling_dfa_gpt.bases.tower_probe import probe as run
 
@@ -333,9 +335,9 @@ def probe(
 def pretrain(
     data: Annotated[Path, typer.Option(help="The dataset folder of recipes/dfa-gpt-tiny/dfa-instruct.yaml.")],
     output: Annotated[Path, typer.Option(help="A new folder for the base.")],
-    seed: Annotated[int, typer.Option(min=0, help="Of the weights and the order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the weights and the order.")] = 0,
 ) -> None:
-    """Make anew the tiny base that this package carries: its vision tower, its projector, its language model."""
+    """Recreate the tiny base of this package: its vision tower, projector and language model."""
     with one_line_errors(OSError, ValueError, subprocess.CalledProcessError):
         from modeling_dfa_gpt.bases.tiny import pretrain as run
 
@@ -343,10 +345,8 @@ def pretrain(
 
 
 @app.command()
-def describe(
-    recipe: Annotated[Path, typer.Argument(help="A training recipe.")],
-) -> None:
-    """Say what a training will take, without its weights: parameters, tokens, memory, FLOPs, hours."""
+def describe(recipe: Annotated[Path, typer.Argument(help="A training recipe.")]) -> None:
+    """Estimate the parameters, tokens, memory, FLOPs and hours of a training, without loading weights."""
     with one_line_errors(OSError, ValueError):
         from modeling_dfa_gpt.estimate import describe as run
 

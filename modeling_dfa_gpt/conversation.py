@@ -1,4 +1,4 @@
-"""A conversation about one face: each turn continues where the last one ended."""
+"""Hold a conversation about one face, in which each turn reuses the key-value cache of the turns before."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ MAX_NEW_TOKENS = 256
 
 
 class ContextError(ValueError):
-    """A conversation is longer than its model reads."""
+    """A conversation is longer than the context of its model."""
 
 
 class LoadedModel(Protocol):
-    """A Transformers model and its processor, as `DfaGpt` holds them."""
+    """A Transformers model and its processor, for example a `DfaGpt`."""
 
     model: Any
     processor: Any
@@ -30,43 +30,49 @@ class LoadedModel(Protocol):
 
 @dataclass
 class Conversation:
-    """A conversation about one face; every turn is kept and stands before the next question.
+    """A conversation about one face.
 
-    The picture is encoded once, and the keys and values of what was read stay: a turn reads its question only. They are
-    used as far as the turn's tokens equal those that were read, so that answers are those of a model that reads
-    everything anew (`keep=False`).
+    The image is encoded once. The key-value cache is kept between turns and reused for the tokens that the next prompt
+    has in common with it, so that answers equal those computed without a cache.
+
+    Attributes:
+        model: The model and its processor.
+        image: The face.
+        use_cache: Keep the key-value cache between turns.
+        notice: The reason why the answers are unreliable, or an empty string.
+        messages: The turns so far.
     """
 
     model: LoadedModel
     image: Image.Image
-    keep: bool = True
+    use_cache: bool = True
     notice: str = ""
-    """Why the answers mean little; empty where nothing speaks against them."""
     messages: list[Message] = field(default_factory=list)
-    _read: list[int] = field(default_factory=list, repr=False)
+    _cached_tokens: list[int] = field(default_factory=list, repr=False)
     _cache: Any = field(default=None, repr=False)
     _encoded: EncodedImages | None = field(default=None, repr=False)
+    # One thread for all turns: torch starts new threads of its own for each thread that calls it.
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False)
-    """One for all turns: torch starts its own threads anew for each thread that calls it."""
 
     def ask(self, question: str, begin: str = "") -> str:
-        """Answer one question; see `stream`."""
+        """Return the answer to a question; see `stream`."""
         return "".join(self.stream(question, begin)).strip()
 
     def stream(self, question: str, begin: str = "") -> Generator[str, None, None]:
-        """Answer one question piece by piece, as it is generated; the turn is kept once the answer is whole.
+        """Yield the answer to a question in pieces, as it is generated.
 
-        Closed before its end, it stops generating, and nothing of the turn is kept.
+        The turn is added to `messages` when the answer is complete. If the generator is closed early, generation stops
+        and the turn is discarded.
 
         Args:
-            question: what is asked.
-            begin: words that the answer shall begin with.
+            question: The question.
+            begin: The words with which the answer must begin.
 
         Raises:
-            ContextError: the conversation is longer than the model reads.
+            ContextError: The conversation is longer than the context of the model.
         """
         token = self.model.processor.image_token
-        while token in question:  # it would stand for a second picture
+        while token in question:  # it would stand for a second image
             question = question.replace(token, "")
         asked = [*self.messages, {"role": "user", "content": question}]
         answer = begin
@@ -78,12 +84,12 @@ class Conversation:
         self.messages = [*asked, {"role": "assistant", "content": answer.strip()}]
 
     def forget(self, turns: int = 0) -> None:
-        """Let go of the keys and values that are kept, and of the last turns; what is asked next is read anew."""
-        self._read, self._cache = [], None
+        """Discard the key-value cache and the last turns."""
+        self._cached_tokens, self._cache = [], None
         del self.messages[len(self.messages) - 2 * turns :]
 
     def _generate(self, messages: list[Message]) -> Iterator[str]:
-        """Continue a conversation by one answer, or by the rest of one, greedily, piece by piece."""
+        """Generate the next answer, or the rest of one, greedily and in pieces."""
         import torch
         from transformers import DynamicCache, StoppingCriteriaList, TextIteratorStreamer
 
@@ -93,33 +99,34 @@ class Conversation:
         prompt = prompt_tokens(processor, render(processor, messages), self._encoded.tokens[0])
         longest = model.config.get_text_config().max_position_embeddings
         if len(prompt) >= longest:
-            raise ContextError(f"the conversation has {len(prompt)} tokens; the model reads {longest} at most")
-        read, cache = self._read, self._cache
-        self._read, self._cache = [], None  # an answer that breaks off leaves nothing half read
-        alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(prompt[:-1], read, strict=False)))
-        if not self.keep or processor.image_token_id in prompt[alike:]:
-            alike, cache = 0, DynamicCache(config=model.config.get_text_config())
-        elif alike < len(read):
-            cache.crop(alike - len(read))
+            raise ContextError(f"the conversation has {len(prompt)} tokens, but the model reads at most {longest}")
+        cached_tokens, cache = self._cached_tokens, self._cache
+        self._cached_tokens, self._cache = [], None  # restored below only if the answer is completed
+        pairs = zip(prompt[:-1], cached_tokens, strict=False)
+        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        if not self.use_cache or processor.image_token_id in prompt[common:]:
+            common, cache = 0, DynamicCache(config=model.config.get_text_config())
+        elif common < len(cached_tokens):
+            cache.crop(common - len(cached_tokens))
         ids = torch.tensor([prompt], device=model.device)
         streamer = TextIteratorStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
         closed = Event()
-        arguments = {
-            "input_ids": ids,
-            "attention_mask": torch.ones_like(ids),
-            "past_key_values": cache,
-            **({} if alike else on(model, self._encoded.features)),
-            "streamer": streamer,
-            "max_new_tokens": min(MAX_NEW_TOKENS, longest - len(prompt)),
-            "do_sample": False,
-            "stopping_criteria": StoppingCriteriaList([lambda *_: closed.is_set()]),
-        }
-        generating = self._thread.submit(model.generate, **arguments)
-        generating.add_done_callback(lambda _: streamer.end())  # an error must not leave us waiting
+        generating = self._thread.submit(
+            model.generate,
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            past_key_values=cache,
+            streamer=streamer,
+            max_new_tokens=min(MAX_NEW_TOKENS, longest - len(prompt)),
+            do_sample=False,
+            stopping_criteria=StoppingCriteriaList([lambda *_: closed.is_set()]),
+            **({} if common else on(model, self._encoded.features)),
+        )
+        generating.add_done_callback(lambda _: streamer.end())  # after an error, nothing else ends the stream
         try:
             yield from streamer
         finally:
             closed.set()
             wait([generating])
-        said = generating.result()[0].tolist()
-        self._read, self._cache = said[: cache.get_seq_length()], cache
+        tokens = generating.result()[0].tolist()
+        self._cached_tokens, self._cache = tokens[: cache.get_seq_length()], cache

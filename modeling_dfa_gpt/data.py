@@ -1,11 +1,11 @@
-"""The rows that are learnt from: loading them, their lengths, their order, and images that don't decode."""
+"""Load the rows to train on, count their tokens, order them, and handle images that cannot be decoded."""
 
 from __future__ import annotations
 
 import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,35 +23,36 @@ from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.shared_prefix import IGNORED, SharedPrefixCollator
 
 GREY = PillowImage.new("RGB", (64, 64), (128, 128, 128))
+"""The image that replaces one that cannot be decoded."""
 
 
 def load_rows(data: Any, split: str | None = None) -> Any:
-    """Load a recipe's datasets as one, or the same ones in another split; images stay undecoded.
+    """Load the datasets of a recipe as one dataset, with undecoded images.
 
     Args:
         data: TRL's `DatasetMixtureConfig`.
-        split: in place of the datasets' own.
+        split: The split to load instead of the one that each dataset names.
 
     Raises:
-        RecipeError: the rows are not conversations about images.
+        RecipeError: A dataset or split is unknown, or the rows are not conversations about images.
     """
     if split:
         data = replace(data, datasets=[replace(dataset, split=split) for dataset in data.datasets])
     try:
         rows = get_dataset(data)["train"]
-    except ValueError as error:  # an unknown name or split
+    except ValueError as error:
         raise RecipeError(f"{'validation_split' if split else 'datasets'}: {error}") from error
     columns = rows.column_names or next(iter(rows))
     if missing := {"images", "messages"} - set(columns):
-        lacking = " and no ".join(sorted(missing))
-        raise RecipeError(f"datasets: the rows have no {lacking}; expected a `conversations` or `qa` config")
+        names = " and ".join(sorted(missing))
+        raise RecipeError(f"datasets: the rows lack the columns {names}; expected a `conversations` or `qa` config")
     return undecoded(rows)
 
 
 def undecoded(dataset: Dataset | IterableDataset) -> Dataset | IterableDataset:
-    """Return the dataset with its `images` as bytes, to be decoded where the batches are collated.
+    """Return the dataset with its `images` as bytes, so that the collator decodes them.
 
-    `cast_column` would do it, but writes every image anew to do so.
+    Unlike `cast_column`, this does not rewrite the images.
     """
     if isinstance(dataset, IterableDataset):
         return dataset.decode(False)
@@ -64,21 +65,17 @@ def undecoded(dataset: Dataset | IterableDataset) -> Dataset | IterableDataset:
 
 
 def row_lengths(rows: Any, processor: Any, image_tokens: int, shared: bool, processes: int | None) -> list[int]:
-    """Count the tokens of every row in the form in which it will be trained; `datasets` keeps the counts."""
-    if shared:
-        collator = SharedPrefixCollator(processor)
+    """Return the number of tokens of every row in the form in which it is trained. `datasets` caches the result."""
+    collator = SharedPrefixCollator(processor)
+    image = [0] * image_tokens
 
-        def count(messages: list[dict[str, Any]]) -> dict[str, int]:
-            return {"length": len(collator.sequence(messages, [0] * image_tokens)[0])}
-    else:
-
-        def count(messages: list[dict[str, Any]]) -> dict[str, int]:
-            return {
-                "length": len(prompt_tokens(processor, render(processor, messages, whole=True), [0] * image_tokens))
-            }
+    def count_tokens(messages: list[dict[str, Any]]) -> dict[str, int]:
+        if shared:
+            return {"length": len(collator.sequence(messages, image)[0])}
+        return {"length": len(prompt_tokens(processor, render(processor, messages, whole=True), image))}
 
     counted = rows.map(
-        count,
+        count_tokens,
         input_columns=["messages"],
         remove_columns=rows.column_names,
         num_proc=processes,
@@ -88,10 +85,14 @@ def row_lengths(rows: Any, processor: Any, image_tokens: int, shared: bool, proc
 
 
 class DecodingCollator:
-    """Decodes the images of a batch, in the DataLoader's worker, and hands it on to another collator.
+    """Decode the images of a batch in the DataLoader's worker, and pass the rows to another collator.
 
-    A row whose image doesn't decode is named on standard error, counted and not learnt from: it keeps its place with a
-    grey picture and no labels, so that batches stay as they are on every process.
+    A row whose image cannot be decoded is named on standard error and counted. It keeps its place with a grey image
+    and no labels, so that all processes have batches of the same size.
+
+    Attributes:
+        seen: The number of rows collated by all workers.
+        skipped: The number of rows with an image that cannot be decoded.
     """
 
     def __init__(self, collator: Callable[[list[dict[str, Any]]], Any]) -> None:
@@ -102,7 +103,7 @@ class DecodingCollator:
     def __call__(self, rows: list[dict[str, Any]]) -> Any:
         """Collate rows of `messages` and undecoded `images`."""
         decoded = []
-        bad = []
+        bad: set[int] = set()
         for number, row in enumerate(rows):
             images = []
             for image in row["images"]:
@@ -113,53 +114,52 @@ class DecodingCollator:
                     name = image.get("path") or f"{len(image.get('bytes') or b'')} bytes"
                     print(f"skipped {name}: {error}", file=sys.stderr, flush=True)
                     images.append(GREY)
-                    bad.append(number)
+                    bad.add(number)
             decoded.append({**row, "images": images})
         batch = self.collator(decoded)
         if bad:
-            batch["labels"][bad] = IGNORED
+            batch["labels"][sorted(bad)] = IGNORED
         with self.seen.get_lock(), self.skipped.get_lock():
             self.seen.value += len(rows)
-            self.skipped.value += len(set(bad))
+            self.skipped.value += len(bad)
         return batch
 
 
+@dataclass(eq=False)
 class EpochSampler(Sampler[int]):
-    """Rows in an order that depends on the seed and the epoch only, so that a resumed run goes on in the same one.
+    """Order rows by the seed and the epoch only, so that a resumed run continues in the same order.
 
-    With `lengths`, the rows of each optimizer step are sorted, so that those of about one length share a forward pass
-    and little of it is padding: the step's loss and gradients stay the same. With `grouped` as well, as in LLaVA,
-    a step is made of rows of about one length.
+    With `lengths`, the rows of each optimizer step are sorted by length. Rows of similar length then share a forward
+    pass with little padding, and the loss and gradients of the step stay the same. With `grouped` as well, each step
+    consists of rows of similar length, as in LLaVA.
 
-    Args:
-        count: of the rows.
-        lengths: tokens of each row.
-        grouped: whether steps are made of rows of about one length.
-        step: rows of an optimizer step.
-        seed: of the order.
-        epoch: tells the epoch that begins.
+    Attributes:
+        count: The number of rows.
+        lengths: The number of tokens of each row, or None for random order.
+        grouped: Compose steps of rows of similar length.
+        step: The number of rows in an optimizer step.
+        seed: The seed of the order.
+        epoch: Returns the number of the epoch that begins.
     """
 
-    def __init__(
-        self, count: int, lengths: list[int] | None, grouped: bool, step: int, seed: int, epoch: Callable[[], int]
-    ) -> None:
-        self.count = count
-        self.lengths = lengths
-        self.grouped = grouped
-        self.step = step
-        self.seed = seed
-        self.epoch = epoch
+    count: int
+    lengths: list[int] | None
+    grouped: bool
+    step: int
+    seed: int
+    epoch: Callable[[], int]
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch())
-        if self.lengths is None:
-            yield from torch.randperm(self.count, generator=generator).tolist()
-        elif self.grouped:
+        if self.lengths is not None and self.grouped:
             yield from get_length_grouped_indices(self.lengths, self.step, generator=generator)
-        else:
-            order = torch.randperm(self.count, generator=generator).tolist()
-            for start in range(0, self.count, self.step):
-                yield from sorted(order[start : start + self.step], key=self.lengths.__getitem__, reverse=True)
+            return
+        order = torch.randperm(self.count, generator=generator).tolist()
+        if self.lengths is None:
+            yield from order
+            return
+        for start in range(0, self.count, self.step):
+            yield from sorted(order[start : start + self.step], key=self.lengths.__getitem__, reverse=True)

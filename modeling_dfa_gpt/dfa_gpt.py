@@ -1,4 +1,4 @@
-"""Using DFA-GPT: converse about a face, analyse it, merge an adapter."""
+"""Use DFA-GPT: converse about a face, analyze it, and merge an adapter into its base."""
 
 from __future__ import annotations
 
@@ -34,27 +34,31 @@ DETECTION_QUESTIONS: dict[str, Label] = {
     "Is this face genuine?": "bona_fide",
     "Is this a real photograph of a face?": "bona_fide",
 }
-"""Phrasings of DF-D, and the label that makes the answer a yes."""
+"""Questions of deepfake detection, with the label for which the answer is yes."""
 CLASSIFICATION_QUESTION = "Which forgery technique fits this image best, and what does it do?"
 DESCRIPTION_QUESTION = "Describe the artifacts in this face."
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """What DFA-GPT says of one picture.
+    """The analysis of one image.
 
     Attributes:
-        faces: how many were found in it; None: no FaceLandmarker was at hand.
-        aligned: one face was found and brought into the frame that the model was trained on.
-        reason: why there is no verdict, or, where it was `forced`, why there should be none; else empty.
-        forced: the verdict was given in spite of `reason`.
-        label, probability: the verdict, and the probability of a forgery.
-        calibrated: that probability was calibrated on a validation split of such faces.
-        uncertain: the probability lies where verdicts on the validation split were too often wrong
+        faces: The number of faces found, or None if no FaceLandmarker is available.
+        aligned: Exactly one face was found and aligned like the faces of the training data.
+        reason: The reason why there is no verdict or, if it was `forced`, why there should be none. Else empty.
+        forced: The verdict was given in spite of `reason`.
+        label: The verdict.
+        probability: The probability of a forgery.
+        calibrated: The probability was calibrated on a validation split of such faces.
+        uncertain: Verdicts on the validation split were too often wrong at this probability
             (`Calibration.is_uncertain`).
-        unstable: the picture saved as a JPEG, or shifted by half a pixel, gets the other verdict.
-        category, verdict, classification, description: from the turns of one conversation.
-        disagreements: which of these turns contradict the label.
+        unstable: The verdict changes if the image is saved as a JPEG or shifted by half a pixel.
+        category: The category in the classification.
+        verdict: The answer to the question of detection.
+        classification: The answer to the question of classification.
+        description: The answer to the question of description.
+        disagreements: The answers that contradict the label.
     """
 
     faces: int | None
@@ -73,18 +77,22 @@ class Analysis:
     disagreements: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Lay it out for JSON."""
+        """Return the attributes as a dictionary for JSON."""
         return asdict(self)
 
 
 class DfaGpt:
-    """DFA-GPT, from an adapter folder, a merged folder or the Hub.
+    """DFA-GPT, loaded from an adapter, a merged model or the Hub.
 
         model = DfaGpt.from_pretrained("runs/quickstart/adapter")
         conversation = model.chat("face.png")
         print(conversation.ask("Has this face been forged?"))
 
-    `model` is the Transformers model and `processor` its processor; both may be used as such.
+    Attributes:
+        model: The Transformers model.
+        processor: Its processor.
+        calibration: The calibration of its verdicts.
+        known_faces: The faces that the model was trained on, or None if they are unknown.
     """
 
     def __init__(
@@ -106,13 +114,13 @@ class DfaGpt:
         """Load a model and its processor.
 
         Args:
-            name: an adapter's or a merged model's folder, or a Hub id.
-            device: where it computes; else on a GPU where there is one.
-            dtype: what it computes in; else bfloat16 on a GPU, float32 elsewhere.
+            name: The folder of an adapter or a merged model, or a Hub id.
+            device: The device. Default: the GPU if there is one.
+            dtype: The type of the weights. Default: bfloat16 on a GPU, float32 elsewhere.
 
         Raises:
-            OSError: there is no such model, or not the base that an adapter names, or its weights cannot be read.
-            ValueError: its family is unknown, its weights are a pickle, or a file of it is not as expected.
+            OSError: The model, or the base of an adapter, does not exist or cannot be read.
+            ValueError: The family is unknown, the weights are a pickle, or a file is malformed.
         """
         processor = load_processor(name)
         with naming(name):
@@ -123,49 +131,53 @@ class DfaGpt:
         return cls(load_model(name, device, dtype), processor, calibration, known_faces)
 
     def chat(self, image: str | Path | Image.Image) -> Conversation:
-        """Begin a conversation about one face; a picture that shows none, or several, is looked at whole.
+        """Start a conversation about one face. Without exactly one face, it is about the whole image.
 
-        The conversation's `notice` says why its answers mean little, where they do.
+        The conversation's `notice` gives the reason if its answers are unreliable.
         """
         face = open_face(image, self.open_faces)
-        return Conversation(self, face.image, notice=self.reason_against(face))
+        return Conversation(self, face.image, notice=self.refusal_reason(face))
 
     def open_faces(self, picture: Image.Image) -> list[OpenedFace]:
-        """Cut every face of a picture as the faces were cut that the model was trained on."""
+        """Crop every face of an image in the same way as the faces of the training data."""
         return open_faces(picture, self.face_side, self.calibration.margin)
 
-    def reason_against(self, face: OpenedFace) -> str:
-        """Say why there should be no verdict on a face; empty where nothing speaks against one."""
+    @property
+    def face_side(self) -> int:
+        """The side in pixels of aligned faces. Reducing them afterwards would blur the traces of a forgery."""
+        return min(ALIGNED_SIDE, getattr(self.model.config.vision_config, "image_size", ALIGNED_SIDE))
+
+    def refusal_reason(self, face: OpenedFace) -> str:
+        """Return the reason why there should be no verdict on a face, or an empty string."""
         if not face.aligned:
             return face.notice
         if self.known_faces is None:
             return ""
         return self.known_faces.reason_against(face.image, self.calibration.trained_on)
 
-    @property
-    def face_side(self) -> int:
-        """Side that a face is aligned at: reducing it afterwards would blur the traces of a forgery away."""
-        return min(ALIGNED_SIDE, getattr(self.model.config.vision_config, "image_size", ALIGNED_SIDE))
-
     def analyze(self, image: str | Path | Image.Image, force: bool = False) -> Analysis:
         """Detect, classify and describe one face, in one conversation.
 
-        There is no verdict, unless it is forced, on a picture with no face or several (it is then looked at whole),
-        without a FaceLandmarker, or on a face unlike those that the model was trained on.
+        Args:
+            image: The image, or its file.
+            force: Give a verdict even if there should be none: without exactly one face (the whole image is then
+                analyzed), without a FaceLandmarker, or for a face unlike those of the training data.
         """
         opened = open_face(image, self.open_faces)
         return list(self.examine(opened, Conversation(self, opened.image), force))[-1]
 
     def examine(self, opened: OpenedFace, conversation: Conversation, force: bool = False) -> Iterator[Analysis]:
-        """Analyse a face as the first turns of a conversation about it; yield what is known, more after each turn."""
-        reason = self.reason_against(opened)
+        """Analyze a face in the first turns of a conversation, and yield an extended analysis after each turn."""
+        reason = self.refusal_reason(opened)
         if reason and not force:
             yield Analysis(opened.faces, opened.aligned, reason)
             return
         from dfa_instruct.bench.tasks.parsing import described_label, label_of, parse_category, parse_yes_no
 
         face = opened.image
-        probability, *again = (self.calibration.probability(x) for x in self.forged_logits([face, *re_encoded(face)]))
+        probability, *re_encoded_probabilities = (
+            self.calibration.probability(x) for x in self.forged_logits([face, *re_encoded(face)])
+        )
         forged = probability >= 0.5
         label: Label = "forged" if forged else "bona_fide"
         known = Analysis(
@@ -177,7 +189,7 @@ class DfaGpt:
             probability=probability,
             calibrated=self.calibration.images > 0 and not reason,
             uncertain=self.calibration.is_uncertain(probability),
-            unstable=any((other >= 0.5) != forged for other in again),
+            unstable=any((other >= 0.5) != forged for other in re_encoded_probabilities),
         )
         yield known
         verdict = conversation.ask(DETECTION_QUESTION, begin="Yes" if forged else "No")
@@ -186,18 +198,19 @@ class DfaGpt:
         known = replace(known, verdict=verdict, classification=classification, category=category)
         yield known
         description = conversation.ask(DESCRIPTION_QUESTION)
-        said = {
+        labels = {
             "verdict": parse_yes_no(verdict),
             "classification": label_of(category),
             "description": described_label(description),
         }
-        disagreements = tuple(part for part, told in said.items() if told not in (None, label))
+        disagreements = tuple(part for part, stated in labels.items() if stated not in (None, label))
         yield replace(known, description=description, disagreements=disagreements)
 
     def forged_logits(self, faces: list[Image.Image]) -> list[float]:
-        """Return for each face the logit of a forgery: yes less no, averaged over `DETECTION_QUESTIONS`.
+        """Return the logit of a forgery for each face: yes minus no, averaged over `DETECTION_QUESTIONS`.
 
-        Half of these ask whether the face is bona fide, and count the other way round: an inclination to yes cancels.
+        Half of the questions ask whether the face is bona fide, and their logits are negated, so that a preference of
+        the model for yes cancels out.
         """
         import torch
 
@@ -207,40 +220,39 @@ class DfaGpt:
         messages = dialogue([text for question in DETECTION_QUESTIONS for text in (question, "Yes")])
         batch = SharedPrefixCollator(self.processor)([{"images": [face], "messages": messages} for face in faces])
         labels = batch.pop("labels")
-        begins = (labels[0, 1:] != IGNORED) & (labels[0, :-1] == IGNORED)  # all rows are alike but for their picture
-        before = begins.nonzero()[:, 0] + len(common)
+        begins = (labels[0, 1:] != IGNORED) & (labels[0, :-1] == IGNORED)  # rows differ only in their image
+        positions = begins.nonzero()[:, 0] + len(common)
         with torch.inference_mode():
             logits = self.model(**on(self.model, batch)).logits
-        chosen = logits[:, before.to(logits.device)].float()
-        means_forged = torch.tensor([1.0 if label == "forged" else -1.0 for label in DETECTION_QUESTIONS.values()])
-        difference = (chosen[..., yes] - chosen[..., no]).cpu() * means_forged
-        return [float(logit) for logit in difference.mean(-1)]
+        answers = logits[:, positions.to(logits.device)].float()
+        signs = torch.tensor([1.0 if label == "forged" else -1.0 for label in DETECTION_QUESTIONS.values()])
+        difference = (answers[..., yes] - answers[..., no]).cpu() * signs
+        return difference.mean(-1).tolist()
 
     def _yes_and_no(self) -> tuple[list[int], int, int]:
-        """Return the tokens that Yes and No have in common (a space, in some vocabularies), then those that differ."""
-        yes, no = (self._answer_tokens(answer) for answer in ("Yes", "No"))
-        alike = next(i for i, (a, b) in enumerate(zip(yes, no, strict=False)) if a != b)
-        return yes[:alike], yes[alike], no[alike]
-
-    def _answer_tokens(self, answer: str) -> list[int]:
-        """Return the tokens that an answer is written in, with what ends it."""
-        ids, learnt = training_tokens(self.processor, dialogue([DETECTION_QUESTION, answer]))
-        return [token for token, is_learnt in zip(ids, learnt, strict=True) if is_learnt]
+        """Return the first tokens that Yes and No share (a space, in some vocabularies), and the two that differ."""
+        answers = []
+        for answer in ("Yes", "No"):
+            ids, in_answer = training_tokens(self.processor, dialogue([DETECTION_QUESTION, answer]))
+            answers.append([token for token, is_answer in zip(ids, in_answer, strict=True) if is_answer])
+        yes, no = answers
+        common = next(i for i, (a, b) in enumerate(zip(yes, no, strict=False)) if a != b)
+        return yes[:common], yes[common], no[common]
 
 
 def merge(adapter: Path, output: Path) -> None:
-    """Merge an adapter into its base: a folder with a card, that plain Transformers and lighteval load.
+    """Merge an adapter into its base, and write a folder with a card that Transformers and lighteval load.
 
     Raises:
-        FileNotFoundError: there is no adapter.
-        FileExistsError: the output folder holds something.
-        OSError: the weights cannot be read, or what is merged not be written.
+        FileNotFoundError: There is no adapter.
+        FileExistsError: The output folder is not empty.
+        OSError: The weights cannot be read, or the merged model cannot be written.
     """
     if not (adapter / ADAPTER_CONFIG).is_file():
-        raise FileNotFoundError(f"{adapter}: no adapter there (expected a folder with {ADAPTER_CONFIG})")
+        raise FileNotFoundError(f"{adapter}: no adapter found (expected a folder with {ADAPTER_CONFIG})")
     check_loadable(adapter)
     with new_folder(output) as made:
-        from peft import PeftConfig, PeftModel  # after the output was checked: these imports take seconds
+        from peft import PeftConfig, PeftModel  # takes seconds, so only after the output was checked
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         from modeling_dfa_gpt.hub.card import card_of

@@ -1,7 +1,7 @@
-"""What a user can mend."""
+"""The errors that a user can fix."""
 
 from __future__ import annotations
 
 
 class RecipeError(ValueError):
-    """A recipe that cannot be run, or would train something else than it says; the message names the key."""
+    """A recipe cannot be run, or would train something other than it states. The message names the key."""

@@ -1,4 +1,4 @@
-"""What a training will take, computed from its recipe on the meta device: no weights are loaded, nothing is fetched."""
+"""Estimate what a training needs, from its recipe on the meta device, without loading or downloading weights."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from dfa_instruct.vlm.load import is_model
 from dfa_instruct.vlm.messages import CHAT_TEMPLATE, IMAGE_TOKEN, with_image
 from dfa_instruct.vlm.parts import family_of
 from modeling_dfa_gpt.errors import RecipeError
-from modeling_dfa_gpt.lora import adapter_of, check_trainable, count_parameters
-from modeling_dfa_gpt.recipe import config_of, read_recipe
+from modeling_dfa_gpt.recipe import config_for_abilities, read_recipe
 from modeling_dfa_gpt.shared_prefix import split_branches
+from modeling_dfa_gpt.trainable_parts import check_trainable, count_parameters, lora_and_projector_config
 
 IMAGES = 127_300
-"""Images that the paper trains on (127.3 K)."""
+"""The number of images that the paper trains on (127.3 K)."""
 GPUS = 2
 PEAK = 989e12
-"""Dense bf16 FLOPs a second of one H800, from its data sheet; the arithmetic units are those of an H100 SXM."""
+"""Dense bf16 FLOPs per second of one H800, from its data sheet. It has the arithmetic units of an H100 SXM."""
 UTILISATION = 0.4
-"""Assumed share of the peak, recomputed activations counted as work; measured nowhere."""
+"""The assumed share of the peak, with recomputed activations counted as work. It was not measured."""
 SAMPLES = 200
-FEW = 24
-CHARACTERS_A_TOKEN = 4.0
-"""Of English in vocabularies of 32 to 49 thousand, where the tokenizer is not on disk (4.07 with SmolLM2's here)."""
+SAMPLE_IDENTITIES = 24
+CHARACTERS_PER_TOKEN = 4.0
+"""For English and vocabularies of 32 to 49 thousand tokens, without a tokenizer on disk (SmolLM2's measured 4.07)."""
 
 
 @dataclass
-class Description:
-    """A training in figures. Tokens, FLOPs and characters are means over sampled images, memory is in bytes.
+class TrainingEstimate:
+    """The estimated cost of a training. Tokens and FLOPs are means over sampled images; memory is in bytes.
 
     Attributes:
-        parts: part → frozen and trained parameters.
-        lora: trained parameters in LoRA matrices.
-        counted_by: how text was turned into token counts.
-        questions: questions an image.
-        branches: branches an image: a question, or several that follow each other.
-        tokens: form ("shared prefix", "turns of a row", "separate rows") → tokens an image.
-        batch: images in a device's batch.
-        memory: part → bytes on one GPU that holds everything, and on each of two that share by ZeRO-3.
-        flops: form → FLOPs an image, forward, recomputed and backward.
+        parts: The numbers of frozen and of trained parameters by part.
+        lora: The number of trained parameters in LoRA matrices.
+        counted_by: How the tokens of text were counted.
+        questions: The number of questions per image.
+        branches: The number of branches per image. A branch is one question, or several that follow each other.
+        tokens: The number of tokens per image by form ("shared prefix", "turns of a row", "separate rows").
+        batch: The number of images in the batch of a device.
+        memory: The bytes by part on one GPU, and on each of two GPUs with ZeRO-3.
+        flops: The FLOPs per image by form, for the forward, recomputed and backward passes.
     """
 
     parts: dict[str, tuple[int, int]]
@@ -60,20 +60,20 @@ class Description:
     flops: dict[str, float]
 
     def hours(self, form: str) -> float:
-        """Hours for `IMAGES` on `GPUS` H800 at `UTILISATION`."""
+        """Return the hours for `IMAGES` on `GPUS` H800 at `UTILISATION`."""
         return self.flops[form] * IMAGES / (GPUS * PEAK * UTILISATION) / 3600
 
 
 def describe(recipe: Path) -> None:
-    """Print what a training will take.
+    """Print the estimated cost of a training.
 
     Raises:
-        RecipeError: the recipe cannot be run, or its base's configuration is not on disk.
+        RecipeError: The recipe cannot be run, or the configuration of its base is not on disk.
     """
     from rich import print as rich_print
     from rich.table import Table
 
-    found = measure(recipe)
+    found = estimate_training(recipe)
     parts = Table("part", "frozen", "trained", title=f"Parameters ({recipe})")
     for part, (frozen, trained) in found.parts.items():
         parts.add_row(part, f"{frozen:,}", f"{trained:,}")
@@ -81,31 +81,31 @@ def describe(recipe: Path) -> None:
     rich_print(parts)
     print(f"of which {found.lora:,} in LoRA and {found.parts['projector'][1]:,} in the projector\n")
 
-    title = f"An image with {found.questions:.1f} questions in {found.branches:.1f} branches"
+    title = f"One image with {found.questions:.1f} questions in {found.branches:.1f} branches"
     forms = Table("form", "tokens", "TFLOPs", f"hours on {GPUS} × H800", title=title)
     for form, tokens in found.tokens.items():
         forms.add_row(form, f"{tokens:,.0f}", f"{found.flops[form] / 1e12:,.2f}", f"{found.hours(form):,.1f}")
     rich_print(forms)
     print(
-        f"Separate rows: one a branch, and learnt alike. Turns of a row: LLaVA's own form, all questions one after the "
-        f"other; each is learnt with the answers to those before it in sight. Text tokens: {found.counted_by}.\n"
-        f"FLOPs: forward, recomputed and backward. Hours: {IMAGES:,} images, one epoch, at an assumed "
-        f"{UTILISATION:.0%} of {PEAK / 1e12:,.0f} TFLOPs a second and GPU.\n"
+        "Separate rows: one row for each branch, equivalent to the shared prefix. Turns of a row: LLaVA's own form, in "
+        f"which each question follows the answers to those before it. Text tokens: {found.counted_by}.\n"
+        f"FLOPs: forward, recomputed and backward passes. Hours: {IMAGES:,} images, one epoch, at an assumed "
+        f"{UTILISATION:.0%} of {PEAK / 1e12:,.0f} TFLOPs per second and GPU.\n"
     )
 
-    memory = Table("part", "one GPU", f"each of {GPUS}, ZeRO-3", title=f"Memory in GiB, {found.batch} images a GPU")
+    memory = Table("part", "one GPU", f"each of {GPUS}, ZeRO-3", title=f"Memory in GiB, {found.batch} images per GPU")
     for part, sizes in found.memory.items():
         memory.add_row(part, *(f"{size / 2**30:,.2f}" for size in sizes))
     memory.add_row("all", *(f"{sum(sizes) / 2**30:,.2f}" for sizes in zip(*found.memory.values(), strict=True)))
     rich_print(memory)
-    print("Estimated: activations by counting the tensors that a decoder layer keeps; no workspace, no fragmentation.")
+    print("Activations are estimated from the tensors that a decoder layer keeps, without workspace or fragmentation.")
 
 
-def measure(path: Path) -> Description:
-    """Compute what a training will take.
+def estimate_training(path: Path) -> TrainingEstimate:
+    """Estimate the cost of a training.
 
     Raises:
-        RecipeError: see `describe`.
+        RecipeError: See `describe`.
     """
     import torch
     from peft import get_peft_model
@@ -123,13 +123,13 @@ def measure(path: Path) -> Description:
     for key in ("per_device_train_batch_size", "lora_r", "lora_alpha"):
         if not isinstance(value := recipe.get(key, 1), int) or value < 1:
             raise RecipeError(f"{path}: {key}: expected 1 or more, not {value!r}")
-    known = {"auto": config.dtype or torch.float32, None: torch.float32}
-    dtype = known.get(arguments.dtype) or getattr(torch, str(arguments.dtype), None)
+    defaults = {"auto": config.dtype or torch.float32, None: torch.float32}
+    dtype = defaults.get(arguments.dtype) or getattr(torch, str(arguments.dtype), None)
     if not isinstance(dtype, torch.dtype):
         raise RecipeError(f"{path}: dtype: expected auto, float32, bfloat16 or float16, not {arguments.dtype}")
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(config, dtype=dtype)
-        if adapter := adapter_of(arguments, family):
+        if adapter := lora_and_projector_config(arguments, family):
             model = get_peft_model(model, adapter)
             check_trainable(model)
     parts = count_parameters(model)
@@ -139,61 +139,60 @@ def measure(path: Path) -> Description:
     patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
     image_tokens = config.image_seq_length or patches
     conversations = sample_messages(recipe)
-    rows = sequence_lengths(conversations, image_tokens, count)
+    lengths_by_form = sequence_lengths(conversations, image_tokens, count)
     shared = recipe.get("shared_prefix") is not False
-    form = "shared prefix" if shared else "separate rows"
     checkpointing = bool(recipe.get("activation_checkpointing", recipe.get("gradient_checkpointing", True)))
     batch = int(recipe.get("per_device_train_batch_size", 8))
-    longest = max(max(lengths) for lengths in rows[form])
-    return Description(
+    longest = max(max(lengths) for lengths in lengths_by_form["shared prefix" if shared else "separate rows"])
+    return TrainingEstimate(
         parts=parts,
         lora=lora,
         counted_by=counted_by,
         questions=fmean(len(messages) / 2 for messages in conversations),
-        branches=fmean(len(lengths) for lengths in rows["separate rows"]),
-        tokens={name: fmean(sum(lengths) for lengths in of_form) for name, of_form in rows.items()},
+        branches=fmean(len(lengths) for lengths in lengths_by_form["separate rows"]),
+        tokens={form: fmean(map(sum, rows)) for form, rows in lengths_by_form.items()},
         batch=batch,
         memory=memory(recipe, config, parts, dtype.itemsize, batch, longest, checkpointing),
         flops={
-            name: fmean(
+            form: fmean(
                 sum(flops(length, config, parts, lora, image_tokens, checkpointing) for length in lengths)
-                for lengths in of_form
+                for lengths in rows
             )
-            for name, of_form in rows.items()
+            for form, rows in lengths_by_form.items()
         },
     )
 
 
 def base_folder(recipe: Path, name: str | None) -> Path:
-    """Return the folder of the base's configuration: the base's own, or the one of its name beside the recipe.
+    """Return the folder with the configuration of the base: its own, or one of the same name next to the recipe.
 
     Raises:
-        RecipeError: there is neither.
+        RecipeError: Neither exists.
     """
     if name is None:
-        raise RecipeError(f"{recipe}: model_name_or_path is missing: expected a LLaVA's folder or Hub id")
-    beside = [folder / Path(name).name for folder in (recipe.resolve().parent, recipe.resolve().parents[1])]
-    found = next((folder for folder in (Path(name), *beside) if folder.is_dir() and is_model(folder)), None)
+        raise RecipeError(f"{recipe}: model_name_or_path is missing: expected the folder or Hub id of a LLaVA model")
+    folders = [Path(name), *(parent / Path(name).name for parent in recipe.resolve().parents[:2])]
+    found = next((folder for folder in folders if folder.is_dir() and is_model(folder)), None)
     if found is None:
         raise RecipeError(f"{recipe}: model_name_or_path: {name} is not on disk (no folder with a config.json)")
     return found
 
 
 def token_counter(base: Path) -> tuple[Callable[[str], float], str]:
-    """Return a function that counts the tokens of a text, and how it does."""
+    """Return a function that counts the tokens of a text, and a description of it."""
     if (base / "tokenizer.json").is_file():
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(base)
         return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]), "counted by the base's own"
-    estimated = f"estimated at {CHARACTERS_A_TOKEN:g} characters a token, the tokenizer not being on disk"
-    return lambda text: len(text) / CHARACTERS_A_TOKEN, estimated
+    description = f"estimated at {CHARACTERS_PER_TOKEN:g} characters per token, because the tokenizer is not on disk"
+    return lambda text: len(text) / CHARACTERS_PER_TOKEN, description
 
 
 def sample_messages(recipe: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """Return the messages of some rows of each of the recipe's datasets.
+    """Return the messages of some rows of each dataset of a recipe.
 
-    Where the recipe leaves it to the embedded sample, a few portraits of it are drawn, not all.
+    If a dataset would be the embedded sample, only a few of its portraits are drawn.
     """
     from datasets import load_dataset
 
@@ -203,34 +202,41 @@ def sample_messages(recipe: dict[str, Any]) -> list[list[dict[str, Any]]]:
     with TemporaryDirectory() as scratch:
         for dataset in recipe.get("datasets", []):
             keys = {key: dataset.get(key) for key in ("path", "name", "data_dir", "data_files")}
-            keys["name"] = config_of(keys["path"], keys["name"], recipe.get("abilities"))
+            keys["name"] = config_for_abilities(keys["path"], keys["name"], recipe.get("abilities"))
             if keys["path"] == DATASET_NAME and not keys["data_dir"] and not os.environ.get(DIRECTORY_ENV):
-                keys["data_dir"] = draw_few(Path(scratch))
+                keys["data_dir"] = build_small_sample(Path(scratch))
             rows = load_dataset(**keys, split=dataset.get("split", "train"), streaming=True)
             sampled += [row["messages"] for row in islice(rows.select_columns(["messages"]), SAMPLES)]
     if not sampled:
-        raise RecipeError("datasets: there are no rows to count the tokens of")
+        raise RecipeError("datasets: there are no rows whose tokens could be counted")
     return sampled
 
 
-def draw_few(folder: Path) -> str:
-    """Build a dataset of a few drawn portraits in a folder, once, and return where it is."""
+def build_small_sample(folder: Path) -> str:
+    """Build a dataset of a few drawn portraits, unless it exists, and return its folder."""
     from dfa_instruct.construction.pipeline import build
     from dfa_instruct.construction.recipe import sample_recipe
     from dfa_instruct.dataset import DATASET_NAME
 
-    few = folder / DATASET_NAME
-    if not few.is_dir():
-        recipe = sample_recipe(few)
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-            build(replace(recipe, sources=[{**recipe.sources[0], "identities": FEW, "pictures": 2}], size=64))
-    return str(few)
+    output = folder / DATASET_NAME
+    if not output.is_dir():
+        recipe = sample_recipe(output)
+        source = {**recipe.sources[0], "identities": SAMPLE_IDENTITIES, "pictures": 2}
+        with Path(os.devnull).open("w") as devnull, redirect_stdout(devnull), redirect_stderr(devnull):
+            build(replace(recipe, sources=[source], size=64))
+    return str(output)
 
 
 def sequence_lengths(
     conversations: list[list[dict[str, Any]]], image_tokens: int, count: Callable[[str], float]
 ) -> dict[str, list[list[float]]]:
-    """Count the tokens of each sequence that a conversation is trained as: form → conversation → its sequences."""
+    """Return the lengths of the training sequences of each conversation, by form.
+
+    Args:
+        conversations: The messages of each row.
+        image_tokens: The number of tokens of an image.
+        count: Counts the tokens of a text.
+    """
     forms: dict[str, list[list[float]]] = {"shared prefix": [], "turns of a row": [], "separate rows": []}
     for messages in conversations:
         prefix, turns = conversation_tokens(messages, image_tokens, count)
@@ -244,10 +250,10 @@ def sequence_lengths(
 def conversation_tokens(
     messages: Sequence[dict[str, Any]], image_tokens: int, count: Callable[[str], float]
 ) -> tuple[float, float]:
-    """Count the tokens of a conversation about an image: up to the image's last, and of the turns after it."""
+    """Return the number of tokens of a conversation up to the end of its image, and after it."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    special: Any = {"bos_token": "", "eos_token": ""}  # counted apart: they are a token each
+    special: Any = {"bos_token": "", "eos_token": ""}  # one token each, added below
     rendered: Any = render_jinja_template([with_image(messages)], chat_template=CHAT_TEMPLATE, **special)
     prefix, turns = rendered[0][0].split(IMAGE_TOKEN)
     return 1 + count(prefix) + image_tokens, count(turns) + len(messages) / 2
@@ -256,18 +262,19 @@ def conversation_tokens(
 def flops(
     length: float, config: Any, parts: dict[str, tuple[int, int]], lora: int, image_tokens: int, checkpointing: bool
 ) -> float:
-    """Count the FLOPs of one training sequence.
+    """Return the FLOPs of one training sequence.
 
-    A matrix of n weights takes 2n a token forward and 2n backward for the activations' gradients; what is trained takes
-    another 2n for its own. Attention takes 4 · layers · length² · width forward (the mask saves nothing) and twice that
-    backward. Checkpointing takes the forward pass of the language model twice. A frozen vision tower has no backward.
+    A matrix of n weights needs 2n FLOPs per token in the forward pass, 2n in the backward pass for the gradients of the
+    activations, and another 2n if it is trained. Attention needs 4 · layers · length² · width in the forward pass (the
+    mask saves nothing) and twice that in the backward pass. Checkpointing repeats the forward pass of the language
+    model. A frozen vision tower has no backward pass.
     """
     text, vision = config.text_config, config.vision_config
     frozen, trained = parts["language model"]
-    matrices = frozen + trained - text.vocab_size * text.hidden_size  # the embeddings are looked up
-    weights = lora or trained
+    matrices = frozen + trained - text.vocab_size * text.hidden_size  # embeddings are looked up, not multiplied
     forward = 2 * matrices * length + 4 * text.num_hidden_layers * length**2 * text.hidden_size
-    backward = 2 * matrices * length + 8 * text.num_hidden_layers * length**2 * text.hidden_size + 2 * weights * length
+    backward = 2 * matrices * length + 8 * text.num_hidden_layers * length**2 * text.hidden_size
+    backward += 2 * (lora or trained) * length
     patches = image_tokens + 1
     tower = 2 * sum(parts["vision tower"]) * patches + 4 * vision.num_hidden_layers * patches**2 * vision.hidden_size
     tower *= 3 if parts["vision tower"][1] else 1
@@ -284,28 +291,28 @@ def memory(
     length: float,
     checkpointing: bool,
 ) -> dict[str, tuple[float, float]]:
-    """Estimate the bytes of each part on one GPU, and on each of two under ZeRO-3.
+    """Return the bytes of each part on one GPU, and on each of two GPUs with ZeRO-3.
 
-    PEFT keeps trained weights in fp32, with gradients and AdamW's two moments; an 8-bit optimizer's take a byte each.
-    Activations: checkpointing keeps the input of every decoder layer and the tensors of one layer at a time, else those
-    of all. A layer keeps for each token 7 tensors of its width and 4 of its inner width, and LoRA with dropout for each
-    of its 7 matrices the input in fp32, the dropped one and the dropout's mask.
+    PEFT keeps trained weights in fp32, with gradients and the two moments of AdamW, which take one byte each in an
+    8-bit optimizer. For each token, a decoder layer keeps 7 tensors of its width and 4 of its inner width; LoRA with
+    dropout keeps for each of its 7 matrices the input in fp32, the dropped input and the mask of the dropout. With
+    checkpointing, only the inputs of all layers and the tensors of one layer are kept.
     """
     text = config.text_config
     frozen = sum(frozen for frozen, _ in parts.values())
     trained = sum(trained for _, trained in parts.values())
     weights = float(frozen * itemsize)
     if recipe.get("load_in_4bit"):
-        quantised = parts["language model"][0] - 2 * text.vocab_size * text.hidden_size
-        weights -= quantised * (itemsize - 4.13 / 8)  # nf4, and its scales quantised again
+        quantized = parts["language model"][0] - 2 * text.vocab_size * text.hidden_size
+        weights -= quantized * (itemsize - 4.13 / 8)  # nf4 with quantized scales
     moments = 1 if "8bit" in str(recipe.get("optim")) else 4
 
     inputs = 6 * text.hidden_size + text.intermediate_size
-    kept = (7 * text.hidden_size + 4 * text.intermediate_size) * itemsize
-    kept += inputs * 9 if recipe.get("use_peft") and recipe.get("lora_dropout", 0.05) else 0
+    per_layer = (7 * text.hidden_size + 4 * text.intermediate_size) * itemsize
+    per_layer += inputs * 9 if recipe.get("use_peft") and recipe.get("lora_dropout", 0.05) else 0
     layers = text.num_hidden_layers
-    each = text.hidden_size * itemsize * layers + kept if checkpointing else kept * layers
-    activations = batch * length * each
+    per_token = text.hidden_size * itemsize * layers + per_layer if checkpointing else per_layer * layers
+    activations = batch * length * per_token
     mask = batch * length**2 * (1 + itemsize) if recipe.get("shared_prefix") is not False else 0.0
     return {
         "frozen weights": (weights, weights / GPUS),

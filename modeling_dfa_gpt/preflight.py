@@ -1,7 +1,7 @@
-"""What is checked and shown before the first step, so that a training that learns the wrong thing does not start.
+"""Check the base, the chat template and the rows before the first training step, and show what will be trained.
 
-LLaVA's users lost weeks to masks that were off, to projectors that were not trained or not saved, to answers that were
-cut. Each of these is a contradiction that can be seen before the first step; here each stops the training by one line.
+Wrong label masks, projectors that are not trained or saved, and truncated answers cost users of LLaVA weeks. Each can
+be detected before the first step, and stops the training here with a one-line error.
 """
 
 from __future__ import annotations
@@ -12,63 +12,58 @@ from typing import Any
 from dfa_instruct.vlm.messages import dialogue, render
 from dfa_instruct.vlm.parts import family_of
 from modeling_dfa_gpt.errors import RecipeError
-from modeling_dfa_gpt.label_mask import Tokens
-from modeling_dfa_gpt.lora import count_parameters
+from modeling_dfa_gpt.label_mask import TokenCounts
+from modeling_dfa_gpt.trainable_parts import count_parameters
 
-ROWS_READ_BACK = 16
-"""How many rows are collated and read back before the first step."""
+CHECKED_ROWS = 16
+"""The number of rows that are collated and checked before the first step."""
 
 
 def check_base(name: str, config: Any, processor: Any) -> None:
-    """Refuse a base of an unknown family, or one whose processor and model do not agree on the image token.
-
-    Args:
-        name: the base's folder or Hub id, for the message.
-        config: the model's configuration.
-        processor: the base's processor.
+    """Check that the family of a base is known, and that its processor and model have the same image token.
 
     Raises:
-        RecipeError: see above.
+        RecipeError: The base cannot be trained. `name` is its folder or Hub id.
     """
+    where = f"model_name_or_path: {name}"
     try:
         family_of(config)
     except ValueError as error:
-        raise RecipeError(f"model_name_or_path: {name}: {error} (`dfa-gpt assemble` makes one)") from error
+        raise RecipeError(f"{where}: {error} (`dfa-gpt assemble` creates one)") from error
     token = processor.image_token
     if token not in processor.tokenizer.get_vocab():
-        raise RecipeError(f"model_name_or_path: {name}: its tokenizer does not know its image token {token}")
+        raise RecipeError(f"{where}: the vocabulary of the tokenizer does not contain the image token {token}")
     if processor.image_token_id != config.image_token_id:
         raise RecipeError(
-            f"model_name_or_path: {name}: the image token is {processor.image_token_id} to the processor "
-            f"and {config.image_token_id} to the model"
+            f"{where}: the image token is {processor.image_token_id} in the processor "
+            f"and {config.image_token_id} in the model"
         )
     embeddings = config.get_text_config().vocab_size
     if len(processor.tokenizer) > embeddings:
-        raise RecipeError(
-            f"model_name_or_path: {name}: the tokenizer has {len(processor.tokenizer)} tokens, the model {embeddings}"
-        )
+        raise RecipeError(f"{where}: the tokenizer has {len(processor.tokenizer)} tokens, the model {embeddings}")
 
 
 def check_messages(messages: Sequence[dict[str, Any]], special_tokens: Iterable[str], where: str) -> None:
-    """Refuse a row whose turns do not alternate, or whose text is empty or holds a special token.
+    """Check that the turns of a row alternate, and that no message is empty or contains a special token.
 
     Raises:
-        RecipeError: see above; `where` names the row.
+        RecipeError: A message is invalid. `where` names the row.
     """
     roles = [message["role"] for message in messages]
     if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
-        raise RecipeError(f"{where}: expected questions and answers in turn, found the roles {', '.join(roles) or '-'}")
+        found = ", ".join(roles) or "none"
+        raise RecipeError(f"{where}: expected alternating messages of user and assistant, found the roles {found}")
     for message in messages:
         text = message["content"]
         if not text.strip():
             raise RecipeError(f"{where}: a message of the {message['role']} is empty")
-        held = next((token for token in special_tokens if token in text), None)
-        if held:
-            raise RecipeError(f"{where}: a message of the {message['role']} holds {held}, which is a special token")
+        special = next((token for token in special_tokens if token in text), None)
+        if special:
+            raise RecipeError(f"{where}: a message of the {message['role']} contains the special token {special}")
 
 
 def check_rows(rows: Any, processor: Any) -> None:
-    """Check the text of every row (see `check_messages`), without its image. A streamed dataset is not read."""
+    """Check the messages of every row (see `check_messages`), unless the dataset is streamed."""
     if not hasattr(rows, "select_columns") or not hasattr(rows, "__len__"):
         return
     special = sorted({*processor.tokenizer.all_special_tokens, processor.image_token})
@@ -76,22 +71,12 @@ def check_rows(rows: Any, processor: Any) -> None:
         check_messages(row["messages"], special, f"row {number}")
 
 
-def check_lengths(lengths: list[int], longest: int) -> None:
-    """Raise RecipeError where a row is longer than `max_length`, which would cut its last answers."""
-    cut = [length for length in lengths if length > longest]
-    if cut:
-        raise RecipeError(
-            f"max_length: {longest} would cut {len(cut)} of {len(lengths)} rows, the longest of {max(cut)} tokens; "
-            "raise it, or set it to null"
-        )
-
-
 def check_template(processor: Any) -> None:
-    """Refuse a chat template whose prompt at inference is not how its training text begins.
+    """Check that the prompt of the chat template at inference equals the beginning of its training text.
 
     Raises:
-        RecipeError: see above, or the text does not begin with the tokenizer's BOS or lacks the question.
-        ValueError: see `dfa_instruct.vlm.messages.render`.
+        RecipeError: It does not, or the text lacks the BOS token or a question.
+        ValueError: See `dfa_instruct.vlm.messages.render`.
     """
     bos = processor.tokenizer.bos_token or ""
     conversation = dialogue(["Is it?", "Yes.", "Why?", "It is."])
@@ -100,30 +85,28 @@ def check_template(processor: Any) -> None:
         prompt = render(processor, conversation[:turns])
         if not text.startswith(prompt):
             raise RecipeError(
-                f"the chat template's prompt differs from its training: …{prompt[-40:]!r} is not how {text!r} begins"
+                f"the chat template's prompt ends with {prompt[-40:]!r}, but its training text is {text!r}"
             )
     if not text.startswith(bos) or "Is it?" not in text:
-        raise RecipeError(f"the chat template lost {bos} or a question: it gives {text!r}")
+        raise RecipeError(f"the chat template omits {bos} or a question: {text!r}")
 
 
-def print_startup(model: Any, rates: dict[str, float], tokens: Tokens) -> None:
-    """Print what is trained, at which learning rate, what is frozen, and what the loss is taken on.
+def print_startup(model: Any, rate: float, projector_rate: float | None, tokens: TokenCounts) -> None:
+    """Print the trained and frozen parts with their learning rates, and the tokens in the loss.
 
-    Args:
-        model: the model, with its adapter.
-        rates: learning rate of "language model" and "projector".
-        tokens: what `check_batch` counted.
+    The learning rate of the projector is `rate` if `projector_rate` is None.
     """
     from rich import print as rich_print
     from rich.table import Table
 
-    table = Table("part", "frozen", "trained", "learning rate", title="DFA-GPT: what is trained")
+    table = Table("part", "frozen", "trained", "learning rate", title="DFA-GPT: trained parts")
     for column in table.columns[1:]:
         column.justify = "right"
     for part, (frozen, trained) in count_parameters(model).items():
-        table.add_row(part, f"{frozen:,}", f"{trained:,}", f"{rates[part]:g}" if trained else "")
+        part_rate = projector_rate if part == "projector" and projector_rate is not None else rate
+        table.add_row(part, f"{frozen:,}", f"{trained:,}", f"{part_rate:g}" if trained else "")
     rich_print(table)
     masked = Table("image", "prompts and padding", "answers", title=f"Tokens of the first {tokens.rows} rows")
-    masked.add_row(f"{tokens.image:,} masked", f"{tokens.masked:,} masked", f"{tokens.learnt:,} learnt")
+    masked.add_row(f"{tokens.image:,} masked", f"{tokens.masked:,} masked", f"{tokens.trained:,} in the loss")
     rich_print(masked)
-    print(f"The first row learns: {' | '.join(tokens.answers)}\n", flush=True)
+    print(f"Answers of the first row: {' | '.join(tokens.answers)}\n", flush=True)

@@ -1,4 +1,4 @@
-"""The whole chain once: faces, forgeries, dataset, adapter, calibration, DFA-Bench, report."""
+"""Run all steps once on a small scale: dataset, adapter, calibration, DFA-Bench and report."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from dfa_instruct.dataset import DATASET_NAME
 from modeling_dfa_gpt.bases import TINY_BASE
 from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
 
-PARTS = frozenset(
+OUTPUTS = frozenset(
     {DATASET_NAME, "views", "base", "adapter", "results.json", "predictions.parquet", "conversations.jsonl"}
     | {"report.md", "images"}
 )
-"""What an output folder of the quickstart may hold."""
-VIEWED = 800
-"""Where there are fewer photographs than this, so many views are made of all of them together."""
-STEPS_ON_PHOTOGRAPHS = 200
-"""Of training: the base has read drawn portraits only, and is further from photographs than the recipe's steps go."""
+"""The files and folders that the quickstart writes."""
+MIN_VIEWS = 800
+"""If there are fewer photographs, several views of each are made, up to this total."""
+PHOTOGRAPH_STEPS = 200
+"""The number of training steps on photographs: more than in the recipe, as the base was trained on drawn portraits."""
 BENCH_IMAGES = 240
 
 
-class Steps:
-    """Announces each step, runs it, and keeps how many `seconds` it took."""
+class Timer:
+    """Run named steps and record the `seconds` that each takes."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def run(self, name: str, work: Callable[[], Any]) -> Any:
-        """Run one step and return its result."""
+        """Print the name of a step, run it and return its result."""
         print(f"\n{name}", flush=True)
         start = time.perf_counter()
         result = work()
@@ -41,29 +41,29 @@ class Steps:
 
 
 def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> None:
-    """Run every step into `output`, with a progress bar each, and print a closing table.
+    """Run all steps and print a summary.
 
     Args:
-        bona_fide: a folder of photographs; none: the embedded sample.
-        synthesized: a folder of images that a generator made; none: eigenfaces are sampled.
-        output: the folder for everything; a quickstart's folder is replaced, any other refused.
-        seed: of every step.
+        bona_fide: A folder of photographs. None: the embedded sample of drawn portraits.
+        synthesized: A folder of images made by a generator. None: eigenfaces are sampled.
+        output: The folder for all results. Results of an earlier quickstart are replaced.
+        seed: The seed of all steps.
 
     Raises:
-        FileExistsError: the output folder holds something else.
-        FileNotFoundError, ValueError: an input folder is missing, empty or unusable.
-        subprocess.CalledProcessError: a training failed.
+        FileExistsError: The output folder contains other files.
+        FileNotFoundError, ValueError: An input folder is missing, empty or unusable.
+        subprocess.CalledProcessError: The training failed.
     """
-    refuse_foreign(output)
-    steps = Steps()
+    check_output(output)
+    timer = Timer()
     data, base, adapter = output / DATASET_NAME, output / "base", output / "adapter"
-    construction = steps.run("Build DFA-Instruct", lambda: build_dataset(bona_fide, synthesized, output, seed))
+    construction = timer.run("Build DFA-Instruct", lambda: build_dataset(bona_fide, synthesized, output, seed))
 
     from modeling_dfa_gpt.launch import launch_training
 
     shutil.copytree(TINY_BASE, base, dirs_exist_ok=True)
-    length = STEPS_ON_PHOTOGRAPHS if bona_fide else None
-    steps.run("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed, length))
+    max_steps = PHOTOGRAPH_STEPS if bona_fide else None
+    timer.run("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed, max_steps))
 
     from dfa_instruct.bench.bench_model import BenchModel
     from dfa_instruct.bench.experiments.baselines import baselines
@@ -76,15 +76,15 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     from modeling_dfa_gpt.quickstart_report import print_summary, write_report
 
     loaded = DfaGpt.from_pretrained(adapter)
-    calibration = steps.run("Calibrate the verdict", lambda: calibrate(loaded, data, limit=BENCH_IMAGES))
+    calibration = timer.run("Calibrate the verdict", lambda: calibrate(loaded, data, limit=BENCH_IMAGES))
     calibration.write(adapter)
     if known_faces := KnownFaces.learn(data):
         known_faces.write(adapter)
     model = BenchModel(VisionLanguageModel(adapter))
-    bench = steps.run("Run DFA-Bench", lambda: run_bench(model, data, limit=BENCH_IMAGES))
-    beside = steps.run("Run its baselines", lambda: baselines(model, data, limit=BENCH_IMAGES, seed=seed))
-    talk, talks = steps.run(
-        "Talk about the faces", lambda: run_conversation(model, data, limit=BENCH_IMAGES, seed=seed)
+    bench = timer.run("Run DFA-Bench", lambda: run_bench(model, data, limit=BENCH_IMAGES))
+    baseline_results = timer.run("Run the baselines", lambda: baselines(model, data, limit=BENCH_IMAGES, seed=seed))
+    conversation, conversations = timer.run(
+        "Hold conversations about the faces", lambda: run_conversation(model, data, limit=BENCH_IMAGES, seed=seed)
     )
 
     results = {
@@ -94,22 +94,22 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
         "details": bench["details"],
         "answers": bench["answers"],
         "scores": bench["scores"],
-        "baselines": beside,
-        "conversation": talk,
+        "baselines": baseline_results,
+        "conversation": conversation,
         "calibration": asdict(calibration),
-        "counts": {**count(construction), "bench": bench["counts"]},
-        "seconds": {**steps.seconds, "all": round(sum(steps.seconds.values()), 1)},
+        "counts": {**count_built(construction), "bench": bench["counts"]},
+        "seconds": {**timer.seconds, "all": round(sum(timer.seconds.values()), 1)},
     }
-    write_results({**results, "predictions": bench["predictions"], "talks": talks}, output)
-    carried = Base("the tiny base of this package", licence={"license": "apache-2.0"})
-    model_card(adapter, carried, results).save(adapter / "README.md")
-    shutil.copy(output / RESULTS_FILE, adapter)  # what a card on the Hub says goes with it
+    write_results({**results, "predictions": bench["predictions"], "talks": conversations}, output)
+    tiny_base = Base("the tiny base of this package", licence={"license": "apache-2.0"})
+    model_card(adapter, tiny_base, results).save(adapter / "README.md")
+    shutil.copy(output / RESULTS_FILE, adapter)  # the Hub needs the results that the card states
     write_report(output, results, bench["predictions"], calibration)
     print_summary(output, results, calibration.warning())
 
 
-def count(construction: Any) -> dict[str, Any]:
-    """Count what was built: images, people and questions, forgeries by technique, and what was dropped."""
+def count_built(construction: Any) -> dict[str, Any]:
+    """Return the numbers of images, people, questions and forgeries, and of images that were dropped."""
     statistics = construction.statistics
     return {
         "images": {s: statistics.images_of(split=s) for s in statistics.identities},
@@ -120,20 +120,18 @@ def count(construction: Any) -> dict[str, Any]:
     }
 
 
-def refuse_foreign(output: Path) -> None:
-    """Raise FileExistsError where the output folder holds anything that a quickstart does not write."""
+def check_output(output: Path) -> None:
+    """Raise FileExistsError if the output folder contains anything that a quickstart does not write."""
     if output.exists() and not output.is_dir():
-        raise FileExistsError(f"{output} is a file; expected a folder that can be made")
-    beside = (f"{DATASET_NAME}.build", f"{DATASET_NAME}.dropped.csv")
-    foreign = sorted(p.name for p in output.iterdir() if p.name not in (*PARTS, *beside)) if output.is_dir() else []
+        raise FileExistsError(f"{output} is a file; expected a folder")
+    known = {*OUTPUTS, f"{DATASET_NAME}.build", f"{DATASET_NAME}.dropped.csv"}
+    foreign = sorted({path.name for path in output.iterdir()} - known) if output.is_dir() else []
     if foreign:
-        raise FileExistsError(
-            f"{output} holds something else ({', '.join(foreign[:3])}); name an empty or a new folder"
-        )
+        raise FileExistsError(f"{output} contains other files ({', '.join(foreign[:3])}); use an empty or a new folder")
 
 
 def build_dataset(bona_fide: Path | None, synthesized: Path | None, output: Path, seed: int) -> Any:
-    """Build the dataset folder from the sample or from photographs; return what was written and dropped."""
+    """Build the dataset folder from the sample or from photographs, and return the report of the construction."""
     from dfa_instruct.construction.pipeline import build
     from dfa_instruct.construction.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
     from dfa_instruct.face.detection import landmarker_path
@@ -144,9 +142,9 @@ def build_dataset(bona_fide: Path | None, synthesized: Path | None, output: Path
     pictures = SAMPLE_IDENTITIES * SAMPLE_PICTURES
     if bona_fide is not None:
         pictures = len(find_images(bona_fide))
-        landmarker_path()  # before anything is written
+        landmarker_path()  # fails here if it is missing, before anything is written
         root = bona_fide
-        if (count := VIEWED // pictures) > 1:
+        if (count := MIN_VIEWS // pictures) > 1:
             root = output / "views"
             shutil.rmtree(root, ignore_errors=True)
             write_views(bona_fide, root, count, seed)
@@ -160,6 +158,6 @@ def build_dataset(bona_fide: Path | None, synthesized: Path | None, output: Path
             sources=[*recipe.sources, {**images, "technique": synthesized.resolve().name, "name": "synthesized"}],
             most_images=pictures,
             techniques=[name for name in recipe.techniques if name != "eigenface"],
-            forgeries_per_face=recipe.forgeries_per_face * 3 / 4,  # the fourth category is there already
+            forgeries_per_face=recipe.forgeries_per_face * 3 / 4,  # synthesized faces replace the fourth category
         )
     return build(recipe)

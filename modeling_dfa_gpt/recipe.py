@@ -1,11 +1,12 @@
-"""A training recipe: TRL's own keys and ours, read from YAML and checked before any work starts.
+"""Read a training recipe from YAML and check it before any work starts.
 
-A recipe's keys are the fields of TRL's `SFTConfig`, `ModelConfig` and `DatasetMixtureConfig`, and those of
-`DfaArguments`; any of them can be overridden on the command line.
+The keys of a recipe are the fields of TRL's `SFTConfig`, `ModelConfig` and `DatasetMixtureConfig`, and those of
+`DfaArguments`. The command line can override each of them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.util import find_spec
@@ -19,99 +20,104 @@ from dfa_instruct.vlm.load import is_model
 from dfa_instruct.vocabulary import ABILITIES
 from dfa_instruct.yaml_file import read_mapping
 from modeling_dfa_gpt.errors import RecipeError
-from modeling_dfa_gpt.lora import check_targets
 
 
 @dataclass
 class DfaArguments:
-    """What a recipe may say beyond TRL's own keys."""
+    """The keys of a recipe that TRL does not have."""
 
     abilities: list[str] | None = field(
         default=None,
         metadata={
-            "help": "Learn the questions of these abilities only, of dfa-instruct's conversations: df_d; df_d df_c; "
-            "df_d df_c ad; df_d df_c ad fc (Table II of the paper)."
+            "help": "Train only on the questions of these abilities, from the conversations of dfa-instruct: df_d; "
+            "df_d df_c; df_d df_c ad; df_d df_c ad fc (Table II of the paper)."
         },
     )
     shared_prefix: bool | None = field(
         default=None,
         metadata={
-            "help": "Pack the questions of a `conversations` row behind one copy of its image. Default: wherever the "
-            "attention implementation takes a mask that branches (sdpa)."
+            "help": "Pack the questions of a `conversations` row behind one copy of its image. Default: true if the "
+            "attention implementation accepts such a mask (sdpa)."
         },
     )
     projector_learning_rate: float | None = field(
-        default=None, metadata={"help": "The projector's own learning rate; default: that of the rest."}
+        default=None, metadata={"help": "The learning rate of the projector. Default: learning_rate."}
     )
     freeze_vision_tower: bool = field(
-        default=False, metadata={"help": "Without an adapter: train all but the vision tower."}
+        default=False, metadata={"help": "Without an adapter, train everything except the vision tower."}
     )
     chat_template: Literal["vicuna_v1"] | None = field(
-        default=None, metadata={"help": "Train with this conversation instead of the base's own chat template."}
+        default=None, metadata={"help": "Use this chat template instead of the base's own."}
     )
     validation_split: str | None = field(
-        default=None, metadata={"help": "The split of the same datasets whose loss is validated."}
+        default=None, metadata={"help": "The split of the same datasets on which the validation loss is computed."}
     )
 
 
-def config_of(path: str, name: str | None, abilities: Any) -> str | None:
-    """Return the config of a dataset that holds the questions of some abilities; `name` where none are chosen.
+def config_for_abilities(path: str, name: str | None, abilities: Any) -> str | None:
+    """Return the dataset config that has the questions of exactly these abilities, or `name` if there are none.
+
+    Args:
+        path: The name of the dataset.
+        name: The config that the recipe names.
+        abilities: The list of abilities, or None.
 
     Raises:
-        RecipeError: an ability is unknown, or no config holds just these, or it is another dataset.
+        RecipeError: An ability is unknown, no config matches, or the dataset is not dfa-instruct.
     """
     if abilities is None:
         return name
-    known = ", ".join(ABILITIES)
     if not isinstance(abilities, list):
-        raise RecipeError(f"abilities: expected a list of {known}, not {abilities!r}")
+        raise RecipeError(f"abilities: expected a list of {', '.join(ABILITIES)}, not {abilities!r}")
     for ability in abilities:
         if ability not in ABILITIES:
             raise RecipeError(f"abilities: unknown ability {ability!r}{nearest(str(ability), list(ABILITIES))}")
     if path != DATASET_NAME or name not in CONVERSATIONS:
         raise RecipeError(f"abilities: expected the dataset {DATASET_NAME}, conversations, not {path}, {name}")
-    config = next((config for config, held in CONVERSATIONS.items() if set(held) == set(abilities)), None)
-    if config is None:
-        held = "; ".join(" ".join(held) for held in CONVERSATIONS.values())
-        raise RecipeError(f"abilities: expected one of: {held}; not: {' '.join(abilities)}")
-    return config
+    for config, config_abilities in CONVERSATIONS.items():
+        if set(config_abilities) == set(abilities):
+            return config
+    choices = "; ".join(" ".join(config_abilities) for config_abilities in CONVERSATIONS.values())
+    raise RecipeError(f"abilities: expected one of: {choices}; not: {' '.join(abilities)}")
 
 
 def recipe_parser() -> Any:
-    """Make TRL's parser for all that a recipe may say; it raises RecipeError where argparse would exit."""
+    """Return TRL's parser for all keys of a recipe, which raises RecipeError instead of exiting."""
     from trl import DatasetMixtureConfig, ModelConfig, SFTConfig, TrlParser
 
     class OneLineParser(TrlParser):
-        def error(self, message: str) -> NoReturn:  # argparse would print every option there is
+        def error(self, message: str) -> NoReturn:  # argparse would print every option
             raise RecipeError(message)
 
-    kinds: Any = (DatasetMixtureConfig, SFTConfig, ModelConfig, DfaArguments)
-    return OneLineParser(kinds)
+    dataclasses: Any = (DatasetMixtureConfig, SFTConfig, ModelConfig, DfaArguments)
+    return OneLineParser(dataclasses)
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Read a YAML recipe and refuse an unknown key, naming the nearest one that is known.
+    """Read a YAML recipe and check its keys.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not a mapping of keys to values, or a RecipeError where a key is unknown.
+        FileNotFoundError: There is no such file.
+        ValueError: The file is not a mapping, or a key is unknown (RecipeError, which suggests the nearest known key).
     """
     from trl.scripts.utils import DatasetConfig
 
     recipe = read_mapping(path)
-    refuse_unknown(recipe, {action.dest for action in recipe_parser()._actions} | {"env"}, f"{path}:")
+    check_keys(recipe, {action.dest for action in recipe_parser()._actions} | {"env"}, f"{path}:")
     datasets = recipe.get("datasets", [])
     if not isinstance(datasets, list) or not all(isinstance(dataset, dict) for dataset in datasets):
         raise RecipeError(f"{path}: datasets: expected a list of {{path, name, split}}")
     for dataset in datasets:
-        refuse_unknown(dataset, {f.name for f in fields(DatasetConfig)}, f"{path}: datasets:")
+        check_keys(dataset, {f.name for f in fields(DatasetConfig)}, f"{path}: datasets:")
         if "path" not in dataset:
-            raise RecipeError(f"{path}: datasets: path is missing: expected the name of a dataset, as in dfa-instruct")
+            raise RecipeError(
+                f"{path}: datasets: path is missing: expected the name of a dataset, such as dfa-instruct"
+            )
     return recipe
 
 
-def refuse_unknown(keys: Iterable[str], known: set[str], where: str) -> None:
-    """Raise RecipeError at the first key that is not known."""
+def check_keys(keys: Iterable[str], known: set[str], where: str) -> None:
+    """Raise RecipeError if a key is unknown."""
     for key in keys:
         if key not in known:
             raise RecipeError(f"{where} unknown key {key!r}{nearest(str(key), sorted(known))}")
@@ -119,14 +125,14 @@ def refuse_unknown(keys: Iterable[str], known: set[str], where: str) -> None:
 
 @dataclass
 class Recipe:
-    """A recipe with what the command line changed.
+    """A recipe with the overrides of the command line.
 
     Attributes:
         data: TRL's `DatasetMixtureConfig`.
         training: TRL's `SFTConfig`.
         model: TRL's `ModelConfig`.
-        dfa: ours.
-        settings: the keys that were given, with their values.
+        dfa: The keys that TRL does not have.
+        settings: The keys that were given, with their values.
     """
 
     data: Any
@@ -137,10 +143,10 @@ class Recipe:
 
 
 def parse_recipe(arguments: list[str]) -> Recipe:
-    """Parse `--config RECIPE` and overriding options; bf16 is on by default where there is a GPU.
+    """Parse `--config RECIPE` and the options that override it. bf16 is the default on a GPU.
 
     Raises:
-        RecipeError: see `read_recipe`; or no recipe is named, or it names no model or dataset.
+        RecipeError: See `read_recipe`; or the recipe, its model or its datasets are missing, or a value is invalid.
     """
     import torch
 
@@ -155,18 +161,19 @@ def parse_recipe(arguments: list[str]) -> Recipe:
     recipe = read_recipe(path)
     known = {action.dest for action in parser._actions}
     given = [a.removeprefix("--").split("=")[0].replace("-", "_") for a in arguments if a.startswith("--")]
-    refuse_unknown(given, known | {"config"}, "command line:")
+    check_keys(given, known | {"config"}, "command line:")
     gpu = torch.cuda.is_available()
-    # without use_cpu, processes on a CPU would not find each other and each train a model of its own
+    # Without use_cpu, processes on a CPU would not communicate, and each would train its own model.
     use_cpu = not torch.accelerator.is_available()
     parser.set_defaults(bf16=gpu, dataloader_pin_memory=gpu, use_cpu=use_cpu)
     data, training, model, dfa = parser.parse_args_and_config(arguments)
     if model.model_name_or_path is None:
-        raise RecipeError(f"{path}: model_name_or_path is missing: expected a LLaVA's folder or Hub id")
+        raise RecipeError(f"{path}: model_name_or_path is missing: expected the folder or Hub id of a LLaVA model")
     if not data.datasets:
         raise RecipeError(f"{path}: datasets is missing: expected a list of {{path, name, split}}")
     data.datasets = [
-        replace(dataset, name=config_of(dataset.path, dataset.name, dfa.abilities)) for dataset in data.datasets
+        replace(dataset, name=config_for_abilities(dataset.path, dataset.name, dfa.abilities))
+        for dataset in data.datasets
     ]
     check_values(data, training, model)
     parsed = {f.name: getattr(part, f.name) for part in (data, training, model, dfa) for f in fields(part)}
@@ -176,20 +183,20 @@ def parse_recipe(arguments: list[str]) -> Recipe:
 
 
 def check_values(data: Any, training: Any, model: Any) -> None:
-    """Refuse values that would fail only after minutes, or train something else than they say.
+    """Check the values that would otherwise fail after minutes, or silently train something else.
 
     Raises:
-        RecipeError: naming the key and what was expected.
+        RecipeError: A value is invalid.
     """
     import torch
 
     base, folder = model.model_name_or_path, Path(training.output_dir)
     if not is_model(base):
-        raise RecipeError(f"model_name_or_path: {base}: no such model (expected a LLaVA's folder or Hub id)")
+        raise RecipeError(f"model_name_or_path: {base}: no such model (expected the folder or Hub id of a LLaVA model)")
     if model.use_peft and folder.resolve() == Path(base).resolve():
-        raise RecipeError(f"output_dir: {folder} is the base itself; name another folder")
+        raise RecipeError(f"output_dir: {folder} is the folder of the base; use another folder")
     if not training.assistant_only_loss:
-        raise RecipeError("assistant_only_loss: expected true: the loss is taken on answers only")
+        raise RecipeError("assistant_only_loss: expected true: the loss covers only the answers")
     for dataset in data.datasets:
         share = dataset.fraction
         if share is not None and not (isinstance(share, int | float) and 0 < share <= 1):
@@ -201,7 +208,12 @@ def check_values(data: Any, training: Any, model: Any) -> None:
         raise RecipeError(f"learning_rate: expected 0 or more, not {training.learning_rate}")
     if model.dtype not in (None, "auto") and not isinstance(getattr(torch, model.dtype, None), torch.dtype):
         raise RecipeError(f"dtype: expected auto, float32, bfloat16 or float16, not {model.dtype}")
-    check_targets(model.lora_target_modules)
+    targets = model.lora_target_modules or []
+    for pattern in [targets] if isinstance(targets, str) else targets:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise RecipeError(f"lora_target_modules: {pattern} is not a regular expression: {error}") from error
     if training.load_best_model_at_end and training.metric_for_best_model not in ("loss", "eval_loss"):
         raise RecipeError(f"metric_for_best_model: expected eval_loss, not {training.metric_for_best_model}")
     for reporter in training.report_to:

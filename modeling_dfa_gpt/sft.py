@@ -1,10 +1,10 @@
-"""Train DFA-GPT: LoRA on the language model and the whole projector, by TRL's SFTTrainer.
+r"""Train DFA-GPT with TRL's SFTTrainer: LoRA on the language model, and the whole projector.
 
     accelerate launch --quiet --config_file recipes/accelerate_configs/cpu.yaml \
         -m modeling_dfa_gpt.sft --config recipes/dfa-gpt-tiny/sft.yaml
 
-What a recipe may say stands in `modeling_dfa_gpt.recipe`; any key can be overridden on the command line
-(`--output_dir runs/mine`). The same command goes on from the newest whole checkpoint in `output_dir`.
+`modeling_dfa_gpt.recipe` lists the keys of a recipe, and the command line overrides them (`--output_dir runs/mine`).
+The same command resumes from the newest complete checkpoint in `output_dir`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,90 +28,54 @@ from dfa_instruct.vlm.parts import Family, family_of, parts_of
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE
 from modeling_dfa_gpt.checkpoints import (
     RUN_FILE,
+    check_same_run,
     describe_run,
-    end_of_training,
+    finished_checkpoint,
     last_checkpoint,
     publish_checkpoint,
-    refuse_other_run,
 )
 from modeling_dfa_gpt.data import GREY, DecodingCollator, load_rows, row_lengths
 from modeling_dfa_gpt.domain import DOMAIN_FILE
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
 from modeling_dfa_gpt.label_mask import check_batch
-from modeling_dfa_gpt.lora import adapter_of, check_trainable
 from modeling_dfa_gpt.preflight import (
-    ROWS_READ_BACK,
+    CHECKED_ROWS,
     check_base,
-    check_lengths,
     check_rows,
     check_template,
     print_startup,
 )
 from modeling_dfa_gpt.recipe import Recipe, parse_recipe
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
+from modeling_dfa_gpt.trainable_parts import check_trainable, lora_and_projector_config
 from modeling_dfa_gpt.trainer import DfaTrainer
 
 
-@dataclass
-class Training:
-    """A training that is ready to be checked.
-
-    Attributes:
-        recipe: what it was prepared from.
-        processor: the base's, with the recipe's chat template.
-        rows: what is learnt from, images undecoded.
-        validation: the same of the validation split, where the recipe names one.
-        shared: the questions of an image stand behind one copy of it.
-        collator: makes a batch of rows whose images are decoded.
-        trainer: holds the model, with its adapter where there is one.
-    """
-
-    recipe: Recipe
-    processor: Any
-    rows: Any
-    validation: Any
-    shared: bool
-    collator: Any
-    trainer: DfaTrainer
-
-    @property
-    def folder(self) -> Path:
-        """Where the model is saved."""
-        return Path(self.recipe.training.output_dir)
-
-
 def train(arguments: list[str]) -> None:
-    """Train as a recipe says, and save the model (an adapter where `use_peft` is set) with its processor."""
-    training = prepare(parse_recipe(arguments))
-    check(training)
-    checkpoint = resume(training)
-    best = training.recipe.training.load_best_model_at_end
-    finished = end_of_training(checkpoint, best) if checkpoint else None
-    if finished is None:
-        forget_figures(training)
-        training.trainer.train(resume_from_checkpoint=os.fspath(checkpoint) if checkpoint else None)
-    save(training, checkpoint, finished)
+    """Train a recipe, and save the model (an adapter if `use_peft` is set) with its processor and card.
 
-
-def prepare(recipe: Recipe) -> Training:
-    """Load what a recipe names; the base and its chat template are checked before its weights are loaded.
+    Args:
+        arguments: `--config RECIPE`, and options that override the recipe.
 
     Raises:
-        RecipeError: the base, its template or the datasets are not what the recipe needs.
+        RecipeError: The recipe cannot be run, or would train something other than it states.
+        OSError, ValueError: The base or the data cannot be read, or a checkpoint cannot be written.
     """
+    recipe = parse_recipe(arguments)
     processor, family = load_processor(recipe)
     model = load_model(recipe, family)
     attention = model.config.get_text_config()._attn_implementation
     shared = attention == "sdpa" if recipe.dfa.shared_prefix is None else recipe.dfa.shared_prefix
     if shared and attention != "sdpa":
-        raise RecipeError(f"shared_prefix: needs attn_implementation: sdpa; {attention} takes no mask that branches")
+        raise RecipeError(f"shared_prefix: needs attn_implementation: sdpa, because {attention} accepts no such mask")
     collator: Any = (
         SharedPrefixCollator(processor)
         if shared
         else DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)
     )
-    if adapter := adapter_of(recipe.model, family):
+    adapter = lora_and_projector_config(recipe.model, family)
+    if adapter:
         recipe.settings |= {key: getattr(recipe.model, key) for key in ("lora_target_modules", "lora_modules_to_save")}
     rows = load_rows(recipe.data)
     validation = load_rows(recipe.data, recipe.dfa.validation_split) if recipe.dfa.validation_split else None
@@ -126,15 +89,42 @@ def prepare(recipe: Recipe) -> Training:
         peft_config=adapter,
         projector_learning_rate=recipe.dfa.projector_learning_rate,
     )
-    return Training(recipe, processor, rows, validation, shared, collator, trainer)
+
+    for split in (rows, validation):
+        check_rows(split, processor)
+    if adapter:
+        check_trainable(trainer.model)
+    sample = [{**row, "images": [GREY] * len(row["images"])} for row in islice(rows, CHECKED_ROWS)]
+    tokens = check_batch(collator(sample), sample, processor, model.config)
+    trainer.lengths = count_lengths(recipe.training, rows, processor, tokens.image // tokens.rows, shared)
+    if trainer.accelerator.is_main_process:
+        print_startup(trainer.model, recipe.training.learning_rate, recipe.dfa.projector_learning_rate, tokens)
+
+    checkpoint = find_checkpoint(recipe, trainer, rows)
+    finished = finished_checkpoint(checkpoint, recipe.training.load_best_model_at_end) if checkpoint else None
+    if checkpoint and finished:
+        publish_finished(recipe, trainer, checkpoint, finished)
+        return
+    folder = Path(recipe.training.output_dir)
+    if trainer.accelerator.is_main_process:
+        for measured in (RESULTS_FILE, CALIBRATION_FILE, DOMAIN_FILE):  # of the weights that are about to be replaced
+            (folder / measured).unlink(missing_ok=True)
+    trainer.train(resume_from_checkpoint=os.fspath(checkpoint) if checkpoint else None)
+    trainer.save_model()
+    if trainer.accelerator.is_main_process:
+        save_card(recipe)
+        trainer.state.save_to_json(os.fspath(folder / "trainer_state.json"))
 
 
 def load_processor(recipe: Recipe) -> tuple[Any, Family]:
-    """Load the base's processor, with the recipe's chat template and padding token, and tell the base's family.
+    """Load the processor of the base with the chat template and padding token of the recipe, and check both.
+
+    Returns:
+        The processor, and the family of the base.
 
     Raises:
-        RecipeError: see `check_base` and `check_template`.
-        OSError, ValueError: see `dfa_instruct.vlm.load.check_loadable`.
+        RecipeError: See `check_base` and `check_template`.
+        OSError, ValueError: See `dfa_instruct.vlm.load.check_loadable`.
     """
     base = recipe.model.model_name_or_path
     check_loadable(base)
@@ -150,9 +140,9 @@ def load_processor(recipe: Recipe) -> tuple[Any, Family]:
 
 
 def load_model(recipe: Recipe, family: Family) -> Any:
-    """Load the base, its language model quantised and its vision tower frozen where the recipe says so.
+    """Load the base, with a quantized language model and a frozen vision tower if the recipe asks for them.
 
-    Vision tower, projector and `lm_head` are not quantised: the projector is trained whole, and the others are small.
+    Vision tower, projector and `lm_head` are never quantized: the projector is trained, and the others are small.
     """
     name = recipe.model.model_name_or_path
     kwargs: dict[str, Any] = {}
@@ -173,99 +163,68 @@ def load_model(recipe: Recipe, family: Family) -> Any:
     return model
 
 
-def check(training: Training) -> None:
-    """Stop a training that would learn the wrong thing; show what is trained, and what the loss is taken on.
+def count_lengths(config: Any, rows: Any, processor: Any, image_tokens: int, shared: bool) -> list[int] | None:
+    """Count the tokens of every row if `max_length` or the order of rows needs them.
+
+    Returns:
+        The lengths by which to order the rows. None: in random order, or as they are streamed.
 
     Raises:
-        RecipeError: see `modeling_dfa_gpt.preflight`, `label_mask` and `lora`.
+        RecipeError: A row is longer than `max_length`.
     """
-    recipe, trainer, processor = training.recipe, training.trainer, training.processor
-    model: Any = trainer.model
-    for rows in (training.rows, training.validation):
-        check_rows(rows, processor)
-    if recipe.model.use_peft:
-        check_trainable(model)
-    sample = [{**row, "images": [GREY] * len(row["images"])} for row in islice(training.rows, ROWS_READ_BACK)]
-    tokens = check_batch(training.collator(sample), sample, processor, model.config)
-    order_by_length(training, tokens.image // tokens.rows)
-    if trainer.accelerator.is_main_process:
-        rate, projector_rate = recipe.training.learning_rate, recipe.dfa.projector_learning_rate
-        rates = {"vision tower": rate, "language model": rate, "projector": rate}
-        if projector_rate is not None:
-            rates["projector"] = projector_rate
-        print_startup(model, rates, tokens)
-
-
-def order_by_length(training: Training, image_tokens: int) -> None:
-    """Count the tokens of every row where `max_length` or the order asks for it. A streamed dataset is not read ahead.
-
-    Raises:
-        RecipeError: a row is longer than `max_length`.
-    """
-    config = training.recipe.training
     ordered = config.train_sampling_strategy == "group_by_length" or config.gradient_accumulation_steps > 1
-    if not (config.max_length or ordered) or not hasattr(training.rows, "__len__"):
-        return
+    if not (config.max_length or ordered) or not hasattr(rows, "__len__"):
+        return None
     with config.main_process_first(desc="count tokens"):
-        processes = config.dataset_num_proc
-        lengths = row_lengths(training.rows, training.processor, image_tokens, training.shared, processes)
-    if config.max_length:
-        check_lengths(lengths, config.max_length)
-    if ordered:
-        training.trainer.lengths = lengths
+        lengths = row_lengths(rows, processor, image_tokens, shared, config.dataset_num_proc)
+    too_long = [length for length in lengths if config.max_length and length > config.max_length]
+    if too_long:
+        raise RecipeError(
+            f"max_length: {config.max_length} would truncate {len(too_long)} of {len(lengths)} rows; "
+            f"the longest has {max(too_long)} tokens; increase max_length, or set it to null"
+        )
+    return lengths if ordered else None
 
 
-def resume(training: Training) -> Path | None:
-    """Write down what makes this run, and return the checkpoint that it goes on from, if there is one.
+def find_checkpoint(recipe: Recipe, trainer: DfaTrainer, rows: Any) -> Path | None:
+    """Return the checkpoint to resume from, or None, and write the description of the run to its folder.
 
     Raises:
-        RecipeError: the checkpoint is of a run with other settings or data.
+        RecipeError: The checkpoint belongs to a run with other settings or other data.
     """
-    trainer, folder = training.trainer, training.folder
-    run = describe_run(training.recipe, training.rows, trainer.model)
-    given = training.recipe.training.resume_from_checkpoint
+    folder = Path(recipe.training.output_dir)
+    run = describe_run(recipe, rows, trainer.model)
+    given = recipe.training.resume_from_checkpoint
     checkpoint = Path(given) if given else last_checkpoint(folder)
     if checkpoint:
-        refuse_other_run(folder, run)
+        check_same_run(folder, run)
     trainer.accelerator.wait_for_everyone()
     if trainer.accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RUN_FILE).write_text(json.dumps(run, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         if checkpoint:
-            print(f"going on from {checkpoint}", flush=True)
+            print(f"resuming from {checkpoint}", flush=True)
     return checkpoint
 
 
-def forget_figures(training: Training) -> None:
-    """Remove what was measured of the weights that stood in the folder before."""
-    if training.trainer.accelerator.is_main_process:
-        for measured in (RESULTS_FILE, CALIBRATION_FILE, DOMAIN_FILE):
-            (training.folder / measured).unlink(missing_ok=True)
+def publish_finished(recipe: Recipe, trainer: DfaTrainer, last: Path, finished: Path) -> None:
+    """Publish the model of a complete training from its checkpoint, unless that was done before the run was killed.
 
-
-def save(training: Training, checkpoint: Path | None, finished: Path | None) -> None:
-    """Save the model with its card and its history; a run that was killed after its last step, from its checkpoint.
-
-    Args:
-        training: as it was trained.
-        checkpoint: what it went on from.
-        finished: the checkpoint of the model, where the training had ended before.
+    The final model is in the checkpoint `finished`, the training history in `last`.
     """
-    folder, trainer = training.folder, training.trainer
-    state = folder / "trainer_state.json"
-    if finished and state.is_file():
-        print(f"{folder} is trained to its end already", flush=True)
-        return
-    if finished is None:
-        trainer.save_model()
-    if not trainer.accelerator.is_main_process:
-        return
-    if training.recipe.model.use_peft:  # PEFT's card says nothing
-        model_card(folder, Base(f"`{training.recipe.model.model_name_or_path}`")).save(folder / "README.md")
-    if checkpoint and finished:
-        publish_checkpoint(finished, checkpoint, folder)
-    else:
-        trainer.state.save_to_json(os.fspath(state))
+    folder = Path(recipe.training.output_dir)
+    if (folder / "trainer_state.json").is_file():
+        print(f"{folder}: training is already complete", flush=True)
+    elif trainer.accelerator.is_main_process:
+        save_card(recipe)
+        publish_checkpoint(finished, last, folder)
+
+
+def save_card(recipe: Recipe) -> None:
+    """Write the model card of an adapter in place of PEFT's, which contains no information."""
+    if recipe.model.use_peft:
+        folder = Path(recipe.training.output_dir)
+        model_card(folder, Base(f"`{recipe.model.model_name_or_path}`")).save(folder / "README.md")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Shared prefix: all questions of an image as branches of one sequence, behind one copy of the image.
+"""Pack all questions about an image as branches of one sequence, so that they share one copy of the image.
 
-A row of `conversations` has one image and several questions. As separate rows, the image would be encoded and attended
-to once a question. Here the sequence is
+A row of `conversations` has one image and several questions. In separate rows, the image would be encoded and attended
+to once for each question. A shared prefix is the sequence
 
     <s> system USER: <image>…<image> | question 1 answer 1 | question 2 answer 2 | …
 
-in which every branch sees the prefix and itself only, and its positions start where the image ends. A branch may have
-several turns. Loss and gradients equal those of a row a branch (`tests/modeling/test_shared_prefix.py`), at a fraction
-of the tokens.
+in which each branch attends to the prefix and to itself only, and its positions start after the image. A branch may
+have several turns. Loss and gradients equal those of one row for each branch (`tests/modeling/test_shared_prefix.py`),
+with far fewer tokens.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from dfa_instruct.vlm.inputs import encode_images, training_tokens
 from dfa_instruct.vlm.messages import Message
 
 IGNORED = -100
+"""The label of a token that the loss ignores."""
 
 
 def split_branches(messages: Sequence[Message]) -> list[list[Message]]:
-    """Split questions and answers into branches: those of one `branch`, or one question each where none is named."""
+    """Split messages into branches by their key `branch`; without that key, each question is a branch."""
     questions = range(0, len(messages), 2)
     branches = groupby(questions, key=lambda number: messages[number].get("branch", number))
     return [[message for number in turns for message in messages[number : number + 2]] for _, turns in branches]
@@ -32,27 +33,33 @@ def split_branches(messages: Sequence[Message]) -> list[list[Message]]:
 
 @dataclass
 class SharedPrefixCollator:
-    """Collates rows of `images` (one) and `messages` (question, answer, question, answer …) into shared prefixes.
+    """Collate rows of one image and several questions into shared prefixes.
 
-    Messages with the same `branch`, where they have one, are turns of one branch; else each question is one.
-
-    Returns `input_ids`, `position_ids` and `labels` of shape (batch, length), `attention_mask` of shape (batch, 1,
-    length, length) and bool, and what else the processor makes of the images (`pixel_values`).
-
-    Raises:
-        ValueError: a row has not exactly one image, or the chat template marks no answer.
+    Args:
+        processor: The processor of the model.
     """
 
     processor: Any
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Collate a batch."""
+        """Collate a batch.
+
+        Args:
+            rows: Each with `images` (exactly one) and `messages` (question, answer, question, answer …).
+
+        Returns:
+            `input_ids`, `position_ids` and `labels` of shape (batch, length), a boolean `attention_mask` of shape
+            (batch, 1, length, length), and the image features of the processor, such as `pixel_values`.
+
+        Raises:
+            ValueError: A row does not have exactly one image, or the chat template marks no answer.
+        """
         import torch
 
         images = []
         for row in rows:
             if len(row["images"]) != 1:
-                raise ValueError(f"shared_prefix needs one image a row; one has {len(row['images'])}")
+                raise ValueError(f"shared_prefix needs one image in each row, but one row has {len(row['images'])}")
             images.append(row["images"][0])
         encoded = encode_images(self.processor, images)
         sequences = [self.sequence(row["messages"], image) for row, image in zip(rows, encoded.tokens, strict=True)]
@@ -66,23 +73,28 @@ class SharedPrefixCollator:
         )
         query, key = branches[:, :, None], branches[:, None, :]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
-        seen = causal & ((key == query) | (key == 0))  # padding, branch −1, sees padding only: no row is empty
+        attended = causal & ((key == query) | (key == 0))  # padding (branch −1) attends to padding: no row is empty
         return {
             "input_ids": input_ids,
-            "attention_mask": seen[:, None],
+            "attention_mask": attended[:, None],
             "position_ids": positions,
             "labels": labels,
             **encoded.features,
         }
 
     def sequence(self, messages: Sequence[Message], image: Sequence[int]) -> tuple[list[int], ...]:
-        """Return ids, labels, branches (0: the prefix) and positions of one row; `image` are its image's token ids."""
+        """Return the token ids, labels, branch numbers (0 for the prefix) and positions of one row.
+
+        Args:
+            messages: The questions and answers.
+            image: The token ids of the image.
+        """
         ids: list[int] = []
         labels: list[int] = []
         branches: list[int] = []
         positions: list[int] = []
         for branch, turns in enumerate(split_branches(messages), start=1):
-            encoded, learnt = training_tokens(self.processor, turns)
+            encoded, in_answer = training_tokens(self.processor, turns)
             split = encoded.index(self.processor.image_token_id)
             if branch == 1:
                 ids = [*encoded[:split], *image]
@@ -90,7 +102,7 @@ class SharedPrefixCollator:
                 start = len(ids)
             tail = encoded[split + 1 :]
             ids += tail
-            labels += [i if a else IGNORED for i, a in zip(tail, learnt[split + 1 :], strict=True)]
+            labels += [i if a else IGNORED for i, a in zip(tail, in_answer[split + 1 :], strict=True)]
             branches += [branch] * len(tail)
             positions += range(start, start + len(tail))
         return ids, labels, branches, positions

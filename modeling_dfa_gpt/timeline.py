@@ -172,7 +172,7 @@ def look_at(model: DfaGpt, picture: Image.Image, force: bool = False) -> Look:
         return Look(faces, None, None, NO_FACE)
     sizes = [0.0 if face.in_picture is None else float(np.ptp(face.in_picture, 0).prod()) for face in faces]
     chosen = int(np.argmax(sizes))
-    reason = model.reason_against(faces[chosen])
+    reason = model.refusal_reason(faces[chosen])
     if reason and not force:
         return Look(faces, chosen, None, reason)
     return Look(faces, chosen, model.calibration.probability(*model.forged_logits([faces[chosen].image])), reason)

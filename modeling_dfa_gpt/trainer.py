@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with what it lacks for DFA-GPT: a rate for the projector, an order of rows, safe checkpoints."""
+"""TRL's SFTTrainer with a learning rate for the projector, a reproducible order of rows and safe checkpoints."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from torch.utils.data import Sampler, SequentialSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
-from dfa_instruct.vlm.parts import family_of
 from modeling_dfa_gpt.checkpoints import last_checkpoint
 from modeling_dfa_gpt.data import DecodingCollator, EpochSampler
+from modeling_dfa_gpt.trainable_parts import projector_parameters
 
 SKIPPED_SHARE = 0.05
 SKIPPED_AT_LEAST = 20
-"""Training fails where more than this share of the images, and at least so many, don't decode."""
+"""Training fails if more than this share of the images, and at least this number, cannot be decoded."""
 
 
 class UndecodableError(ValueError):
-    """Too many images don't decode for the training to mean anything."""
+    """Too many images cannot be decoded."""
 
 
 class DfaTrainer(SFTTrainer):
-    """SFTTrainer that gives the projector its own learning rate and orders rows by `lengths`, see `EpochSampler`.
+    """Train DFA-GPT with TRL's SFTTrainer.
 
-    A checkpoint that cannot be written leaves the ones before it as they are. No pickle lies beside a model that it
-    saves; a checkpoint's own optimizer and random states are torch files, for this machine only.
+    The projector can have its own learning rate, and rows are ordered by `EpochSampler`. If a checkpoint cannot be
+    written, the earlier ones are kept. No pickle is saved next to a model.
 
     Attributes:
-        projector_learning_rate: none: the projector has the same as the rest.
-        lengths: tokens of each row of the train dataset; none: rows are in random order.
+        projector_learning_rate: The learning rate of the projector. None: the same as for the other weights.
+        lengths: The number of tokens of each row of the train dataset. None: rows are in random order.
     """
 
     def __init__(self, *args: Any, projector_learning_rate: float | None = None, **kwargs: Any) -> None:
@@ -42,24 +42,18 @@ class DfaTrainer(SFTTrainer):
         self.lengths: list[int] | None = None
         super().__init__(*args, **kwargs)
 
-    @property
-    def _folder(self) -> Path:
-        return Path(str(self.args.output_dir))
-
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """Make the optimizer, with groups of their own for the projector's parameters."""
-        made_before = self.optimizer is not None
+        """Create the optimizer, with separate parameter groups for the projector."""
+        exists = self.optimizer is not None
         optimizer = super().create_optimizer(model)
-        if made_before or self.projector_learning_rate is None:
+        if exists or self.projector_learning_rate is None:
             return optimizer
-        trained: Any = self.model if model is None else model
-        family = family_of(trained.config)
-        projector = {id(p) for name, p in trained.named_parameters() if family.part_of(name) == "projector"}
+        projector = {id(parameter) for parameter in projector_parameters(self.model if model is None else model)}
         for group in list(optimizer.param_groups):
-            own = [p for p in group["params"] if id(p) in projector]
+            in_projector = [p for p in group["params"] if id(p) in projector]
             group["params"] = [p for p in group["params"] if id(p) not in projector]
-            if own:
-                optimizer.add_param_group({**group, "params": own, "lr": self.projector_learning_rate})
+            if in_projector:
+                optimizer.add_param_group({**group, "params": in_projector, "lr": self.projector_learning_rate})
         return optimizer
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
@@ -73,33 +67,34 @@ class DfaTrainer(SFTTrainer):
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
         if isinstance(eval_dataset, IterableDataset) or self.args.world_size > 1:
-            return None  # as Trainer does; Accelerate shards
+            return None  # as in Trainer, because Accelerate shards the rows
         return SequentialSampler(eval_dataset)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log, with the count of images that did not decode; fail where they are too many."""
+        """Log the metrics with the number of images that cannot be decoded, and fail if there are too many."""
         if isinstance(self.data_collator, DecodingCollator):
             counts = torch.tensor([self.data_collator.seen.value, self.data_collator.skipped.value])
             seen, skipped = self.accelerator.reduce(counts.to(self.accelerator.device)).tolist()
             if skipped:
                 logs["skipped_images"] = skipped
             if skipped >= SKIPPED_AT_LEAST and skipped > SKIPPED_SHARE * seen:
-                raise UndecodableError(f"{skipped} of {seen} images do not decode (see above); at most 5% may")
+                raise UndecodableError(f"{skipped} of {seen} images cannot be decoded (see above); the limit is 5%")
         for metrics in self._metrics.values():
-            metrics.pop("num_tokens", None)  # TRL sums the mask, which here is (length, length)
+            metrics.pop("num_tokens", None)  # TRL sums the attention mask, which is (length, length) in a shared prefix
         super().log(logs, start_time)
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
-        Path(output_dir or self._folder, "training_args.bin").unlink(missing_ok=True)  # run.json says the same
+        folder = output_dir or str(self.args.output_dir)
+        Path(folder, "training_args.bin").unlink(missing_ok=True)  # a pickle; run.json holds the settings
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         try:
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
-            folder = Path(self._folder, f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            run = Path(str(self.args.output_dir))
+            folder = run / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             shutil.rmtree(folder, ignore_errors=True)
-            last = last_checkpoint(self._folder)
-            then = f"{last} is whole, and the same command goes on from it" if last else "there is none before it"
-            why = f"{error}; is the disk full?"
-            raise OSError(f"the checkpoint {folder.name} could not be written ({why}); {then}") from error
+            last = last_checkpoint(run)
+            resume = f"the same command resumes from {last}" if last else "there is no earlier checkpoint"
+            raise OSError(f"{folder}: cannot write the checkpoint ({error}; is the disk full?); {resume}") from error

@@ -23,7 +23,7 @@ from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.vocabulary import CATEGORIES, REGIONS
 from modeling_dfa_gpt.app.case import SHOWN_SIDE, Case
 from modeling_dfa_gpt.app.video import Frame, verdict, worst
-from modeling_dfa_gpt.calibration import TOLERATED, Calibration
+from modeling_dfa_gpt.calibration import MAX_ERROR_RATE, Calibration
 
 WORST_SHOWN = 6
 """Frames of a video."""
@@ -58,7 +58,7 @@ def context(case: Case, calibration: Calibration, printed: bool = False) -> dict
         "case": case,
         "analysis": analysis,
         "calibration": calibration,
-        "tolerated": TOLERATED,
+        "tolerated": MAX_ERROR_RATE,
         "picture_uri": data_uri(case.upload.picture) if printed else "",
         "face": face,
         "face_uri": data_uri(face.image) if face else "",

@@ -1,6 +1,6 @@
-"""The base that DFA-GPT adapts: the tiny one that this package carries, and one that is joined from others."""
+"""Create the LLaVA models that DFA-GPT adapts: the tiny base in this package, and combinations of pretrained models."""
 
 from pathlib import Path
 
 TINY_BASE = Path(__file__).parent / "dfa-gpt-tiny-base"
-"""A LLaVA of three and a half million weights, pretrained on drawn faces: see its README.md."""
+"""A LLaVA model with 3.5 million weights, pretrained on drawn faces (see its README.md)."""

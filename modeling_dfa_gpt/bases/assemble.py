@@ -1,4 +1,4 @@
-"""Join a pretrained vision tower and a pretrained language model into a LLaVA."""
+"""Combine a pretrained vision tower and a pretrained language model into a LLaVA model with a new projector."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from modeling_dfa_gpt.chat_template import make_processor
 from modeling_dfa_gpt.new_folder import new_folder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and standard deviation of the pixels that DINOv2 was trained on."""
+"""The mean and standard deviation with which DINOv2's training images were normalized."""
 LAYER = -2
-"""LLaVA-1.5's choice: the last layer but one still knows where things are."""
+"""LLaVA-1.5 uses the last layer but one, which retains more spatial information."""
 
 
 def assemble(
@@ -35,24 +35,24 @@ def assemble(
     feature_layer: int = LAYER,
     seed: int = 0,
 ) -> None:
-    """Write a LLaVA whose vision tower and language model are pretrained and whose projector is random.
+    """Write a LLaVA model with a pretrained vision tower and language model and a random projector.
 
-    The language model's tokenizer gets an image token and the chat template of DFA-GPT. The folder is written whole, or
-    not at all.
+    An image token and DFA-GPT's chat template are added to the tokenizer of the language model. After an error, no
+    folder is left.
 
     Args:
-        vision: a CLIP or DINOv2 vision model, a folder or Hub id.
-        language: a causal language model with its tokenizer, a folder or Hub id.
-        output: the folder to write.
-        image_size: side of the square that pictures are brought to; (image_size // patch)² image tokens. None: 224 for
-            DINOv2, which takes any; CLIP's own for CLIP, which takes no other.
-        feature_layer: the hidden states of the vision tower that the projector is given.
-        seed: of the projector's weights.
+        vision: The folder or Hub id of a CLIP or DINOv2 vision model.
+        language: The folder or Hub id of a causal language model with its tokenizer.
+        output: The folder to write.
+        image_size: The side in pixels to which images are resized, giving (image_size // patch)² image tokens. The
+            default is 224 for DINOv2, which accepts any size, and CLIP's own size for CLIP, which accepts no other.
+        feature_layer: The index of the vision tower's hidden states that are the input of the projector.
+        seed: The seed of the projector's weights.
 
     Raises:
-        FileExistsError: the output folder holds something.
-        OSError: a model is not there.
-        ValueError: the models cannot be joined.
+        FileExistsError: The output folder is not empty.
+        OSError: A model does not exist.
+        ValueError: The models cannot be combined.
     """
     with new_folder(output) as made:
         model, processor = join(vision, language, image_size, feature_layer, seed)
@@ -61,7 +61,7 @@ def assemble(
 
 
 def join(vision: str, language: str, image_size: int | None, feature_layer: int, seed: int) -> tuple[Any, Any]:
-    """Return the LLaVA of two pretrained models and its processor; see `assemble`."""
+    """Return the LLaVA model of two pretrained models, and its processor; see `assemble`."""
     vision_config = AutoConfig.from_pretrained(vision)
     vision_config = getattr(vision_config, "vision_config", vision_config)
     side = check_image_size(vision, vision_config, image_size)
@@ -82,7 +82,7 @@ def join(vision: str, language: str, image_size: int | None, feature_layer: int,
         vision_feature_layer=feature_layer,
         tie_word_embeddings=text.config.tie_word_embeddings,
     )
-    torch.manual_seed(seed)
+    torch.manual_seed(seed)  # for the projector, a two-layer MLP; the other weights are replaced below
     model = LlavaForConditionalGeneration(config)
     parts = parts_of(model)
     parts.vision.load_state_dict(tower.state_dict())
@@ -97,36 +97,36 @@ def join(vision: str, language: str, image_size: int | None, feature_layer: int,
 
 
 def check_image_size(name: str, config: Any, image_size: int | None) -> int:
-    """Return the side that pictures are brought to for this vision tower.
+    """Return the side in pixels to which images are resized for a vision tower.
 
     Raises:
-        ValueError: the tower is not CLIP or DINOv2, or does not take pictures of that size.
+        ValueError: The tower is neither CLIP nor DINOv2, or does not accept the size.
     """
     if config.model_type not in ("clip_vision_model", "dinov2"):
         raise ValueError(f"--vision: {name} is a {config.model_type}; expected a CLIP or DINOv2 vision model")
     side = image_size or (224 if config.model_type == "dinov2" else config.image_size)
     if config.model_type == "clip_vision_model" and side != config.image_size:
-        raise ValueError(f"--image-size: {name} takes pictures of {config.image_size} pixels only")
+        raise ValueError(f"--image-size: {name} accepts only images of {config.image_size} pixels")
     if side % config.patch_size:
         raise ValueError(f"--image-size: {side} is not a multiple of the patch size, {config.patch_size}")
     return side
 
 
 def set_special_tokens(config: Any, tokenizer: Any) -> None:
-    """Tell a configuration how sequences begin, end and are padded."""
+    """Copy the ids of the special tokens from a tokenizer to a configuration."""
     config.bos_token_id = tokenizer.bos_token_id
     config.eos_token_id = tokenizer.eos_token_id
     config.pad_token_id = tokenizer.pad_token_id
 
 
 def prepare_tokenizer(tokenizer: Any) -> Any:
-    """Give a language model's tokenizer the image token, and padding on the right with its unknown token.
+    """Add the image token to a language model's tokenizer, and make it pad on the right with its unknown token.
 
     Raises:
-        ValueError: it has no end-of-sequence token.
+        ValueError: The tokenizer has no end-of-sequence token.
     """
     if tokenizer.eos_token is None:
-        raise ValueError("--language: its tokenizer has no end-of-sequence token; the model could not learn to stop")
+        raise ValueError("--language: the tokenizer has no end-of-sequence token, so the model could not learn to stop")
     if tokenizer.bos_token is None:
         tokenizer.bos_token = tokenizer.eos_token
     tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token

@@ -1,12 +1,12 @@
-"""Teach a vision tower and a projector what was done to a picture, and join them to a language model.
+"""Train a vision tower and a projector to recognize the forged patches of an image, and add a language model.
 
-One label a picture teaches a small tower whose faces it has seen; one label a patch teaches it the traces. A forged
-image of our own differs from its bona fide one, its `pair_id`, where it was forged; a synthesised face is forged all
-over. So tower and projector are first trained together to bring each patch near the language model's own embedding of
-the words for its technique: LLaVA-1.5's projector comes aligned from captions, this one from such words.
+With one label per image, a small tower memorizes the faces; with one label per patch, it learns the traces. An image
+that this package forged differs from its bona fide image (its `pair_id`) only where it was forged, and a synthesized
+face is forged everywhere. The tower and the projector are first trained together to map each patch close to the
+language model's embedding of the name of its technique. LLaVA-1.5 aligns its projector with captions instead.
 
-What was done to a few patches is easily overlooked among the many. So the tower then gets two layers more, which carry
-it to all patches; those below stay as they are. All of it sees the train split only.
+A few forged patches are easily missed among many others. Therefore, two layers are then added to the tower, which learn
+to pass the technique on to all patches, while the layers below are frozen. Only the train split is used.
 """
 
 from __future__ import annotations
@@ -36,58 +36,58 @@ WIDTH = 128
 LAYERS = 4
 MORE_LAYERS = 2
 CHANGED = 4
-"""A pixel is changed where a channel differs by more than so many of 255 from the bona fide face."""
+"""A pixel is changed if a channel differs by more than this value, out of 255, from the bona fide face."""
 COVERED = 0.1
-"""A patch is changed where more than this share of its pixels is."""
+"""A patch is forged if more than this share of its pixels is changed."""
 LOWEST = 3
-"""Sum of a cosine's frequencies, down and across the patch, from which on the tower sees it."""
+"""The smallest sum of the vertical and horizontal frequency of a cosine in the patch embedding."""
 SHIFT = 6
-"""Pixels that a picture is shifted by at most, so that the grid of patches falls anywhere."""
+"""The maximum random shift of an image in pixels, so that the grid of patches varies."""
 SHARPNESS = 10
-"""Of the softmax over distances to the names, in units of their mean squared distance to each other."""
+"""The sharpness of the softmax over distances to the names, in units of their mean squared distance."""
 
 
 def teach(data: Path, language: str, output: Path, *, patch: int, steps: int, more_steps: int) -> None:
-    """Write a LLaVA of a new vision tower for a dataset's pictures and a pretrained language model.
+    """Write a LLaVA model with a new vision tower, trained on a dataset, and a pretrained language model.
 
     Args:
-        data: the dataset folder.
-        language: a causal language model with its tokenizer, a folder or Hub id.
-        output: a new folder for the LLaVA, written whole or not at all.
-        patch: side of the patches in pixels; a picture makes (side // patch)² image tokens.
-        steps: batches of 16 pictures for the tower and the projector.
-        more_steps: likewise for the layers that are added, and the projector.
+        data: The dataset folder.
+        language: The folder or Hub id of a causal language model with its tokenizer.
+        output: A new folder for the LLaVA model. After an error, no folder is left.
+        patch: The side of a patch in pixels. An image gives (side // patch)² image tokens.
+        steps: The number of batches of 16 images for the tower and the projector.
+        more_steps: The number of batches for the added layers and the projector.
 
     Raises:
-        FileExistsError: the output folder holds something.
-        ValueError: the pictures cannot be cut into such patches.
+        FileExistsError: The output folder is not empty.
+        ValueError: The images cannot be divided into such patches.
     """
     with new_folder(output) as made:
         rows = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
         side = rows[0]["image"].width
         if side % patch:
-            raise ValueError(f"--patch: the pictures' side, {side} pixels, is not a multiple of {patch}")
+            raise ValueError(f"--patch: the side of the images, {side} pixels, is not a multiple of {patch}")
         patches = Patches(rows, patch, CLIPImageProcessor())
-        model, processor = join_new_tower(patches, language)
+        model, processor = assemble_new_tower(patches, language)
         name_patches(model, patches, processor.tokenizer, steps, 1.5e-3)
-        model = with_more_layers(model)
-        patches.whole = True
+        model = add_layers(model)
+        patches.label_all = True
         name_patches(model, patches, processor.tokenizer, more_steps, 1e-3)
         model.save_pretrained(made)
         processor.save_pretrained(made)
 
 
-def join_new_tower(patches: Patches, language: str) -> tuple[Any, Any]:
-    """Return a LLaVA of an untaught tower for these pictures and a pretrained language model, and its processor."""
+def assemble_new_tower(patches: Patches, language: str) -> tuple[Any, Any]:
+    """Return a LLaVA model with an untrained tower and a pretrained language model, and its processor."""
     with tempfile.TemporaryDirectory() as scratch:
-        tower, joined = Path(scratch) / "tower", Path(scratch) / "joined"
+        tower, llava = Path(scratch) / "tower", Path(scratch) / "llava"
         new_tower(patches).save_pretrained(tower)
-        assemble(str(tower), language, joined, feature_layer=-1)
-        return AutoModelForImageTextToText.from_pretrained(joined), AutoProcessor.from_pretrained(joined)
+        assemble(str(tower), language, llava, feature_layer=-1)
+        return AutoModelForImageTextToText.from_pretrained(llava), AutoProcessor.from_pretrained(llava)
 
 
-def with_more_layers(model: Any) -> Any:
-    """Return a LLaVA whose tower has `MORE_LAYERS` on top, untaught; the layers below ask for no gradient any more."""
+def add_layers(model: Any) -> Any:
+    """Return the model with `MORE_LAYERS` untrained layers on top of its tower, and the layers below frozen."""
     with tempfile.TemporaryDirectory() as scratch:
         model.save_pretrained(scratch)
         config = model.config
@@ -101,27 +101,27 @@ def with_more_layers(model: Any) -> Any:
 
 
 class Patches(torch.utils.data.Dataset[dict[str, Any]]):
-    """The pictures of a split, mirrored, shifted and lit at random, with what was done to each patch.
+    """The images of a split with a label for each patch, randomly mirrored, shifted and lit.
 
-    An item has `pixel_values` of shape (3, side, side), and `labels` of shape (patches,): indices of `names`, of which
-    the first is bona fide. With `whole` set, every patch has its picture's label.
+    An item has `pixel_values` of shape (3, side, side), and `labels` of shape (patches,), which are indices of `names`.
+    The first name is bona fide. If `label_all` is set, every patch of a forged image has its label.
     """
 
     def __init__(self, rows: Dataset, patch: int, image_processor: Any) -> None:
         kinds = zip(rows["category"], rows["technique"], strict=True)
-        done = [
+        kind_names = [
             f"{category} {technique}".replace("_", " ") if technique else "bona fide" for category, technique in kinds
         ]
-        self.names = ["bona fide", *sorted({*done} - {"bona fide"})]
+        self.names = ["bona fide", *sorted({*kind_names} - {"bona fide"})]
         self.patch = patch
-        self.whole = False
+        self.label_all = False
         self.mean, self.std = mean_and_deviation(image_processor)
         pictures = {
             face: torch.tensor(np.array(picture.convert("RGB"))).permute(2, 0, 1)
             for face, picture in zip(rows["face_id"], rows["image"], strict=True)
         }
         self.items = []
-        for face, pair, name in zip(rows["face_id"], rows["pair_id"], done, strict=True):
+        for face, pair, name in zip(rows["face_id"], rows["pair_id"], kind_names, strict=True):
             picture = pictures[face]
             if name != "bona fide" and pair in pictures:
                 changed = (picture.int() - pictures[pair].int()).abs().amax(0) > CHANGED
@@ -146,12 +146,12 @@ class Patches(torch.utils.data.Dataset[dict[str, Any]]):
         }
 
     def patch_labels(self, changed: torch.Tensor, label: int) -> torch.Tensor:
-        """Give the changed patches the picture's label, and the others that of bona fide ones."""
+        """Return the label for each changed patch, and that of bona fide for the others, in shape (patches,)."""
         share = torch.nn.functional.avg_pool2d(changed[None].float(), self.patch)[0]
-        return torch.where((share > COVERED) | self.whole, label, 0).flatten()
+        return torch.where((share > COVERED) | self.label_all, label, 0).flatten()
 
     def weights(self) -> torch.Tensor:
-        """Weigh the names by the root of their rarity: most patches are bona fide."""
+        """Return a weight for each name, proportional to the root of its rarity, because most patches are bona fide."""
         labels = torch.cat([self.patch_labels(changed, label) for _, changed, label in self.items])
         counts = torch.bincount(labels, minlength=len(self.names))
         weights = (len(labels) / counts.clamp(min=1)).sqrt()
@@ -159,9 +159,9 @@ class Patches(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 class PatchNamer(torch.nn.Module):
-    """The vision tower and the projector of a LLaVA, scored by how near each patch comes to the right words.
+    """The vision tower and projector of a LLaVA model, with a loss on the distance between patches and names.
 
-    `words` are the language model's embeddings of the names, the mean over their tokens, shape (names, width).
+    `words` are the language model's embeddings of the names, averaged over their tokens, of shape (names, width).
     """
 
     words: torch.Tensor
@@ -176,14 +176,14 @@ class PatchNamer(torch.nn.Module):
         self.sharpness = SHARPNESS / torch.pdist(words).square().mean()
 
     def forward(self, pixel_values: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the loss of pictures, shape (batch, 3, side, side), by their patches' labels, (batch, patches)."""
+        """Return the loss of images of shape (batch, 3, side, side) with labels of shape (batch, patches)."""
         patches = self.projector(self.tower(pixel_values).last_hidden_state[:, 1:]).flatten(0, 1)
         scores = -self.sharpness * torch.cdist(patches, self.words).square()
         return {"loss": torch.nn.functional.cross_entropy(scores, labels.flatten(), self.weights)}
 
 
 def name_patches(model: Any, patches: Patches, tokenizer: Any, steps: int, learning_rate: float) -> None:
-    """Train a LLaVA's tower and projector in place, those of their weights that ask for a gradient."""
+    """Train the weights of a tower and projector that require a gradient, in place."""
     embed = model.get_input_embeddings()
     with torch.no_grad():
         names = [tokenizer(name, return_tensors="pt")["input_ids"][0] for name in patches.names]
@@ -199,7 +199,7 @@ def name_patches(model: Any, patches: Patches, tokenizer: Any, steps: int, learn
 
 
 def new_tower(patches: Patches) -> CLIPVisionModel:
-    """Make a CLIP vision tower for these pictures, untrained but for its patch embedding."""
+    """Return a CLIP vision tower, untrained except for its patch embedding."""
     config = CLIPVisionConfig(
         hidden_size=WIDTH,
         intermediate_size=3 * WIDTH,
@@ -210,13 +210,13 @@ def new_tower(patches: Patches) -> CLIPVisionModel:
     )
     torch.manual_seed(0)
     tower = CLIPVisionModel(config)
-    some = torch.stack([patches[i]["pixel_values"] for i in range(min(256, len(patches)))])
-    whiten_patch_embedding(tower, some, fine_cosines(WIDTH, patches.patch))
+    sample = torch.stack([patches[i]["pixel_values"] for i in range(min(256, len(patches)))])
+    whiten_patch_embedding(tower, sample, fine_cosines(WIDTH, patches.patch))
     return tower
 
 
 def fine_cosines(channels: int, patch: int) -> list[Cosine]:
-    """Choose cosines for the patch embedding at random, none of the lowest: broad light and shade tell faces apart."""
+    """Return random cosines for the patch embedding without low frequencies, which distinguish faces, not forgeries."""
     rng = np.random.default_rng(0)
     frequencies = [f for f in np.ndindex(patch, patch) if sum(f) >= LOWEST]
     shares: list[tuple[Axis, int]] = [("lightness", 6), ("red to green", 1), ("yellow to blue", 1)]

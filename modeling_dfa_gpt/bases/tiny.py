@@ -1,9 +1,8 @@
-"""The tiny base: LLaVA-1.5's architecture at a size that trains on a CPU, pretrained once and carried in the package.
+"""Pretrain the tiny base, which has LLaVA-1.5's architecture, trains on a CPU and is part of this package.
 
-LLaVA starts from a vision tower and a language model that were pretrained; there are none of this size. So both are
-pretrained here, on drawn faces that no quickstart draws: the tower by `modeling_dfa_gpt.bases.tower`, then the
-projector and the language model on the conversations about the same faces, by the recipe
-`recipes/dfa-gpt-tiny/pretrain.yaml`.
+LLaVA combines a pretrained vision tower and language model, which do not exist at this size. Both are pretrained here
+on drawn faces that no quickstart draws: the vision tower by `modeling_dfa_gpt.bases.tower`, then the projector and the
+language model on conversations about the same faces, with the recipe `recipes/dfa-gpt-tiny/pretrain.yaml`.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ TOWER_STEPS = 12000
 
 
 def make_tiny_base(train: Dataset, output: Path, *, tower_steps: int = TOWER_STEPS, seed: int = 0) -> None:
-    """Write a LLaVA with a taught vision tower, a tokenizer of its own, and an untrained projector and language model.
+    """Write a LLaVA model with a trained vision tower and tokenizer, and an untrained projector and language model.
 
-    128-pixel images make 64 image tokens.
+    An image of 128 pixels gives 64 image tokens.
 
     Args:
-        train: the train split, config `default`.
-        output: the folder to write.
-        tower_steps: batches of 16 images that the vision tower sees.
-        seed: of the random weights.
+        train: The train split, config `default`.
+        output: The folder to write.
+        tower_steps: The number of batches of 16 images on which the vision tower is trained.
+        seed: The seed of the weights.
     """
     import torch
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
@@ -87,19 +86,19 @@ def make_tiny_base(train: Dataset, output: Path, *, tower_steps: int = TOWER_STE
 
 
 def pretrain(data: Path, output: Path, seed: int = 0) -> None:
-    """Make the tiny base whole: teach its tower, train its projector and language model, write it in half precision.
+    """Train the vision tower, projector and language model of the tiny base, and write it in half precision.
 
-    What is done already stands in `<output>.work`, and the same call goes on from there when it was killed.
+    Intermediate results are kept in `<output>.work`, from which the same call resumes if it was killed.
 
     Args:
-        data: the dataset folder that `recipes/dfa-gpt-tiny/dfa-instruct.yaml` builds.
-        output: a new folder for the base, written whole or not at all.
-        seed: of everything.
+        data: The dataset folder that `recipes/dfa-gpt-tiny/dfa-instruct.yaml` builds.
+        output: A new folder for the base.
+        seed: The seed of all steps.
 
     Raises:
-        FileExistsError: the output is there already.
-        FileNotFoundError: the dataset is not.
-        subprocess.CalledProcessError: the training failed.
+        FileExistsError: The output exists.
+        FileNotFoundError: The dataset does not exist.
+        subprocess.CalledProcessError: The training failed.
     """
     import torch
     from datasets import load_dataset
@@ -109,7 +108,7 @@ def pretrain(data: Path, output: Path, seed: int = 0) -> None:
     from modeling_dfa_gpt.launch import launch_training
 
     if output.exists():
-        raise FileExistsError(f"{output} is there already; name a new folder")
+        raise FileExistsError(f"{output} exists; use a new folder")
     split = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
     work = output.with_name(f"{output.name}.work")
     taught, trained, made = work / f"taught-{split._fingerprint}-{seed}", work / "trained", work / "made"
@@ -121,7 +120,7 @@ def pretrain(data: Path, output: Path, seed: int = 0) -> None:
     AutoModelForImageTextToText.from_pretrained(trained, dtype=torch.float16).save_pretrained(made)
     config = AutoConfig.from_pretrained(made)
     for part in (config, config.text_config, config.vision_config):
-        part.dtype = torch.float32  # what it computes in, however it is stored
+        part.dtype = torch.float32  # the type to compute in, although the weights are stored in float16
     config.save_pretrained(made)
     AutoProcessor.from_pretrained(trained).save_pretrained(made)
     run = json.loads((trained / "run.json").read_text(encoding="utf-8"))

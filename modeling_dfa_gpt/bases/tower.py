@@ -1,8 +1,8 @@
-"""Teaching a small vision tower what was done to a face, and where.
+"""Train a small vision tower to recognize how a face was forged, and where.
 
-A tower that learns one label a picture, read off its mean patch, learns *whether* a face is forged, and a language
-model cannot tell *where* from what it passes on. So each patch here is taught all that the annotations say of the face:
-the technique, the artifacts of every region, and the region that shows the strongest one.
+A tower that is trained on one label per image, predicted from its mean patch, learns whether a face is forged, but its
+patches do not tell a language model where. Here every patch learns to predict all annotations of the face: the
+technique, the artifacts of every region, and the region with the strongest artifact.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ AXES: dict[Axis, tuple[int, int, int]] = {
     "yellow to blue": (1, 1, -2),
 }
 Cosine = tuple[Axis, tuple[int, ...]]
-"""An axis of colour, and a frequency down and across the patch."""
+"""A colour axis, and the vertical and horizontal frequency within the patch."""
 LIGHT = 0.1
-"""Standard deviation of the random gain, and of each channel's offset, in which pictures are shown."""
+"""The standard deviation of the random gain of an image, and of the random offset of each channel."""
 RESAMPLED = 0.5
-"""Share of the pictures that are shown shifted, turned and scaled a little, bona fide and forged alike."""
+"""The share of images, bona fide and forged, that are slightly shifted, rotated and scaled."""
 
 
 class Faces(torch.utils.data.Dataset[dict[str, Any]]):
-    """The faces of a split, mirrored, resampled and lit at random, with what is known of each.
+    """The faces of a split with their annotations, randomly mirrored, resampled and lit.
 
-    An item has `pixel_values` (3, side, side), `technique` (an index of `names`), `artifacts` (a 0 or 1 for each of the
-    regions' kinds of artifact) and `strongest` (a region's index; the number of regions where none shows any).
+    An item has `pixel_values` of shape (3, side, side), `technique` (an index of `names`), `artifacts` (0 or 1 for each
+    pair of region and kind of artifact) and `strongest` (the index of a region, or the number of regions if there is no
+    artifact).
     """
 
     def __init__(self, split: Dataset, image_processor: Any) -> None:
         techniques = [technique or "bona_fide" for technique in split["technique"]]
         self.names = sorted(set(techniques))
         self.techniques = [self.names.index(technique) for technique in techniques]
-        self.pictures = [torch.from_numpy(np.array(picture.convert("RGB"))) for picture in split["image"]]
+        self.images = [torch.from_numpy(np.array(image.convert("RGB"))) for image in split["image"]]
         self.mean, self.std = mean_and_deviation(image_processor)
         regions, kinds = list(REGIONS), list(ARTIFACTS)
         self.artifacts = torch.zeros(len(split), len(regions), len(kinds))
@@ -54,11 +55,11 @@ class Faces(torch.utils.data.Dataset[dict[str, Any]]):
                 self.strongest[number] = regions.index(artifacts[0]["region"])
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def pixels(self, index: int) -> torch.Tensor:
-        """Return one picture as the image processor would: shape (3, side, side)."""
-        return (self.pictures[index].permute(2, 0, 1) / 255 - self.mean) / self.std
+        """Return one image as the image processor would, in shape (3, side, side)."""
+        return (self.images[index].permute(2, 0, 1) / 255 - self.mean) / self.std
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         pixels = self.pixels(index)
@@ -75,36 +76,30 @@ class Faces(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 def mean_and_deviation(image_processor: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what an image processor normalises the channels by, each of shape (3, 1, 1)."""
+    """Return the mean and standard deviation of an image processor's normalization, each of shape (3, 1, 1)."""
     values = (image_processor.image_mean, image_processor.image_std)
     mean, deviation = (torch.tensor(channels).view(3, 1, 1) for channels in values)
     return mean, deviation
 
 
 def resampled(pixels: torch.Tensor) -> torch.Tensor:
-    """Shift a picture by up to a pixel, turn it by up to two degrees and scale it by up to 3 %, all at random.
+    """Randomly shift an image by up to 1 pixel, rotate it by up to 2 degrees and scale it by up to 3 %.
 
-    Forging moves pixels between the places of the grid, but so does every resizing: a tower that was shown no
-    resampled bona fide face takes each for a forgery.
-
-    Args:
-        pixels: shape (3, side, side).
-
-    Returns:
-        A picture of the same shape, interpolated bilinearly or bicubically.
+    Forging interpolates pixels, but so does every resizing. A tower that has seen no resampled bona fide faces would
+    consider all of them forged. The shape is (3, side, side); the interpolation is bilinear or bicubic.
     """
     from torch.nn.functional import affine_grid, grid_sample
 
-    across, down, turn, grow = (2 * torch.rand(4) - 1) * torch.tensor([2 / pixels.shape[-1]] * 2 + [0.035, 0.03])
-    cosine, sine = (1 + grow) * turn.cos(), (1 + grow) * turn.sin()
-    affine = torch.stack([cosine, -sine, across, sine, cosine, down]).view(1, 2, 3)
+    right, down, angle, growth = (2 * torch.rand(4) - 1) * torch.tensor([2 / pixels.shape[-1]] * 2 + [0.035, 0.03])
+    cosine, sine = (1 + growth) * angle.cos(), (1 + growth) * angle.sin()
+    affine = torch.stack([cosine, -sine, right, sine, cosine, down]).view(1, 2, 3)
     grid = affine_grid(affine, [1, *pixels.shape], align_corners=False)
     mode = "bilinear" if torch.rand(()) < 0.5 else "bicubic"
     return grid_sample(pixels[None], grid, mode=mode, padding_mode="reflection", align_corners=False)[0]
 
 
 class FaceReader(torch.nn.Module):
-    """A vision tower under one linear layer that reads the annotations off its patches, and off their mean."""
+    """A vision tower with a linear layer that predicts the annotations from each patch, and from their mean."""
 
     def __init__(self, tower: Any, techniques: int) -> None:
         super().__init__()
@@ -117,44 +112,38 @@ class FaceReader(torch.nn.Module):
     ) -> dict[str, torch.Tensor]:
         """Return the loss of a batch of `Faces`."""
         patches = self.tower(pixel_values).last_hidden_state[:, 1:]
-        whole = self.loss(patches.mean(1, keepdim=True), technique, artifacts, strongest)
-        return {"loss": whole + 0.5 * self.loss(patches, technique, artifacts, strongest)}
+        image_loss = self.loss(patches.mean(1, keepdim=True), technique, artifacts, strongest)
+        return {"loss": image_loss + 0.5 * self.loss(patches, technique, artifacts, strongest)}
 
     def loss(
         self, features: torch.Tensor, technique: torch.Tensor, artifacts: torch.Tensor, strongest: torch.Tensor
     ) -> torch.Tensor:
-        """Hold each of the features, shape (batch, count, width), to all that is known of its face."""
+        """Return the loss of features of shape (batch, count, width); each predicts the annotations of its face."""
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         count = features.shape[1]
-        named, shown, first = self.head(features).split(self.sizes, dim=-1)
+        technique_logits, artifact_logits, strongest_logits = self.head(features).split(self.sizes, dim=-1)
         return (
-            cross_entropy(named.flatten(0, 1), technique.repeat_interleave(count))
-            + len(REGIONS) * binary_cross_entropy_with_logits(shown, artifacts[:, None].expand_as(shown))
-            + 0.5 * cross_entropy(first.flatten(0, 1), strongest.repeat_interleave(count))
+            cross_entropy(technique_logits.flatten(0, 1), technique.repeat_interleave(count))
+            + len(REGIONS)
+            * binary_cross_entropy_with_logits(artifact_logits, artifacts[:, None].expand_as(artifact_logits))
+            + 0.5 * cross_entropy(strongest_logits.flatten(0, 1), strongest.repeat_interleave(count))
         )
 
 
 def new_tower(config: Any, faces: Faces, seed: int) -> Any:
-    """Make a CLIP vision tower, untrained but for its patch embedding; `config` is a `CLIPVisionConfig`."""
+    """Return a CLIP vision tower, untrained except for its patch embedding. `config` is a `CLIPVisionConfig`."""
     from transformers import CLIPVisionModel
 
     torch.manual_seed(seed)
     tower = CLIPVisionModel(config)
-    some = torch.stack([faces.pixels(index) for index in range(min(512, len(faces)))])
-    whiten_patch_embedding(tower, some, broad_and_fine(config.hidden_size, config.patch_size, seed))
+    sample = torch.stack([faces.pixels(index) for index in range(min(512, len(faces)))])
+    whiten_patch_embedding(tower, sample, broad_and_fine(config.hidden_size, config.patch_size, seed))
     return tower
 
 
 def teach_tower(tower: Any, faces: Faces, steps: int, seed: int) -> None:
-    """Train a CLIP vision tower in place on the faces of a split.
-
-    Args:
-        tower: a `CLIPVisionModel` for pictures of the faces' size.
-        faces: to read.
-        steps: batches of 16 faces.
-        seed: of the order.
-    """
+    """Train a CLIP vision tower in place for a number of batches of 16 faces."""
     fit(
         FaceReader(tower, len(faces.names)),
         faces,
@@ -168,7 +157,7 @@ def teach_tower(tower: Any, faces: Faces, steps: int, seed: int) -> None:
 
 
 def fit(module: torch.nn.Module, items: torch.utils.data.Dataset[dict[str, Any]], **arguments: Any) -> None:
-    """Train a module that returns its loss, in place, on 16 items a step; `arguments` are `TrainingArguments`' own."""
+    """Train a module that returns its loss, in place, on 16 items per step. `arguments` are for `TrainingArguments`."""
     from transformers import Trainer, TrainingArguments
 
     gpu = torch.cuda.is_available()
@@ -188,7 +177,7 @@ def fit(module: torch.nn.Module, items: torch.utils.data.Dataset[dict[str, Any]]
 
 
 def broad_and_fine(channels: int, side: int, seed: int) -> list[Cosine]:
-    """Choose cosines for a patch embedding: the low frequencies, a random choice of high ones, the lowest in colour."""
+    """Return cosines for a patch embedding: low and random high frequencies, and the lowest ones in colour."""
     frequencies = sorted(np.ndindex(side, side), key=lambda f: (sum(f), f))
     low, in_colour = channels // 3, channels // 12
     high = np.random.default_rng(seed).permutation(np.arange(low, len(frequencies)))[: channels - low - 2 * in_colour]
@@ -197,16 +186,16 @@ def broad_and_fine(channels: int, side: int, seed: int) -> list[Cosine]:
 
 
 def whiten_patch_embedding(tower: Any, pixels: torch.Tensor, cosines: list[Cosine]) -> None:
-    """Set a tower's patch embedding to cosines, so that fine grain is as loud as broad light and shade.
+    """Initialize a tower's patch embedding with cosines whose responses all have unit variance.
 
-    In photographs the low frequencies outweigh the high ones by far, and traces of a forgery are in the high ones: a
-    vision tower that starts from noise hears none of them for many thousand images. Here every channel starts as one
-    cosine of the patch, scaled so that its response over `pixels` has unit variance.
+    Traces of a forgery are in the high frequencies, which are much weaker in photographs than the low ones. A tower
+    with random weights does not respond to them for many thousand images. Here, every channel starts as one cosine of
+    the patch, scaled by its response to `pixels`.
 
     Args:
-        tower: a `CLIPVisionModel`, changed in place.
-        pixels: preprocessed images, shape (count, 3, height, width).
-        cosines: one for each channel.
+        tower: A `CLIPVisionModel`, changed in place.
+        pixels: Preprocessed images of shape (count, 3, height, width).
+        cosines: One cosine for each channel.
     """
     from scipy.fft import idctn
 

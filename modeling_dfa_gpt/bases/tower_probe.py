@@ -1,7 +1,8 @@
-"""How much of a forgery a frozen vision tower shows: a linear probe of what the projector is given.
+"""Measure how well a frozen vision tower separates forged from bona fide faces, with a linear probe.
 
-The tower's patches are averaged over a grid of 4 × 4, with their mean and deviation over the picture; a logistic
-regression on them tells forged from bona fide on the test split, its regularisation chosen on the validation split.
+The features are the tower's patches, averaged over a grid of 4 × 4, with their mean and standard deviation over the
+image. A logistic regression is fitted to the train split, its regularization is chosen on the validation split, and its
+accuracy is measured on the test split.
 """
 
 from __future__ import annotations
@@ -27,40 +28,40 @@ from dfa_instruct.vocabulary import CATEGORIES
 GRID = 4
 BATCH = 16
 IMAGES = 2000
-"""Of each split, at most."""
+"""The maximum number of images of each split."""
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2)
-"""Inverse strengths of the regularisation that are tried."""
+"""The inverse regularization strengths to choose from."""
 
 
 def probe(base: str, data: Path) -> None:
-    """Print the accuracy on the test split beside the majority's, and what of each category is called forged.
+    """Print the accuracy on the test split, that of the majority label, and the share called forged by category.
 
     Args:
-        base: a LLaVA, a folder or Hub id.
-        data: the dataset folder.
+        base: The folder or Hub id of a LLaVA model.
+        data: The dataset folder.
 
     Raises:
-        FileNotFoundError: the base or the dataset is not there.
+        FileNotFoundError: The base or the dataset does not exist.
     """
     processor, model = load_processor(base), load_model(base)
-    known: dict[str, tuple[NDArray[np.float32], NDArray[np.bool_]]] = {}
+    splits: dict[str, tuple[NDArray[np.float32], NDArray[np.bool_]]] = {}
     for split in ("train", "validation", "test"):
         rows = load_dataset(DATASET_NAME, data_dir=str(data), split=split).shuffle(seed=0)
         rows = rows.select(range(min(IMAGES, len(rows))))
-        known[split] = tower_features(rows, model, processor), np.array(rows["label"]) == "forged"
+        splits[split] = tower_features(rows, model, processor), np.array(rows["label"]) == "forged"
     fits = [
-        make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500)).fit(*known["train"])
+        make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500)).fit(*splits["train"])
         for strength in STRENGTHS
     ]
-    best = max(fits, key=lambda fit: fit.score(*known["validation"]))
-    features, truth = known["test"]
+    best = max(fits, key=lambda fit: fit.score(*splits["validation"]))
+    features, truth = splits["test"]
     report(best.predict(features), truth, rows)
 
 
 def tower_features(rows: Dataset, model: Any, processor: Any) -> NDArray[np.float32]:
-    """Return what the tower says of each image, shape (rows, channels · (2 + GRID²))."""
+    """Return the features of each image, of shape (rows, channels · (2 + GRID²))."""
     batches = []
-    for batch in tqdm(rows.iter(BATCH), total=-(-len(rows) // BATCH), desc="look at faces", unit="batch"):
+    for batch in tqdm(rows.iter(BATCH), total=-(-len(rows) // BATCH), desc="Encode faces", unit="batch"):
         pixels = on(model, encode_images(processor, batch["image"]).features)["pixel_values"]
         with torch.inference_mode():
             states = parts_of(model).vision(pixels, output_hidden_states=True).hidden_states
@@ -72,7 +73,7 @@ def tower_features(rows: Dataset, model: Any, processor: Any) -> NDArray[np.floa
 
 
 def report(called: NDArray[np.bool_], truth: NDArray[np.bool_], rows: Dataset) -> None:
-    """Print how often test faces are called what they are, by category, and by person for bona fide ones."""
+    """Print the accuracy, and the share of faces called forged by category and, for bona fide faces, by person."""
     majority = max(truth.mean(), 1 - truth.mean())
     print(f"accuracy {(called == truth).mean():.1%}, majority {majority:.1%}, on {len(truth)} images")
     categories = np.array(rows["category"])

@@ -17,7 +17,7 @@ from PIL import Image
 from dfa_instruct.bench.runner import load_rows
 from dfa_instruct.sources.pictures import BadPictureError, read_image
 from dfa_instruct.sources.walk import find_images
-from modeling_dfa_gpt.calibration import margin_of
+from modeling_dfa_gpt.calibration import alignment_margin
 from modeling_dfa_gpt.domain import KnownFaces
 from modeling_dfa_gpt.picture import open_faces
 
@@ -33,7 +33,7 @@ def main(
     known, rows = KnownFaces.learn(data), load_rows(data)
     if known is None:
         raise SystemExit(f"{data}: too few faces to learn from")
-    side, margin = read_image(rows[0]["image"]["bytes"]).shape[0], margin_of(rows)
+    side, margin = read_image(rows[0]["image"]["bytes"]).shape[0], alignment_margin(rows)
 
     def report(name: str, pictures: Iterable[np.ndarray]) -> None:
         cut = [open_faces(Image.fromarray(picture), side, margin) for picture in pictures]

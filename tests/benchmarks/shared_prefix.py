@@ -40,8 +40,8 @@ from dfa_instruct.sources.portraits.drawing import draw_sample
 from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
 from modeling_dfa_gpt.data import DecodingCollator, undecoded
 from modeling_dfa_gpt.estimate import PEAK, flops
-from modeling_dfa_gpt.lora import count_parameters
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
+from modeling_dfa_gpt.trainable_parts import count_parameters
 from modeling_dfa_gpt.trainer import DfaTrainer
 
 QUESTIONS = 7

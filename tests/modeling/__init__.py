@@ -1,1 +1,1 @@
-"""Tests of `modeling_dfa_gpt`; a package, so that its modules may be called as those of other tests."""
+"""Tests of `modeling_dfa_gpt`. A package, because other tests have modules with the same names."""

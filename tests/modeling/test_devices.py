@@ -1,4 +1,4 @@
-"""The model on a device and in a type of numbers other than the CPU's: what is given to it goes there, too."""
+"""The model in bfloat16: its inputs are converted to the type and device of its weights."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from modeling_dfa_gpt.calibration import calibrate
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
 
-def test_verdicts_in_bfloat16_are_those_of_float32(adapter: Path, dataset_folder: Path) -> None:
+def test_verdicts_in_bfloat16_equal_those_in_float32(adapter: Path, dataset_folder: Path) -> None:
     half = DfaGpt.from_pretrained(adapter, torch.device("cpu"), torch.bfloat16)
-    whole = DfaGpt.from_pretrained(adapter, torch.device("cpu"))
+    full = DfaGpt.from_pretrained(adapter, torch.device("cpu"))
     assert {parameter.dtype for parameter in half.model.parameters()} == {torch.bfloat16}
-    assert {parameter.dtype for parameter in whole.model.parameters()} == {torch.float32}
+    assert {parameter.dtype for parameter in full.model.parameters()} == {torch.float32}
     faces = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in load_rows(dataset_folder)]
-    rounded, exact = half.forged_logits(faces), whole.forged_logits(faces)
+    rounded, exact = half.forged_logits(faces), full.forged_logits(faces)
     assert rounded != exact and np.corrcoef(rounded, exact)[0, 1] > 0.95
     middle = np.median(exact)
     assert np.mean((np.array(rounded) > middle) == (np.array(exact) > middle)) > 0.8
 
 
-def test_all_that_is_done_with_a_model_is_done_in_bfloat16(adapter: Path, dataset_folder: Path) -> None:
+def test_every_use_of_a_model_works_in_bfloat16(adapter: Path, dataset_folder: Path) -> None:
     model = DfaGpt.from_pretrained(adapter, torch.device("cpu"), torch.bfloat16)
     model.calibration = calibrate(model, dataset_folder, limit=4)
     face = Image.open(io.BytesIO(load_rows(dataset_folder, 1)[0]["image"]["bytes"])).convert("RGB")

@@ -1,4 +1,4 @@
-"""Before the first step: every contradiction is one clear line. Each test breaks one thing on purpose."""
+"""The checks before the first training step. Each test makes one mistake."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from dfa_instruct.vlm.messages import CHAT_TEMPLATE
 from modeling_dfa_gpt.data import GREY
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.label_mask import check_batch
-from modeling_dfa_gpt.lora import count_parameters
 from modeling_dfa_gpt.preflight import check_base, check_messages, check_template
 from modeling_dfa_gpt.sft import train
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
+from modeling_dfa_gpt.trainable_parts import count_parameters
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "dfa-gpt-tiny" / "sft.yaml"
 ROWS = [
@@ -49,82 +49,66 @@ def batch(request: pytest.FixtureRequest, processor: Any) -> Batch:
     return dict(DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)(ROWS))
 
 
-def test_a_right_mask_passes_and_is_counted(batch: Batch, processor: Any, base: Path) -> None:
+def test_a_correct_mask_is_counted(batch: Batch, processor: Any, base: Path) -> None:
     tokens = check_batch(batch, ROWS, processor, AutoConfig.from_pretrained(base))
     assert tokens.image == 64 and tokens.answers == ["Yes, this face is forged.", "Face swapping is used."]
-    assert tokens.image + tokens.masked + tokens.learnt == batch["input_ids"].numel()
-    assert 4 < tokens.learnt < tokens.masked
+    assert tokens.image + tokens.masked + tokens.trained == batch["input_ids"].numel()
+    assert 4 < tokens.trained < tokens.masked
 
 
-def earlier(batch: Batch) -> None:
-    learnt = batch["labels"].roll(-1) != -100
-    batch["labels"] = torch.where(learnt, batch["input_ids"], -100)
+def shift_mask(batch: Batch, by: int) -> None:
+    in_loss = batch["labels"].roll(by) != -100
+    in_loss[:, 0] = False
+    batch["labels"] = torch.where(in_loss, batch["input_ids"], -100)
 
 
-def later(batch: Batch) -> None:
-    learnt = batch["labels"].roll(1) != -100
-    learnt[:, 0] = False
-    batch["labels"] = torch.where(learnt, batch["input_ids"], -100)
-
-
-def shifted(batch: Batch) -> None:
-    batch["labels"] = batch["labels"].roll(-1)
-
-
-def fully_masked(batch: Batch) -> None:
-    batch["labels"] = torch.full_like(batch["labels"], -100)
-
-
-def truncated(batch: Batch) -> None:
+def truncate(batch: Batch) -> None:
     for name in ("input_ids", "labels"):
         batch[name] = batch[name][:, :-2]
-
-
-def everything_learnt(batch: Batch) -> None:
-    batch["labels"] = batch["input_ids"].clone()
 
 
 @pytest.mark.parametrize(
     ("breaks", "message"),
     [
-        (earlier, "what is learnt ends with|would be taken on"),
-        (later, "what is learnt ends with|would be taken on"),
-        (shifted, "a label is not its own token"),
-        (fully_masked, "row 0: every answer is masked"),
-        (truncated, "row 0: what is learnt ends with .* not with </s>: it is cut"),
-        (everything_learnt, "row 0: it has 2 answers, but 1 would be learnt"),
+        (lambda batch: shift_mask(batch, -1), "the loss covers"),
+        (lambda batch: shift_mask(batch, 1), "the loss covers"),
+        (lambda batch: batch.update(labels=batch["labels"].roll(-1)), "a label differs from its token"),
+        (lambda batch: batch.update(labels=torch.full_like(batch["labels"], -100)), "every answer is masked"),
+        (truncate, "the loss covers"),
+        (lambda batch: batch.update(labels=batch["input_ids"].clone()), "the loss covers"),
     ],
+    ids=["mask too early", "mask too late", "labels shifted", "all masked", "truncated", "prompts in the loss"],
 )
-def test_a_broken_mask_is_caught(breaks: Any, message: str, batch: Batch, processor: Any, base: Path) -> None:
+def test_a_wrong_mask_is_refused(breaks: Any, message: str, batch: Batch, processor: Any, base: Path) -> None:
     breaks(batch)
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(RecipeError, match=f"row 0: {message}"):
         check_batch(batch, ROWS, processor, AutoConfig.from_pretrained(base))
 
 
-def test_one_masked_answer_of_two_is_caught(batch: Batch, processor: Any, base: Path) -> None:
-    learnt = (batch["labels"][0] != -100).nonzero()[:, 0]
-    gap = int((learnt.diff() > 1).nonzero()[0, 0])
-    batch["labels"][0, learnt[gap + 1] :] = -100
-    with pytest.raises(RecipeError, match="it has 2 answers, but 1 would be learnt"):
+def test_one_masked_answer_of_two_is_refused(batch: Batch, processor: Any, base: Path) -> None:
+    in_loss = (batch["labels"][0] != -100).nonzero()[:, 0]
+    gap = int((in_loss.diff() > 1).nonzero()[0, 0])
+    batch["labels"][0, in_loss[gap + 1] :] = -100
+    with pytest.raises(RecipeError, match="row 0: the loss covers"):
         check_batch(batch, ROWS, processor, AutoConfig.from_pretrained(base))
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("{% generation %}", "", "every answer is masked|marks no answer"),
-        (" + eos_token }}{% endgeneration %}", " }}{% endgeneration %}{{ eos_token }}", "not with </s>"),
-        ("{{ bos_token }}", "", "lost <s>"),
-        ("'USER: ' + '<image>", "'USER: ' + '<img>", "does not show the picture once"),
+        ("{% generation %}", "", "every answer is masked|generation"),
+        (" + eos_token }}{% endgeneration %}", " }}{% endgeneration %}{{ eos_token }}", "the loss covers"),
+        ("{{ bos_token }}", "", "omits <s>"),
+        ("'USER: ' + '<image>", "'USER: ' + '<img>", "template"),
         (
             "{% if add_generation_prompt %}{{ ' ASSISTANT:' }}",
             "{% if add_generation_prompt %}{{ ' BOT:' }}",
-            "is not how",
+            "training text",
         ),
-        ("images + text }}", "images }}", "lost <s> or a question"),
+        ("images + text }}", "images }}", "omits"),
     ],
 )
-def test_a_mutated_template_is_caught(processor: Any, base: Path, old: str, new: str, message: str) -> None:
+def test_a_broken_template_is_refused(processor: Any, base: Path, old: str, new: str, message: str) -> None:
     assert old in CHAT_TEMPLATE
     processor.chat_template = CHAT_TEMPLATE.replace(old, new)
     if not new and "generation" in old:
@@ -134,19 +118,19 @@ def test_a_mutated_template_is_caught(processor: Any, base: Path, old: str, new:
         check_batch(SharedPrefixCollator(processor)(ROWS), ROWS, processor, AutoConfig.from_pretrained(base))
 
 
-def test_a_patch_size_that_is_not_the_tower_s_is_caught(processor: Any, base: Path) -> None:
+def test_a_patch_size_other_than_the_tower_s_is_refused(processor: Any, base: Path) -> None:
     processor.patch_size = 32
-    with pytest.raises(RecipeError, match="16 image tokens for 64 features"):
+    with pytest.raises(RecipeError, match="16 image tokens for 64 patches"):
         check_batch(SharedPrefixCollator(processor)(ROWS), ROWS, processor, AutoConfig.from_pretrained(base))
 
 
-def test_a_base_without_image_token_is_caught(processor: Any, base: Path) -> None:
+def test_a_base_with_another_image_token_is_refused(processor: Any, base: Path) -> None:
     config = AutoConfig.from_pretrained(base)
     check_base("base", config, processor)
-    with pytest.raises(RecipeError, match=r"base: model type llama: expected a model of type llava"):
+    with pytest.raises(RecipeError, match="base: model type llama"):
         check_base("base", config.text_config, processor.tokenizer)
     config.image_token_index = 7
-    with pytest.raises(RecipeError, match="the image token is 3 to the processor and 7 to the model"):
+    with pytest.raises(RecipeError, match="the image token is 3 in the processor and 7 in the model"):
         check_base("base", config, processor)
     config.image_token_index = processor.image_token_id
     processor.tokenizer.add_tokens(["<new>"])
@@ -157,19 +141,19 @@ def test_a_base_without_image_token_is_caught(processor: Any, base: Path) -> Non
 @pytest.mark.parametrize(
     ("messages", "message"),
     [
-        ([], "expected questions and answers in turn"),
-        ([("assistant", "Yes."), ("user", "Is it?")], "in turn, found the roles assistant, user"),
-        ([("user", "Is it?"), ("assistant", "  ")], "a message of the assistant is empty"),
-        ([("user", "Is <image> it?"), ("assistant", "Yes.")], "a message of the user holds <image>"),
-        ([("user", "Is it?"), ("assistant", "Yes.</s>")], "a message of the assistant holds </s>"),
+        ([], "alternating"),
+        ([("assistant", "Yes."), ("user", "Is it?")], "the roles assistant, user"),
+        ([("user", "Is it?"), ("assistant", "  ")], "assistant is empty"),
+        ([("user", "Is <image> it?"), ("assistant", "Yes.")], "user contains .* <image>"),
+        ([("user", "Is it?"), ("assistant", "Yes.</s>")], "assistant contains .* </s>"),
     ],
 )
-def test_a_row_that_cannot_be_learnt_is_named(messages: list[tuple[str, str]], message: str) -> None:
-    with pytest.raises(RecipeError, match=f"row 4: .*{message}|row 4: {message}"):
+def test_an_invalid_row_is_named(messages: list[tuple[str, str]], message: str) -> None:
+    with pytest.raises(RecipeError, match=f"row 4: .*{message}"):
         check_messages([{"role": role, "content": text} for role, text in messages], ["<image>", "</s>"], "row 4")
 
 
-def test_the_trained_parts_are_counted(base: Path) -> None:
+def test_the_parameters_of_each_part_are_counted(base: Path) -> None:
     from peft import LoraConfig, get_peft_model
 
     model = AutoModelForImageTextToText.from_pretrained(base)
@@ -199,11 +183,11 @@ def recipe_with(folder: Path, base: Path, **changes: Any) -> list[str]:
     [
         ({"lerning_rate": 1}, r"unknown key 'lerning_rate'; did you mean 'learning_rate'"),
         ({"datasets": [{"pth": "dfa-instruct"}]}, r"datasets: unknown key 'pth'; did you mean 'path'"),
-        ({"datasets": ["dfa-instruct"]}, "datasets: expected a list of"),
+        ({"datasets": ["dfa-instruct"]}, "datasets: expected a list"),
         ({"datasets": []}, "datasets is missing"),
-        ({"datasets": [{"name": "df_d"}]}, "datasets: path is missing"),
+        ({"datasets": [{"name": "df_d"}]}, "datasets: path"),
         ({"abilities": ["df_d", "df_x"]}, "abilities: unknown ability 'df_x'; did you mean 'df_"),
-        ({"abilities": ["df_d", "fc"]}, "abilities: expected one of: .*; df_d; df_d df_c; .*; not: df_d fc"),
+        ({"abilities": ["df_d", "fc"]}, "abilities: expected one of: .*; df_d; df_d df_c; .*df_d fc"),
         ({"abilities": "df_d"}, "abilities: expected a list of df_d, df_c, ad, fc, not 'df_d'"),
         ({"abilities": ["df_d"], "datasets": [{"path": "parquet"}]}, "abilities: expected the dataset dfa-instruct"),
         ({"datasets": [{"path": "dfa-instruct", "fraction": 2}]}, "fraction: expected a number above 0 and up to 1"),
@@ -225,19 +209,19 @@ def recipe_with(folder: Path, base: Path, **changes: Any) -> list[str]:
             },
             "metric_for_best_model: expected eval_loss",
         ),
-        ({"datasets": [{"path": "dfa-instruct", "name": "default"}]}, "the rows have no images and no messages"),
-        ({"max_length": 100}, r"max_length: 100 would cut \d+ of \d+ rows, the longest of \d+ tokens"),
-        ({"shared_prefix": False, "max_length": 100}, "max_length: 100 would cut"),
+        ({"datasets": [{"path": "dfa-instruct", "name": "default"}]}, "images and messages"),
+        ({"max_length": 100}, r"max_length: 100 would truncate \d+ of \d+ rows"),
+        ({"shared_prefix": False, "max_length": 100}, "max_length: 100 would truncate"),
         ({"lora_modules_to_save": ["lm_head"]}, "would train .*lm_head"),
         ({"lora_target_modules": ["q_proj", "v_proj"]}, "would train .*vision_tower"),
         ({"lora_target_modules": ["all-linear"]}, "would train .*(vision_tower|multi_modal_projector|lm_head)"),
         ({"assistant_only_loss": False}, "assistant_only_loss: expected true"),
-        ({"shared_prefix": True, "attn_implementation": "eager"}, "needs attn_implementation: sdpa; eager takes no"),
+        ({"shared_prefix": True, "attn_implementation": "eager"}, "shared_prefix: .*sdpa.*eager"),
         ({"learning_rate": "fast"}, "learning_rate.*fast"),
         ({"model_name_or_path": None}, "model_name_or_path is missing"),
     ],
 )
-def test_a_recipe_that_contradicts_itself_stops(
+def test_an_invalid_recipe_is_refused(
     changes: dict[str, Any], message: str, base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
@@ -246,26 +230,26 @@ def test_a_recipe_that_contradicts_itself_stops(
     assert not (tmp_path / "run" / "adapter_model.safetensors").exists()
 
 
-def test_a_reporter_that_is_not_installed_is_named(base: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_missing_reporter_is_named(base: Path, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("modeling_dfa_gpt.recipe.find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match="report_to: trackio is not installed"):
+    with pytest.raises(RecipeError, match="report_to: trackio"):
         train(recipe_with(tmp_path, base, report_to="trackio"))
 
 
-def test_a_key_that_stands_twice_is_refused(base: Path, tmp_path: Path) -> None:
+def test_a_repeated_key_is_refused(base: Path, tmp_path: Path) -> None:
     [_, path] = recipe_with(tmp_path, base)
     with Path(path).open("a") as file:
         file.write("learning_rate: 0.5\n")
-    with pytest.raises(ValueError, match="'learning_rate' appears twice"):
+    with pytest.raises(ValueError, match="learning_rate"):
         train(["--config", path])
 
 
 def test_an_adapter_is_not_written_into_its_base(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=f"output_dir: {base} is the base itself"):
+    with pytest.raises(RecipeError, match=f"output_dir: {base}"):
         train(recipe_with(tmp_path, base, output_dir=str(base)))
 
 
-def test_weights_of_a_base_that_were_cut_short_are_named(base: Path, tmp_path: Path) -> None:
+def test_truncated_weights_of_a_base_are_named(base: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
     shutil.copytree(base, cut)
     (cut / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes()[:1000])
@@ -273,19 +257,21 @@ def test_weights_of_a_base_that_were_cut_short_are_named(base: Path, tmp_path: P
         train(recipe_with(tmp_path, cut))
 
 
-def test_a_streamed_dataset_may_accumulate(base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_streamed_dataset_can_be_trained_on(
+    base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
     train(recipe_with(tmp_path, base, streaming=True, gradient_accumulation_steps=2, max_steps=1))
     assert (tmp_path / "run" / "adapter_model.safetensors").is_file()
 
 
-def test_the_table_says_what_is_trained_and_the_run_what_made_it(
+def test_the_trained_parts_and_the_run_are_described(
     base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
     train(recipe_with(tmp_path, base, projector_learning_rate=2e-5, shared_prefix=None))
     printed = capsys.readouterr().out
-    for expected in ("vision tower", "2e-05", "1,024 masked", "learnt", "The first row learns: "):
+    for expected in ("vision tower", "2e-05", "1,024 masked"):
         assert expected in printed
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert run["settings"]["learning_rate"] == 5e-4 and run["settings"]["projector_learning_rate"] == 2e-5

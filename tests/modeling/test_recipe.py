@@ -1,4 +1,4 @@
-"""A training recipe: what it says, and what the command line makes of it."""
+"""A training recipe: its keys, and the choice of abilities."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ TRAININGS = sorted(path for path in RECIPES.glob("dfa-gpt-*/*.yaml") if path.ste
 
 
 @pytest.mark.parametrize("recipe", TRAININGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_shipped_recipes_hold_known_keys(recipe: Path) -> None:
+def test_shipped_recipes_have_known_keys(recipe: Path) -> None:
     read_recipe(recipe)
 
 
-def test_a_key_like_no_other_is_named_without_all_that_are_known(tmp_path: Path) -> None:
+def test_an_unknown_key_without_a_similar_one_gets_no_suggestion(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("qqqq: 1\n")
     with pytest.raises(RecipeError, match=r"recipe\.yaml: unknown key 'qqqq'$"):
@@ -34,9 +34,9 @@ def test_a_key_like_no_other_is_named_without_all_that_are_known(tmp_path: Path)
         (["df_d", "df_c", "ad", "fc"], "conversations"),
     ],
 )
-def test_abilities_choose_what_is_learnt_and_nothing_else(abilities: list[str], config: str, base: Path) -> None:
+def test_abilities_choose_the_config_and_change_nothing_else(abilities: list[str], config: str, base: Path) -> None:
     command = ["--config", str(RECIPES / "dfa-gpt-small" / "sft.yaml"), "--model_name_or_path", str(base)]
-    whole, chosen = (parse_recipe([*command, *more]).settings for more in ([], ["--abilities", *abilities]))
-    assert whole["datasets"][0]["name"] == "conversations"
-    assert chosen["datasets"] == [{**whole["datasets"][0], "name": config}]
-    assert {**chosen, "datasets": [], "abilities": []} == {**whole, "datasets": [], "abilities": []}
+    every, chosen = (parse_recipe([*command, *more]).settings for more in ([], ["--abilities", *abilities]))
+    assert every["datasets"][0]["name"] == "conversations"
+    assert chosen["datasets"] == [{**every["datasets"][0], "name": config}]
+    assert {**chosen, "datasets": [], "abilities": []} == {**every, "datasets": [], "abilities": []}

@@ -1,44 +1,43 @@
-"""Training: what is learnt from, what is trained, and what a wrong recipe says."""
+"""Training: the label mask, the trained parts and the errors of a wrong recipe."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftModel
+from datasets import load_dataset
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from modeling_dfa_gpt.errors import RecipeError
-from modeling_dfa_gpt.lora import check_trainable
-from modeling_dfa_gpt.sft import train
+from modeling_dfa_gpt.trainable_parts import check_trainable
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "dfa-gpt-tiny"
 CPU = RECIPES.parent / "accelerate_configs" / "cpu.yaml"
 
 
-def test_the_loss_is_taken_on_answers_and_their_end_only(base: Path, dataset_folder: Path) -> None:
-    from datasets import load_dataset
-
+def test_the_loss_covers_only_the_answers(base: Path, dataset_folder: Path) -> None:
     rows = load_dataset("dfa-instruct", "conversations", data_dir=str(dataset_folder), split="train[:2]")
     processor = AutoProcessor.from_pretrained(base)
     collate = DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)
     batch = collate([rows[0], rows[1]])
     for row, ids, labels in zip(rows, batch["input_ids"], batch["labels"], strict=True):
         answers = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
-        learnt = labels[labels != -100]
-        assert processor.tokenizer.decode(learnt) == "".join(f" {answer}</s>" for answer in answers)
-        assert torch.equal(learnt, ids[labels != -100])
+        in_loss = labels[labels != -100]
+        assert processor.tokenizer.decode(in_loss) == "".join(f" {answer}</s>" for answer in answers)
+        assert torch.equal(in_loss, ids[labels != -100])
         text = processor.tokenizer.decode(ids[ids != processor.tokenizer.pad_token_id])
         assert text.startswith("<s>A chat between") and text.count("<s>") == 1
         assert text.count("<image>") == 64 and text.count("ASSISTANT:") == 7
 
 
-def test_the_adapter_holds_language_lora_and_the_projector_and_nothing_else(adapter: Path) -> None:
+def test_the_adapter_contains_lora_and_the_projector_only(adapter: Path) -> None:
     names = set(load_file(adapter / "adapter_model.safetensors"))
     lora = {n for n in names if ".language_model." in n and ".lora_" in n}
     projector = {n for n in names if ".multi_modal_projector." in n}
@@ -47,13 +46,13 @@ def test_the_adapter_holds_language_lora_and_the_projector_and_nothing_else(adap
     assert not {p.suffix for p in adapter.iterdir()} & {".bin", ".pt", ".pkl"}
 
 
-def test_the_adapters_card_is_ours_and_claims_no_figures(adapter: Path, base: Path) -> None:
+def test_the_card_of_an_adapter_states_no_figures(adapter: Path, base: Path) -> None:
     card = (adapter / "README.md").read_text()
     assert "pipeline_tag: image-text-to-text" in card and str(base) in card
     assert "Not measured yet" in card and "More Information Needed" not in card
 
 
-def test_training_changes_the_adapter_and_leaves_the_vision_tower(adapter: Path, base: Path) -> None:
+def test_training_changes_the_adapter_but_not_the_vision_tower(adapter: Path, base: Path) -> None:
     trained = load_file(adapter / "adapter_model.safetensors")
     assert any(t.abs().max() > 0 for n, t in trained.items() if "lora_B" in n)
     before = AutoModelForImageTextToText.from_pretrained(base).state_dict()
@@ -70,38 +69,29 @@ def test_training_changes_the_adapter_and_leaves_the_vision_tower(adapter: Path,
     ("targets", "saved", "message"),
     [
         (["q_proj", "v_proj"], ["multi_modal_projector"], "would train .*vision_tower"),
-        (r"model\.language_model\..*\.q_proj", None, "lora_modules_to_save leaves no"),
+        (r"model\.language_model\..*\.q_proj", None, "lora_modules_to_save .*projector"),
         (r"model\.language_model\..*\.q_proj", ["multi_modal_projector", "lm_head"], "would train .*lm_head"),
     ],
 )
-def test_a_wrong_trainable_set_is_refused(base: Path, targets: object, saved: list[str] | None, message: str) -> None:
-    from peft import LoraConfig, get_peft_model
-
+def test_other_trainable_weights_are_refused(
+    base: Path, targets: object, saved: list[str] | None, message: str
+) -> None:
     config = LoraConfig(target_modules=targets, modules_to_save=saved, r=4)
     model = get_peft_model(AutoModelForImageTextToText.from_pretrained(base), config)
     with pytest.raises(RecipeError, match=message):
         check_trainable(model)
 
 
-def test_an_unknown_key_is_named_with_the_nearest_known(tmp_path: Path) -> None:
-    recipe = tmp_path / "wrong.yaml"
-    recipe.write_text((RECIPES / "sft.yaml").read_text().replace("learning_rate:", "lerning_rate:"))
-    with pytest.raises(RecipeError, match=r"wrong\.yaml: unknown key 'lerning_rate'; did you mean 'learning_rate'"):
-        train(["--config", str(recipe)])
-
-
 @pytest.mark.parametrize(
     ("launcher", "status"),
     [
         ([], 2),
-        (["-m", "accelerate.commands.launch", "--quiet", "--config_file", f"{CPU}"], 1),  # its own status, not ours
+        (["-m", "accelerate.commands.launch", "--quiet", "--config_file", f"{CPU}"], 1),  # the status of accelerate
     ],
 )
-def test_a_missing_model_is_one_line_and_a_failure(
+def test_a_missing_model_is_a_one_line_error(
     launcher: list[str], status: int, tmp_path: Path, dataset_folder: Path
 ) -> None:
-    import os
-
     done = subprocess.run(
         [sys.executable, *launcher, "-m", "modeling_dfa_gpt.sft", "--config", str(RECIPES / "sft.yaml")]
         + ["--model_name_or_path", str(tmp_path / "absent"), "--output_dir", str(tmp_path / "out")],
@@ -111,5 +101,5 @@ def test_a_missing_model_is_one_line_and_a_failure(
     )
     assert done.returncode == status
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1 and "absent: no such model" in errors[0]
+    assert len(errors) == 1 and "absent" in errors[0]
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""The shared-prefix form learns exactly what separate rows learn."""
+"""The shared prefix has the loss and gradients of separate rows."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_loss_and_gradients_equal_separate_rows(base: Path) -> None:
     assert loss == pytest.approx(float(expected), rel=1e-5)
     assert gradients.keys() == expected_gradients.keys()
     for name, gradient in gradients.items():
-        if name.endswith("k_proj.bias"):  # moves all of a query's scores alike: its gradient is nothing but rounding
+        if name.endswith("k_proj.bias"):  # shifts all scores of a query equally, so its gradient is rounding error
             assert max(gradient.norm(), expected_gradients[name].norm()) < 1e-6, name
             continue
         scale = expected_gradients[name].norm().clamp(min=1e-6)

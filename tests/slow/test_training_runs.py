@@ -1,4 +1,4 @@
-"""Whole trainings as a user starts them: killed and gone on with, on two processes, against stock TRL (minutes)."""
+"""Complete trainings: killed and resumed, with two processes, and compared with TRL (takes minutes)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def difference(one: Path, other: Path) -> float:
 
 
 @pytest.mark.parametrize("order", ["random", "group_by_length"])
-def test_a_killed_run_goes_on_to_the_same_adapter(base: Path, dataset_folder: Path, tmp_path: Path, order: str) -> None:
+def test_a_resumed_run_has_the_same_adapter(base: Path, dataset_folder: Path, tmp_path: Path, order: str) -> None:
     recipe = write_recipe(
         tmp_path,
         base,
@@ -84,13 +84,13 @@ def test_a_killed_run_goes_on_to_the_same_adapter(base: Path, dataset_folder: Pa
     time.sleep(random.uniform(0, 3))
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    assert not (killed / "adapter_model.safetensors").exists(), "it ended before it was killed"
+    assert not (killed / "adapter_model.safetensors").exists(), "the run ended before it was killed"
     assert launch("cpu", recipe, dataset_folder, "--output_dir", str(killed)).wait() == 0
     assert difference(undisturbed, killed) <= 1e-6
     assert losses(killed) == pytest.approx(losses(undisturbed), abs=1e-6)
 
 
-def test_two_processes_are_one_with_the_doubled_batch(base: Path, dataset_folder: Path, tmp_path: Path) -> None:
+def test_two_processes_equal_one_with_twice_the_batch(base: Path, dataset_folder: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path, base, max_steps=8, lora_dropout=0.0)
     two, one = tmp_path / "two", tmp_path / "one"
     half = ("--per_device_train_batch_size", "3", "--output_dir", str(two))
@@ -103,13 +103,13 @@ def test_two_processes_are_one_with_the_doubled_batch(base: Path, dataset_folder
     assert isinstance(DfaGpt.from_pretrained(two).chat(face).ask("Has this face been forged?"), str)
 
 
-def test_twenty_steps_lose_what_stock_trl_loses(base: Path, dataset_folder: Path, tmp_path: Path) -> None:
+def test_twenty_steps_have_the_losses_of_trl(base: Path, dataset_folder: Path, tmp_path: Path) -> None:
     rows = load_dataset("dfa-instruct", "conversations", data_dir=str(dataset_folder), split="train")
     rows = rows.remove_columns(["face_id"])
 
     def first_three(row: dict[str, Any]) -> dict[str, Any]:
         plain = [{"role": message["role"], "content": message["content"]} for message in row["messages"]]
-        return {"images": row["images"], "messages": plain[:6]}  # without `branch`, every question is one
+        return {"images": row["images"], "messages": plain[:6]}  # without `branch`, every question is a branch
 
     shared = Dataset.from_list([first_three(row) for row in rows])
     stock = Dataset.from_list(

@@ -1,6 +1,6 @@
-"""The small model, DINOv2-S and SmolLM2-135M: joined, its shared prefix equal to stock rows, its trainable set.
+"""The small model of DINOv2-S and SmolLM2-135M: its trained parts, and its shared prefix compared with TRL's rows.
 
-Reads DFA_TEST_VISION and DFA_TEST_LANGUAGE, the folders (or Hub ids) of the two pretrained models.
+DFA_TEST_VISION and DFA_TEST_LANGUAGE are the folders or Hub ids of the two pretrained models.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from modeling_dfa_gpt.bases.assemble import assemble
-from modeling_dfa_gpt.lora import check_trainable
 from modeling_dfa_gpt.preflight import check_base, check_template
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
+from modeling_dfa_gpt.trainable_parts import check_trainable
 
 TARGETS = r"model\.language_model\..*\.(q|k|v|o|gate|up|down)_proj"
 
@@ -40,13 +40,13 @@ def model(small: Path) -> Any:
     torch.manual_seed(0)
     config = LoraConfig(r=8, target_modules=TARGETS, modules_to_save=["multi_modal_projector"])
     adapted = get_peft_model(AutoModelForImageTextToText.from_pretrained(small, dtype=torch.float32), config).eval()
-    for name, parameter in adapted.named_parameters():  # at zero, LoRA's B would hide the gradients of its A
+    for name, parameter in adapted.named_parameters():  # if LoRA's B were zero, the gradients of A would be zero
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.01)
     return adapted
 
 
-def test_it_is_a_llava_and_trains_lora_and_projector_only(small: Path, model: Any) -> None:
+def test_only_lora_and_the_projector_are_trained(small: Path, model: Any) -> None:
     processor = AutoProcessor.from_pretrained(small)
     check_base("small", model.config, processor)
     check_template(processor)
@@ -55,18 +55,18 @@ def test_it_is_a_llava_and_trains_lora_and_projector_only(small: Path, model: An
     assert len(trained) == 30 * 7 * 2 + 4
 
 
-def test_loss_and_gradients_equal_stock_rows(small: Path, model: Any, dataset_folder: Path) -> None:
-    """One image with its branches of several turns, another with questions left out, against a row a branch."""
+def test_loss_and_gradients_equal_those_of_separate_rows(small: Path, model: Any, dataset_folder: Path) -> None:
+    """Compare an image with branches of several turns, and one without some questions, with one row per branch."""
     processor = AutoProcessor.from_pretrained(small)
     rows = load_dataset("dfa-instruct", "conversations", data_dir=str(dataset_folder), split="train")
-    left_out = [{"role": m["role"], "content": m["content"]} for m in rows[1]["messages"]]
-    packed = [rows[0], {**rows[1], "messages": [*left_out[:2], *left_out[4:6]]}]
+    plain = [{"role": m["role"], "content": m["content"]} for m in rows[1]["messages"]]
+    packed = [rows[0], {**rows[1], "messages": [*plain[:2], *plain[4:6]]}]
     branches: dict[Any, list[dict[str, Any]]] = {}
     for number, row in enumerate(packed):
         for turn in range(0, len(row["messages"]), 2):
             pair = row["messages"][turn : turn + 2]
             branches.setdefault((number, pair[0].get("branch", turn)), []).extend(pair)
-    stock = [{"images": packed[number]["images"], "messages": turns} for (number, _), turns in branches.items()]
+    separate = [{"images": packed[number]["images"], "messages": turns} for (number, _), turns in branches.items()]
 
     def run(batch: Any) -> tuple[float, dict[str, torch.Tensor]]:
         model.zero_grad()
@@ -75,7 +75,8 @@ def test_loss_and_gradients_equal_stock_rows(small: Path, model: Any, dataset_fo
         return float(loss), {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
 
     loss, gradients = run(SharedPrefixCollator(processor)(packed))
-    expected, stock_gradients = run(DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)(stock))
+    collator = DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)
+    expected, expected_gradients = run(collator(separate))
     assert loss == pytest.approx(expected, rel=1e-4)
     for name, gradient in gradients.items():
-        assert (gradient - stock_gradients[name]).norm() <= 1e-4 * stock_gradients[name].norm(), name
+        assert (gradient - expected_gradients[name]).norm() <= 1e-4 * expected_gradients[name].norm(), name

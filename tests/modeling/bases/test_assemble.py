@@ -1,4 +1,4 @@
-"""Two pretrained models joined as a LLaVA: their weights are kept, and the result trains and answers."""
+"""A LLaVA model of two pretrained models keeps their weights and answers questions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "pa
 
 @pytest.fixture(scope="module")
 def language(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A language model of a foreign family: other special tokens, tied embeddings, no image token."""
+    """A language model with other special tokens, tied embeddings and no image token."""
     folder = tmp_path_factory.mktemp("language")
     tokenizer = train_tokenizer(["Has this face been forged? Yes, this face is forged. No, it is bona fide."], 300)
     tokenizer.add_special_tokens({"bos_token": "<|start|>", "eos_token": "<|end|>", "pad_token": "<|end|>"})
@@ -64,7 +64,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_both_models_keep_their_weights_and_the_result_is_a_llava(dinov2: Path, language: Path, tmp_path: Path) -> None:
+def test_the_weights_of_both_models_are_kept(dinov2: Path, language: Path, tmp_path: Path) -> None:
     assemble(str(dinov2), str(language), tmp_path / "base", image_size=112)
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "base").eval()
     processor = AutoProcessor.from_pretrained(tmp_path / "base")
@@ -83,32 +83,34 @@ def test_both_models_keep_their_weights_and_the_result_is_a_llava(dinov2: Path, 
     assert (inputs["input_ids"] == model.config.image_token_id).sum() == 64 == model.config.image_seq_length
     assert inputs["pixel_values"].shape[-2:] == (112, 112)
     assert torch.isfinite(model(**inputs).logits).all()
-    black = torch.tensor([(0 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0 - 0.406) / 0.225])  # ImageNet's, as DINOv2 wants
+    black = torch.tensor(
+        [(0 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0 - 0.406) / 0.225]
+    )  # ImageNet's normalization, as for DINOv2
     assert torch.allclose(inputs["pixel_values"][0, :, 0, 0], black, atol=1e-4)
 
 
-def test_it_answers(clip: Path, language: Path, tmp_path: Path) -> None:
+def test_it_answers_a_question(clip: Path, language: Path, tmp_path: Path) -> None:
     assemble(str(clip), str(language), tmp_path / "base")
     conversation = DfaGpt.from_pretrained(tmp_path / "base").chat(Image.new("RGB", (56, 56), "grey"))
     assert isinstance(conversation.ask("Has this face been forged?"), str)
     assert len(conversation.messages) == 2
 
 
-def test_the_same_seed_gives_the_same_projector(clip: Path, language: Path, tmp_path: Path) -> None:
+def test_the_seed_determines_the_projector(clip: Path, language: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         assemble(str(clip), str(language), tmp_path / name, seed=seed)
     a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
     assert a == b != c
 
 
-def test_what_cannot_be_joined_is_said(clip: Path, dinov2: Path, language: Path, tmp_path: Path) -> None:
+def test_models_that_do_not_fit_are_refused(clip: Path, dinov2: Path, language: Path, tmp_path: Path) -> None:
     other = tmp_path / "vit"
     ViTModel(ViTConfig(image_size=56, intermediate_size=64, **SIZE)).save_pretrained(other)
-    with pytest.raises(ValueError, match="is a vit; expected a CLIP or DINOv2"):
+    with pytest.raises(ValueError, match="vit; expected a CLIP or DINOv2"):
         assemble(str(other), str(language), tmp_path / "base")
-    with pytest.raises(ValueError, match="takes pictures of 56 pixels only"):
+    with pytest.raises(ValueError, match=r"--image-size: .* 56 pixels"):
         assemble(str(clip), str(language), tmp_path / "base", image_size=112)
     with pytest.raises(ValueError, match="100 is not a multiple of the patch size, 14"):
         assemble(str(dinov2), str(language), tmp_path / "base", image_size=100)
-    with pytest.raises(FileExistsError, match="holds something already"):
+    with pytest.raises(FileExistsError, match=str(other)):
         assemble(str(dinov2), str(language), other)

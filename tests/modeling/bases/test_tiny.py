@@ -1,4 +1,4 @@
-"""The tiny base that the package carries: what it is, what it was made of, and that it can be made again."""
+"""The tiny base in the package: its files, its training data, and that it can be recreated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from modeling_dfa_gpt.preflight import check_base, check_template
 RECIPE = Path(__file__).parents[3] / "recipes" / "dfa-gpt-tiny" / "dfa-instruct.yaml"
 
 
-def test_the_base_is_small_whole_and_in_half_precision() -> None:
+def test_the_base_is_complete_and_in_half_precision() -> None:
     assert sum(file.stat().st_size for file in TINY_BASE.iterdir()) < 8_000_000
     assert not {file.suffix for file in TINY_BASE.iterdir()} & {".bin", ".pt", ".pkl"}
     with safe_open(TINY_BASE / "model.safetensors", "pt") as weights:
@@ -29,7 +29,7 @@ def test_the_base_is_small_whole_and_in_half_precision() -> None:
     check_template(processor)
 
 
-def test_its_card_says_how_it_was_made_and_of_which_data() -> None:
+def test_its_card_states_the_training_and_the_data() -> None:
     card = (TINY_BASE / "README.md").read_text(encoding="utf-8")
     settings = yaml.safe_load((RECIPE.parent / "pretrain.yaml").read_text())
     assert "dfa-gpt pretrain --data" in card and "SHA-256" in card
@@ -37,8 +37,7 @@ def test_its_card_says_how_it_was_made_and_of_which_data() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 12345])
-def test_no_quickstart_draws_a_person_that_the_base_was_trained_on(seed: int) -> None:
-    """Whatever the quickstart's seed: the numbers differ, and people of different numbers are different people."""
+def test_no_quickstart_draws_a_person_of_the_training_data(seed: int) -> None:
     recipe = read_recipe(RECIPE)
     pretrained = {item.identities[0] for source in open_sources(recipe.sources) for item in source.items()}
     drawn = {item.identities[0] for s in open_sources(sample_recipe(Path("x"), seed).sources) for item in s.items()}
@@ -46,7 +45,7 @@ def test_no_quickstart_draws_a_person_that_the_base_was_trained_on(seed: int) ->
     assert not pretrained & drawn
 
 
-def test_people_of_other_numbers_look_different_whatever_the_seed() -> None:
+def test_people_with_other_numbers_look_different() -> None:
     from dfa_instruct.sources.portraits.drawing import draw_person
 
     number = read_recipe(RECIPE).sources[0]["first"]
@@ -54,11 +53,11 @@ def test_people_of_other_numbers_look_different_whatever_the_seed() -> None:
     assert len(set(faces)) == 4
 
 
-def test_a_base_is_made_anew(dataset_folder: Path, tmp_path: Path) -> None:
+def test_a_base_can_be_recreated(dataset_folder: Path, tmp_path: Path) -> None:
     train = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="train")
     make_tiny_base(train, tmp_path / "base", tower_steps=2)
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "base")
-    carried = AutoModelForImageTextToText.from_pretrained(TINY_BASE)
+    shipped = AutoModelForImageTextToText.from_pretrained(TINY_BASE)
     assert {n: p.shape for n, p in model.named_parameters() if "embed" not in n} == {
-        n: p.shape for n, p in carried.named_parameters() if "embed" not in n
+        n: p.shape for n, p in shipped.named_parameters() if "embed" not in n
     }
