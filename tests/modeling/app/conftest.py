@@ -1,4 +1,4 @@
-"""A tiny trained model, loaded once, and a drawn portrait."""
+"""Fixtures of the app's tests: a tiny trained model, and a drawn portrait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def model(adapter: Path) -> DfaGpt:
 
 @pytest.fixture(scope="session")
 def portrait(landmarker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawn portrait; without a FaceLandmarker there would be no verdict on it."""
+    """A drawn portrait. Without a FaceLandmarker there is no verdict on it."""
     path = tmp_path_factory.mktemp("face") / "portrait.png"
     Image.fromarray(next(draw_sample(1, 1)).image).save(path)
     return path
