@@ -163,10 +163,6 @@ class KnownFaces:
             FineDetail.fit(_pictures(training), _pictures(validation)),
         )
 
-    def contains(self, face: Image.Image) -> bool:
-        """Return whether an aligned face is like the training faces."""
-        return not self.reason_against(face, "")
-
     def reason_against(self, face: Image.Image, trained_on: str) -> str:
         """Return why an aligned face should get no verdict. The reason is empty if it is like the training faces.
 

@@ -102,15 +102,8 @@ class VideoVerdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the verdict as a dictionary for JSON."""
-        return {
-            "label": self.label,
-            "probability": self.probability,
-            "forced": self.forced,
-            "calibrated": self.calibrated,
-            "judged": self.judged,
-            "without_face": self.without_face,
-            "refused": self.refused,
-        }
+        keys = ("label", "probability", "forced", "calibrated", "judged", "without_face", "refused")
+        return {key: getattr(self, key) for key in keys}
 
 
 @dataclass

@@ -25,20 +25,11 @@ DISPLAY_SIDE = 512
 """Longest side, in pixels, of the pictures on the page."""
 MAX_CACHED_CONVERSATIONS = 8
 """Number of conversations that keep their key-value cache. An older one reads its text again when it continues."""
-SUGGESTED_QUESTIONS: Final[dict[Label, tuple[str, ...]]] = {
-    "forged": (
-        "What is wrong with the {region}?",
-        "How do you know that?",
-        "How sure are you?",
-        "What should I do next?",
-    ),
-    "bona_fide": (
-        "Does the skin texture look natural?",
-        "How do you know that?",
-        "How sure are you?",
-        "What should I do next?",
-    ),
+FIRST_QUESTION: Final[dict[Label, str]] = {
+    "forged": "What is wrong with the {region}?",
+    "bona_fide": "Does the skin texture look natural?",
 }
+MORE_QUESTIONS: Final = ("How do you know that?", "How sure are you?", "What should I do next?")
 """Questions that the page suggests after a verdict. All of them occur in the instruction templates."""
 
 
@@ -116,8 +107,7 @@ class Case:
         if self.analysis is None or self.analysis.label is None:
             return []
         named = [region for statement in self.statements for region in statement.regions]
-        region = named[0] if named else "eyes"
-        return [question.format(region=region) for question in SUGGESTED_QUESTIONS[self.analysis.label]]
+        return [FIRST_QUESTION[self.analysis.label].format(region=[*named, "eyes"][0]), *MORE_QUESTIONS]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the case as a dictionary for JSON."""

@@ -10,7 +10,6 @@ import ipaddress
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from gradio.utils import get_upload_folder
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modeling_dfa_gpt.app.storage import stored_bytes
 from modeling_dfa_gpt.app.upload import MAX_FILE_BYTES
@@ -34,11 +34,6 @@ POLICY = (
 )
 HUB = " https://huggingface.co"
 """The Hub shows the page of a Space in a frame."""
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 class Guard:
@@ -61,7 +56,7 @@ class Guard:
         host: The name or address that the server listens on.
     """
 
-    def __init__(self, app: Any, host: str) -> None:
+    def __init__(self, app: ASGIApp, host: str) -> None:
         self.app = app
         self.on_hub = bool(os.environ.get("SPACE_ID"))
         self.names = {"localhost", host.lower(), socket.gethostname().lower()}

@@ -12,14 +12,14 @@ from gradio.utils import get_upload_folder
 
 from dfa_instruct.face.detection import not_one_face
 from dfa_instruct.sources.pictures import BadPictureError
-from modeling_dfa_gpt.app.case import SUGGESTED_QUESTIONS, Analyst, Case, Turn
+from modeling_dfa_gpt.app.case import MORE_QUESTIONS, Analyst, Case, Turn
 from modeling_dfa_gpt.app.case_report import model_facts, report_html
 from modeling_dfa_gpt.app.drawing import case_html, comparison_html, faces_html, notice_html, video_html
 from modeling_dfa_gpt.app.video import Frame, analyze_upload, most_probable_first
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
 NO_PICTURE = "Give a picture first."
-SUGGESTIONS = max(len(questions) for questions in SUGGESTED_QUESTIONS.values())
+SUGGESTIONS = 1 + len(MORE_QUESTIONS)
 CONTROLS = 7
 """Number of buttons and text fields that need a case with a complete analysis."""
 NO_CHOICE = gr.update(choices=[], value=None, visible=False)

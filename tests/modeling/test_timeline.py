@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from layouts import write_clip
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -22,17 +22,6 @@ from modeling_dfa_gpt.timeline import NO_FACE, FrameAnalysis, analyze_video, vid
 GREY = np.full((320, 320, 3), 90, np.uint8)
 
 
-def clip(path: Path, pictures: list[Pixels]) -> Path:
-    """Write pictures as a video with two frames per second."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=2)
-        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
-
-
 @pytest.fixture(scope="module")
 def faces(photos: Path) -> list[Pixels]:
     paths = sorted(photos.glob("*.jpg"))[:2]
@@ -40,7 +29,7 @@ def faces(photos: Path) -> list[Pixels]:
 
 
 def test_pictures_and_videos_in_one_call(adapter: Path, faces: list[Pixels], tmp_path: Path) -> None:
-    video, picture = clip(tmp_path / "clip.mp4", [*faces, GREY]), tmp_path / "face.png"
+    video, picture = write_clip(tmp_path / "clip.mp4", [*faces, GREY], rate=2), tmp_path / "face.png"
     Image.fromarray(faces[0]).save(picture)
     done = CliRunner().invoke(app, ["analyze", str(adapter), str(video), str(picture), "--json", "--force"])
     assert done.exit_code == 0
@@ -62,16 +51,20 @@ def test_pictures_and_videos_in_one_call(adapter: Path, faces: list[Pixels], tmp
 
 
 def test_page_and_command_agree(adapter: Path, faces: list[Pixels], tmp_path: Path) -> None:
-    model, video = DfaGpt.from_pretrained(adapter), clip(tmp_path / "clip.mp4", [*faces, GREY])
+    model, video = DfaGpt.from_pretrained(adapter), write_clip(tmp_path / "clip.mp4", [*faces, GREY], rate=2)
     *_, frames = analyze_upload(model, video)
     timeline = analyze_video(model, video)
     assert [frame.to_dict() for frame in frames] == [frame.to_dict() for frame in timeline.frames]
     assert video_verdict(frames, model.calibration) == timeline.verdict
+    for frame in frames[:2]:
+        [logit] = model.forged_logits([frame.case.face.image])
+        assert frame.probability == pytest.approx(model.calibration.probability(logit), abs=1e-4)
 
 
 @pytest.mark.usefixtures("landmarker")
 def test_video_without_a_face_gets_no_verdict(adapter: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["analyze", str(adapter), str(clip(tmp_path / "wall.mp4", [GREY] * 3))])
+    video = write_clip(tmp_path / "wall.mp4", [GREY] * 3, rate=2)
+    done = CliRunner().invoke(app, ["analyze", str(adapter), str(video)])
     assert done.exit_code == 3
     assert "no verdict (0 of 3 frames were judged; frames without a face: 3)" in done.stdout
 

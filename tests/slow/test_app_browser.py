@@ -12,9 +12,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import av
 import numpy as np
 import pytest
+from layouts import write_clip
 from PIL import Image
 
 from dfa_instruct.sources.portraits.drawing import draw_sample
@@ -263,15 +263,10 @@ def test_denied_camera_leaves_the_other_inputs(page: Any, address: str, portrait
 
 def test_video_timeline_and_one_of_its_frames(page: Any, address: str, photos: Path, tmp_path: Path) -> None:
     photo = np.asarray(Image.open(sorted(photos.glob("*.jpg"))[0]).convert("RGB").resize((320, 320)))
-    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=2)
-        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
-        for _ in range(3):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(photo, format="rgb24")))
-        container.mux(stream.encode(None))
+    clip = write_clip(tmp_path / "clip.mp4", [photo] * 3, rate=2)
     page.goto(address)
     page.get_by_role("tab", name="Video").click()
-    page.locator("input[type=file][accept*='.mp4']").set_input_files(tmp_path / "clip.mp4")
+    page.locator("input[type=file][accept*='.mp4']").set_input_files(clip)
     page.get_by_text("Which frame?").wait_for()
     assert page.locator("svg.timeline rect").count() == 3 and page.locator(".frames figure").count() == 3
     assert page.get_by_role("button", name="Download report").is_disabled()

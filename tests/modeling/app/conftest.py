@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,3 +23,22 @@ def portrait(landmarker: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     path = tmp_path_factory.mktemp("face") / "portrait.png"
     Image.fromarray(next(draw_sample(1, 1)).image).save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def uploads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder in which Gradio stores uploads."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("uploads")
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def address(model: DfaGpt, adapter: Path, uploads: Path) -> Iterator[str]:
+    """The address of a page that is being served."""
+    pytest.importorskip("gradio")
+    from visitor import serving
+
+    with serving(model, adapter) as served:
+        yield served

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -17,27 +16,12 @@ gradio_client = pytest.importorskip("gradio_client")
 
 from layouts import write_video  # noqa: E402
 from test_upload import encoded, hostile, noise  # noqa: E402
+from visitor import serving  # noqa: E402
 
 from modeling_dfa_gpt.app.case import Case  # noqa: E402
 from modeling_dfa_gpt.app.handlers import Handlers  # noqa: E402
-from modeling_dfa_gpt.app.page import build, launch  # noqa: E402
 from modeling_dfa_gpt.app.upload import MAX_FILE_BYTES  # noqa: E402
 from modeling_dfa_gpt.dfa_gpt import DfaGpt  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def uploads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("uploads")
-        patch.setenv("GRADIO_TEMP_DIR", str(folder))
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def address(model: DfaGpt, adapter: Path, uploads: Path) -> Iterator[str]:
-    blocks = build(model, str(adapter))
-    yield launch(blocks, "127.0.0.1", None, None)
-    blocks.close(verbose=False)
 
 
 @pytest.fixture
@@ -136,13 +120,9 @@ def test_browser_may_only_load_from_this_server(address: str) -> None:
 
 
 def test_authentication_is_required(model: DfaGpt, adapter: Path, uploads: Path) -> None:
-    blocks = build(model, str(adapter))
-    address = launch(blocks, "127.0.0.1", None, ("ann", "sesame"))
-    try:
+    with serving(model, adapter, ("ann", "sesame")) as address:
         assert httpx.get(f"{address}config").status_code == 401
         assert gradio_client.Client(address, auth=("ann", "sesame"), verbose=False)
-    finally:
-        blocks.close(verbose=False)
 
 
 def test_video_is_deleted_after_its_analysis(

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
 pytest.importorskip("gradio")
 
+from layouts import write_clip
 from visitor import Visitor
 
 from dfa_instruct.sources.portraits.drawing import draw_sample
-from modeling_dfa_gpt.app.page import build, launch
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
 CONTROLS = ("Your question", "Ask", "Stop", "Ask again", "Clear", "Download report", "Print or save as PDF")
 PICTURE = "A picture with a face"
 VIDEO = "A video with a face, at most 25 MB"
 FRAME = "Which frame? The highest probability of a forgery comes first"
-
-
-@pytest.fixture(scope="module")
-def address(model: DfaGpt, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        blocks = build(model, str(adapter))
-        yield launch(blocks, "127.0.0.1", None, None)
-        blocks.close(verbose=False)
 
 
 @pytest.fixture
@@ -45,14 +34,8 @@ def faces(landmarker: Path) -> list[Image.Image]:
 
 @pytest.fixture(scope="module")
 def clip(faces: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("video") / "clip.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=2)
-        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
-        for face in faces:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(face), format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
+    pictures = [np.asarray(face) for face in faces]
+    return write_clip(tmp_path_factory.mktemp("video") / "clip.mp4", pictures, rate=2)
 
 
 def active(visitor: Visitor) -> list[str]:

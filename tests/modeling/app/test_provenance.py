@@ -25,34 +25,23 @@ def signed() -> bytes:
 
     root, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 
-    def certificate(subject: str, public: ec.EllipticCurvePublicKey, root_of_others: bool) -> bytes:
-        def name(common: str) -> x509.Name:
-            both = NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME
-            return x509.Name([x509.NameAttribute(of, common) for of in both])
+    def name(common: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(oid, common) for oid in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME)])
 
-        usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False)
-        made = (
-            x509.CertificateBuilder(name("A root"), name(subject), public, x509.random_serial_number())
-            .not_valid_before(datetime.now(UTC) - timedelta(days=1))
-            .not_valid_after(datetime.now(UTC) + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(root_of_others, None), critical=True)
-            .add_extension(
-                x509.KeyUsage(
-                    digital_signature=not root_of_others,
-                    key_cert_sign=root_of_others,
-                    crl_sign=root_of_others,
-                    encipher_only=False,
-                    decipher_only=False,
-                    **usage,
-                ),
-                critical=True,
-            )
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root.public_key()), critical=False)
-        )
-        if not root_of_others:
-            made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
-        return made.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    def certificate(subject: str, public: ec.EllipticCurvePublicKey, is_root: bool) -> bytes:
+        now, day = datetime.now(UTC), timedelta(days=1)
+        builder = x509.CertificateBuilder(name("A root"), name(subject), public, x509.random_serial_number(), now - day)
+        extensions = [
+            (x509.BasicConstraints(is_root, None), True),
+            (x509.KeyUsage(not is_root, *[False] * 4, is_root, is_root, False, False), True),
+            (x509.SubjectKeyIdentifier.from_public_key(public), False),
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(root.public_key()), False),
+        ]
+        if not is_root:
+            extensions.append((x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False))
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        return builder.not_valid_after(now + day).sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     chain = certificate("A camera", key.public_key(), False) + certificate("A root", root.public_key(), True)
     secret = key.private_bytes(

@@ -15,8 +15,9 @@ import pytest
 
 pytest.importorskip("gradio")
 
+from visitor import serving
+
 from modeling_dfa_gpt.app import storage
-from modeling_dfa_gpt.app.page import build, launch
 from modeling_dfa_gpt.app.storage import upload_folder
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
@@ -31,9 +32,7 @@ def test_old_and_interrupted_uploads_are_deleted(
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
     monkeypatch.setattr(storage, "MAX_AGE", 2)
     monkeypatch.setattr(storage, "SWEEP_INTERVAL", 0.2)
-    blocks = build(model, str(adapter))
-    address = launch(blocks, "127.0.0.1", None, None)
-    try:
+    with serving(model, adapter) as address:
         url = httpx.URL(f"{address}gradio_api/upload")
         part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="cut.png"\r\n\r\n' + b"y" * 500_000
         head = f"POST {url.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900000\r\n"
@@ -44,8 +43,6 @@ def test_old_and_interrupted_uploads_are_deleted(
         assert httpx.post(url, files={"files": ("whole.png", b"z" * 1000)}).status_code == 200
         while files(tmp_path):  # loops forever if they are not deleted
             time.sleep(0.1)
-    finally:
-        blocks.close(verbose=False)
 
 
 def test_folder_of_a_running_process_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,13 +64,8 @@ def test_uploads_are_deleted_however_the_app_ends(adapter: Path, tmp_path: Path)
     command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()", "app", str(adapter)]
     left = {}
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
-        running = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "TMPDIR": str(tmp_path)},
-            preexec_fn=reset_sighup,
-        )
+        environment = {**os.environ, "TMPDIR": str(tmp_path)}
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, preexec_fn=reset_sighup)
         try:
             line = next(line for line in running.stdout or () if "answers at" in line)
             assert files(tmp_path) == [path for path in files(tmp_path) if path.name == storage.LOCK]

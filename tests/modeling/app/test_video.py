@@ -15,9 +15,8 @@ from dfa_instruct.sources.pictures import BadPictureError
 from modeling_dfa_gpt.app.case import Case
 from modeling_dfa_gpt.app.drawing import video_html
 from modeling_dfa_gpt.app.upload import MAX_FILE_BYTES, Upload
-from modeling_dfa_gpt.app.video import Frame, analyze_upload, most_probable_first, open_video
+from modeling_dfa_gpt.app.video import Frame, most_probable_first, open_video
 from modeling_dfa_gpt.calibration import Calibration
-from modeling_dfa_gpt.dfa_gpt import DfaGpt
 from modeling_dfa_gpt.picture import OpenedFace
 from modeling_dfa_gpt.timeline import MAX_FRAMES, NO_FACE
 
@@ -31,24 +30,6 @@ def test_frames_are_evenly_spaced(tmp_path: Path) -> None:
         assert number_in(np.asarray(upload.picture)) == number == round(seconds * 5)
         assert f"frame {number} of a video" in upload.format and upload.name == "long.mp4"
     assert len({upload.sha256 for *_, upload in long}) == 1
-
-
-def test_frames_with_a_face_get_a_probability(model: DfaGpt, photos: Path, tmp_path: Path) -> None:
-    faces = [
-        np.asarray(Image.open(path).convert("RGB").resize((320, 320))) for path in sorted(photos.glob("*.jpg"))[:2]
-    ]
-    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=2)
-        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
-        for picture in (*faces, np.full((320, 320, 3), 90, np.uint8)):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    *_, frames = analyze_upload(model, tmp_path / "clip.mp4")
-    assert [frame.seconds for frame in frames] == [0, 0.5, 1]
-    assert [frame.probability is None for frame in frames] == [False, False, True]
-    for frame in frames[:2]:
-        [logit] = model.forged_logits([frame.case.face.image])
-        assert frame.probability == pytest.approx(model.calibration.probability(logit), abs=1e-4)
 
 
 def frame(seconds: float, probability: float | None) -> Frame:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from modeling_dfa_gpt.app.page import TAKE_QUESTION_JS
+from modeling_dfa_gpt.app.page import TAKE_QUESTION_JS, build, launch
+from modeling_dfa_gpt.dfa_gpt import DfaGpt
+
+
+@contextmanager
+def serving(model: DfaGpt, adapter: Path, auth: tuple[str, str] | None = None) -> Iterator[str]:
+    """Serve a page and yield its address."""
+    blocks = build(model, str(adapter))
+    try:
+        yield launch(blocks, "127.0.0.1", None, auth)
+    finally:
+        blocks.close(verbose=False)
 
 
 class Visitor:
