@@ -30,7 +30,8 @@ def signed() -> bytes:
 
     def certificate(subject: str, public: ec.EllipticCurvePublicKey, is_root: bool) -> bytes:
         now, day = datetime.now(UTC), timedelta(days=1)
-        builder = x509.CertificateBuilder(name("A root"), name(subject), public, x509.random_serial_number(), now - day)
+        builder = x509.CertificateBuilder(name("A root"), name(subject), public, x509.random_serial_number())
+        builder = builder.not_valid_before(now - day).not_valid_after(now + day)
         extensions = [
             (x509.BasicConstraints(is_root, None), True),
             (x509.KeyUsage(not is_root, *[False] * 4, is_root, is_root, False, False), True),
@@ -41,7 +42,7 @@ def signed() -> bytes:
             extensions.append((x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False))
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)
-        return builder.not_valid_after(now + day).sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        return builder.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     chain = certificate("A camera", key.public_key(), False) + certificate("A root", root.public_key(), True)
     secret = key.private_bytes(

@@ -45,7 +45,7 @@ def test_most_probable_frames_come_first() -> None:
     assert [f.seconds for f in most_probable_first(frames)] == [2, 3, 0]
     drawn = video_html(frames, Calibration(certain=0.9))
     assert "the highest is 97 % at 2.0 s" in drawn and drawn.count('class="forged"') == 2
-    assert drawn.count('class="below"') == 1 and "4 frames, 1 without a face" in drawn
+    assert drawn.count('class="below"') == 1 and "frames without a face: 1" in drawn
     assert drawn.index("97 %</b>") < drawn.index("60 %, uncertain</b>") < drawn.index("20 %, uncertain</b>")
     assert "the highest" not in video_html(frames[1:2], Calibration())
 
