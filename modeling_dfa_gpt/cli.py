@@ -97,7 +97,7 @@ def analyze(
         from dfa_instruct.sources.pictures import BadPictureError
         from dfa_instruct.sources.walk import is_video
         from modeling_dfa_gpt.dfa_gpt import DfaGpt
-        from modeling_dfa_gpt.timeline import watch
+        from modeling_dfa_gpt.timeline import analyze_video
 
         dfa_gpt = DfaGpt.from_pretrained(model)
         calibration = dfa_gpt.calibration
@@ -106,7 +106,7 @@ def analyze(
         for file in files:
             try:
                 if is_video(file.name):
-                    timeline = watch(dfa_gpt, file, force)
+                    timeline = analyze_video(dfa_gpt, file, force)
                     label, text = timeline.verdict.label, timeline.table()
                     found = {"video": str(file), **timeline.to_dict()}
                 else:

@@ -1,10 +1,12 @@
-"""Which faces a model knows: a picture unlike those that it was trained on gets no verdict.
+"""Recognise faces unlike those that a model was trained on. The model gives no verdict on them.
 
-A face is described by the orientations of its edges (histograms of oriented gradients, Dalal and Triggs, 2005), and
-judged by its distance from the principal subspace of the known faces (Turk and Pentland, 1991). What the vision tower
-gives was tried first: a small tower, trained on drawings alone, tells them from photographs in half of the cases only.
-A face that was reduced, or saved as a poor JPEG, keeps its edges and loses its fine detail, and a model easily calls it
-forged. Therefore the fine detail of a face is compared with that of the training faces, too.
+A face is described by the orientations of its edges (histograms of oriented gradients, Dalal and Triggs, 2005). It is
+known if this description is close to the principal subspace of the training faces (Turk and Pentland, 1991). The
+features of the vision tower do not work: a small tower that was trained on drawings only separates drawings from
+photographs in half of the cases.
+
+A face that was downscaled, or saved as a poor JPEG, keeps its edges but loses its fine detail, and a model then easily
+calls it forged. Therefore its fine detail is also compared with that of the training faces.
 """
 
 from __future__ import annotations
@@ -27,27 +29,27 @@ from dfa_instruct.sources.sample import SAMPLE
 
 DOMAIN_FILE: Final = "domain.npz"
 SIDE: Final = 128
-"""Pixels that a face is resized to before it is described."""
+"""Side in pixels to which a face is resized before it is described."""
 CELL: Final = 16
-"""Side of a cell of the gradient histograms, in pixels."""
+"""Side of a cell of the gradient histograms in pixels."""
 BLUR: Final = 0.7
-"""Sigma in pixels of the blur before a face is described: otherwise grain passes for edges in all directions."""
+"""Sigma in pixels of the blur before a face is described. Without it, grain looks like edges in all directions."""
 COMPONENTS: Final = 64
-KNOWN: Final = 99.5
-"""Percentile of the distances of held-out faces, up to which a face is like those that a model was trained on."""
-KNOWN_DRAWN: Final = 98
-"""The same for drawn portraits: a photograph must not be taken for one."""
-KNOWN_DETAIL: Final = 99.9
-"""The same for their fine detail."""
-MOST_FACES: Final = 2000
-"""Of a split, drawn at random, from which is learned."""
-LEAST_FACES: Final = 20
+KNOWN_PERCENTILE: Final = 99.5
+"""Percentile of the distances of held-out faces. A face is known if its distance is below it."""
+DRAWN_PERCENTILE: Final = 98
+"""The same for drawn portraits. It is lower because a photograph must not be taken for a drawing."""
+DETAIL_PERCENTILE: Final = 99.9
+"""The same for the fine detail."""
+MAX_FACES: Final = 2000
+"""Number of faces of a split that are used. They are drawn at random."""
+MIN_FACES: Final = 20
 JPEG_QUALITY: Final = 75
-"""Each face is learned from twice: as it is, and saved as a JPEG of this quality."""
-FINE: Final = (1 / 4, 3 / 8, 1 / 2)
-"""Where the bands of fine detail begin, in cycles per pixel; the last one reaches to the corners of the spectrum."""
+"""Each face is also used as a JPEG of this quality."""
+BAND_EDGES: Final = (1 / 4, 3 / 8, 1 / 2)
+"""Lower edges of the bands of fine detail, in cycles per pixel. The last band extends to the corners."""
 DRAWN_PEOPLE: Final = (450, 150)
-"""Drawn to learn what drawn portraits look like: people to learn from, and held-out people."""
+"""Number of people that are drawn to learn drawn portraits: for the subspace, and for the limit."""
 
 Descriptions = NDArray[np.float32]
 """Histograms of oriented gradients, shape (N, 1764): 7 x 7 blocks of 4 cells of 9 bins."""
@@ -55,12 +57,12 @@ Descriptions = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Domain:
-    """A set of faces.
+    """A set of faces, described by their edges.
 
     Attributes:
-        mean, scale: of each value of a description, shape (1764,).
-        components: unit vectors of the principal subspace, shape (K, 1764).
-        limit: the distance from the subspace up to which a face belongs to the set, shape ().
+        mean, scale: Mean and scale of each value of the descriptions, shape (1764,).
+        components: Unit vectors of the principal subspace, shape (K, 1764).
+        limit: Greatest distance from the subspace at which a face belongs to the set, shape ().
     """
 
     mean: Descriptions
@@ -69,13 +71,15 @@ class Domain:
     limit: Descriptions
 
     @classmethod
-    def fit(cls, faces: Iterable[Image.Image], held_out: Iterable[Image.Image], percentile: float = KNOWN) -> Self:
+    def fit(
+        cls, faces: Iterable[Image.Image], held_out: Iterable[Image.Image], percentile: float = KNOWN_PERCENTILE
+    ) -> Self:
         """Learn a set of faces.
 
         Args:
-            faces: aligned faces, from which the subspace is learned.
-            held_out: faces of other people, from which the limit is learned.
-            percentile: of their distances, up to which a face belongs to the set.
+            faces: Aligned faces, for the subspace.
+            held_out: Aligned faces of other people, for the limit.
+            percentile: Percentile of the distances of the held-out faces that is the limit.
         """
         from sklearn.decomposition import PCA
 
@@ -87,23 +91,22 @@ class Domain:
         return cls(*(np.asarray(part, np.float32) for part in (*subspace, limit)))
 
     def contains(self, face: Image.Image) -> bool:
-        """Tell whether an aligned face belongs to the set."""
+        """Return whether an aligned face belongs to the set."""
         return bool(_distances(_describe([face]), self.mean, self.scale, self.components)[0] <= self.limit)
 
     def __post_init__(self) -> None:
         if {self.mean.shape, self.scale.shape, self.components.shape[1:]} != {(1764,)}:
-            raise ValueError("the shapes of the arrays do not fit together")
-        if not all(np.isfinite(getattr(self, part.name)).all() for part in fields(self)):
-            raise ValueError("a value is not finite")
+            raise ValueError("the shapes of the arrays do not match")
+        _check_finite(self)
 
 
 @dataclass(frozen=True)
 class FineDetail:
-    """How much fine detail a set of faces has.
+    """The fine detail of a set of faces.
 
     Attributes:
-        spectra: the logarithm of the mean power in each band of `FINE`, of each face, shape (N, 3).
-        limit: the distance to the nearest of them, up to which a face is as detailed as one of the set, shape ().
+        spectra: Logarithm of the mean power in each band of `BAND_EDGES` for each face, shape (N, 3).
+        limit: Greatest distance to the nearest of them at which a face is as detailed as the set, shape ().
     """
 
     spectra: NDArray[np.float32]
@@ -111,20 +114,19 @@ class FineDetail:
 
     @classmethod
     def fit(cls, faces: Iterable[Image.Image], held_out: Iterable[Image.Image]) -> Self:
-        """Learn the fine detail of aligned faces, and the limit from faces of other people."""
+        """Learn the fine detail of aligned faces, and the limit from aligned faces of other people."""
         spectra = np.stack([_spectrum(face) for face in faces])
         distances = [_nearest(spectra, face) for face in held_out]
-        return cls(spectra, np.asarray(np.percentile(distances, KNOWN_DETAIL), np.float32))
+        return cls(spectra, np.asarray(np.percentile(distances, DETAIL_PERCENTILE), np.float32))
 
     def contains(self, face: Image.Image) -> bool:
-        """Tell whether an aligned face is as detailed as one of the set."""
+        """Return whether an aligned face is as detailed as the set."""
         return bool(_nearest(self.spectra, face) <= self.limit)
 
     def __post_init__(self) -> None:
-        if self.spectra.shape[1:] != (len(FINE),) or self.limit.shape:
-            raise ValueError("the shapes of the arrays do not fit together")
-        if not (np.isfinite(self.spectra).all() and np.isfinite(self.limit)):
-            raise ValueError("a value is not finite")
+        if self.spectra.shape[1:] != (len(BAND_EDGES),) or self.limit.shape:
+            raise ValueError("the shapes of the arrays do not match")
+        _check_finite(self)
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,10 @@ class KnownFaces:
     """The faces that a model knows.
 
     Attributes:
-        trained: those that it was trained on.
-        drawn: the portraits that this package draws, which a model of photographs must not judge; None where it was
-            trained on drawn portraits itself.
-        detail: the fine detail of the faces that it was trained on; None: not learned, and not compared.
+        trained: The faces that it was trained on.
+        drawn: The portraits that this package draws, which a model of photographs must not judge. None if the model was
+            trained on drawn portraits.
+        detail: The fine detail of the training faces, or None if it was not learned.
     """
 
     trained: Domain
@@ -144,33 +146,29 @@ class KnownFaces:
 
     @classmethod
     def learn(cls, data: Path | None) -> Self | None:
-        """Learn from the training split of a dataset folder, and the limit from its validation split.
+        """Learn from the training split of a dataset folder, with the limits from its validation split.
 
         Returns:
-            None where one of the splits has fewer than `LEAST_FACES` faces.
+            The known faces, or None if one of the splits has fewer than `MIN_FACES` faces.
         """
         from dfa_instruct.bench.runner import load_rows
 
-        training, validation = (load_rows(data, MOST_FACES, split) for split in ("train", "validation"))
-        if min(len(training), len(validation)) < LEAST_FACES:
+        training, validation = (load_rows(data, MAX_FACES, split) for split in ("train", "validation"))
+        if min(len(training), len(validation)) < MIN_FACES:
             return None
-        drawn = any(row["source"] == SAMPLE for row in training)
+        is_drawn = any(row["source"] == SAMPLE for row in training)
         return cls(
             Domain.fit(_pictures(training), _pictures(validation)),
-            None if drawn else drawn_portraits(),
+            None if is_drawn else learn_drawn_portraits(),
             FineDetail.fit(_pictures(training), _pictures(validation)),
         )
 
-    def contains(self, face: Image.Image) -> bool:
-        """Tell whether an aligned face is like those that the model was trained on."""
-        return not self.reason_against(face, "")
-
     def reason_against(self, face: Image.Image, trained_on: str) -> str:
-        """Say why an aligned face should get no verdict; empty where it is like those that the model was trained on.
+        """Return why an aligned face should get no verdict. The reason is empty if it is like the training faces.
 
         Args:
-            face: the aligned face.
-            trained_on: what the model was trained on, in words.
+            face: The aligned face.
+            trained_on: What the model was trained on, in words.
         """
         unlike = f"unlike what this model was trained on ({trained_on})"
         if not self.trained.contains(face) or (self.drawn and self.drawn.contains(face)):
@@ -180,9 +178,9 @@ class KnownFaces:
         return ""
 
     def write(self, folder: Path) -> None:
-        """Write it into a model's folder, in half precision where half is enough."""
+        """Write the known faces into a model's folder, with the components in half precision."""
         arrays = {
-            f"{name}.{part.name}": getattr(known, part.name).astype(np.float16 if part.name == "components" else None)
+            f"{name}.{part.name}": getattr(known, part.name).astype(np.float16 if part.name == "components" else "f4")
             for name, known in (("trained", self.trained), ("drawn", self.drawn), ("detail", self.detail))
             if known
             for part in fields(known)
@@ -192,10 +190,10 @@ class KnownFaces:
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Read what `write` wrote.
+        """Read a file that `write` has written.
 
         Raises:
-            ValueError: the file is not as `write` writes it.
+            ValueError: The file is not in the format of `write`.
         """
         try:
             with np.load(file, allow_pickle=False) as stored:
@@ -210,7 +208,7 @@ class KnownFaces:
 
 
 def read_known_faces(name: str | Path) -> KnownFaces | None:
-    """Read the faces that the model of a folder or Hub repository knows; None where this was not learned."""
+    """Read the known faces of a model from its folder or Hub repository. Return None if they were not learned."""
     from transformers.utils import cached_file
 
     file = cached_file(
@@ -222,13 +220,18 @@ def read_known_faces(name: str | Path) -> KnownFaces | None:
     return KnownFaces.read(Path(file)) if file else None
 
 
-def drawn_portraits() -> Domain:
-    """Learn what the portraits look like that this package draws."""
+def learn_drawn_portraits() -> Domain:
+    """Learn what the portraits that this package draws look like."""
     from dfa_instruct.sources.portraits.drawing import draw_sample
 
-    learned, held_out = DRAWN_PEOPLE
-    faces = [Image.fromarray(face.image) for face in draw_sample(learned + held_out, pictures=1, size=SIDE)]
-    return Domain.fit(faces[:learned], faces[learned:], KNOWN_DRAWN)
+    fitted, held_out = DRAWN_PEOPLE
+    faces = [Image.fromarray(face.image) for face in draw_sample(fitted + held_out, pictures=1, size=SIDE)]
+    return Domain.fit(faces[:fitted], faces[fitted:], DRAWN_PERCENTILE)
+
+
+def _check_finite(arrays: Domain | FineDetail) -> None:
+    if not all(np.isfinite(getattr(arrays, part.name)).all() for part in fields(arrays)):
+        raise ValueError("a value is not finite")
 
 
 def _pictures(rows: Iterable[dict[str, Any]]) -> Iterator[Image.Image]:
@@ -237,40 +240,38 @@ def _pictures(rows: Iterable[dict[str, Any]]) -> Iterator[Image.Image]:
 
 def _describe(faces: Iterable[Image.Image]) -> Descriptions:
     hog = cv2.HOGDescriptor((SIDE, SIDE), (2 * CELL, 2 * CELL), (CELL, CELL), (CELL, CELL), 9)
-    described = []
-    for face in faces:
-        described.append(np.asarray(hog.compute(cv2.GaussianBlur(_resized(face), (0, 0), BLUR))).ravel())
-    return np.stack(described)
+    blurred = (cv2.GaussianBlur(_resized(face), (0, 0), BLUR) for face in faces)
+    return np.stack([np.asarray(hog.compute(face)).ravel() for face in blurred])
 
 
 def _resized(face: Image.Image) -> Pixels:
-    """Bring an aligned face to SIDE x SIDE pixels."""
+    """Resize an aligned face to SIDE x SIDE pixels."""
     if face.size != (SIDE, SIDE):
-        smooth = Image.Resampling.BICUBIC if face.width < SIDE else Image.Resampling.BOX
-        face = face.resize((SIDE, SIDE), smooth)
+        filter = Image.Resampling.BICUBIC if face.width < SIDE else Image.Resampling.BOX
+        face = face.resize((SIDE, SIDE), filter)
     return np.asarray(face)
 
 
 def _spectrum(face: Image.Image) -> NDArray[np.float32]:
-    """Return the logarithm of a face's mean power in each band of `FINE`, shape (3,)."""
+    """Return the logarithm of a face's mean power in each band of `BAND_EDGES`, shape (3,)."""
     grey = cv2.cvtColor(_resized(face), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    window = np.hanning(SIDE)  # else the picture's borders, which do not fit together, would count as detail
+    window = np.hanning(SIDE)  # otherwise the step between opposite borders would count as detail
     power = np.abs(np.fft.rfft2((grey - grey.mean()) * np.outer(window, window))) ** 2
-    band = np.digitize(np.hypot(*np.meshgrid(np.fft.rfftfreq(SIDE), np.fft.fftfreq(SIDE))), FINE)
-    means = [power[band == number].mean() for number in range(1, len(FINE) + 1)]
+    band = np.digitize(np.hypot(*np.meshgrid(np.fft.rfftfreq(SIDE), np.fft.fftfreq(SIDE))), BAND_EDGES)
+    means = [power[band == number].mean() for number in range(1, len(BAND_EDGES) + 1)]
     return np.log(np.asarray(means, np.float32) + 1)
 
 
 def _nearest(spectra: NDArray[np.float32], face: Image.Image) -> float:
-    """Return the distance of a face's spectrum from the nearest of others."""
+    """Return the distance from a face's spectrum to the nearest of `spectra`."""
     return float(np.linalg.norm(spectra - _spectrum(face), axis=1).min())
 
 
 def _distances(
-    described: Descriptions, mean: Descriptions, scale: Descriptions, components: Descriptions
+    descriptions: Descriptions, mean: Descriptions, scale: Descriptions, components: Descriptions
 ) -> Descriptions:
-    """Return the mean squared distance of descriptions from a subspace, shape (N,)."""
-    standard = (described - mean) / scale
+    """Return the mean squared distance of each description from a subspace, shape (N,)."""
+    standard = (descriptions - mean) / scale
     return np.asarray(((standard - standard @ components.T @ components) ** 2).mean(1))
 
 

@@ -1,4 +1,4 @@
-"""Running one of the tiny recipes as a user would: by `accelerate launch`, in a process of its own."""
+"""Run the training recipes of the tiny model in their own process with `accelerate launch`, as a user would."""
 
 from __future__ import annotations
 
@@ -12,16 +12,24 @@ from dfa_instruct.dataset import DIRECTORY_ENV
 
 RECIPES = files("modeling_dfa_gpt.recipes")
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
-"""For glibc: large tensors are not given back to the system and faulted in anew at every step."""
+"""Settings for glibc that keep the memory of large tensors instead of requesting it again in every step."""
 
 
 def launch_training(
     recipe: str, model: Path, output: Path, data: Path, seed: int, max_steps: int | None = None
 ) -> None:
-    """Run `recipes/dfa-gpt-tiny/<recipe>.yaml` on a base and a dataset folder, for its own steps or for so many.
+    """Train with `recipes/dfa-gpt-tiny/<recipe>.yaml`.
+
+    Args:
+        recipe: Name of the recipe.
+        model: Folder of the base model.
+        output: Folder for the result.
+        data: The dataset folder.
+        seed: Seed of the training.
+        max_steps: Number of steps, or None for those of the recipe.
 
     Raises:
-        subprocess.CalledProcessError: the training failed; it has said why.
+        subprocess.CalledProcessError: The training failed. It has printed the reason.
     """
     with as_file(RECIPES) as recipes:
         subprocess.run(

@@ -1,4 +1,4 @@
-"""Folders that are written whole or not at all."""
+"""Write a folder completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 @contextmanager
 def new_folder(output: Path) -> Iterator[Path]:
-    """Give a folder to write that appears at `output` when all of it is there, or not at all.
+    """Yield the path of a temporary folder to create. Without an error, it is moved to `output` at the end.
 
     Raises:
-        FileExistsError: the output holds something.
+        FileExistsError: `output` is a file or a folder that is not empty.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(f"{output} holds something already; name an empty or a new folder")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
-        made = Path(scratch) / "made"
-        yield made
-        made.rename(output)
+        folder = Path(scratch) / "folder"
+        yield folder
+        folder.rename(output)

@@ -1,4 +1,4 @@
-"""From a picture to the face that a model looks at."""
+"""Open a picture, and cut out the face that a model looks at."""
 
 from __future__ import annotations
 
@@ -20,17 +20,22 @@ if TYPE_CHECKING:
     from dfa_instruct.face.detection import FaceDetector
 
 ALIGNED_SIDE = 256
-"""Side of an aligned face, as in the dataset, where the model does not see a smaller one."""
-ALIGNED_WITHIN = 0.06
-"""How far the anchors of a face that counts as aligned may be from their places, as a share of the side."""
+"""Side of an aligned face in pixels, as in the dataset. A model that reads smaller images gets smaller faces."""
+ALIGNMENT_TOLERANCE = 0.06
+"""Greatest distance of a face's anchors from their template at which it counts as aligned, as a share of the side."""
 
 
 @dataclass(frozen=True)
 class OpenedFace:
-    """A picture as a model looks at it.
+    """A face as a model sees it.
 
-    `faces`: how many were found in it; None: nobody looked. `aligned`: it is one face in its frame; where it is not,
-    `notice` says why. `landmarks` are of the face in `image`, `in_picture` the same ones in the picture, in pixels.
+    Attributes:
+        image: The square picture that the model gets.
+        faces: Number of faces in the original picture, or None if no face detector is available.
+        aligned: Whether `image` is a single aligned face.
+        notice: If it is not aligned, the reason.
+        landmarks: The landmarks in `image`, shape (81, 2), in pixels.
+        in_picture: The same landmarks in the original picture.
     """
 
     image: Image.Image
@@ -42,10 +47,10 @@ class OpenedFace:
 
 
 def open_picture(path: str | Path) -> Image.Image:
-    """Open a picture as Pillow's, in RGB.
+    """Open a picture in RGB.
 
     Raises:
-        BadPictureError: it is not a picture, or too small to show a face; the message names it.
+        BadPictureError: The file is not a picture, or is too small to show a face. The message names it.
     """
     try:
         if re.match(r"\w{2,}:/", str(path)):
@@ -58,38 +63,38 @@ def open_picture(path: str | Path) -> Image.Image:
 
 
 def open_face(
-    image: str | Path | Image.Image, faces_of: Callable[[Image.Image], list[OpenedFace]] | None = None
+    image: str | Path | Image.Image, find_faces: Callable[[Image.Image], list[OpenedFace]] | None = None
 ) -> OpenedFace:
-    """Bring the one face of a picture into its frame.
+    """Return the only face of a picture, aligned.
 
-    No face, several, or no FaceLandmarker: the whole picture; `notice` says so.
+    If there is no face, several faces, or no face detector, return the whole picture with a notice.
 
     Args:
-        image: a picture or its file.
-        faces_of: finds and cuts the faces; else `open_faces` does, with its default settings.
+        image: The picture or its file.
+        find_faces: Finds and aligns the faces. By default, `open_faces`.
 
     Raises:
-        BadPictureError: it is not a picture, or too small to show a face.
+        BadPictureError: The file is not a picture, or is too small to show a face.
     """
     from dfa_instruct.face.detection import not_one_face
 
     picture = Image.fromarray(to_rgb(image)) if isinstance(image, Image.Image) else open_picture(image)
-    found = (faces_of or open_faces)(picture)
-    if len(found) == 1:
-        return found[0]
-    return _whole(picture, len(found), not_one_face(len(found)))
+    faces = (find_faces or open_faces)(picture)
+    return faces[0] if len(faces) == 1 else _padded(picture, len(faces), not_one_face(len(faces)))
 
 
 def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE, margin: float = 0.0) -> list[OpenedFace]:
-    """Bring every face of a picture, from left to right, into the frame that the model was trained on.
+    """Find the faces of a picture and align them as in training. Without a face detector, return the whole picture.
 
-    Each is aligned as `dfa_instruct.face.detection.align` does, unless it is one face that is aligned already (another
-    resampling would blur what there is to see). Without a FaceLandmarker: the whole picture.
+    A picture that is already a single aligned face is not resampled, because that would blur fine traces.
 
     Args:
-        picture: in RGB.
-        side: of the aligned faces, in pixels.
-        margin: what they show more on each side, as a share of the square; that of the training data.
+        picture: The picture in RGB.
+        side: Side of the aligned faces in pixels.
+        margin: Width of the margin around the aligned square on each side, as a share of the square.
+
+    Returns:
+        The faces, from left to right.
     """
     from dfa_instruct.face.detection import TEMPLATE, LandmarkerUnavailableError, align, anchors, landmarker_path
 
@@ -97,41 +102,41 @@ def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE, margin: float = 0
     try:
         detector = _detector(landmarker_path())
     except LandmarkerUnavailableError as error:
-        return [_whole(picture, None, f"no face was looked for: {error}")]
+        return [_padded(picture, None, f"no face was looked for: {error}")]
     found = detector.detect(pixels)
     if len(found) == 1 and picture.width == picture.height:
         offsets = np.abs(anchors(found[0]) / picture.width - (TEMPLATE + margin) / (1 + 2 * margin))
-        if offsets.max() < ALIGNED_WITHIN:
+        if offsets.max() < ALIGNMENT_TOLERANCE:
             return [OpenedFace(picture, 1, True, landmarks=found[0], in_picture=found[0])]
-    opened = []
-    for face in sorted(found, key=lambda landmarks: float(landmarks[:, 0].mean())):
-        square, landmarks = align(pixels, face, side, margin)
-        opened.append(OpenedFace(Image.fromarray(square), len(found), True, landmarks=landmarks, in_picture=face))
-    return opened
+    faces = []
+    for in_picture in sorted(found, key=lambda landmarks: float(landmarks[:, 0].mean())):
+        square, landmarks = align(pixels, in_picture, side, margin)
+        faces.append(OpenedFace(Image.fromarray(square), len(found), True, landmarks=landmarks, in_picture=in_picture))
+    return faces
 
 
 @cache
 def _detector(landmarker: Path) -> FaceDetector:
-    """Return the detector of a FaceLandmarker's model file; to make one takes longer than to use it."""
+    """Return the detector of a FaceLandmarker file. It is cached because loading it takes longer than a detection."""
     from dfa_instruct.face.detection import FaceDetector
 
     return FaceDetector().__enter__()
 
 
-def _whole(picture: Image.Image, faces: int | None, notice: str) -> OpenedFace:
-    """Pad a picture to a square with its mean colour, as LLaVA does."""
+def _padded(picture: Image.Image, faces: int | None, notice: str) -> OpenedFace:
+    """Pad a whole picture to a square with its mean colour, as LLaVA does."""
     longest = max(picture.size)
     mean = tuple(int(c) for c in np.asarray(picture).reshape(-1, 3).mean(0).round())
     return OpenedFace(ImageOps.pad(picture, (longest, longest), color=mean), faces, False, notice)
 
 
 def re_encoded(face: Image.Image) -> list[Image.Image]:
-    """Return a face saved as a JPEG of quality 95, and shifted by half a pixel: to the eye, the same picture."""
+    """Return two copies of a face that look the same: a JPEG of quality 95, and one shifted by half a pixel."""
     import cv2
 
     buffer = io.BytesIO()
     face.save(buffer, format="JPEG", quality=95)
-    # The border is mirrored: Pillow's own shift would leave a black line, which is not a part of the same picture.
+    # Pillow's shift would leave a black line at the border; OpenCV can mirror the border.
     shift = np.array([[1, 0, 0.5], [0, 1, 0.5]])
     shifted = cv2.warpAffine(np.asarray(face), shift, face.size, None, cv2.INTER_CUBIC, cv2.BORDER_REFLECT)
     return [Image.open(buffer).convert("RGB"), Image.fromarray(shifted)]

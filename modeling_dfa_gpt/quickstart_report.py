@@ -1,4 +1,4 @@
-"""The quickstart's report: what was built, how it trained, what it measured, a conversation a category."""
+"""Write the report of the quickstart: the data, the training, the metrics, and one conversation per category."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def write_report(
     plot_confusion(predictions, images / "confusion.png")
     sections = [
         "# DFA-GPT quickstart",
-        "Figures of a model of a few million parameters, trained in minutes; they say that the chain works, not how "
-        f"well forgeries can be detected. {calibration.training_data()}",
+        "This model has a few million parameters and was trained in minutes. Its metrics show that the whole chain "
+        f"works, not how well forgeries can be detected. {calibration.training_data()}",
         "## Faces and their forgeries",
-        "![Forgeries beside their bona fide, the measured evidence drawn on](images/faces.png)",
+        "![Forgeries beside their bona fide faces, with the measured evidence](images/faces.png)",
         f"## DFA-Bench\n\n{metrics_table(results)}",
         "\n".join(f"- {sentence}." for sentence in results["warnings"]),
         "![Confusion matrices of DF-D and DF-C](images/confusion.png)",
-        "Conversations of four turns (`dfa_instruct/bench/experiments/conversation.py`): the share of answers "
-        "of the kind asked, of conversations that contradict themselves, of named regions that are in the "
-        "evidence, of regions in the evidence that are named, of bona fide faces for which an artifact is claimed, and "
-        f"of lists that name a region twice.\n\n{conversation_table(results['conversation'])}",
+        "Conversations of four turns (`dfa_instruct/bench/experiments/conversation.py`), in percent: answers of the "
+        "kind that was asked for, conversations that contradict themselves, named regions that are in the evidence, "
+        "regions in the evidence that are named, bona fide faces for which an artifact is claimed, and lists that name "
+        f"a region twice.\n\n{conversation_table(results['conversation'])}",
         "## Training\n\n![Training loss of the adapter](images/loss.png)",
         f"## Conversations\n\n{conversations(output, test, images)}",
         f"## Counts\n\n```json\n{json.dumps({k: results[k] for k in ('counts', 'seconds')}, indent=2)}\n```",
@@ -57,7 +57,7 @@ def write_report(
 
 
 def plot_loss(state: Path, target: Path) -> None:
-    """Draw the training loss from a trainer's state."""
+    """Plot the training loss from a `trainer_state.json`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 2.8), layout="constrained")
@@ -69,25 +69,27 @@ def plot_loss(state: Path, target: Path) -> None:
 
 
 def conversations(output: Path, test: Any, images: Path) -> str:
-    """Talk about the first test face of each category, and write the conversations down."""
+    """Ask the model about the first test face of each category, and return the conversations as Markdown."""
     from modeling_dfa_gpt.dfa_gpt import Conversation, DfaGpt
 
     model = DfaGpt.from_pretrained(output / "adapter")
     categories = test["category"]
     chosen = [categories.index(c) for c in CATEGORIES if c in categories]
-    written = []
+    sections = []
     for number, index in enumerate(chosen, start=1):
         row = test[index]
         row["image"].save(images / f"conversation_{number}.png")
-        conversation = Conversation(model, row["image"])  # aligned already
+        conversation = Conversation(model, row["image"])  # the face is already aligned
         turns = [f"**you**: {question}\n\n**DFA-GPT**: {conversation.ask(question)}" for question in CONVERSATION]
         truth = CATEGORIES[row["category"]] + (f" ({row['technique']})" if row["technique"] else "")
-        written.append(f"![A face](images/conversation_{number}.png)\n\nIt is: {truth}.\n\n" + "\n\n".join(turns))
-    return "\n\n---\n\n".join(written)
+        sections.append(
+            f"![A face](images/conversation_{number}.png)\n\nGround truth: {truth}.\n\n" + "\n\n".join(turns)
+        )
+    return "\n\n---\n\n".join(sections)
 
 
 def print_summary(output: Path, results: dict[str, Any], warning: str) -> None:
-    """Print the closing tables: what was made, measured, dropped, how far to trust it, and how to go on."""
+    """Print the metrics, what was dropped, how reliable the verdicts are, and how to continue."""
     from rich.console import Console
     from rich.markdown import Markdown
 
@@ -100,8 +102,8 @@ def print_summary(output: Path, results: dict[str, Any], warning: str) -> None:
     print(f"report: {output / 'report.md'}")
     if tested := results["calibration"]["tested"]:
         print(
-            f"verdict: balanced accuracy {tested['balanced_acc']:.1f} % on {tested['people']} people that it had not "
-            f"seen (95 % interval {tested['low']:.1f} to {tested['high']:.1f})"
+            f"verdict: balanced accuracy {tested['balanced_acc']:.1f} % on {tested['people']} people that are not in "
+            f"the training data (95 % interval {tested['low']:.1f} to {tested['high']:.1f})"
         )
     if warning:
         print(warning)

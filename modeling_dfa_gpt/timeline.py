@@ -1,9 +1,9 @@
-"""A video: frames at an interval, how probable it is that the largest face of each is forged, and a verdict."""
+"""Analyse a video: the probability of a forgery in frames at a regular interval, and a verdict on the whole video."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,63 +22,58 @@ if TYPE_CHECKING:
 
 FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi")
 """FFmpeg's names of MP4, MOV, MKV, WebM and AVI."""
-MOST_FRAMES = 24
-SHORTEST_INTERVAL = 0.5
-"""Seconds from one frame that is looked at to the next."""
-LARGEST_FRAME = 3840 * 2160
-"""Pixels."""
+MAX_FRAMES = 24
+"""Number of frames of a video that are analysed at most."""
+MIN_INTERVAL = 0.5
+"""Seconds between two frames that are analysed."""
+MAX_FRAME_PIXELS = 3840 * 2160
 NO_FACE = "no face"
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is seen in one picture of a video.
+class FrameAnalysis:
+    """The analysis of one frame of a video.
 
     Attributes:
-        faces: from left to right.
-        chosen: the number of the largest of them; None: there is none.
-        probability: that this face is forged; None where there is no verdict.
-        reason: `NO_FACE`, or why there is no verdict, or, where it was forced, why there should be none.
+        faces: The faces in the frame, from left to right.
+        chosen: Index of the largest face, or None if there is no face.
+        probability: Probability that this face is forged, or None if there is no verdict.
+        reason: `NO_FACE`, or why the model gives no verdict. If the verdict was forced, why there should be none.
+        number: Number of the frame in the video, from 0.
+        seconds: Time at which the frame is shown.
     """
 
     faces: list[OpenedFace]
     chosen: int | None
     probability: float | None
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A frame of a video: its number, when it is shown, in seconds, and what is seen in it."""
-
-    number: int
-    seconds: float
-    look: Look
+    number: int = 0
+    seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Lay it out for JSON."""
-        look = self.look
+        """Return the analysis as a dictionary for JSON."""
         return {
             "frame": self.number,
             "seconds": round(self.seconds, 3),
-            "faces": len(look.faces),
-            "probability": look.probability,
-            "reason": look.reason,
+            "faces": len(self.faces),
+            "probability": self.probability,
+            "reason": self.reason,
         }
 
 
 @dataclass(frozen=True)
 class VideoVerdict:
-    """What the frames of a video say together.
+    """The verdict on a video.
 
     Attributes:
-        frames: how many were looked at.
-        judged: how many of them gave a probability.
-        without_face: how many show no face.
-        probability: that the video is forged, from the mean of the judged frames; None where no frame was judged.
-        label: the verdict; None where no frame was judged.
-        forced: a frame was judged that should get no verdict.
-        calibrated: that probability was calibrated on videos of the validation split; if not, it is the plain mean.
+        frames: Number of frames that were analysed.
+        judged: Number of frames that have a probability.
+        without_face: Number of frames without a face.
+        probability: Probability that the video is forged, from the mean of the judged frames. None if no frame was
+            judged.
+        label: The verdict, or None if no frame was judged.
+        forced: Whether a frame was judged that should get no verdict.
+        calibrated: Whether the probability was calibrated on videos of the validation split. Otherwise it is the mean.
     """
 
     frames: int
@@ -91,101 +86,96 @@ class VideoVerdict:
 
     @property
     def refused(self) -> int:
-        """How many frames show a face on which the model gives no verdict."""
+        """Number of frames that show a face but get no verdict."""
         return self.frames - self.judged - self.without_face
 
-    def in_words(self) -> str:
-        """Say the verdict, what it rests on, and whether it was calibrated, in one sentence."""
-        counted = f"{self.judged} of {self.frames} frames were judged"
-        counted += f"; frames without a face: {self.without_face}" if self.without_face else ""
-        counted += f"; frames whose face the model does not judge: {self.refused}" if self.refused else ""
+    def sentence(self) -> str:
+        """Return the verdict, the frames that it is based on, and whether it is calibrated, in one sentence."""
+        counts = f"{self.judged} of {self.frames} frames were judged"
+        counts += f"; frames without a face: {self.without_face}" if self.without_face else ""
+        counts += f"; frames whose face the model does not judge: {self.refused}" if self.refused else ""
         if self.probability is None:
-            return f"no verdict ({counted})"
+            return f"no verdict ({counts})"
         kind = "calibrated on videos" if self.calibrated else "not calibrated on videos: the mean of the frames"
         forced = "forced: " if self.forced else ""
-        return f"{forced}{self.label} (probability of a forgery {self.probability:.3f}, {kind}; {counted})"
+        return f"{forced}{self.label} (probability of a forgery {self.probability:.3f}, {kind}; {counts})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Lay it out for JSON."""
-        return {
-            "label": self.label,
-            "probability": self.probability,
-            "forced": self.forced,
-            "calibrated": self.calibrated,
-            "judged": self.judged,
-            "without_face": self.without_face,
-            "refused": self.refused,
-        }
+        """Return the verdict as a dictionary for JSON."""
+        keys = ("label", "probability", "forced", "calibrated", "judged", "without_face", "refused")
+        return {key: getattr(self, key) for key in keys}
 
 
 @dataclass
 class Timeline:
-    """The frames of a video that were looked at so far, and the calibration of the model that looked."""
+    """The analysed frames of a video, and the calibration of the model that analysed them."""
 
     calibration: Calibration
-    moments: list[Moment] = field(default_factory=list)
+    frames: list[FrameAnalysis] = field(default_factory=list)
 
     @property
     def verdict(self) -> VideoVerdict:
-        """The verdict on the whole video."""
-        return verdict_of([moment.look for moment in self.moments], self.calibration)
+        """The verdict on the video."""
+        return video_verdict(self.frames, self.calibration)
 
     def to_dict(self) -> dict[str, Any]:
-        """Lay it out for JSON: the verdict and the frames."""
-        return {**self.verdict.to_dict(), "frames": [moment.to_dict() for moment in self.moments]}
+        """Return the verdict and the frames as a dictionary for JSON."""
+        return {**self.verdict.to_dict(), "frames": [frame.to_dict() for frame in self.frames]}
 
     def table(self) -> str:
-        """Lay the frames out in lines, and the verdict before them."""
-        lines = [self.verdict.in_words(), "    time   frame  faces  forged"]
-        for moment in self.moments:
-            look = moment.look
-            said = look.reason if look.probability is None else f"{look.probability:.3f}"
-            said += f" (forced: {look.reason})" if look.reason and look.probability is not None else ""
-            lines.append(f"{moment.seconds:6.1f} s  {moment.number:6d}  {len(look.faces):5d}  {said}")
+        """Return the verdict and a table with one line per frame."""
+        lines = [self.verdict.sentence(), "    time   frame  faces  forged"]
+        for frame in self.frames:
+            result = frame.reason if frame.probability is None else f"{frame.probability:.3f}"
+            result += f" (forced: {frame.reason})" if frame.reason and frame.probability is not None else ""
+            lines.append(f"{frame.seconds:6.1f} s  {frame.number:6d}  {len(frame.faces):5d}  {result}")
         return "\n".join(lines)
 
 
-def watch(model: DfaGpt, path: Path, force: bool = False) -> Timeline:
-    """Look at frames of a video, evenly spread.
+def analyze_video(model: DfaGpt, path: Path, force: bool = False) -> Timeline:
+    """Analyse frames of a video at a regular interval.
 
     Args:
-        model: who looks.
-        path: the video.
-        force: judge faces that the model would not judge, too.
+        model: The model.
+        path: The video.
+        force: Judge faces that the model would refuse, too.
 
     Raises:
-        BadPictureError: it is not a video that can be read; the message names it.
+        BadPictureError: The file cannot be read as a video. The message names it.
     """
     timeline = Timeline(model.calibration)
     try:
-        for number, seconds, picture in sampled(path):
-            timeline.moments.append(Moment(number, seconds, look_at(model, picture, force)))
+        for number, seconds, picture in sample_frames(path):
+            timeline.frames.append(analyze_frame(model, picture, number, seconds, force))
     except BadPictureError as error:
         raise BadPictureError(f"{path}: {error}") from error
     return timeline
 
 
-def look_at(model: DfaGpt, picture: Image.Image, force: bool = False) -> Look:
-    """Find the faces of a frame, and ask how probable it is that the largest is forged."""
+def analyze_frame(
+    model: DfaGpt, picture: Image.Image, number: int = 0, seconds: float = 0.0, force: bool = False
+) -> FrameAnalysis:
+    """Find the faces of a frame, and compute the probability that the largest one is forged."""
     faces = model.open_faces(picture)
     if not faces:
-        return Look(faces, None, None, NO_FACE)
-    sizes = [0.0 if face.in_picture is None else float(np.ptp(face.in_picture, 0).prod()) for face in faces]
-    chosen = int(np.argmax(sizes))
+        return FrameAnalysis(faces, None, None, NO_FACE, number, seconds)
+    areas = [0.0 if face.in_picture is None else float(np.ptp(face.in_picture, 0).prod()) for face in faces]
+    chosen = int(np.argmax(areas))
     reason = model.refusal_reason(faces[chosen])
-    if reason and not force:
-        return Look(faces, chosen, None, reason)
-    return Look(faces, chosen, model.calibration.probability(*model.forged_logits([faces[chosen].image])), reason)
+    probability = None
+    if force or not reason:
+        probability = model.calibration.probability(*model.forged_logits([faces[chosen].image]))
+    return FrameAnalysis(faces, chosen, probability, reason, number, seconds)
 
 
-def verdict_of(looks: list[Look], calibration: Calibration) -> VideoVerdict:
-    """Bring the frames of one video together."""
-    judged = [look.probability for look in looks if look.probability is not None]
-    counts = VideoVerdict(len(looks), len(judged), sum(look.reason == NO_FACE for look in looks))
+def video_verdict(frames: Sequence[FrameAnalysis], calibration: Calibration) -> VideoVerdict:
+    """Combine the analysed frames of one video into a verdict."""
+    judged = [frame.probability for frame in frames if frame.probability is not None]
+    counts = VideoVerdict(len(frames), len(judged), sum(frame.reason == NO_FACE for frame in frames))
     if not judged:
         return counts
     probability = calibration.video_probability(judged)
-    forced = any(look.reason for look in looks if look.probability is not None)
+    forced = any(frame.reason for frame in frames if frame.probability is not None)
     return replace(
         counts,
         probability=probability,
@@ -195,20 +185,23 @@ def verdict_of(looks: list[Look], calibration: Calibration) -> VideoVerdict:
     )
 
 
-def sampled(path: Path) -> Iterator[tuple[int, float, Image.Image]]:
-    """Yield frames of a video, at most `MOST_FRAMES`: number, time in seconds, picture.
+def sample_frames(path: Path) -> Iterator[tuple[int, float, Image.Image]]:
+    """Yield at most `MAX_FRAMES` evenly spaced frames of a video.
+
+    Yields:
+        The frame's number, its time in seconds, and its picture.
 
     Raises:
-        BadPictureError: it is not a video that can be read.
+        BadPictureError: The file cannot be read as a video.
     """
-    found = False
+    decoded = False
     with Video(path, FORMATS) as video:
-        if video.width * video.height > LARGEST_FRAME:
-            raise BadPictureError(f"{video.width}×{video.height} pixels; 3840×2160 at most are decoded")
+        if video.width * video.height > MAX_FRAME_PIXELS:
+            raise BadPictureError(f"{video.width}×{video.height} pixels; videos of at most 3840×2160 are decoded")
         total, _ = video.count()
-        interval = max(math.ceil(total / MOST_FRAMES), round(SHORTEST_INTERVAL * video.rate), 1)
+        interval = max(math.ceil(total / MAX_FRAMES), round(MIN_INTERVAL * video.rate), 1)
         for number, pixels in video.frames(range(0, total, interval)):
-            found = True
+            decoded = True
             yield number, number / video.rate, Image.fromarray(pixels)
-    if not found:
-        raise BadPictureError("no frame of it decodes")
+    if not decoded:
+        raise BadPictureError("none of its frames can be decoded")

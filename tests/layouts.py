@@ -154,16 +154,17 @@ def write_video(path: Path, frames: int, group: int = 12, rate: int = 25, codec:
     return path
 
 
-def write_clip(path: Path, pictures: Sequence[Pixels]) -> None:
+def write_clip(path: Path, pictures: Sequence[Pixels], rate: int = 25) -> Path:
     """Write pictures as the frames of a video, compressed as FaceForensics++'s c23 is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "23"})
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "23"})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
+    return path
 
 
 def number_in(picture: np.ndarray) -> int:

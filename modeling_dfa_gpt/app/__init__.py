@@ -1,1 +1,1 @@
-"""The app: a person puts in a picture, sees what the model says of it and where, and talks on. `page` is its page."""
+"""The web page where a person uploads a picture, sees the model's verdict and asks questions. Start with `page`."""

@@ -1,4 +1,4 @@
-"""A case: what is known of one picture, and what was said about it. The page and the API call these functions."""
+"""A case: one picture, the analysis of one of its faces, and the conversation about it. The page and the API use it."""
 
 from __future__ import annotations
 
@@ -19,27 +19,18 @@ from modeling_dfa_gpt.conversation import ContextError, Conversation
 from modeling_dfa_gpt.dfa_gpt import Analysis, DfaGpt
 from modeling_dfa_gpt.picture import OpenedFace
 
-LONGEST_QUESTION = 500
+MAX_QUESTION_LENGTH = 500
 """Characters."""
-SHOWN_SIDE = 512
-"""Longest side in pixels of the pictures in the page."""
-CASES_IN_MEMORY = 8
-"""So many conversations keep their keys and values; an older one reads its text anew when it goes on."""
-SUGGESTED: Final[dict[Label, tuple[str, ...]]] = {
-    "forged": (
-        "What is wrong with the {region}?",
-        "How do you know that?",
-        "How sure are you?",
-        "What should I do next?",
-    ),
-    "bona_fide": (
-        "Does the skin texture look natural?",
-        "How do you know that?",
-        "How sure are you?",
-        "What should I do next?",
-    ),
+DISPLAY_SIDE = 512
+"""Longest side, in pixels, of the pictures on the page."""
+MAX_CACHED_CONVERSATIONS = 8
+"""Number of conversations that keep their key-value cache. An older one reads its text again when it continues."""
+FIRST_QUESTION: Final[dict[Label, str]] = {
+    "forged": "What is wrong with the {region}?",
+    "bona_fide": "Does the skin texture look natural?",
 }
-"""The questions that are suggested after a verdict. Each is a wording of the instruction templates."""
+MORE_QUESTIONS: Final = ("How do you know that?", "How sure are you?", "What should I do next?")
+"""Questions that the page suggests after a verdict. All of them occur in the instruction templates."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +43,31 @@ class Statement:
 
 @dataclass
 class Turn:
-    """A question, its answer as far as it has come, and whether it is whole: a stopped one is not remembered."""
+    """A question and its answer so far. The model remembers a turn only when it is complete."""
 
     question: str
     answer: str = ""
-    state: Literal["answering", "whole", "stopped", "failed"] = "answering"
+    state: Literal["answering", "complete", "stopped", "failed"] = "answering"
 
     @property
-    def shown(self) -> str:
-        """The answer as plain text, with what became of it."""
-        return plain(self.answer) + (" [stopped; it is not remembered]" if self.state == "stopped" else "")
+    def display_text(self) -> str:
+        """The answer as plain text, with a note if it was stopped."""
+        return plain_text(self.answer) + (" [stopped; it is not remembered]" if self.state == "stopped" else "")
 
 
 @dataclass
 class Case:
-    """One picture, the faces in it, what is known of the chosen one, and the conversation about it.
+    """A picture, its faces, and the analysis of one face with the conversation about it.
 
-    `upload.picture` is reduced to `SHOWN_SIDE`; the faces were cut out before.
+    Attributes:
+        upload: The uploaded file. Its picture is reduced to `DISPLAY_SIDE` after the faces were cut out.
+        faces: The faces in the picture, from left to right.
+        chosen: Index of the face that is analysed, or None before one is chosen.
+        analysis: The analysis so far.
+        attention: Attention map of the vision tower, shape (rows, columns).
+        conversation: The model's conversation, or None if the face gets no verdict.
+        turns: The turns of the conversation as the page shows them.
+        stop_event: Setting it stops the running analysis or answer.
     """
 
     upload: Upload
@@ -78,40 +77,40 @@ class Case:
     attention: NDArray[np.float32] | None = None
     conversation: Conversation | None = None
     turns: list[Turn] = field(default_factory=list)
-    stopping: Event = field(default_factory=Event)
+    stop_event: Event = field(default_factory=Event)
 
     @property
     def face(self) -> OpenedFace:
-        """The face that was chosen."""
+        """The chosen face."""
         if self.chosen is None:
             raise ValueError("No face was chosen.")
         return self.faces[self.chosen]
 
     @property
     def notice(self) -> str:
-        """Say what stands in the way of a verdict; empty where nothing does."""
+        """The reason why there is no verdict, as a sentence. It is empty if there is a verdict."""
         if not self.faces:
-            return "No face was found in this picture, so nothing is said about it."
+            return "No face was found in this picture, so it was not analysed."
         if self.chosen is None:
-            return f"{len(self.faces)} faces were found; choose the one to look at."
+            return f"{len(self.faces)} faces were found. Choose the face to analyse."
         notice = self.face.notice or (self.analysis.reason if self.analysis else "")
         return f"No verdict: {notice}." if notice else ""
 
     @property
     def statements(self) -> list[Statement]:
-        """The artifact description, sentence by sentence."""
+        """The sentences of the artifact description."""
         lines = (self.analysis.description if self.analysis else "").splitlines()
-        return [Statement(plain(line), tuple(named_regions(line))) for line in lines if line.strip()]
+        return [Statement(plain_text(line), tuple(named_regions(line))) for line in lines if line.strip()]
 
     def suggestions(self) -> list[str]:
-        """Return questions that fit the verdict, the first one about a region that the description names."""
+        """Return questions that fit the verdict. The first one is about a region that the description names."""
         if self.analysis is None or self.analysis.label is None:
             return []
         named = [region for statement in self.statements for region in statement.regions]
-        return [question.format(region=named[0] if named else "eyes") for question in SUGGESTED[self.analysis.label]]
+        return [FIRST_QUESTION[self.analysis.label].format(region=[*named, "eyes"][0]), *MORE_QUESTIONS]
 
     def to_dict(self) -> dict[str, Any]:
-        """Lay out what is known for JSON."""
+        """Return the case as a dictionary for JSON."""
         analysis = self.analysis.to_dict() if self.analysis else {}
         return {
             "sha256": self.upload.sha256,
@@ -124,93 +123,93 @@ class Case:
 
 
 class Analyst:
-    """Holds the model, opens cases, and answers about them; for one caller at a time."""
+    """Open cases and answer questions about them with one model. It serves one caller at a time."""
 
     def __init__(self, model: DfaGpt) -> None:
         self.model = model
-        self._in_memory: list[Conversation] = []
+        self._cached: list[Conversation] = []
 
     def open(self, path: Path) -> Case:
-        """Open a picture and find its faces; a single one is chosen at once.
+        """Open a picture and find its faces. If there is only one face, it is chosen.
 
         Raises:
-            BadPictureError: it is not a picture that is taken; the message is a sentence for who sent it.
+            BadPictureError: The file is not an accepted picture. The message is a sentence for the visitor.
         """
         upload = open_upload(path)
         faces = self.model.open_faces(upload.picture)
-        upload.picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))  # all that is shown of it; many cases are held at once
+        upload.picture.thumbnail((DISPLAY_SIDE, DISPLAY_SIDE))  # many cases stay in memory at once
         return Case(upload, faces, chosen=0 if len(faces) == 1 else None)
 
     def analyze(self, case: Case) -> Iterator[Case]:
-        """Analyse the chosen face; yield the case each time that more is known of it, until `case.stopping` is set."""
-        case.stopping.clear()
-        case.analysis, case.turns = None, []  # of a face that was chosen before
+        """Analyse the chosen face. Yield the case after each step, until `case.stop_event` is set."""
+        case.stop_event.clear()
+        case.analysis, case.turns = None, []  # they may be about another face
         case.attention, case.conversation = None, Conversation(self.model, case.face.image)
-        for known in self.model.examine(case.face, case.conversation):
-            case.analysis = known
-            if known.label is None:  # then nothing that the model says of the picture is shown
+        for analysis in self.model.examine(case.face, case.conversation):
+            case.analysis = analysis
+            if analysis.label is None:  # without a verdict, nothing that the model says is shown
                 case.conversation = None
                 yield case
                 return
             if case.attention is None:
                 case.attention = attention_received(self.model, case.face.image)
             yield case
-            if case.stopping.is_set():
+            if case.stop_event.is_set():
                 return
-        said = [message["content"] for message in case.conversation.messages]
-        case.turns = [Turn(q, a.strip(), "whole") for q, a in zip(said[::2], said[1::2], strict=True)]
-        self._keep(case.conversation)
+        texts = [message["content"] for message in case.conversation.messages]
+        case.turns = [Turn(q, a.strip(), "complete") for q, a in zip(texts[::2], texts[1::2], strict=True)]
+        self._keep_cache(case.conversation)
         yield case
 
     def ask(self, case: Case, question: str) -> Iterator[Turn]:
-        """Answer one question about the chosen face piece by piece, until it is whole or `case.stopping` is set."""
-        question = " ".join(question.split())[:LONGEST_QUESTION]
+        """Answer a question about the chosen face. Yield the turn after each piece of text, until it is stopped."""
+        question = " ".join(question.split())[:MAX_QUESTION_LENGTH]
         if case.conversation is None or not question:
             return
-        case.stopping.clear()
+        case.stop_event.clear()
         turn = Turn(question)
         case.turns.append(turn)
-        self._keep(case.conversation)
-        answering = case.conversation.stream(question)
+        self._keep_cache(case.conversation)
+        stream = case.conversation.stream(question)
         try:
-            for piece in answering:
+            for piece in stream:
                 turn.answer += piece
                 yield turn
-                if case.stopping.is_set():
+                if case.stop_event.is_set():
                     break
             else:
-                turn.state = "whole"
+                turn.state = "complete"
         except ContextError:
             turn.state = "failed"
-            turn.answer = "The conversation is longer than the model reads. Clear it, or begin with a new picture."
+            turn.answer = "The conversation is longer than the model can read. Clear it, or start with a new picture."
         finally:
-            answering.close()
+            stream.close()
             if turn.state == "answering":
                 turn.state = "stopped"
         yield turn
 
     def ask_again(self, case: Case) -> Iterator[Turn]:
-        """Take the last turn back and ask its question once more."""
+        """Remove the last turn and ask its question again."""
         if case.conversation is None or not case.turns:
             return
         last = case.turns.pop()
-        if last.state == "whole":
+        if last.state == "complete":
             case.conversation.forget(turns=1)
         yield from self.ask(case, last.question)
 
     def clear(self, case: Case) -> None:
-        """Begin the conversation anew; what is known of the face stays."""
+        """Remove all turns of the conversation. The analysis of the face stays."""
         if case.conversation is not None:
             case.turns = []
             case.conversation.forget(turns=len(case.conversation.messages) // 2)
 
-    def _keep(self, conversation: Conversation) -> None:
-        """Let the conversations that were longest not used forget what they have read, so that memory stays flat."""
-        self._in_memory = [other for other in self._in_memory if other is not conversation] + [conversation]
-        while len(self._in_memory) > CASES_IN_MEMORY:
-            self._in_memory.pop(0).forget()
+    def _keep_cache(self, conversation: Conversation) -> None:
+        """Mark a conversation as recently used, and free the caches of the least recently used ones."""
+        self._cached = [other for other in self._cached if other is not conversation] + [conversation]
+        while len(self._cached) > MAX_CACHED_CONVERSATIONS:
+            self._cached.pop(0).forget()
 
 
-def plain(text: str) -> str:
-    """Take the Markdown out of a model's text."""
+def plain_text(text: str) -> str:
+    """Remove the Markdown from a model's text."""
     return text.replace("**", "").strip()

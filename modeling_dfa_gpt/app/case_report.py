@@ -1,4 +1,4 @@
-"""The report of a case: one HTML file that holds all it shows, for a case file."""
+"""The report of a case as one HTML file. Its style sheet also lays it out for printing, or for saving as a PDF."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from dfa_instruct.vlm.load import naming
 from modeling_dfa_gpt.app.case import Case
-from modeling_dfa_gpt.app.drawing import TEMPLATES, context, style, video_html
+from modeling_dfa_gpt.app.drawing import TEMPLATES, template_values, video_html
 from modeling_dfa_gpt.app.video import Frame
 from modeling_dfa_gpt.calibration import Calibration
 
 
 def model_facts(name: str) -> dict[str, str]:
-    """Return what identifies a model and the data it learned from, as far as its folder says it.
+    """Return what identifies a model and its training data, as far as the files in its folder state it.
+
+    Args:
+        name: The model's folder, or its Hub id.
 
     Raises:
-        OSError, ValueError: a file of it cannot be read.
+        OSError, ValueError: A file of the model cannot be read.
     """
     from huggingface_hub import snapshot_download
 
     folder, facts = Path(name), {"model": _without_path(name)}
     if not folder.is_dir():
-        folder = Path(snapshot_download(name, local_files_only=True))  # where it was loaded from
+        folder = Path(snapshot_download(name, local_files_only=True))  # the model was loaded from there
         facts["commit on the Hub"] = folder.name
     for weights in sorted(folder.glob("*.safetensors")):
         with naming(name), weights.open("rb") as file:
@@ -44,22 +46,23 @@ def model_facts(name: str) -> dict[str, str]:
 
 
 def _without_path(name: str) -> str:
-    """Return a Hub id as it is, and of a folder its name: a report says nothing of where things lie on a disk."""
+    """Return a Hub id unchanged, and only the last part of a folder, because a report must not reveal local paths."""
     return Path(name).resolve().name if Path(name).is_absolute() or Path(name).exists() else name
 
 
 def report_html(case: Case, calibration: Calibration, facts: dict[str, str], frames: Sequence[Frame] = ()) -> str:
-    """Write the report of a case.
+    """Render the report of a case.
 
     Args:
-        case: whose face was analysed.
-        calibration: of the model that did it.
-        facts: see `model_facts`.
-        frames: of the video, where the case is one of them.
+        case: The case, after its analysis.
+        calibration: The calibration of the model that analysed it.
+        facts: The result of `model_facts`.
+        frames: All analysed frames of the video, if the case is one of its frames.
     """
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    known: dict[str, Any] = context(case, calibration, printed=True)
-    timeline = Markup(video_html(frames, calibration)) if frames else ""
     return TEMPLATES.get_template("report.html.jinja").render(
-        **known, facts=facts, now=now, style=style(), frames=frames, timeline=timeline
+        **template_values(case, calibration, in_report=True),
+        facts=facts,
+        now=datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC"),
+        frames=frames,
+        timeline=Markup(video_html(frames, calibration)) if frames else "",
     )

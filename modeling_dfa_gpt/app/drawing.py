@@ -1,6 +1,6 @@
-"""A case as HTML: the verdict, the face with the named regions drawn on, what the tower looked at.
+"""Render a case as HTML: the verdict, the face with the named regions, and the attention of the vision tower.
 
-All text goes through Jinja's escaping, and pictures stand in the page itself: nothing is fetched, nothing is stored.
+Jinja escapes all text. Pictures are embedded as data URIs, so the page fetches and stores nothing.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from PIL import Image
 from dfa_instruct.face.regions import region_outlines
 from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.vocabulary import CATEGORIES, REGIONS
-from modeling_dfa_gpt.app.case import SHOWN_SIDE, Case
-from modeling_dfa_gpt.app.video import Frame, verdict, worst
+from modeling_dfa_gpt.app.case import DISPLAY_SIDE, Case
+from modeling_dfa_gpt.app.video import Frame, most_probable_first
 from modeling_dfa_gpt.calibration import MAX_ERROR_RATE, Calibration
+from modeling_dfa_gpt.timeline import video_verdict
 
-WORST_SHOWN = 6
-"""Frames of a video."""
+MAX_FRAMES_SHOWN = 6
+"""Number of frames of a video whose faces are shown."""
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
     autoescape=True,
@@ -37,43 +38,39 @@ TEMPLATES = Environment(
 TEMPLATES.globals.update(categories=CATEGORIES, explanations=libraries().df_c.explanations, region_names=REGIONS)
 
 
-def style() -> str:
-    """Return the style sheet of what this module draws."""
-    return TEMPLATES.get_template("case.css.jinja").render()
-
-
 def case_html(case: Case, calibration: Calibration) -> tuple[str, str]:
-    """Draw what is known of a case: its notice or the verdict with the category; and the face with what is said."""
-    known = context(case, calibration)
-    verdict, face = (TEMPLATES.get_template(f"{part}.html.jinja").render(**known) for part in ("verdict", "face"))
+    """Render the verdict (or the notice) of a case, and its face with the description."""
+    values = template_values(case, calibration)
+    verdict, face = (TEMPLATES.get_template(f"{part}.html.jinja").render(**values) for part in ("verdict", "face"))
     return verdict, face
 
 
-def context(case: Case, calibration: Calibration, printed: bool = False) -> dict[str, Any]:
-    """Lay out a case for the templates; where it is `printed`, nothing is folded away."""
+def template_values(case: Case, calibration: Calibration, in_report: bool = False) -> dict[str, Any]:
+    """Return the values that the templates need. In a report nothing is collapsed."""
     face = case.faces[case.chosen] if case.chosen is not None else None
-    analysis = case.analysis
     return {
-        "printed": printed,
+        "in_report": in_report,
         "case": case,
-        "analysis": analysis,
+        "analysis": case.analysis,
         "calibration": calibration,
         "tolerated": MAX_ERROR_RATE,
-        "picture_uri": data_uri(case.upload.picture) if printed else "",
+        "picture_uri": data_uri(case.upload.picture) if in_report else "",
         "face": face,
         "face_uri": data_uri(face.image) if face else "",
         "shapes": {} if face is None or face.landmarks is None else region_outlines(face.landmarks, face.image.width),
-        "attention_uri": data_uri(lit(face.image, case.attention)) if face and case.attention is not None else "",
+        "attention_uri": data_uri(attention_overlay(face.image, case.attention))
+        if face and case.attention is not None
+        else "",
     }
 
 
 def notice_html(sentence: str) -> str:
-    """Draw a sentence that says why there is no case; nothing for an empty one."""
+    """Render a sentence that says why there is no case. An empty sentence gives an empty string."""
     return f'<div class="dfa"><p class="notice" role="alert">{escape(sentence)}</p></div>' if sentence else ""
 
 
 def faces_html(case: Case) -> str:
-    """Draw the picture with its faces numbered, from left to right."""
+    """Render the picture with its faces numbered from left to right."""
     boxes = [
         (*face.in_picture.min(0).tolist(), *np.ptp(face.in_picture, 0).tolist())
         for face in case.faces
@@ -85,36 +82,37 @@ def faces_html(case: Case) -> str:
 
 
 def video_html(frames: Sequence[Frame], calibration: Calibration) -> str:
-    """Draw how probable a forgery is in each frame of a video over time, and the worst frames."""
+    """Render the probability of a forgery over time, and the frames with the highest probability."""
+    ranked = most_probable_first(frames)[:MAX_FRAMES_SHOWN]
     return TEMPLATES.get_template("video.html.jinja").render(
         frames=frames,
         length=frames[-1].seconds,
         calibration=calibration,
-        worst=[(frame, data_uri(frame.case.face.image)) for frame in worst(frames)[:WORST_SHOWN]],
-        verdict=verdict(frames, calibration).in_words(),
+        ranked=[(frame, data_uri(frame.case.face.image)) for frame in ranked],
+        verdict=video_verdict(frames, calibration).sentence(),
     )
 
 
 def comparison_html(suspect: Case, reference: Case, calibration: Calibration) -> str:
-    """Draw two pictures side by side, and which regions the model names in the one, the other or both."""
+    """Render two cases side by side, and list which regions the model names in one of them or in both."""
     sides = []
     for name, case in (("Suspect", suspect), ("Reference", reference)):
         verdict, face = case_html(case, calibration)
         sides.append((name, Markup(verdict), Markup(face), {r for s in case.statements for r in s.regions}))
-    return TEMPLATES.get_template("comparison.html.jinja").render(sides=sides, done=bool(reference.statements))
+    return TEMPLATES.get_template("comparison.html.jinja").render(sides=sides, complete=bool(reference.statements))
 
 
 def data_uri(image: Image.Image) -> str:
-    """Write a picture into an address of its own, reduced where it is large."""
+    """Encode a picture as a data URI, after reducing it to `DISPLAY_SIDE`."""
     image = image.copy()
-    image.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    image.thumbnail((DISPLAY_SIDE, DISPLAY_SIDE))
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def lit(face: Image.Image, attention: NDArray[np.float32]) -> Image.Image:
-    """Show a face bright where the tower looked, by the root of the attention, and dark where it did not."""
+def attention_overlay(face: Image.Image, attention: NDArray[np.float32]) -> Image.Image:
+    """Darken a face where it received little attention. The square root makes small differences visible."""
     light = Image.fromarray((255 * np.sqrt(attention)).astype(np.uint8)).resize(face.size, Image.Resampling.BICUBIC)
     brightness = 0.15 + 0.85 * np.asarray(light, np.float32)[..., None] / 255
     return Image.fromarray((np.asarray(face) * brightness).astype(np.uint8))

@@ -1,6 +1,7 @@
-"""What goes in and out over HTTP, whatever the page does.
+"""Restrict what goes in and out of the app over HTTP.
 
-Uploads are small and few, no other site uses the page through a visitor's browser, nothing is fetched from elsewhere.
+Uploads are limited in size and number, other sites cannot use the app through a visitor's browser, and the app fetches
+nothing from other hosts.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import ipaddress
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,60 +18,59 @@ from gradio.utils import get_upload_folder
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modeling_dfa_gpt.app.storage import bytes_held
-from modeling_dfa_gpt.app.upload import LARGEST_FILE
+from modeling_dfa_gpt.app.storage import stored_bytes
+from modeling_dfa_gpt.app.upload import MAX_FILE_BYTES
 
-LARGEST_UPLOAD = LARGEST_FILE + 100_000
-"""Bytes of one request with files: a single picture and what multipart adds."""
-LARGEST_TOTAL = 20 * LARGEST_FILE
-"""Bytes of all uploads that are on disk or on their way at a time."""
+MAX_REQUEST_BYTES = MAX_FILE_BYTES + 100_000
+"""Size of one upload: a single file and the multipart headers."""
+MAX_STORED_BYTES = 20 * MAX_FILE_BYTES
+"""Size of all uploads that are stored or being received."""
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob:; "
     "worker-src 'self' blob:; form-action 'self'; base-uri 'self'; object-src 'none'; frame-ancestors 'self'"
 )
 HUB = " https://huggingface.co"
-"""Where the page of a Space stands in a frame."""
-HEADERS = [
-    (b"referrer-policy", b"same-origin"),
-    (b"x-content-type-options", b"nosniff"),
-]
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+"""The Hub shows the page of a Space in a frame."""
 
 
 class Guard:
-    """ASGI middleware that refuses what a page's own visitors do not send.
+    """ASGI middleware that refuses requests which the app's own page does not send.
 
-    - A request to a name that is not this machine's: a site whose name was made to lead here (DNS rebinding) would
-      count as this page's own origin. IP addresses, `localhost`, this machine's name and the name that the server
-      listens at are served. A Space, which is reached through the Hub's proxy, serves all names.
-    - What a page of another site sends, by a form or a script.
-    - Uploads that are too large, or too many at a time, before they are read.
-    - URLs where files are meant; Gradio would download them.
+    It refuses:
 
-    Every response tells the browser to fetch from here only, and to show the page in no other site's frame.
+    - Requests to an unknown host name. Otherwise another site could let its name resolve to this machine (DNS
+      rebinding), and its page would count as the same origin. IP addresses, `localhost`, the name of this machine and
+      the name that the server listens on are known. A Space serves all names, because the Hub's proxy forwards to it.
+    - POST requests from the pages of other sites.
+    - Uploads that are too large or too many, before they are read.
+    - URLs in place of files, which Gradio would download.
+
+    Every response tells the browser to load content from this server only, and not to show the page in other sites'
+    frames.
 
     Args:
-        app: what serves the requests.
-        host: the name or the address that the server listens at.
+        app: The ASGI app.
+        host: The name or address that the server listens on.
     """
 
-    def __init__(self, app: Any, host: str) -> None:
+    def __init__(self, app: ASGIApp, host: str) -> None:
         self.app = app
         self.on_hub = bool(os.environ.get("SPACE_ID"))
         self.names = {"localhost", host.lower(), socket.gethostname().lower()}
-        self.headers = [*HEADERS, (b"content-security-policy", (POLICY + HUB * self.on_hub).encode())]
+        self.headers = [
+            (b"referrer-policy", b"same-origin"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"content-security-policy", (POLICY + HUB * self.on_hub).encode()),
+        ]
         self.receiving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
 
-        async def guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", []), *self.headers]
             await send(message)
@@ -84,35 +83,35 @@ class Guard:
         if refusal is None and scope["method"] == "POST":
             if scope["path"].rstrip("/").endswith("/upload"):
                 length = int(headers["content-length"])
-                if bytes_held(Path(get_upload_folder())) + self.receiving + length > LARGEST_TOTAL:
-                    refusal = PlainTextResponse("Too many files were sent; try again in some minutes.", 503)
+                if stored_bytes(Path(get_upload_folder())) + self.receiving + length > MAX_STORED_BYTES:
+                    refusal = PlainTextResponse("Too many files were uploaded. Try again in some minutes.", 503)
             else:
                 body = await Request(scope, receive).body()
-                if names_url(body):
-                    refusal = PlainTextResponse("A URL is not fetched; send the picture.", 403)
-                receive = _again(body, receive)
+                if contains_url(body):
+                    refusal = PlainTextResponse("URLs are not fetched. Upload the picture.", 403)
+                receive = _replay(body, receive)
         self.receiving += length
         try:
-            await (refusal or self.app)(scope, receive, guarded)
+            await (refusal or self.app)(scope, receive, send_with_headers)
         finally:
             self.receiving -= length
 
     def refusal(self, method: str, headers: Headers) -> PlainTextResponse | None:
-        """Return the answer to a request that is refused for its headers; None for any other."""
+        """Return the response to a request that is refused because of its headers, or None."""
         host = headers.get("host", "")
         if not (self.on_hub or self.is_known(host)):
-            return PlainTextResponse(f"This page is not served as {host}; start it with --host {host}", 421)
+            return PlainTextResponse(f"This page is not served as {host}. Start the app with --host {host}", 421)
         if method != "POST":
             return None
-        if is_foreign(headers):
-            return PlainTextResponse("Another site's page may not send anything here.", 403)
+        if is_cross_site(headers):
+            return PlainTextResponse("Pages of other sites cannot send requests to this app.", 403)
         length = headers.get("content-length", "")
-        if not (length.isdigit() and int(length) <= LARGEST_UPLOAD):
-            return PlainTextResponse(f"One picture of at most {LARGEST_FILE / 1e6:.0f} MB is taken.", 413)
+        if not (length.isdigit() and int(length) <= MAX_REQUEST_BYTES):
+            return PlainTextResponse(f"Upload one file of at most {MAX_FILE_BYTES / 1e6:.0f} MB.", 413)
         return None
 
     def is_known(self, host: str) -> bool:
-        """Tell whether a Host header names this machine; an IP address does, as no other site can have it."""
+        """Return whether a Host header names this machine. Any IP address does: no other site can have it."""
         try:
             name = urlsplit(f"//{host}").hostname or ""
             return name in self.names or bool(ipaddress.ip_address(name))
@@ -120,31 +119,31 @@ class Guard:
             return False
 
 
-def is_foreign(headers: Headers) -> bool:
-    """Tell whether a browser says that a page of another site sent a request."""
+def is_cross_site(headers: Headers) -> bool:
+    """Return whether the browser says that the page of another site sent the request."""
     origin, site = headers.get("origin"), headers.get("sec-fetch-site")
-    if site is not None:  # over HTTPS and on this machine
+    if site is not None:  # browsers send it over HTTPS and to localhost
         return site != "same-origin"
     return origin is not None and urlsplit(origin).netloc not in (headers.get("host"), headers.get("x-forwarded-host"))
 
 
-def names_url(body: bytes) -> bool:
-    """Tell whether JSON names a URL as the path of a file, anywhere."""
+def contains_url(body: bytes) -> bool:
+    """Return whether a JSON document contains a URL as the path of a file, at any depth."""
     found = []
 
-    def look(pairs: dict[str, Any]) -> dict[str, Any]:
+    def check(pairs: dict[str, Any]) -> dict[str, Any]:
         found.append("://" in str(pairs.get("path", "")))
         return pairs
 
     try:
-        json.loads(body, object_hook=look)
+        json.loads(body, object_hook=check)
     except (ValueError, RecursionError):
         return False
     return any(found)
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Give a body that was read once more, then what follows it."""
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Return a receiver that delivers a body which was read before, and then what follows it."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:

@@ -1,8 +1,7 @@
-"""What happens when something is done on the page, and by the API: uploads, questions, the report."""
+"""Handle the events of the page and the calls of the API: uploads, questions, comparisons, reports."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -13,76 +12,81 @@ from gradio.utils import get_upload_folder
 
 from dfa_instruct.face.detection import not_one_face
 from dfa_instruct.sources.pictures import BadPictureError
-from modeling_dfa_gpt.app.case import SUGGESTED, Analyst, Case, Turn
+from modeling_dfa_gpt.app.case import MORE_QUESTIONS, Analyst, Case, Turn
 from modeling_dfa_gpt.app.case_report import model_facts, report_html
 from modeling_dfa_gpt.app.drawing import case_html, comparison_html, faces_html, notice_html, video_html
-from modeling_dfa_gpt.app.pdf import report_pdf
-from modeling_dfa_gpt.app.video import Frame, watch, worst
+from modeling_dfa_gpt.app.video import Frame, analyze_upload, most_probable_first
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
-FIRST = "Give a picture first."
-SUGGESTIONS = max(len(questions) for questions in SUGGESTED.values())
+NO_PICTURE = "Give a picture first."
+SUGGESTIONS = 1 + len(MORE_QUESTIONS)
 CONTROLS = 7
-"""Buttons, and the line for a question, that need a case whose analysis is whole."""
+"""Number of buttons and text fields that need a case with a complete analysis."""
 NO_CHOICE = gr.update(choices=[], value=None, visible=False)
 
 
 class Handlers:
-    """Answers what is done on the page of one model. Everything that uses the model waits in one queue."""
+    """Event handlers of the page of one model. Gradio runs all handlers that use the model in one queue.
+
+    Args:
+        model: The model.
+        name: The folder or Hub id from which the model was loaded.
+    """
 
     def __init__(self, model: DfaGpt, name: str) -> None:
         self.analyst = Analyst(model)
         self.calibration = model.calibration
         self.facts = model_facts(name)
 
-    def open(self, sent: dict[str, Any]) -> Case:
-        """Open an upload; one that is refused, or fails, is deleted at once.
+    def open_case(self, upload: dict[str, Any]) -> Case:
+        """Open an uploaded picture. If that fails, delete the file at once.
 
         Raises:
-            BadPictureError: it is not a picture that is taken.
+            BadPictureError: The file is not an accepted picture.
         """
-        path = sent_file(sent)
+        path = uploaded_file(upload)
         try:
             return self.analyst.open(path)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
 
-    def begin(self, sent: dict[str, Any] | None) -> Iterator[list[Any]]:
-        """Begin a new case with a picture."""
-        yield self.given()
-        if sent is None:
+    def open_picture(self, upload: dict[str, Any] | None) -> Iterator[list[Any]]:
+        """Start a new case with a picture."""
+        yield self.picture_updates()
+        if upload is None:
             return
         try:
-            case = self.open(sent)
+            case = self.open_case(upload)
         except BadPictureError as error:
-            yield self.given(refusal=str(error))
+            yield self.picture_updates(refusal=str(error))
             return
-        yield self.given(case)
+        yield self.picture_updates(case)
         if case.chosen is not None:
-            for known in self.analyst.analyze(case):
-                yield self.given(known)
+            for _ in self.analyst.analyze(case):
+                yield self.picture_updates(case)
 
-    def watch(self, sent: dict[str, Any] | None) -> Iterator[list[Any]]:
-        """Look at a video, frame by frame; it is deleted then, and the frames stay."""
-        yield self.seen([])
-        if sent is None:
+    def open_video(self, upload: dict[str, Any] | None) -> Iterator[list[Any]]:
+        """Analyse a video frame by frame. The file is deleted afterwards; the frames are kept."""
+        yield self.video_updates([])
+        if upload is None:
             return
         frames: list[Frame] = []
         try:
-            path = sent_file(sent)
+            path = uploaded_file(upload)
             try:
-                for frames in watch(self.analyst.model, path):
-                    yield self.seen(frames)
+                for frames in analyze_upload(self.analyst.model, path):
+                    yield self.video_updates(frames)
             finally:
                 path.unlink(missing_ok=True)
         except BadPictureError as error:
-            yield self.seen([], refusal=str(error))
+            yield self.video_updates([], refusal=str(error))
             return
-        yield self.seen(frames, moments=[(f"{frame.seconds:.1f} s", frame.seconds) for frame in worst(frames)])
+        choices = [(f"{frame.seconds:.1f} s", frame.seconds) for frame in most_probable_first(frames)]
+        yield self.video_updates(frames, choices)
 
-    def given(self, case: Case | None = None, refusal: str = "") -> list[Any]:
-        """Lay out a picture for the components of the page (`given + about` in `build`); no video is left there."""
+    def picture_updates(self, case: Case | None = None, refusal: str = "") -> list[Any]:
+        """Return the values of the components `media + about` (see `page.build`) for a picture. It clears the video."""
         several = case is not None and len(case.faces) > 1
         numbers = range(1, len(case.faces) + 1) if case else ()
         return [
@@ -90,108 +94,106 @@ class Handlers:
             *([], "", NO_CHOICE),
             gr.HTML(faces_html(case) if case and several else "", visible=several),
             gr.Radio([(f"Face {number}", number) for number in numbers], value=None, visible=several),
-            *self.shown(case, refusal),
+            *self.case_updates(case, refusal),
         ]
 
-    def seen(self, frames: list[Frame], refusal: str = "", moments: Sequence[tuple[str, float]] = ()) -> list[Any]:
-        """Lay out a video in the same way; no picture, no verdict and no conversation are left there."""
+    def video_updates(
+        self, frames: list[Frame], choices: Sequence[tuple[str, float]] = (), refusal: str = ""
+    ) -> list[Any]:
+        """Return the values of the same components for a video. It clears the picture and the conversation."""
         return [
             *(None, gr.skip()),
             *(frames, video_html(frames, self.calibration) if frames else notice_html(refusal)),
-            gr.Radio(moments, value=None, visible=bool(moments)),
+            gr.Radio(choices, value=None, visible=bool(choices)),
             *(gr.HTML("", visible=False), NO_CHOICE),
-            *self.shown(None),
+            *self.case_updates(None),
         ]
 
-    def shown(self, case: Case | None, refusal: str = "") -> list[Any]:
-        """Lay out what is known of a case (`about` in `build`), or the sentence why there is none."""
+    def case_updates(self, case: Case | None, refusal: str = "") -> list[Any]:
+        """Return the values of the components `about` (see `page.build`) for a case, or for a refusal."""
         questions = case.suggestions() if case and case.turns else []
         ready = gr.update(interactive=bool(case and case.turns))
         return [
             case,
             *(case_html(case, self.calibration) if case else (notice_html(refusal), "")),
-            messages(case),
-            *(None, ""),  # a comparison was with the case before
+            chat_messages(case),
+            *(None, ""),  # the comparison was with the previous case
             *(gr.Button(questions[i] if questions else "", visible=bool(questions)) for i in range(SUGGESTIONS)),
             *[ready] * CONTROLS,
         ]
 
-    def choose(self, case: Case | None, number: int | None) -> Iterator[list[Any]]:
+    def choose_face(self, case: Case | None, number: int | None) -> Iterator[list[Any]]:
         """Analyse one of several faces."""
         if case is None or number is None:
             return
         case.chosen = number - 1
-        for known in self.analyst.analyze(case):
-            yield self.shown(known)
+        for _ in self.analyst.analyze(case):
+            yield self.case_updates(case)
 
     def choose_frame(self, frames: list[Frame], seconds: float | None) -> Iterator[list[Any]]:
-        """Begin a new case with a frame of the video."""
+        """Start a new case with a frame of the video."""
         for frame in frames:
             if frame.seconds == seconds and frame.case.chosen is not None:
-                for known in self.analyst.analyze(frame.case):
-                    yield self.shown(known)
+                for case in self.analyst.analyze(frame.case):
+                    yield self.case_updates(case)
 
-    def compare(self, case: Case | None, sent: dict[str, Any] | None) -> Iterator[str]:
-        """Analyse a second picture, and show it beside the first one."""
-        if sent is None:
+    def compare(self, case: Case | None, upload: dict[str, Any] | None) -> Iterator[str]:
+        """Analyse a second picture and show it beside the first one."""
+        if upload is None:
             yield ""
             return
         if case is None or case.analysis is None:
-            yield notice_html(FIRST)
+            yield notice_html(NO_PICTURE)
             return
         try:
-            reference = self.open(sent)
+            reference = self.open_case(upload)
         except BadPictureError as error:
             yield notice_html(str(error))
             return
         if reference.chosen is None:
             yield notice_html(f"In the reference picture, {not_one_face(len(reference.faces))}.")
             return
-        for known in self.analyst.analyze(reference):
-            yield comparison_html(case, known, self.calibration)
+        for _ in self.analyst.analyze(reference):
+            yield comparison_html(case, reference, self.calibration)
 
     def ask(self, case: Case | None, question: str) -> Iterator[list[dict[str, str]]]:
-        """Answer a question, shown as the whole conversation, from its first token on."""
-        yield from self._talk(case, lambda opened: self.analyst.ask(opened, question))
+        """Answer a question. Yield the whole conversation after each piece of the answer."""
+        yield from self._stream(case, lambda opened: self.analyst.ask(opened, question))
 
     def ask_again(self, case: Case | None) -> Iterator[list[dict[str, str]]]:
         """Ask the last question again."""
-        yield from self._talk(case, self.analyst.ask_again)
+        yield from self._stream(case, self.analyst.ask_again)
 
-    def _talk(self, case: Case | None, answer: Callable[[Case], Iterator[Turn]]) -> Iterator[list[dict[str, str]]]:
+    def _stream(self, case: Case | None, answer: Callable[[Case], Iterator[Turn]]) -> Iterator[list[dict[str, str]]]:
         if case is None or case.conversation is None:
-            # Not an error: Gradio's page would not go on with what follows an answer.
-            gr.Warning((case and case.notice) or FIRST)
-            yield messages(None)
+            # A warning, because Gradio would skip the events that follow an error.
+            gr.Warning((case and case.notice) or NO_PICTURE)
+            yield chat_messages(None)
             return
         for _ in answer(case):
-            yield messages(case)
+            yield chat_messages(case)
 
     def clear(self, case: Case | None) -> list[dict[str, str]]:
-        """Begin the conversation anew."""
+        """Remove all turns of the conversation."""
         if case is not None:
             self.analyst.clear(case)
-        return messages(case)
+        return chat_messages(case)
 
     def report(self, case: Case | None, frames: Sequence[Frame] = ()) -> str:
-        """`/report`: write the report of a case as HTML; of a frame, with those of its video."""
+        """`/report`: return the report of a case as HTML. For a frame of a video, it includes the timeline."""
         if case is None or case.analysis is None:
-            raise gr.Error(FIRST, print_exception=False)
-        of_video = any(frame.case is case for frame in frames)
-        return report_html(case, self.calibration, self.facts, frames if of_video else ())
+            raise gr.Error(NO_PICTURE, print_exception=False)
+        is_frame = any(frame.case is case for frame in frames)
+        return report_html(case, self.calibration, self.facts, frames if is_frame else ())
 
-    def report_pdf(self, case: Case | None, frames: Sequence[Frame] = ()) -> str:
-        """`/report_pdf`: write the report of a case as PDF, in base64."""
-        return base64.b64encode(report_pdf(self.report(case, frames))).decode()
-
-    def analyze(self, sent: dict[str, Any] | None, face: int | None = None) -> tuple[Case, dict[str, Any]]:
-        """`/analyze`: begin a new case with a picture; of several faces, with the one of this number."""
-        if sent is None:
-            raise gr.Error(FIRST, print_exception=False)
+    def analyze(self, upload: dict[str, Any] | None, face: int | None = None) -> tuple[Case, dict[str, Any]]:
+        """`/analyze`: start a new case with a picture and, if it shows several faces, the number of one of them."""
+        if upload is None:
+            raise gr.Error(NO_PICTURE, print_exception=False)
         try:
-            case = self.open(sent)
+            case = self.open_case(upload)
         except BadPictureError as error:
-            raise gr.Error(str(error), title="Not taken", print_exception=False) from error
+            raise gr.Error(str(error), title="Not accepted", print_exception=False) from error
         if face is not None and case.faces:
             if face not in range(1, len(case.faces) + 1):
                 raise gr.Error(f"There is no face {face}, only 1 to {len(case.faces)}.", print_exception=False)
@@ -202,35 +204,35 @@ class Handlers:
         return case, {**case.to_dict(), "trained_on": self.calibration.trained_on}
 
     def chat(self, case: Case | None, question: str) -> Iterator[str]:
-        """`/chat`: talk on about the picture that was given last; the answer as far as it has come."""
+        """`/chat`: answer a question about the last picture of the session. Yield the answer so far."""
         if case is None or case.conversation is None:
-            raise gr.Error((case and case.notice) or FIRST, print_exception=False)
+            raise gr.Error((case and case.notice) or NO_PICTURE, print_exception=False)
         for turn in self.analyst.ask(case, question):
             yield turn.answer.strip()
 
 
-def sent_file(sent: dict[str, Any]) -> Path:
-    """Return where an upload lies.
+def uploaded_file(upload: dict[str, Any]) -> Path:
+    """Return the path of an upload.
 
     Raises:
-        BadPictureError: a client named a path of the server. Gradio refuses that only where it is asked to preprocess.
+        BadPictureError: The path is not in the upload folder. Gradio checks this only when it preprocesses the file.
     """
-    path = Path(str(sent.get("path"))).resolve()
+    path = Path(str(upload.get("path"))).resolve()
     if not path.is_relative_to(Path(get_upload_folder()).resolve()):
-        raise BadPictureError("The file was not sent to this page.")
+        raise BadPictureError("The file was not uploaded to this page.")
     return path
 
 
-def messages(case: Case | None) -> list[dict[str, str]]:
-    """Lay out a conversation for Gradio's chatbot, escaped: HTML is obeyed there even where Markdown is not."""
-    said = []
+def chat_messages(case: Case | None) -> list[dict[str, str]]:
+    """Return a conversation for Gradio's chatbot, escaped because it renders HTML even where Markdown is off."""
+    messages = []
     for turn in case.turns if case else ():
-        said.append({"role": "user", "content": escape(turn.question, quote=False)})
-        said.append({"role": "assistant", "content": escape(turn.shown, quote=False) or "…"})
-    return said
+        messages.append({"role": "user", "content": escape(turn.question, quote=False)})
+        messages.append({"role": "assistant", "content": escape(turn.display_text, quote=False) or "…"})
+    return messages
 
 
 def stop(case: Case | None) -> None:
-    """Stop the answer that is being given, or the analysis."""
+    """Stop the running answer or analysis."""
     if case is not None:
-        case.stopping.set()
+        case.stop_event.set()

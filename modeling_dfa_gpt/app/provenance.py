@@ -1,4 +1,4 @@
-"""What a file says of where it comes from, as text: its EXIF tags and its C2PA manifest (Content Credentials)."""
+"""Read what a file states about its origin, as text: the EXIF tags and the C2PA manifest (Content Credentials)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from PIL import ExifTags, Image
 from dfa_instruct.errors import printable
 
 Tags = tuple[tuple[str, str], ...]
-"""Names and values, short and printable."""
-MOST_TAGS = 64
-LONGEST_TAG = 200
-"""Characters of one value that are kept."""
+"""Pairs of name and value, short and printable."""
+MAX_TAGS = 64
+MAX_VALUE_LENGTH = 200
+"""Characters of one value."""
 OFFLINE = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
-SIGNATURE = ("common_name", "issuer", "time")
+SIGNATURE_FIELDS = ("common_name", "issuer", "time")
 STATES = {
-    "Trusted": "the signature holds, by a certificate that is trusted",
-    "Valid": "the signature holds and the file was not changed since; whether its signer can be trusted was not asked",
-    "Invalid": "it does not hold: the file was changed since it was signed, or the manifest is broken",
+    "Trusted": "the signature is valid, and its certificate is trusted",
+    "Valid": "the signature is valid and the file was not changed since; the signer's identity was not checked",
+    "Invalid": "the signature is not valid: the file was changed after it was signed, or the manifest is broken",
 }
 
 
 def c2pa_as_text(content: bytes) -> Tags | None:
-    """Return what the C2PA manifest of a file says: who signed it, what made the file; nothing where it has none.
+    """Return what a file's C2PA manifest states: its signer, the program that made it, the actions, the errors.
 
-    None: `c2pa-python` is not installed. Nothing is fetched: neither a manifest that lies elsewhere nor a certificate.
+    Neither remote manifests nor certificates are fetched.
+
+    Returns:
+        The statements; empty if the file has no manifest; None if `c2pa-python` is not installed.
     """
     try:
         import c2pa
@@ -36,8 +39,8 @@ def c2pa_as_text(content: bytes) -> Tags | None:
     try:
         context = c2pa.Context.from_dict(OFFLINE)
         reader = c2pa.Reader.try_create(io.BytesIO(content), context=context)
-        told = json.loads(reader.json()) if reader else {}
-        manifest = told.get("manifests", {}).get(told.get("active_manifest"))
+        store = json.loads(reader.json()) if reader else {}
+        manifest = store.get("manifests", {}).get(store.get("active_manifest"))
     except (c2pa.C2paError, ValueError):
         return (("C2PA", "cannot be read"),)
     if manifest is None:
@@ -49,21 +52,20 @@ def c2pa_as_text(content: bytes) -> Tags | None:
         if assertion.get("label", "").startswith("c2pa.actions")
         for action in assertion.get("data", {}).get("actions", ())
     ]
+    programs = [f"{p.get('name')} {p.get('version', '')}".strip() for p in manifest.get("claim_generator_info", ())]
     found = {
-        "State": STATES.get(told.get("validation_state", ""), "not told"),
-        "Signed by": ", ".join(dict.fromkeys(str(signature[key]) for key in SIGNATURE if key in signature)),
-        "Made with": ", ".join(
-            f"{made.get('name')} {made.get('version', '')}".strip() for made in manifest.get("claim_generator_info", ())
-        ),
+        "State": STATES.get(store.get("validation_state", ""), "not stated"),
+        "Signed by": ", ".join(dict.fromkeys(str(signature[key]) for key in SIGNATURE_FIELDS if key in signature)),
+        "Made with": ", ".join(programs),
         "Title": manifest.get("title", ""),
-        "What was done": ", ".join(actions),
-        "Found wrong": ", ".join(status.get("explanation", "") for status in told.get("validation_status", ())),
+        "Actions": ", ".join(actions),
+        "Errors": ", ".join(status.get("explanation", "") for status in store.get("validation_status", ())),
     }
-    return tuple((name, _value(value)) for name, value in found.items() if value)
+    return tuple((name, _as_text(value)) for name, value in found.items() if value)
 
 
 def exif_as_text(image: Image.Image) -> Tags:
-    """Return the EXIF tags of an image as (name, value), short and printable; one that says so if they are broken."""
+    """Return the EXIF tags of an image as text. If they are damaged, return one tag that says so."""
     try:
         exif = image.getexif()
         groups: list[tuple[dict[int, str], Any]] = [
@@ -72,17 +74,17 @@ def exif_as_text(image: Image.Image) -> Tags:
             (ExifTags.GPSTAGS, exif.get_ifd(ExifTags.IFD.GPSInfo)),
         ]
         found = [
-            (names.get(tag, f"tag {tag}"), _value(value)) for names, group in groups for tag, value in group.items()
+            (names.get(tag, f"tag {tag}"), _as_text(value)) for names, group in groups for tag, value in group.items()
         ]
-    except Exception:  # Pillow raises errors of nearly every kind on malformed EXIF
+    except Exception:  # Pillow raises many kinds of errors on malformed EXIF
         return (("EXIF", "cannot be read"),)
-    return tuple(found[:MOST_TAGS])
+    return tuple(found[:MAX_TAGS])
 
 
-def _value(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, bytes):
         text = value.rstrip(b"\0").decode("ascii", "replace")
-        return text[:LONGEST_TAG] if text.isprintable() and "\ufffd" not in text else f"{len(value)} bytes"
+        return text[:MAX_VALUE_LENGTH] if text.isprintable() and "\ufffd" not in text else f"{len(value)} bytes"
     if isinstance(value, tuple):
-        return ", ".join(map(_value, value[:16])) + (", …" if len(value) > 16 else "")
-    return printable(str(value).rstrip("\0")[:LONGEST_TAG])
+        return ", ".join(map(_as_text, value[:16])) + (", …" if len(value) > 16 else "")
+    return printable(str(value).rstrip("\0")[:MAX_VALUE_LENGTH])

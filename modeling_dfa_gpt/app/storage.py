@@ -1,4 +1,4 @@
-"""Where uploads lie, and for how long: in a folder that ends with the app, and each file for some minutes."""
+"""Store uploads in a folder that is deleted when the app ends, and delete each upload after some minutes."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ from gradio.utils import get_upload_folder
 
 PREFIX = "dfa-gpt-app-"
 LOCK = "lock"
-FILES_KEPT = 900
-"""Seconds that an upload is on disk at most; one that is refused goes at once, and all of them when the app ends."""
-SWEPT_EVERY = 60
+MAX_AGE = 900
+"""Seconds after which an upload is deleted. Refused uploads are deleted at once."""
+SWEEP_INTERVAL = 60
 """Seconds."""
-LEAST_COUNTED = 100_000
-"""Bytes that a file counts as at least, so that small ones cannot be endlessly many."""
+MIN_COUNTED_BYTES = 100_000
+"""Each file counts as at least so many bytes, which limits the number of small files."""
 
 
 @contextmanager
 def upload_folder() -> Iterator[Path]:
-    """Make a folder for uploads, and delete it at the end; delete those that killed processes left, too."""
-    with tempfile.TemporaryDirectory(prefix=PREFIX) as made, FileLock(Path(made) / LOCK):
-        owner = Path(made).stat().st_uid
-        for left in Path(made).parent.glob(f"{PREFIX}*/{LOCK}"):
-            with suppress(OSError, Timeout):  # it is in use: the system lets go of a lock when its process ends
-                if left.parent.lstat().st_uid == owner:
-                    with FileLock(left, blocking=False):
-                        shutil.rmtree(left.parent)
-        (uploads := Path(made) / "uploads").mkdir()
+    """Create a folder for uploads and delete it at the end. Also delete the folders of killed processes."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as created, FileLock(Path(created) / LOCK):
+        owner = Path(created).stat().st_uid
+        for lock in Path(created).parent.glob(f"{PREFIX}*/{LOCK}"):
+            with suppress(OSError, Timeout):  # a running process holds its lock; the system frees it when it ends
+                if lock.parent.lstat().st_uid == owner:
+                    with FileLock(lock, blocking=False):
+                        shutil.rmtree(lock.parent)
+        (uploads := Path(created) / "uploads").mkdir()
         yield uploads
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, int, float]]:
-    """Yield the files in a folder and below: path, bytes, and the time of the last change."""
+    """Yield the path, size in bytes and time of the last change of every file below a folder."""
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):
-            known = path.lstat()
-            if stat.S_ISREG(known.st_mode):
-                yield path, known.st_size, known.st_ctime
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode):
+                yield path, status.st_size, status.st_ctime
 
 
-def bytes_held(folder: Path) -> int:
-    """Count the bytes of the files in a folder, each as `LEAST_COUNTED` at least."""
-    return sum(max(size, LEAST_COUNTED) for _, size, _ in _files(folder))
+def stored_bytes(folder: Path) -> int:
+    """Return the total size of the files below a folder, each counted as at least `MIN_COUNTED_BYTES`."""
+    return sum(max(size, MIN_COUNTED_BYTES) for _, size, _ in _files(folder))
 
 
 def sweep(folder: Path) -> None:
-    """Delete the files that are older than `FILES_KEPT`, those of uploads that were cut off, too."""
+    """Delete the files that are older than `MAX_AGE`, including those of interrupted uploads."""
     for path, _, changed in _files(folder):
-        if time.time() - changed > FILES_KEPT:
+        if time.time() - changed > MAX_AGE:
             path.unlink(missing_ok=True)
 
 
 @asynccontextmanager
 async def sweeping(_: Any) -> AsyncIterator[None]:
-    """Sweep Gradio's folder of uploads as long as the app runs (a lifespan of Starlette)."""
+    """Sweep Gradio's upload folder regularly while the app runs (a lifespan of Starlette)."""
 
-    async def forever() -> None:
+    async def sweep_forever() -> None:
         while True:
-            await asyncio.sleep(SWEPT_EVERY)
+            await asyncio.sleep(SWEEP_INTERVAL)
             await asyncio.to_thread(sweep, Path(get_upload_folder()))
 
-    task = asyncio.create_task(forever())
+    task = asyncio.create_task(sweep_forever())
     try:
         yield
     finally:

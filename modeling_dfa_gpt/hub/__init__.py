@@ -1,1 +1,1 @@
-"""Publishing: model cards, pushing an adapter or a merged model, pushing the page as a Space."""
+"""Publish on the Hugging Face Hub: model cards, adapters and merged models, and the web page as a Space."""

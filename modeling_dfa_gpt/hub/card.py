@@ -1,4 +1,4 @@
-"""The model card: how to load it, how often it errs beside what a constant answer would, how it was trained."""
+"""Model cards: how to load a model, its error rates beside those of the baselines, and how it was trained."""
 
 from __future__ import annotations
 
@@ -22,20 +22,26 @@ if TYPE_CHECKING:
 RESULTS_FILE: Final = "results.json"
 LICENCE_KEYS: Final = ("license", "license_name", "license_link")
 METRIC_TYPES: Final = {"acc": "accuracy", "rouge_l": "rouge", "rouge_l_forged": "rouge"}
-"""Metric → what the Hub calls its kind, where it has a word for it."""
-MOST_INVALID: Final = 10.0
-"""Percent. Figures of a task of which more answers could not be read measure the reading, and not the model."""
+"""The Hub's name of a metric, where it has another one."""
+MAX_INVALID: Final = 10.0
+"""Percent. If more answers of a task could not be parsed, its metrics measure the parser and not the model."""
 RECIPE: Final = (
     *("dtype", "bf16", "load_in_", "learning_rate", "projector_learning_rate", "lr_scheduler_type", "warmup_"),
     *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "max_length"),
     *("weight_decay", "optim", "lora_", "seed", "shared_prefix", "freeze_vision_tower", "load_best_model_at_end"),
 )
-"""The settings that a card repeats, by how the key begins: what is learnt follows from them, and none is a path."""
+"""Prefixes of the training settings that a card lists. They determine the result, and none of them is a path."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """What an adapter was trained on: its name in a card, its Hub id if it has one, its licence in the Hub's keys."""
+    """The base model of an adapter.
+
+    Attributes:
+        name: Its name in a card.
+        hub_id: Its Hub id, if it has one.
+        licence: Its licence, as the Hub's metadata keys.
+    """
 
     name: str
     hub_id: str | None = None
@@ -45,14 +51,14 @@ class Base:
 def model_card(
     folder: Path, base: Base, results: dict[str, Any] | None = None, *, repo: str | None = None, merged: bool = False
 ) -> ModelCard:
-    """Make the card of an adapter, or of what it was merged into.
+    """Create the card of an adapter, or of the merged model.
 
     Args:
-        folder: the adapter's; what it says of its training and calibration is repeated.
-        base: what it was trained on.
-        results: `results.json` of DFA-Bench; none: nothing was measured.
-        repo: the Hub repository that the card is for; none: a folder.
-        merged: the card is of the merged model.
+        folder: Folder of the adapter, with the records of its training and calibration.
+        base: The base model.
+        results: The `results.json` of DFA-Bench, or None if it was not measured.
+        repo: The Hub repository of the card, or None for a local folder.
+        merged: Whether the card is for the merged model.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -78,8 +84,8 @@ def model_card(
         table=metrics_table(results) if results else None,
         baselines=bool(results and results.get("baselines")),
         images=_bench_counts(results)["images"] if results else None,
-        unread=unread(results) if results else {},
-        most_invalid=MOST_INVALID,
+        unreadable=unreadable_tasks(results) if results else {},
+        max_invalid=MAX_INVALID,
         errors=error_rates(results) if results else {},
         conversation=conversation_table(results["conversation"]) if results and "conversation" in results else None,
         calibration=Calibration(**calibration) if calibration else Calibration(),
@@ -90,17 +96,21 @@ def model_card(
 
 
 def card_of(adapter: Path, merged: bool = False) -> ModelCard:
-    """Make the card of an adapter on this machine, or of what it was merged into, from what its folder holds."""
-    named = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    local = Path(named).is_dir()
-    base = Base(f"`{Path(named).name if local else named}`", None if local else named, licence_of(named))
+    """Create the card of a local adapter, or of the merged model, from the files in the adapter's folder."""
+    name = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    local = Path(name).is_dir()
+    base = Base(f"`{Path(name).name if local else name}`", None if local else name, licence_of(name))
     return model_card(adapter, base, _read(adapter / RESULTS_FILE), merged=merged)
 
 
 def licence_of(model: str) -> dict[str, str]:
-    """Return the licence that the card of a model's folder, or of its Hub repository, states, in the Hub's keys.
+    """Return the licence in a model's card, as the Hub's metadata keys.
 
-    Empty where there is no such card, or where the Hub cannot be asked.
+    Args:
+        model: The model's folder or Hub id.
+
+    Returns:
+        The licence. It is empty if there is no card or the Hub cannot be reached.
     """
     from huggingface_hub import ModelCard
 
@@ -112,12 +122,18 @@ def licence_of(model: str) -> dict[str, str]:
 
 
 def base_card(run: dict[str, Any]) -> str:
-    """Render the tiny base's card from the record of its training, `run.json`."""
+    """Render the card of the tiny base from its `run.json`."""
     return _render("tiny_base", **run)
 
 
-def space_card(model: str, gradio: str, ours: str) -> SpaceCard:
-    """Make the card of a Space: which model its page opens, and which versions of Gradio and of this package run it."""
+def space_card(model: str, gradio: str, package: str) -> SpaceCard:
+    """Create the card of a Space that opens a model.
+
+    Args:
+        model: Hub id of the model.
+        gradio: Version of Gradio.
+        package: Version of this package.
+    """
     from huggingface_hub import SpaceCard, SpaceCardData
 
     data = SpaceCardData(
@@ -134,7 +150,7 @@ def space_card(model: str, gradio: str, ours: str) -> SpaceCard:
         short_description="Is this face forged, how, what gives it away?",
         tags=["deepfake-detection", "face-forgery"],
     )
-    return SpaceCard(f"---\n{data.to_yaml()}\n---\n\n{_render('space', model=model, version=ours)}")
+    return SpaceCard(f"---\n{data.to_yaml()}\n---\n\n{_render('space', model=model, version=package)}")
 
 
 def _render(card: str, **values: Any) -> str:
@@ -148,9 +164,9 @@ def _render(card: str, **values: Any) -> str:
 
 
 def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:
-    """Lay the measured figures out for the Hub, each with the same figure of every baseline as its arguments.
+    """Return the metrics in the Hub's form. The arguments of each one are the values of the baselines.
 
-    A task of which more than `MOST_INVALID` percent of the answers could not be read is left out.
+    Tasks of which more than `MAX_INVALID` percent of the answers could not be parsed are left out.
     """
     from huggingface_hub import EvalResult
 
@@ -165,27 +181,27 @@ def eval_results(results: Mapping[str, Any]) -> list[EvalResult]:
             metric_name=f"{BenchTask(task).abbreviation} {metric.upper().replace('_', '-')} (percent)",
             metric_value=value,
             metric_args={
-                f"baseline_{name}": beside
+                f"baseline_{name}": baseline
                 for name, figures in results.get("baselines", {}).items()
-                if (beside := figures.get(task, {}).get(metric)) is not None
+                if (baseline := figures.get(task, {}).get(metric)) is not None
             }
             or None,
         )
         for task, figures in results["tasks"].items()
-        if BenchTask(task).abbreviation not in unread(results)
+        if BenchTask(task).abbreviation not in unreadable_tasks(results)
         for metric, value in figures.items()
         if value is not None
     ]
 
 
-def unread(results: Mapping[str, Any]) -> dict[str, float]:
-    """Return the tasks of which too many answers could not be read, each with their percentage."""
+def unreadable_tasks(results: Mapping[str, Any]) -> dict[str, float]:
+    """Return the tasks of which too many answers could not be parsed, with the percentage of these answers."""
     shares = {BenchTask(task).abbreviation: figures.get("invalid") for task, figures in results["tasks"].items()}
-    return {task: share for task, share in shares.items() if share is not None and share > MOST_INVALID}
+    return {task: share for task, share in shares.items() if share is not None and share > MAX_INVALID}
 
 
 def error_rates(results: Mapping[str, Any]) -> dict[str, float]:
-    """Return the percentage of faces whose label DF-D got wrong: of the bona fide, by category, by technique."""
+    """Return the percentage of wrong DF-D labels: for bona fide faces, for each category and for each technique."""
     details = results["details"].get(BenchTask.DF_D, {})
     names = {"bpcer": CATEGORIES["bona_fide"]} | {f"apcer_{c}": CATEGORIES[c] for c in FORGERY_CATEGORIES}
     rates = {name: details.get(key) for key, name in names.items()} | results.get("scores", {}).get("techniques", {})
@@ -193,15 +209,15 @@ def error_rates(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _bench_counts(results: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the counts of DFA-Bench; a quickstart's results have those of its dataset beside them."""
+    """Return the counts of DFA-Bench. The results of a quickstart also contain those of its dataset."""
     counts: Mapping[str, Any] = results["counts"]
     return counts.get("bench", counts)
 
 
 def _datasets(run: Mapping[str, Any]) -> list[str]:
-    """Return the datasets that a run was trained on, by their names; a folder of somebody's disk is not one."""
-    named = [str(dataset["path"]) for dataset in run["settings"].get("datasets", ())]
-    return sorted({name for name in named if name.count("/") < 2 and name[:1] not in "./~" and not Path(name).exists()})
+    """Return the names of the datasets that a run was trained on, without local folders."""
+    names = [str(dataset["path"]) for dataset in run["settings"].get("datasets", ())]
+    return sorted({name for name in names if name.count("/") < 2 and name[:1] not in "./~" and not Path(name).exists()})
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Pushing a model to the Hub: an adapter whose base others have as well, what it is merged into, or a whole model."""
+"""Push a model to the Hub: an adapter whose base is on the Hub, a merged model, or a full model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OURS: Final = re.compile(
     r"|tokenizer(_config)?\.(json|model)|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt"
     rf"|{re.escape(CALIBRATION_FILE)}|{re.escape(DOMAIN_FILE)}|{re.escape(RESULTS_FILE)}"
 )
-"""The files of a model that go; what else lies in its folder (how it was trained, with paths of this disk) does not."""
+"""The files of a model that are pushed. The others in its folder, such as `run.json`, may contain local paths."""
 
 
 def push(
@@ -38,25 +38,25 @@ def push(
     revision: str | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Push a model's folder, or print what a push would send.
+    """Push a model's folder, or print what would be pushed.
 
-    An adapter is of use to others only with its base: one that was trained on a folder needs `base`, whose weights on
-    the Hub are compared with the folder's.
+    Others can use an adapter only with its base. If the base is a local folder, `base` must name it on the Hub; its
+    weights there are compared with the local ones.
 
     Args:
-        folder: an adapter's, or a whole model's with a card (README.md) of its own.
-        repo: USER/NAME.
-        merged: push what the adapter and its base are merged into.
-        base: the Hub id of the adapter's base.
-        results: `results.json` of DFA-Bench; else the one in the folder, if any.
-        private: others may not see it.
-        revision: a branch; else main.
-        dry_run: nothing is sent, and no token is needed.
+        folder: Folder of an adapter, or of a full model with its own card (README.md).
+        repo: Hub id of the repository (USER/NAME).
+        merged: Merge the adapter into its base and push the merged model.
+        base: Hub id of the adapter's base.
+        results: The `results.json` of DFA-Bench. By default, the one in the folder, if it exists.
+        private: Whether to create a private repository.
+        revision: A branch. By default main.
+        dry_run: Print the card and the files instead of pushing them. This needs no token.
 
     Raises:
-        FileNotFoundError: there is no such model, or no base, results or card.
-        ValueError: others could not load it; its base on the Hub is another one; or see `dfa_instruct.hub.push`.
-        OSError: see `dfa_instruct.hub.push`.
+        FileNotFoundError: The model, its base, the results or the card does not exist.
+        ValueError: Others could not load the model, its base on the Hub differs, or see `dfa_instruct.hub.push`.
+        OSError: See `dfa_instruct.hub.push`.
     """
     check_repo(repo)
     if base:
@@ -73,28 +73,28 @@ def push(
                 _check_same_weights(folder, base)
             files = _adapter_files(folder, repo, base, results, Path(scratch) / "merged" if merged else None)
         elif merged or base or results:
-            raise ValueError(f"{folder}: a whole model; --merged, --base and --results are for adapters")
+            raise ValueError(f"{folder}: a full model; --merged, --base and --results are for adapters only")
         elif not (folder / CARD).is_file():
             raise FileNotFoundError(
-                f"{folder / CARD}: no such file; write a card first, with what the model is and its licence "
+                f"{folder / CARD}: no such file; write a card that describes the model and its licence "
                 "(dfa-gpt push ADAPTER USER/NAME --merged writes the card of a merged adapter)"
             )
         else:
-            files = {**_files_of(folder), CARD: folder / CARD}
+            files = {**_model_files(folder), CARD: folder / CARD}
         if dry_run:
             show(files)
         else:
             print(push_files(repo, "model", files, OURS, private=private, revision=revision))
 
 
-def _files_of(model: Path) -> dict[str, Path | bytes]:
+def _model_files(model: Path) -> dict[str, Path | bytes]:
     return {path.name: path for path in sorted(model.iterdir()) if OURS.fullmatch(path.name)}
 
 
 def _adapter_files(
     folder: Path, repo: str, base: str | None, results: Path | None, merged: Path | None
 ) -> dict[str, Path | bytes]:
-    """Return what goes of an adapter, or of the model that it is merged into, in a new folder `merged`."""
+    """Return the files to push for an adapter or, if a new folder `merged` is given, for the merged model."""
     config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     trained_on = _base(folder, config["base_model_name_or_path"], base, merged is not None)
     measured = _results(folder, results)
@@ -104,19 +104,19 @@ def _adapter_files(
         files[RESULTS_FILE] = results or folder / RESULTS_FILE
     if merged:
         merge(folder, merged)
-        return {**_files_of(merged), **files}
+        return {**_model_files(merged), **files}
     config["base_model_name_or_path"] = trained_on.hub_id
-    return {**_files_of(folder), **files, ADAPTER_CONFIG: json.dumps(config, indent=2, sort_keys=True).encode()}
+    return {**_model_files(folder), **files, ADAPTER_CONFIG: json.dumps(config, indent=2, sort_keys=True).encode()}
 
 
 def _base(folder: Path, named: str, base: str | None, merged: bool) -> Base:
-    """Say what an adapter was trained on, by a name that others can use."""
+    """Return the base of an adapter, with a name that others can use."""
     run = folder / RUN_FILE
     trained = json.loads(run.read_text(encoding="utf-8"))["base"] if run.is_file() else {}
     local = Path(named).is_dir() or (trained.get("name") == named and trained.get("commit") is None)
     if local and not base and not merged:
         raise ValueError(
-            f"{folder}: its base is the folder {named}, which others do not have: push the base too (dfa-gpt push "
+            f"{folder}: its base is the folder {named}, which others do not have; push the base too (dfa-gpt push "
             f"{named} USER/NAME) and name it with --base USER/NAME, or push the merged model (--merged)"
         )
     if base and not local and base != named:
@@ -127,7 +127,7 @@ def _base(folder: Path, named: str, base: str | None, merged: bool) -> Base:
 
 
 def _check_same_weights(adapter: Path, repo: str) -> None:
-    """Raise ValueError where an adapter's base is a folder, and the weights on the Hub are others."""
+    """Raise ValueError if the weights of the local base differ from those on the Hub."""
     from huggingface_hub import HfApi
 
     config = json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))
@@ -143,7 +143,7 @@ def _check_same_weights(adapter: Path, repo: str) -> None:
 
 
 def _results(folder: Path, results: Path | None) -> dict[str, Any] | None:
-    """Read the figures of DFA-Bench, if there are any."""
+    """Read the results of DFA-Bench, if they exist."""
     file = results or folder / RESULTS_FILE
     if not results and not file.is_file():
         return None

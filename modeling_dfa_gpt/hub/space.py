@@ -1,4 +1,4 @@
-"""Pushing the app to the Hub as a Space: the code of these packages, and an `app.py` that opens the page of a model."""
+"""Push the app to the Hub as a Space: the code of both packages, and an `app.py` that opens the page of a model."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dfa_instruct.hub import push as push_files
 from modeling_dfa_gpt.hub.card import space_card
 
 PACKAGES: Final = tuple(Path(str(package.__file__)).parent for package in (dfa_instruct, modeling_dfa_gpt))
-CODE: Final = (".py", ".yaml", ".txt", ".jinja")
-"""How the names of the packages' files end that the app may read; the tiny base is a model, and not among them."""
+SUFFIXES: Final = (".py", ".yaml", ".txt", ".jinja")
+"""Suffixes of the files that the app reads. The tiny base is a model and is left out."""
 OURS: Final = re.compile(rf"app\.py|requirements\.txt|packages\.txt|({'|'.join(p.name for p in PACKAGES)})/.*")
 SYSTEM_LIBRARIES: Final = ("libegl1", "libgl1", "libgles2")
-"""Debian's names of what MediaPipe and OpenCV load."""
-APP: Final = '''"""The page of `modeling_dfa_gpt.app`, which stands beside this file."""
+"""Debian packages that MediaPipe and OpenCV need."""
+APP: Final = '''"""The page of `modeling_dfa_gpt.app`, which lies beside this file."""
 
 from modeling_dfa_gpt.cli import app
 
@@ -31,23 +31,23 @@ app(["app", "{model}", "--host", "0.0.0.0"])
 def push_space(
     model: str, repo: str, *, private: bool = False, revision: str | None = None, dry_run: bool = False
 ) -> None:
-    """Push the app as a Space that opens a model of the Hub, or print what a push would send.
+    """Push the app as a Space that opens a model of the Hub, or print what would be pushed.
 
     Args:
-        model: the Hub id of an adapter or of a whole model.
-        repo: USER/NAME of the Space.
-        private: others may not see it.
-        revision: a branch; else main, which is the one that runs.
-        dry_run: nothing is sent, and no token is needed.
+        model: Hub id of an adapter or a full model.
+        repo: Hub id of the Space (USER/NAME).
+        private: Whether to create a private Space.
+        revision: A branch. By default main, which is the one that runs.
+        dry_run: Print the card and the files instead of pushing them. This needs no token.
 
     Raises:
-        ValueError: the model is no Hub id; or see `dfa_instruct.hub.push`.
-        OSError: the Hub has no such model; or see `dfa_instruct.hub.push`.
+        ValueError: The model is not a Hub id, or see `dfa_instruct.hub.push`.
+        OSError: The Hub does not have the model, or see `dfa_instruct.hub.push`.
     """
     from huggingface_hub import HfApi
 
     if Path(model).exists():
-        raise ValueError(f"{model}: a folder, which a Space cannot load: push it first: dfa-gpt push {model} USER/NAME")
+        raise ValueError(f"{model}: a folder, which a Space cannot load; push it first: dfa-gpt push {model} USER/NAME")
     check_repo(model)
     check_repo(repo)
     files = space_files(model)
@@ -55,14 +55,14 @@ def push_space(
         show(files)
         return
     with explain_hub_errors(model):
-        about = HfApi(token=token_for_pushing()).model_info(model)
+        info = HfApi(token=token_for_pushing()).model_info(model)
     print(push_files(repo, "space", files, OURS, private=private, revision=revision))
-    if about.private:
-        print(f"{model} is private: give the Space a secret HF_TOKEN that may read it", file=sys.stderr)
+    if info.private:
+        print(f"{model} is private: give the Space a secret HF_TOKEN that can read it", file=sys.stderr)
 
 
 def space_files(model: str) -> dict[str, Path | bytes]:
-    """Return what a Space consists of, path → content; pip does not see its folders when it reads requirements.txt."""
+    """Return the files of a Space by their paths. The dependencies are listed, as pip runs before the code is there."""
     needed = [line for line in requires("dfa-instruct") or () if "extra ==" not in line or 'extra == "app"' in line]
     files: dict[str, Path | bytes] = {
         CARD: str(space_card(model, version("gradio"), version("dfa-instruct"))).encode(),
@@ -72,6 +72,6 @@ def space_files(model: str) -> dict[str, Path | bytes]:
     }
     for package in PACKAGES:
         for path in sorted(package.rglob("*")):
-            if path.suffix in CODE and "dfa-gpt-tiny-base" not in path.parts:
+            if path.suffix in SUFFIXES and "dfa-gpt-tiny-base" not in path.parts:
                 files[path.relative_to(package.parent).as_posix()] = path
     return files

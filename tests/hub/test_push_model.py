@@ -1,4 +1,4 @@
-"""`dfa-gpt push`: an adapter and its base, what they are merged into, and their cards."""
+"""`dfa-gpt push`: an adapter, its base, the merged model, and their cards."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ RESULTS: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def calibrated(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The adapter as a quickstart leaves it: calibrated and measured."""
+    """A calibrated and measured adapter, as in a quickstart."""
     folder = tmp_path_factory.mktemp("calibrated") / "adapter"
     shutil.copytree(adapter, folder)
     tested = {"images": 60, "people": 12, "balanced_acc": 71.25, "low": 60.5, "high": 80.75}
@@ -98,7 +98,7 @@ def pushed(hub: Hub, repo: str) -> dict[str, bytes]:
     return {path: blob.content for path, blob in commit.files.items() if path != ".gitattributes"}
 
 
-def test_what_was_pushed_gives_the_same_logits(
+def test_pushed_models_give_the_same_logits(
     calibrated: Path, base: Path, hub: Hub, client: Client, tmp_path: Path
 ) -> None:
     client.output(*PUSH, base, BASE)
@@ -115,13 +115,11 @@ def test_what_was_pushed_gives_the_same_logits(
         assert problems(card, "model") == [] and "license: apache-2.0\n" in card
     assert json.loads(pushed(hub, ADAPTER)["adapter_config.json"])["base_model_name_or_path"] == BASE
     assert not {"run.json", "trainer_state.json"} & set(pushed(hub, ADAPTER))
-    assert (
-        "adapter_config.json" not in pushed(hub, MERGED)
-        and "PeftModel" not in pushed(hub, MERGED)["README.md"].decode()
-    )
+    merged = pushed(hub, MERGED)
+    assert "adapter_config.json" not in merged and "PeftModel" not in merged["README.md"].decode()
 
 
-def test_an_adapter_gives_way_to_the_merged_model(calibrated: Path, base: Path, hub: Hub, client: Client) -> None:
+def test_merged_model_replaces_the_adapter(calibrated: Path, base: Path, hub: Hub, client: Client) -> None:
     client.output(*PUSH, base, BASE)
     client.output(*PUSH, calibrated, ADAPTER, "--base", BASE)
     client.output(*PUSH, calibrated, ADAPTER, "--merged")
@@ -129,14 +127,14 @@ def test_an_adapter_gives_way_to_the_merged_model(calibrated: Path, base: Path, 
     assert not {"adapter_config.json", "adapter_model.safetensors"} & set(pushed(hub, ADAPTER))
 
 
-def test_an_adapter_whose_base_nobody_has_is_refused(calibrated: Path, base: Path, hub: Hub) -> None:
+def test_adapter_with_a_local_base_is_refused(calibrated: Path, base: Path, hub: Hub) -> None:
     done = CliRunner().invoke(app, ["push", str(calibrated), ADAPTER])
     assert done.exit_code == 2 and done.stderr.count("\n") == 1
     assert f"its base is the folder {base}, which others do not have" in done.stderr
     assert f"dfa-gpt push {base} USER/NAME" in done.stderr and "--merged" in done.stderr
 
 
-def test_a_base_with_other_weights_is_refused(calibrated: Path, base: Path, hub: Hub, client: Client) -> None:
+def test_base_with_other_weights_is_refused(calibrated: Path, base: Path, hub: Hub, client: Client) -> None:
     line = client.refusal(*PUSH, calibrated, ADAPTER, "--base", BASE)
     assert f"--base {BASE}: there is no such repository" in line
     other = client.home / "other"
@@ -150,7 +148,7 @@ def test_a_base_with_other_weights_is_refused(calibrated: Path, base: Path, hub:
     assert ("model", ADAPTER) not in hub.store.repositories
 
 
-def test_a_base_that_was_a_folder_is_not_taken_for_a_hub_id(calibrated: Path, tmp_path: Path) -> None:
+def test_missing_local_base_is_not_taken_for_a_hub_id(calibrated: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(calibrated, moved)
     for name, change in (("adapter_config.json", {"base_model_name_or_path": "runs/base"}), ("run.json", {})):
@@ -163,14 +161,14 @@ def test_a_base_that_was_a_folder_is_not_taken_for_a_hub_id(calibrated: Path, tm
     assert done.exit_code == 2 and "its base is the folder runs/base" in done.stderr
 
 
-def test_a_dry_run_shows_the_card_and_asks_nobody(calibrated: Path, hub: Hub, client: Client) -> None:
+def test_dry_run_shows_the_card_and_sends_no_request(calibrated: Path, hub: Hub, client: Client) -> None:
     shown = client.output(*PUSH, calibrated, ADAPTER, "--base", BASE, "--dry-run", token=None)
     size = (calibrated / "adapter_model.safetensors").stat().st_size
     assert re.search(rf"adapter_model\.safetensors +│ +{size:,} ", shown)
     assert f"base_model: {BASE}" in shown and not hub.requests
 
 
-def test_the_figures_of_the_card_are_those_of_the_results(calibrated: Path) -> None:
+def test_card_contains_the_results(calibrated: Path) -> None:
     card = model_card(calibrated, Base("`a/base`", "a/base", {"license": "llama2"}), RESULTS, repo=ADAPTER)
     assert problems(str(card), "model") == []
     name, measured = model_index_to_eval_results(card.data.to_dict()["model-index"])
@@ -184,14 +182,14 @@ def test_the_figures_of_the_card_are_those_of_the_results(calibrated: Path) -> N
     assert [rows[name] for name in ("bona fide", "face swapping", "lips")] == [[" 1.01 "], [" 2.02 "], [" 3.03 "]]
     assert "face editing" not in rows
     assert {float(cell) for cell in rows["in the templates' words"]} == {61.11}
-    assert "on 240 faces" in card.text and "calibrated on 30 faces" in card.text
-    assert "balanced accuracy of 71.25 % on 60 faces" in card.text and "60.5 to 80.75" in card.text
+    for text in ("on 240 faces", "calibrated on 30 faces", "71.25 % on 60 faces", "60.5 to 80.75"):
+        assert text in card.text, text
     run = json.loads((calibrated / "run.json").read_text())
     assert run["data"]["sha256"] in card.text and rows["learning_rate"] == [f" `{run['settings']['learning_rate']}` "]
     assert "model_name_or_path" not in card.text and "output_dir" not in card.text
 
 
-def test_the_cards_say_the_language_and_the_datasets(calibrated: Path, tmp_path: Path) -> None:
+def test_cards_state_the_language_and_the_datasets(calibrated: Path, tmp_path: Path) -> None:
     for merged in (False, True):
         header = model_card(calibrated, Base("`b`"), repo=ADAPTER, merged=merged).data.to_dict()
         assert header["language"] == ["en"] and header["datasets"] == ["dfa-instruct"]
@@ -202,7 +200,7 @@ def test_the_cards_say_the_language_and_the_datasets(calibrated: Path, tmp_path:
     assert model_card(tmp_path, Base("`b`")).data.to_dict()["datasets"] == ["analyst/faces", "dfa-instruct"]
 
 
-def test_figures_of_answers_that_could_not_be_read_are_not_in_the_index(calibrated: Path) -> None:
+def test_tasks_with_unparsed_answers_are_not_in_the_model_index(calibrated: Path) -> None:
     unread = {**RESULTS, "tasks": {task: dict(of_task) for task, of_task in RESULTS["tasks"].items()}}
     unread["tasks"]["dfa_bench_dft"]["invalid"] = 82.08
     unread["tasks"]["dfa_bench_dfc"]["invalid"] = 10.0
@@ -210,42 +208,42 @@ def test_figures_of_answers_that_could_not_be_read_are_not_in_the_index(calibrat
     assert problems(str(card), "model") == []
     _, measured = model_index_to_eval_results(card.data.to_dict()["model-index"])
     assert {result.metric_name.split()[0] for result in measured if result.metric_name} == {"DF-D", "DF-C", "AD"}
-    assert "82.08 % of the answers to DF-T could not be read" in card.text
-    assert "no task with more than 10 % of such answers" in card.text and "answers to DF-C could" not in card.text
+    assert "82.08 % of the answers to DF-T" in card.text
+    assert "more than 10 %" in card.text and "answers to DF-C could" not in card.text
     only = {**unread, "tasks": {"dfa_bench_dft": unread["tasks"]["dfa_bench_dft"]}}
     assert "model-index" not in model_card(calibrated, Base("`b`"), only, repo=ADAPTER).data.to_dict()
 
 
-def test_what_was_not_measured_is_not_in_the_card(adapter: Path, tmp_path: Path) -> None:
+def test_card_without_measurements(adapter: Path, tmp_path: Path) -> None:
     card = model_card(adapter, Base("`b`"), repo=ADAPTER)
     assert problems(str(card), "model") == [] and "model-index" not in card.data.to_dict()
-    assert "Not measured yet" in card.text and "is not calibrated" in card.text and " %" not in card.text
+    assert "not measured yet" in card.text and "is not calibrated" in card.text and " %" not in card.text
     partial = {"tasks": {"dfa_bench_dfc": {"acc": 12.5, "invalid": None}}, "details": {}, "counts": {"images": 8}}
     card = model_card(adapter, Base("`b`"), partial, repo=ADAPTER)
     assert problems(str(card), "model") == []
     [result] = model_index_to_eval_results(card.data.to_dict()["model-index"])[1]
     assert (result.metric_value, result.metric_args) == (12.5, None)
-    assert "Its baselines were not measured" in card.text and "Conversations: not measured" in card.text
-    assert "wrong answers" not in card.text
+    assert "baselines were not measured" in card.text and "Conversations were not measured" in card.text
+    assert "wrong DF-D answers" not in card.text
 
 
-def test_a_folder_s_card_has_the_figures_too(tmp_path: Path) -> None:
+def test_card_of_a_folder_contains_the_results(tmp_path: Path) -> None:
     card = model_card(tmp_path, Base("the base", licence={"license": "mit"}), RESULTS)
     assert problems(str(card), "model") == [] and "| the model |" in card.text
     assert model_index_to_eval_results(card.data.to_dict()["model-index"])[0] == "DFA-GPT"
 
 
 @pytest.mark.parametrize("broken", ["{", "{}"])
-def test_results_that_are_none_are_named(calibrated: Path, tmp_path: Path, broken: str) -> None:
+def test_invalid_results_are_named(calibrated: Path, tmp_path: Path, broken: str) -> None:
     file = tmp_path / "results.json"
     file.write_text(broken)
     done = CliRunner().invoke(app, ["push", str(calibrated), ADAPTER, "--merged", "--results", str(file)])
-    assert done.exit_code == 2 and f"{file}: expected the results.json" in done.stderr
+    assert done.exit_code == 2 and f"{file}: " in done.stderr
 
 
-def test_a_whole_model_needs_a_card_of_its_own(base: Path, tmp_path: Path) -> None:
+def test_full_model_needs_its_own_card(base: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(base, bare)
     (bare / "README.md").unlink()
     done = CliRunner().invoke(app, ["push", str(bare), BASE])
-    assert done.exit_code == 2 and f"{bare / 'README.md'}: no such file; write a card" in done.stderr
+    assert done.exit_code == 2 and f"{bare / 'README.md'}: no such file" in done.stderr

@@ -1,4 +1,4 @@
-"""`dfa-gpt push-space`: the app's code goes to the Hub, and runs there."""
+"""`dfa-gpt push-space`: the pushed code runs as a Space."""
 
 from __future__ import annotations
 
@@ -33,23 +33,21 @@ def model(adapter: Path, base: Path, client: Client) -> None:
     client.output(DFA_GPT, "push", adapter, MODEL, "--base", BASE)
 
 
-def test_what_was_pushed_opens_the_page_of_the_model(model: None, hub: Hub, client: Client, tmp_path: Path) -> None:
+def test_pushed_space_opens_the_page_of_the_model(model: None, hub: Hub, client: Client, tmp_path: Path) -> None:
     client.output(*PUSH)
     head = hub.repository("space", "faces").log()[0]
     assert problems(head.files["README.md"].content.decode(), "space") == []
     assert not [name for name in head.files if name.endswith((".pyc", ".safetensors"))]
     needed = head.files["requirements.txt"].content.decode()
-    assert {"gradio", "reportlab", "torch"} <= set(re.findall(r"(?m)^[\w-]+", needed)) and ";" not in needed
+    assert {"gradio", "torch"} <= set(re.findall(r"(?m)^[\w-]+", needed)) and ";" not in needed
     for name, blob in head.files.items():
         for secret in (TOKEN, str(tmp_path)):
             assert secret.encode() not in blob.content, name
 
     stranger = Client(hub, tmp_path / "stranger")
     stranger.output("-c", FETCH, token=None)
-    of_the_space = (
-        "import dfa_instruct, modeling_dfa_gpt as m; print(dfa_instruct.__path__[0], m.__path__[0], sep='\\n')"
-    )
-    assert {Path(p).parent for p in stranger.output("-c", of_the_space).splitlines()} == {stranger.home}
+    locate = "import dfa_instruct, modeling_dfa_gpt as m; print(dfa_instruct.__path__[0], m.__path__[0], sep='\\n')"
+    assert {Path(p).parent for p in stranger.output("-c", locate).splitlines()} == {stranger.home}
     running = subprocess.Popen(**stranger.command(("app.py",), None), stdout=subprocess.PIPE, text=True)
     try:
         line = next(line for line in running.stdout or () if "answers at" in line)
@@ -57,7 +55,7 @@ def test_what_was_pushed_opens_the_page_of_the_model(model: None, hub: Hub, clie
         visitor = gradio_client.Client(f"http://127.0.0.1:{port}/", verbose=False)
         Image.fromarray(next(draw_sample(1, 1)).image).save(tmp_path / "face.png")
         known = visitor.predict(gradio_client.handle_file(tmp_path / "face.png"), None, api_name="/analyze")
-        # Without a FaceLandmarker there is no verdict, and the page says why.
+        # Without a FaceLandmarker there is a reason in place of the verdict.
         assert known["label"] in ("bona_fide", "forged") or known["reason"].startswith("no face was looked for")
         assert head.oid and hub.repository("model", "dfa-gpt-tiny").log()[0].oid in visitor.predict(api_name="/report")
     finally:
@@ -65,7 +63,7 @@ def test_what_was_pushed_opens_the_page_of_the_model(model: None, hub: Hub, clie
         running.wait(60)
 
 
-def test_a_second_push_takes_away_what_is_no_longer_in_it_and_leaves_the_rest(hub: Hub, client: Client) -> None:
+def test_second_push_deletes_old_files_of_ours_only(hub: Hub, client: Client) -> None:
     hub.store.create("model", *MODEL.split("/"), private=False)
     client.output(*PUSH, "--private")
     repository = hub.repository("space", "faces")
@@ -76,13 +74,13 @@ def test_a_second_push_takes_away_what_is_no_longer_in_it_and_leaves_the_rest(hu
     assert repository.private and repository.log()[0].files == {**first, "notes.txt": foreign}
 
 
-def test_a_dry_run_shows_the_card_and_asks_nobody(hub: Hub, client: Client) -> None:
+def test_dry_run_shows_the_card_and_sends_no_request(hub: Hub, client: Client) -> None:
     shown = client.output(*PUSH, "--dry-run", token=None)
     assert f"- {MODEL}" in shown and "modeling_dfa_gpt/app/page.py" in shown and not hub.requests
 
 
-def test_a_model_that_a_space_cannot_load_is_one_line(hub: Hub, client: Client, adapter: Path) -> None:
+def test_model_that_a_space_cannot_load_is_a_one_line_error(hub: Hub, client: Client, adapter: Path) -> None:
     assert f"{MODEL}: there is no such repository" in client.refusal(*PUSH)
     assert not hub.store.repositories
     done = CliRunner().invoke(app, ["push-space", str(adapter), SPACE])
-    assert done.exit_code == 2 and f"push it first: dfa-gpt push {adapter} USER/NAME" in done.stderr
+    assert done.exit_code == 2 and f"dfa-gpt push {adapter} USER/NAME" in done.stderr

@@ -1,37 +1,25 @@
-"""Videos by the command: the timeline, its frames without a face, the verdict; the same as on the page."""
+"""Videos: the timeline, frames without a face, the verdict, and agreement of command and page."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from layouts import write_clip
 from PIL import Image
 from typer.testing import CliRunner
 
 from dfa_instruct.records import Pixels
 from dfa_instruct.sources.pictures import BadPictureError
-from modeling_dfa_gpt.app.video import verdict
-from modeling_dfa_gpt.app.video import watch as watch_on_the_page
+from modeling_dfa_gpt.app.video import analyze_upload
 from modeling_dfa_gpt.calibration import Calibration
 from modeling_dfa_gpt.cli import app
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
-from modeling_dfa_gpt.timeline import NO_FACE, Look, verdict_of, watch
+from modeling_dfa_gpt.timeline import NO_FACE, FrameAnalysis, analyze_video, video_verdict
 
 GREY = np.full((320, 320, 3), 90, np.uint8)
-
-
-def clip(path: Path, pictures: list[Pixels]) -> Path:
-    """Write pictures as a video of two frames a second."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=2)
-        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +29,11 @@ def faces(photos: Path) -> list[Pixels]:
 
 
 def test_pictures_and_videos_in_one_call(adapter: Path, faces: list[Pixels], tmp_path: Path) -> None:
-    video, picture = clip(tmp_path / "clip.mp4", [*faces, GREY]), tmp_path / "face.png"
+    video, picture = write_clip(tmp_path / "clip.mp4", [*faces, GREY], rate=2), tmp_path / "face.png"
     Image.fromarray(faces[0]).save(picture)
-    told = CliRunner().invoke(app, ["analyze", str(adapter), str(video), str(picture), "--json", "--force"])
-    assert told.exit_code == 0
-    of_video, of_picture = map(json.loads, told.stdout.splitlines())
+    done = CliRunner().invoke(app, ["analyze", str(adapter), str(video), str(picture), "--json", "--force"])
+    assert done.exit_code == 0
+    of_video, of_picture = map(json.loads, done.stdout.splitlines())
     assert of_video["video"] == str(video) and of_picture["image"] == str(picture)
     assert [(f["frame"], f["seconds"], f["faces"], f["reason"]) for f in of_video["frames"]] == [
         (0, 0, 1, ""),
@@ -62,47 +50,48 @@ def test_pictures_and_videos_in_one_call(adapter: Path, faces: list[Pixels], tmp
     assert f"   1.0 s       2      0  {NO_FACE}" in table.splitlines()
 
 
-def test_page_and_command_say_the_same(adapter: Path, faces: list[Pixels], tmp_path: Path) -> None:
-    model, video = DfaGpt.from_pretrained(adapter), clip(tmp_path / "clip.mp4", [*faces, GREY])
-    *_, frames = watch_on_the_page(model, video)
-    timeline = watch(model, video)
-    assert [f.seconds for f in frames] == [m.seconds for m in timeline.moments]
-    assert [f.probability for f in frames] == [m.look.probability for m in timeline.moments]
-    assert verdict(frames, model.calibration) == timeline.verdict
+def test_page_and_command_agree(adapter: Path, faces: list[Pixels], tmp_path: Path) -> None:
+    model, video = DfaGpt.from_pretrained(adapter), write_clip(tmp_path / "clip.mp4", [*faces, GREY], rate=2)
+    *_, frames = analyze_upload(model, video)
+    timeline = analyze_video(model, video)
+    assert [frame.to_dict() for frame in frames] == [frame.to_dict() for frame in timeline.frames]
+    assert video_verdict(frames, model.calibration) == timeline.verdict
+    for frame in frames[:2]:
+        [logit] = model.forged_logits([frame.case.face.image])
+        assert frame.probability == pytest.approx(model.calibration.probability(logit), abs=1e-4)
 
 
 @pytest.mark.usefixtures("landmarker")
-def test_a_video_without_a_face_gets_no_verdict(adapter: Path, tmp_path: Path) -> None:
-    told = CliRunner().invoke(app, ["analyze", str(adapter), str(clip(tmp_path / "wall.mp4", [GREY] * 3))])
-    assert told.exit_code == 3
-    assert "no verdict (0 of 3 frames were judged; frames without a face: 3)" in told.stdout
+def test_video_without_a_face_gets_no_verdict(adapter: Path, tmp_path: Path) -> None:
+    video = write_clip(tmp_path / "wall.mp4", [GREY] * 3, rate=2)
+    done = CliRunner().invoke(app, ["analyze", str(adapter), str(video)])
+    assert done.exit_code == 3
+    assert "no verdict (0 of 3 frames were judged; frames without a face: 3)" in done.stdout
 
 
-def test_a_file_that_is_no_video_is_named(adapter: Path, tmp_path: Path) -> None:
+def test_errors_name_files_that_are_not_videos(adapter: Path, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(BadPictureError, match=r"text.mp4: does not open as a video"):
-        watch(DfaGpt.from_pretrained(adapter), tmp_path / "text.mp4")
-    told = CliRunner().invoke(app, ["analyze", str(adapter), str(tmp_path / "text.mp4"), str(tmp_path / "gone.mp4")])
-    assert told.exit_code == 2
-    assert [line.rpartition(": ")[2] for line in told.stderr.splitlines() if line.startswith("error")] == [
-        "does not open as a video (it is empty, truncated or not a video)",
-        "no such file",
-    ]
+    with pytest.raises(BadPictureError, match="text"):
+        analyze_video(DfaGpt.from_pretrained(adapter), tmp_path / "text.mp4")
+    done = CliRunner().invoke(app, ["analyze", str(adapter), str(tmp_path / "text.mp4"), str(tmp_path / "gone.mp4")])
+    assert done.exit_code == 2
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error")]
+    assert len(errors) == 2 and "text.mp4: " in errors[0] and "gone.mp4: " in errors[1]
 
 
-def test_the_verdict_is_of_the_frames_that_were_judged() -> None:
-    looks = [Look([], None, 0.9), Look([], None, 0.5), Look([], None, None, NO_FACE), Look([], None, None, "unlike")]
-    plain = verdict_of(looks, Calibration(2.0, 1.0, 50))
+def test_verdict_uses_the_judged_frames() -> None:
+    frames = [FrameAnalysis([], None, p, r) for p, r in ((0.9, ""), (0.5, ""), (None, NO_FACE), (None, "unlike"))]
+    plain = video_verdict(frames, Calibration(2.0, 1.0, 50))
     assert (plain.label, plain.probability, plain.calibrated) == ("forged", pytest.approx(0.7), False)
     assert (plain.frames, plain.judged, plain.without_face, plain.refused) == (4, 2, 1, 1)
-    counted = "2 of 4 frames were judged; frames without a face: 1; frames whose face the model does not judge: 1"
-    assert counted in plain.in_words()
-    calibrated = verdict_of(looks, Calibration(2.0, 1.0, 50, video_scale=1.0, video_bias=-2.0, videos=30))
+    counts = "2 of 4 frames were judged; frames without a face: 1; frames whose face the model does not judge: 1"
+    assert counts in plain.sentence()
+    calibrated = video_verdict(frames, Calibration(2.0, 1.0, 50, video_scale=1.0, video_bias=-2.0, videos=30))
     assert (calibrated.label, calibrated.calibrated) == ("bona_fide", True)
     assert calibrated.probability is not None and calibrated.probability < 0.3
-    assert "calibrated on videos" in calibrated.in_words() and "not calibrated" not in calibrated.in_words()
-    forced = verdict_of([*looks, Look([], None, 0.9, "unlike")], Calibration(1.0, 0.0, 50, videos=30))
+    assert "calibrated on videos" in calibrated.sentence() and "not calibrated" not in calibrated.sentence()
+    forced = video_verdict([*frames, FrameAnalysis([], None, 0.9, "unlike")], Calibration(1.0, 0.0, 50, videos=30))
     assert forced.forced and not forced.calibrated and not plain.forced
-    assert forced.in_words().startswith("forced: forged") and forced.to_dict()["forced"]
-    nothing = verdict_of(looks[2:], Calibration())
+    assert forced.sentence().startswith("forced: forged") and forced.to_dict()["forced"]
+    nothing = video_verdict(frames[2:], Calibration())
     assert (nothing.label, nothing.probability) == (None, None)

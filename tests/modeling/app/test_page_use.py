@@ -1,36 +1,25 @@
-"""The page as a person uses it: what can be pressed when, and that what is shown belongs together."""
+"""The page as a person uses it: when its controls are active, and that its parts show the same case."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
 pytest.importorskip("gradio")
 
+from layouts import write_clip
 from visitor import Visitor
 
 from dfa_instruct.sources.portraits.drawing import draw_sample
-from modeling_dfa_gpt.app.page import build, launch
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
-NEED_A_CASE = ("Your question", "Ask", "Stop", "Ask again", "Clear", "Report", "Report as PDF")
+CONTROLS = ("Your question", "Ask", "Stop", "Ask again", "Clear", "Download report", "Print or save as PDF")
 PICTURE = "A picture with a face"
 VIDEO = "A video with a face, at most 25 MB"
-FRAME = "Which frame? The highest probability of a forgery first"
-
-
-@pytest.fixture(scope="module")
-def address(model: DfaGpt, adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(tmp_path_factory.mktemp("uploads")))
-        blocks = build(model, str(adapter))
-        yield launch(blocks, "127.0.0.1", None, None)
-        blocks.close(verbose=False)
+FRAME = "Which frame? The highest probability of a forgery comes first"
 
 
 @pytest.fixture
@@ -45,41 +34,35 @@ def faces(landmarker: Path) -> list[Image.Image]:
 
 @pytest.fixture(scope="module")
 def clip(faces: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("video") / "clip.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=2)
-        stream.width, stream.height, stream.pix_fmt = 320, 320, "yuv420p"
-        for face in faces:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(face), format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
+    pictures = [np.asarray(face) for face in faces]
+    return write_clip(tmp_path_factory.mktemp("video") / "clip.mp4", pictures, rate=2)
 
 
 def active(visitor: Visitor) -> list[str]:
-    return [name for name in NEED_A_CASE if visitor[name].get("interactive") is not False]
+    return [name for name in CONTROLS if visitor[name].get("interactive") is not False]
 
 
-def test_what_needs_a_picture_is_active_with_one_only(visitor: Visitor, portrait: Path) -> None:
+def test_controls_are_active_only_with_a_picture(visitor: Visitor, portrait: Path) -> None:
     assert active(visitor) == []
     visitor.do(PICTURE, "input", visitor.sent(portrait))
-    assert active(visitor) == list(NEED_A_CASE) and 'aria-label="Verdict"' in visitor.text
+    assert active(visitor) == list(CONTROLS) and 'aria-label="Verdict"' in visitor.text
     visitor.do(PICTURE, "input", None)
-    assert active(visitor) == [] and visitor.said == [] and 'aria-label="Verdict"' not in visitor.text
+    assert active(visitor) == [] and visitor.chat == [] and 'aria-label="Verdict"' not in visitor.text
 
 
-def test_a_question_before_a_picture_leaves_the_conversation_alive(visitor: Visitor, portrait: Path) -> None:
+def test_question_before_a_picture_does_no_harm(visitor: Visitor, portrait: Path) -> None:
     visitor["Your question"]["value"] = "Is it forged?"
     assert visitor.do("Your question", "submit") == ""
     visitor.do(PICTURE, "input", visitor.sent(portrait))
     visitor["Your question"]["value"] = "And the eyes?"
     assert visitor.do("Your question", "submit") == ""
-    assert visitor.said[-2] == "And the eyes?" and visitor.said[-1]
+    assert visitor.chat[-2] == "And the eyes?" and visitor.chat[-1]
     line = visitor["Your question"]
     assert line["value"] == "" and line["interactive"]
 
 
-def test_the_line_for_a_question_is_never_taken_away_while_one_is_answered(visitor: Visitor) -> None:
-    """A browser takes the focus from what is disabled, and does not give it back."""
+def test_question_field_stays_enabled_during_an_answer(visitor: Visitor) -> None:
+    """A browser removes the focus from a disabled field and does not restore it."""
     line = visitor.number("Your question")
     of_an_answer = [e for e in visitor.events if [line, "submit"] in e["targets"]]
     of_an_answer += [e for e in visitor.events if e["trigger_after"] in {e["id"] for e in of_an_answer}]
@@ -89,43 +72,38 @@ def test_the_line_for_a_question_is_never_taken_away_while_one_is_answered(visit
     assert {event["trigger_mode"] for event in of_an_answer} == {"multiple"}  # a second question is not lost
 
 
-def test_a_video_takes_the_place_of_a_picture(visitor: Visitor, portrait: Path, clip: Path) -> None:
+def test_video_replaces_the_picture(visitor: Visitor, portrait: Path, clip: Path) -> None:
     visitor.do(PICTURE, "input", visitor.sent(portrait))
-    of_picture = visitor.said
+    of_picture = visitor.chat
     assert visitor.do(VIDEO, "upload", visitor.sent(clip)) == ""
-    assert 'aria-label="Verdict"' not in visitor.text and visitor.said == [] and active(visitor) == []
+    assert 'aria-label="Verdict"' not in visitor.text and visitor.chat == [] and active(visitor) == []
     assert visitor[PICTURE]["value"] is None and "over time" in visitor.text
-    assert "Give a picture first" in visitor.do("Report", "click")
+    assert "Give a picture first" in visitor.do("Download report", "click")
     [seconds, *_] = [value for _, value in visitor[FRAME]["choices"]]
     assert visitor.do(FRAME, "input", seconds) == ""
-    assert len(visitor.said) == len(of_picture) and active(visitor) == list(NEED_A_CASE)
+    assert len(visitor.chat) == len(of_picture) and active(visitor) == list(CONTROLS)
     assert visitor[FRAME]["value"] == seconds
     visitor.do(PICTURE, "input", visitor.sent(portrait))
     assert "over time" not in visitor.text and visitor[FRAME]["choices"] == [] and visitor[VIDEO]["value"] is None
 
 
-def test_the_report_of_a_frame_has_the_timeline_and_that_of_a_picture_has_none(
-    visitor: Visitor, portrait: Path, clip: Path
-) -> None:
+def test_only_the_report_of_a_frame_has_a_timeline(visitor: Visitor, portrait: Path, clip: Path) -> None:
     def report() -> str:
-        visitor.do("Report", "click")
+        visitor.do("Download report", "click")
         return next(str(p["value"]) for p in visitor.components.values() if "<!DOCTYPE" in str(p.get("value")))
 
     visitor.do(VIDEO, "upload", visitor.sent(clip))
     visitor.do(FRAME, "input", visitor[FRAME]["choices"][0][1])
     of_frame = report()
-    assert (
-        'class="timeline"' in of_frame
-        and "of a video" in of_frame
-        and "Probability of a forgery in 2 frames" in of_frame
-    )
+    for text in ('class="timeline"', "of a video", "Probability of a forgery in 2 frames"):
+        assert text in of_frame, text
     assert of_frame.count(", the frame of this report") == 1
-    assert visitor.do("Report as PDF", "click") == ""
+    assert visitor.do("Print or save as PDF", "click") == ""
     visitor.do(PICTURE, "input", visitor.sent(portrait))
     assert 'class="timeline"' not in report()
 
 
-def test_a_face_that_is_chosen_during_an_analysis_stays_chosen(
+def test_face_chosen_during_an_analysis_stays_chosen(
     visitor: Visitor, faces: list[Image.Image], tmp_path: Path
 ) -> None:
     both = np.concatenate([np.asarray(face) for face in faces], 1)
@@ -137,15 +115,15 @@ def test_a_face_that_is_chosen_during_an_analysis_stays_chosen(
     assert choice["value"] == 2
 
 
-def test_where_one_stands_in_the_queue_is_written_over_no_button(visitor: Visitor) -> None:
+def test_queue_position_covers_no_button(visitor: Visitor) -> None:
     for event in visitor.events:
         shown_on = event["show_progress_on"] or event["outputs"]
         types = {visitor.components[number]["type"] for number in shown_on}
         assert not (event["queue"] and event["show_progress"] != "hidden" and "button" in types), event["api_name"]
 
 
-def test_the_headings_suppose_no_forgery(visitor: Visitor, portrait: Path, model: DfaGpt) -> None:
+def test_headings_of_a_bona_fide_face_suggest_no_forgery(visitor: Visitor, portrait: Path, model: DfaGpt) -> None:
     label = model.analyze(portrait).label
     visitor.do(PICTURE, "input", visitor.sent(portrait))
     assert label == "bona_fide"  # the tiny base knows drawn faces
-    assert "in the model&#39;s words" in visitor.text and "What gives it away" not in visitor.text
+    assert "in the model&#39;s words" in visitor.text and "Signs of a forgery" not in visitor.text

@@ -1,4 +1,4 @@
-"""What a file says of where it comes from: read where a reader is installed, and never fetched."""
+"""The C2PA manifest of a file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from modeling_dfa_gpt.app.provenance import c2pa_as_text
+from modeling_dfa_gpt.app.provenance import STATES, c2pa_as_text
 from modeling_dfa_gpt.app.upload import open_upload
 
 
 @pytest.fixture(scope="module")
 def signed() -> bytes:
-    """A JPEG with a manifest, signed by a certificate that nobody trusts."""
+    """A JPEG with a manifest that is signed by an untrusted certificate."""
     c2pa = pytest.importorskip("c2pa")
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -25,34 +25,24 @@ def signed() -> bytes:
 
     root, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
 
-    def certificate(subject: str, public: ec.EllipticCurvePublicKey, root_of_others: bool) -> bytes:
-        def name(common: str) -> x509.Name:
-            both = NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME
-            return x509.Name([x509.NameAttribute(of, common) for of in both])
+    def name(common: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(oid, common) for oid in (NameOID.ORGANIZATION_NAME, NameOID.COMMON_NAME)])
 
-        usage = dict.fromkeys(("content_commitment", "key_encipherment", "data_encipherment", "key_agreement"), False)
-        made = (
-            x509.CertificateBuilder(name("A root"), name(subject), public, x509.random_serial_number())
-            .not_valid_before(datetime.now(UTC) - timedelta(days=1))
-            .not_valid_after(datetime.now(UTC) + timedelta(days=1))
-            .add_extension(x509.BasicConstraints(root_of_others, None), critical=True)
-            .add_extension(
-                x509.KeyUsage(
-                    digital_signature=not root_of_others,
-                    key_cert_sign=root_of_others,
-                    crl_sign=root_of_others,
-                    encipher_only=False,
-                    decipher_only=False,
-                    **usage,
-                ),
-                critical=True,
-            )
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root.public_key()), critical=False)
-        )
-        if not root_of_others:
-            made = made.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
-        return made.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    def certificate(subject: str, public: ec.EllipticCurvePublicKey, is_root: bool) -> bytes:
+        now, day = datetime.now(UTC), timedelta(days=1)
+        builder = x509.CertificateBuilder(name("A root"), name(subject), public, x509.random_serial_number())
+        builder = builder.not_valid_before(now - day).not_valid_after(now + day)
+        extensions = [
+            (x509.BasicConstraints(is_root, None), True),
+            (x509.KeyUsage(not is_root, *[False] * 4, is_root, is_root, False, False), True),
+            (x509.SubjectKeyIdentifier.from_public_key(public), False),
+            (x509.AuthorityKeyIdentifier.from_issuer_public_key(root.public_key()), False),
+        ]
+        if not is_root:
+            extensions.append((x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False))
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        return builder.sign(root, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     chain = certificate("A camera", key.public_key(), False) + certificate("A root", root.public_key(), True)
     secret = key.private_bytes(
@@ -73,27 +63,27 @@ def signed() -> bytes:
     return out.getvalue()
 
 
-def test_a_manifest_is_told(signed: bytes, tmp_path: Path) -> None:
+def test_manifest_is_read(signed: bytes, tmp_path: Path) -> None:
     (tmp_path / "face.jpg").write_bytes(signed)
-    told = dict(open_upload(tmp_path / "face.jpg").c2pa or ())
-    assert told["State"].startswith("the signature holds") and told["Signed by"].startswith("A camera")
-    assert told["Made with"] == "<b>A studio 1.0" and told["What was done"] == "c2pa.created trainedAlgorithmicMedia"
-    assert "untrusted" in told["Found wrong"]
+    found = dict(open_upload(tmp_path / "face.jpg").c2pa or ())
+    assert found["State"] == STATES["Valid"] and found["Signed by"].startswith("A camera")
+    assert found["Made with"] == "<b>A studio 1.0" and found["Actions"] == "c2pa.created trainedAlgorithmicMedia"
+    assert "untrusted" in found["Errors"]
 
 
-def test_a_file_that_was_changed_since_is_told(signed: bytes) -> None:
+def test_changed_file_is_invalid(signed: bytes) -> None:
     changed = bytearray(signed)
     changed[-500] ^= 1
-    assert dict(c2pa_as_text(bytes(changed)) or ())["State"].startswith("it does not hold")
+    assert dict(c2pa_as_text(bytes(changed)) or ())["State"] == STATES["Invalid"]
 
 
-def test_a_file_without_a_manifest_has_none() -> None:
+def test_file_without_a_manifest() -> None:
     pytest.importorskip("c2pa")
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64)).save(buffer, "PNG")
     assert c2pa_as_text(buffer.getvalue()) == ()
 
 
-def test_without_a_reader_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_c2pa_python_the_manifest_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "c2pa", None)
     assert c2pa_as_text(b"") is None

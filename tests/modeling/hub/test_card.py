@@ -1,4 +1,4 @@
-"""What goes out with a model: cards that say how it was made."""
+"""The tiny base's card, and the files of a checkpoint that are published."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from modeling_dfa_gpt.checkpoints import publish_checkpoint
 from modeling_dfa_gpt.hub.card import base_card
 
 
-def test_the_tiny_base_s_card_says_what_its_run_was(adapter: Path) -> None:
+def test_card_of_the_tiny_base_describes_its_training(adapter: Path) -> None:
     run = json.loads((adapter / "run.json").read_text())
     card = base_card(run)
-    assert f"SHA-256 of the rows: `{run['data']['sha256']}`" in card and f"On {run['data']['rows']} drawn faces" in card
+    assert f"`{run['data']['sha256']}`" in card and f"on {run['data']['rows']} drawn faces" in card
     assert "3 steps of\n4 faces, learning rate\n0.0005, seed 0" in card and f"trl {run['versions']['trl']}" in card
 
 
-def test_what_only_serves_to_resume_is_not_published(tmp_path: Path) -> None:
+def test_files_for_resuming_are_not_published(tmp_path: Path) -> None:
     best, last, folder = (tmp_path / name for name in ("best", "last", "published"))
     for path in (best, last, folder):
         path.mkdir()
