@@ -68,7 +68,8 @@ def quickstart(bona_fide: Path | None, synthesized: Path | None, output: Path, s
     from dfa_instruct.bench.bench_model import BenchModel
     from dfa_instruct.bench.experiments.baselines import baselines
     from dfa_instruct.bench.experiments.conversation import run_conversation
-    from dfa_instruct.bench.runner import run_bench, write_results
+    from dfa_instruct.bench.results import write_results
+    from dfa_instruct.bench.runner import run_bench
     from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
     from modeling_dfa_gpt.calibration import calibrate
     from modeling_dfa_gpt.dfa_gpt import DfaGpt

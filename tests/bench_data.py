@@ -1,4 +1,4 @@
-"""What several tests of DFA-Bench need: a small dataset folder, and a tiny LLaVA of random weights."""
+"""A small dataset folder and a tiny LLaVA of random weights for the tests of DFA-Bench."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from datasets import Dataset
 
 from dfa_instruct.bench.bench_model import BenchModel, answers_path
 from dfa_instruct.dataset.features import FEATURES
+from dfa_instruct.instruct.options import lettered
 from dfa_instruct.vlm.answer_cache import AnswerCache
 from dfa_instruct.vlm.model import open_model
 from dfa_instruct.vocabulary import CATEGORIES, Category
@@ -23,7 +24,7 @@ COLOURS: dict[Category, tuple[int, int, int]] = {
     "face_editing": (200, 200, 30),
     "entire_face_synthesis": (30, 200, 200),
 }
-"""Each category's images have one colour, so that a model can tell them apart by looking."""
+"""The images of each category have one colour, so that a model can tell them apart."""
 
 TRAIN: dict[Category, int] = {"bona_fide": 3, "face_swapping": 2, "face_editing": 1, "face_reenactment": 1}
 TEST: dict[Category, int] = {"bona_fide": 5, **dict.fromkeys([c for c in CATEGORIES if c != "bona_fide"], 2)}
@@ -41,25 +42,31 @@ def row(category: Category, split: str, number: int) -> dict[str, Any]:
     PIL.Image.new("RGB", (32, 32), COLOURS[category]).save(png, format="PNG")
     forged = category != "bona_fide"
     options = [CATEGORIES[c] for c in np.random.default_rng(number).permutation(list(CATEGORIES))]
-    listed = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=True))
     asked = [
         ("df_d", "Is this face forged?", "Yes" if forged else "No", ["Yes", "No"]),
-        ("df_c", f"Which category?\n{listed}", CATEGORIES[category], options),
+        ("df_c", f"Which category?\n{lettered(options)}", CATEGORIES[category], options),
         ("ad", "Describe the artifacts.", description(category), []),
         *([("df_t", "Which technique?", f"by {category}", TECHNIQUES)] if forged else []),
     ]
     keys = ("ability", "question", "answer", "options")
     known = {
         "image": {"bytes": png.getvalue(), "path": None},
-        "face_id": f"{split}-{number}",
+        "face_id": f"{number:016x}",
         "label": "forged" if forged else "bona_fide",
         "category": category,
         "technique": f"by {category}" if forged else None,
         "split": split,
+        "artifacts": [],
         "qa": [{"ability": "ad", "question": "?", "answer": description(category), "template": "ad.1"}],
         "bench": [dict(zip(keys, question, strict=True)) for question in asked] if split == "test" else [],
     }
     return {column: known.get(column) for column in FEATURES}
+
+
+def write_counts(folder: Path, **counts: dict[Category, int]) -> Path:
+    """Write a dataset folder with so many faces of each category in each split."""
+    categories = {split: [c for c, n in of_split.items() for _ in range(n)] for split, of_split in counts.items()}
+    return write(folder, {split: [row(c, split, i) for i, c in enumerate(of)] for split, of in categories.items()})
 
 
 def write(folder: Path, splits: dict[str, list[dict[str, Any]]]) -> Path:
@@ -92,5 +99,5 @@ def tiny_base(folder: Path, seed: int) -> Path:
 
 
 def opened(name: str, data: Path, base_url: str | None = None, **options: int) -> BenchModel:
-    """Open a model as `dfa-instruct bench` does, with its answers kept beside a dataset folder."""
+    """Open a model as `dfa-instruct bench` does, and keep its answers beside the dataset folder."""
     return BenchModel(open_model(name, base_url, **options), AnswerCache(answers_path(data)))

@@ -1,4 +1,4 @@
-"""How DFA-Bench asks a model: lighteval's documents, again for one word where an answer is unread, conversations."""
+"""How DFA-Bench asks a model: lighteval's documents, follow-up questions for one word, and conversations."""
 
 from __future__ import annotations
 
@@ -15,40 +15,41 @@ from tqdm import tqdm
 
 from dfa_instruct.construction.embedded_sample import sample_directory
 from dfa_instruct.dataset import DIRECTORY_ENV
+from dfa_instruct.instruct.options import LETTERS, lettered
 from dfa_instruct.vlm.answer_cache import AnswerCache
 from dfa_instruct.vlm.chat import Answer, Chat, picture_of
 from dfa_instruct.vlm.client import UnavailableError
 from dfa_instruct.vlm.model import Model
 
 WORD_TOKENS: Final = 16
-"""Room for one word."""
+"""The maximum number of tokens of an answer of one word."""
 
 
 @dataclass
 class Response(ModelResponse):
-    """lighteval's response, with what else is known of an answer."""
+    """lighteval's response, with the thought before the answer and the reason why the answer ended."""
 
     thought: str = ""
     finish_reason: str = ""
 
 
 def answers_path(data: Path | None) -> Path:
-    """Return where answers about a dataset folder are kept: beside it, for the folder itself may be pushed."""
+    """Return the file that keeps answers about a dataset folder: beside the folder, because that may be pushed."""
     folder = (data or Path(os.environ.get(DIRECTORY_ENV) or sample_directory())).absolute()
     return folder.with_name(f"{folder.name}.answers.sqlite")
 
 
 def first_words(doc: Doc) -> tuple[str, ...]:
-    """Return the words with which an answer may begin: the letters of the options, else the choices themselves."""
-    return tuple("ABCDE"[: len(doc.choices)]) if "\nA. " in doc.query else tuple(doc.choices)
+    """Return the words that an answer may start with: the letters of lettered options, else the choices."""
+    return tuple(LETTERS[: len(doc.choices)]) if lettered(doc.choices) in doc.query else tuple(doc.choices)
 
 
 class BenchModel:
-    """A model as DFA-Bench asks it. Kept answers are not asked for again.
+    """Asks a model the questions of DFA-Bench, except for those whose answers are kept.
 
     Args:
-        model: what is asked.
-        answers: where answers are kept; None: they are not kept.
+        model: The model.
+        answers: The kept answers. None: answers are not kept.
     """
 
     def __init__(self, model: Model, answers: AnswerCache | None = None) -> None:
@@ -60,35 +61,73 @@ class BenchModel:
         return self.model.identity(self.answers)
 
     def greedy_until(self, docs: list[Doc]) -> list[Response]:
-        """Answer lighteval's documents, of one image each; the same question about the same image is asked once.
+        """Answer lighteval's documents, each with one image. A question that occurs twice about an image is asked once.
 
-        The `logprobs` of a response say for each of its document's choices how likely the answer's first token is that
-        word, or that option's letter. They are empty where a choice is more than a token, or the model gives none.
+        The `logprobs` of a response are the log probabilities that the answer starts with each choice of its document,
+        or with the letter of each option. They are empty if a choice is longer than a token or the model does not
+        provide them.
         """
-        limit = self.model.room.limit
         chats = [
-            Chat(picture_of(d.images[0]), (d.query,), limit or d.generation_size, first_words(d))  # type: ignore[index, arg-type]
-            for d in docs
+            Chat(picture_of(doc.images[0]), (doc.query,), self._tokens(doc.generation_size), first_words(doc))  # type: ignore[index, arg-type]
+            for doc in docs
         ]
         return self._responses(docs, chats, "DFA-Bench")
 
     def ask_again(self, docs: Sequence[Doc], answers: Sequence[str], questions: Sequence[str]) -> list[Response]:
-        """Ask for one word after answers that could not be read, in the same conversation.
+        """Ask for one word, in the same conversation, after answers that could not be read.
 
-        An empty answer is no turn: the question is then asked anew, together with the one for a word.
+        After an empty answer, both questions are asked as one, because an empty turn is not allowed.
+
+        Args:
+            docs: The documents.
+            answers: The answers that could not be read.
+            questions: The questions for one word.
         """
         chats = [
             Chat(
                 picture_of(doc.images[0]),  # type: ignore[index]
                 (doc.query, answer, question) if answer else (f"{doc.query}\n{question}",),
-                self.model.room.limit or WORD_TOKENS,
+                self._tokens(WORD_TOKENS),
             )
             for doc, answer, question in zip(docs, answers, questions, strict=True)
         ]
         return self._responses(docs, chats, "Asked again for one word")
 
+    def converse(self, images: Sequence[Any], questions: Sequence[list[str]], max_new_tokens: int) -> list[list[str]]:
+        """Hold a conversation about every image.
+
+        Args:
+            images: The image of each conversation: a picture, or an encoded one (`{"bytes", "path"}`).
+            questions: The questions of each conversation, the same number for all of them. Each is asked after the
+                answers to the previous ones.
+            max_new_tokens: The maximum number of tokens of an answer.
+
+        Returns:
+            The answers of each conversation.
+        """
+        answers: list[list[str]] = []
+        total = sum(map(len, questions))
+        with self._progress(total, "Conversations") as progress:
+            for start in range(0, len(images), self.model.conversations):
+                part = slice(start, start + self.model.conversations)
+                pictures = [picture_of(image) for image in images[part]]
+                turns: list[tuple[str, ...]] = [() for _ in pictures]
+                for next_questions in zip(*questions[part], strict=True):
+                    turns = [(*before, question) for before, question in zip(turns, next_questions, strict=True)]
+                    tokens = self._tokens(max_new_tokens)
+                    chats = [Chat(p, t, tokens) for p, t in zip(pictures, turns, strict=True)]
+                    turns = [(*t, a.text) for t, a in zip(turns, self._ask(chats, progress), strict=True)]
+                answers += [list(talk[1::2]) for talk in turns]
+        return answers
+
+    def _tokens(self, default: int) -> int:
+        return self.model.room.limit or default
+
+    def _progress(self, total: int, title: str) -> tqdm:
+        return tqdm(total=total, desc=title, unit=" answers", disable=not self.model.shows)
+
     def _responses(self, docs: Sequence[Doc], chats: Sequence[Chat], title: str) -> list[Response]:
-        with tqdm(total=len(docs), desc=title, unit=" answers", disable=not self.model.shows) as progress:
+        with self._progress(len(docs), title) as progress:
             answers = self._ask(chats, progress)
         return [
             Response(
@@ -101,48 +140,22 @@ class BenchModel:
             for doc, answer in zip(docs, answers, strict=True)
         ]
 
-    def converse(self, images: Sequence[Any], questions: Sequence[list[str]], max_new_tokens: int) -> list[list[str]]:
-        """Hold a conversation about every image: ask its questions in turn, each after the answers to those before.
-
-        Args:
-            images: for each conversation a picture, or bytes that are not decoded yet (`{"bytes", "path"}`).
-            questions: for each conversation its questions, equally many in all.
-            max_new_tokens: the most tokens of an answer.
-
-        Returns:
-            For each conversation its answers.
-        """
-        answers: list[list[str]] = []
-        total = sum(map(len, questions))
-        with tqdm(total=total, desc="Conversations", unit=" answers", disable=not self.model.shows) as progress:
-            for start in range(0, len(images), self.model.conversations):
-                part = slice(start, start + self.model.conversations)
-                pictures = [picture_of(image) for image in images[part]]
-                turns: list[tuple[str, ...]] = [() for _ in pictures]
-                for asked in zip(*questions[part], strict=True):
-                    turns = [(*before, question) for before, question in zip(turns, asked, strict=True)]
-                    tokens = self.model.room.limit or max_new_tokens
-                    chats = [Chat(p, t, tokens) for p, t in zip(pictures, turns, strict=True)]
-                    turns = [(*t, a.text) for t, a in zip(turns, self._ask(chats, progress), strict=True)]
-                answers += [list(talk[1::2]) for talk in turns]
-        return answers
-
     def _ask(self, chats: Sequence[Chat], progress: tqdm) -> list[Answer]:
-        """Return the answers to chats: those that are kept, and those that are asked for now.
+        """Return the answers to chats, asking only for those that are not kept.
 
         Raises:
-            UnavailableError: a server answers no more; what it has answered is kept.
+            UnavailableError: The server stopped answering. The answers that it gave are kept.
         """
-        of_key = {chat.key: chat for chat in chats}
-        given: dict[str, Answer] = {}
+        by_key = {chat.key: chat for chat in chats}
+        answers: dict[str, Answer] = {}
         if self.answers is not None:
-            known = ((key, self.answers.get(self.identity, chat)) for key, chat in of_key.items())
-            given = self.model.agreed({key: answer for key, answer in known if answer is not None})
-        missing = [chat for key, chat in of_key.items() if key not in given]
+            kept = ((key, self.answers.get(self.identity, chat)) for key, chat in by_key.items())
+            answers = self.model.agreed({key: answer for key, answer in kept if answer is not None})
+        missing = [chat for key, chat in by_key.items() if key not in answers]
         progress.update(len(chats) - len(missing))
 
         def keep(number: int, answer: Answer) -> None:
-            given[missing[number].key] = answer
+            answers[missing[number].key] = answer
             if self.answers is not None:
                 self.answers.put(self.identity, missing[number], answer)
             progress.update()
@@ -154,7 +167,7 @@ class BenchModel:
                 if self.answers is None:
                     raise
                 raise UnavailableError(
-                    f"{error}; all answers that came are kept in {self.answers.path}, and the same command asks for "
-                    "the others"
+                    f"{error}; all answers so far are kept in {self.answers.path}, and the same command asks for the "
+                    "others"
                 ) from error
-        return [given[chat.key] for chat in chats]
+        return [answers[chat.key] for chat in chats]

@@ -1,26 +1,27 @@
-"""How a model answers, whatever the face: what no habit of speech may hide behind a good figure.
+"""Habits of a model's answers that do not depend on the face, and that good figures may hide.
 
-A model that always says yes, one that refuses, one that answers in another language and one that gives every face the
-same description can each reach figures that look like skill. Here each is shown for what it is.
+A model that always says yes, refuses, answers in another language, or describes every face alike can still reach
+figures that look like skill.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from typing import Final
 
 from dfa_instruct.annotate.answer_parsing import is_foreign, is_refusal
-from dfa_instruct.bench.metrics import Prediction, percent
+from dfa_instruct.bench.metrics import Figures, Prediction, by_task, percent
 from dfa_instruct.bench.tasks.parsing import described_label, label_of, parse_claims
 from dfa_instruct.vlm.chat import REFUSED
 from dfa_instruct.vocabulary import BenchTask, Label
 
 NOTABLE: Final = 5.0
-"""Percent of answers from which on a habit is warned of."""
+"""The percentage of answers from which a habit causes a warning."""
 CANNED: Final = 50.0
-"""Percent of descriptions that are another face's, from which on they are warned of."""
+"""The percentage of descriptions shared with another face from which they cause a warning."""
 _WORD: Final = re.compile(r"[^\W\d_]+")
 
 
@@ -28,89 +29,106 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def of_habits(predictions: Sequence[Prediction]) -> dict[str, float]:
+def habit_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Describe how all questions were answered, in percent.
 
     Returns:
-        `refused` and `foreign` (not in English) of all answers; for each task that was asked the share of its
-        `<task>_commonest` answer; of the descriptions `ad_unread`, which neither name an artifact nor say that there
-        is none, and of those of forged faces `ad_canned`, which were given word for word to another forged face.
+        `refused`: Answers that are refusals.
+        `foreign`: Answers that are not in English.
+        `<task>_commonest`: For each task, answers that equal its most frequent answer.
+        `ad_unread`: Descriptions that neither name an artifact nor say that there is none.
+        `ad_canned`: Descriptions of forged faces that were given word for word to another forged face.
     """
     answers = [str(p["answer"]) for p in predictions]
     figures = {
         "refused": percent([is_refusal(answer) or answer == REFUSED for answer in answers]),
         "foreign": percent([is_foreign(answer) for answer in answers]),
     }
-    said: dict[str, list[str]] = defaultdict(list)
-    for p, answer in zip(predictions, answers, strict=True):
-        said[BenchTask(p["task"]).short].append(" ".join(_words(answer)))
-    figures |= {f"{task}_commonest": 100 * max(Counter(of).values()) / len(of) for task, of in said.items()}
-    described = [p for p in predictions if p["task"] == BenchTask.AD]
-    if described:
-        figures["ad_unread"] = percent([parse_claims(p["answer"]) is None for p in described])
-        forged = [" ".join(_words(p["answer"])) for p in described if p["label"] == "forged"]
-        times = Counter(forged)
-        figures["ad_canned"] = percent([times[text] > 1 for text in forged])
+    groups = by_task(predictions)
+    for task, group in groups.items():
+        counts = Counter(" ".join(_words(str(p["answer"]))) for p in group)
+        figures[f"{task.short}_commonest"] = 100 * max(counts.values()) / len(group)
+    if descriptions := groups.get(BenchTask.AD):
+        figures["ad_unread"] = percent([parse_claims(p["answer"]) is None for p in descriptions])
+        forged = [" ".join(_words(p["answer"])) for p in descriptions if p["label"] == "forged"]
+        counts = Counter(forged)
+        figures["ad_canned"] = percent([counts[text] > 1 for text in forged])
     return figures
 
 
-def of_consistency(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Tell how often the answers about one face, each given by itself, imply different labels; in percent.
+IMPLIED_LABELS: Final[dict[BenchTask, tuple[str, Callable[[Prediction], Label | None]]]] = {
+    BenchTask.DF_D: ("verdict", lambda p: p["predicted"]),
+    BenchTask.DF_C: ("class", lambda p: label_of(p["predicted"])),
+    BenchTask.AD: ("description", lambda p: described_label(p["answer"])),
+}
+"""Task → the kind of its answers, and the label that an answer implies."""
+
+
+def consistency_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Measure how often separate answers about one face imply different labels, in percent.
 
     Returns:
-        `contradicting`, the share of faces of which any two of verdict, class and description do, among those with two
-        that could be read; and of each two, likewise, `verdict_class`, `verdict_description`, `class_description`.
+        `contradicting`: Faces with a contradiction, among those for which at least two of verdict, class and
+            description imply a label.
+        `verdict_class`, `verdict_description`, `class_description`: The same for each pair of answers.
     """
     implied: dict[str, dict[str, Label]] = defaultdict(dict)
-    read = {
-        BenchTask.DF_D: ("verdict", lambda p: p["predicted"]),
-        BenchTask.DF_C: ("class", lambda p: label_of(p["predicted"])),
-        BenchTask.AD: ("description", lambda p: described_label(p["answer"])),
-    }
     for p in predictions:
-        if p["task"] in read:
-            name, label = read[p["task"]][0], read[p["task"]][1](p)
-            if label is not None:
-                implied[p["face_id"]][name] = label
+        if p["task"] in IMPLIED_LABELS:
+            kind, read = IMPLIED_LABELS[p["task"]]
+            if (label := read(p)) is not None:
+                implied[p["face_id"]][kind] = label
     faces = [labels for labels in implied.values() if len(labels) > 1]
     if not faces:
         return {}
     figures = {"contradicting": percent([len(set(labels.values())) > 1 for labels in faces])}
-    for one, other in (("verdict", "class"), ("verdict", "description"), ("class", "description")):
+    for one, other in combinations(("verdict", "class", "description"), 2):
         both = [labels[one] != labels[other] for labels in faces if one in labels and other in labels]
         if both:
             figures[f"{one}_{other}"] = percent(both)
     return figures
 
 
-def warnings(results: Mapping[str, Any]) -> list[str]:
-    """Say in sentences what a reader must know before the figures: constant answers, and answers that are none."""
-    habits, said = results["scores"].get("habits", {}), []
-    for task in BenchTask:
-        asked = [p for p in results["predictions"] if p["task"] == task]
-        if habits.get(f"{task.short}_commonest") == 100 and len({p["reference"] for p in asked}) > 1:
-            answer = str(asked[0]["answer"])[:60]
-            said.append(f"{task.abbreviation}: every answer is {answer!r}, whatever the face: it tells nothing")
-    for name, figures in results["tasks"].items():
-        if (invalid := figures.get("invalid") or 0.0) >= NOTABLE:
-            said.append(
-                f"{BenchTask(name).abbreviation}: {invalid:.0f} % of the answers give no verdict, and count as wrong"
+HABIT_WARNINGS: Final = {
+    "refused": (NOTABLE, "{:.0f} % of the answers are refusals"),
+    "foreign": (NOTABLE, "{:.0f} % of the answers are not in English; only English is read"),
+    "ad_unread": (NOTABLE, "AD: {:.0f} % of the descriptions neither name an artifact nor say that there is none"),
+    "ad_canned": (CANNED, "AD: {:.0f} % of the forged faces get exactly the same description as another one"),
+}
+"""Figure of `habit_scores` → the percentage from which it causes a warning, and the warning."""
+
+
+def warnings(
+    groups: Mapping[BenchTask, Sequence[Prediction]],
+    tasks: Mapping[str, Figures],
+    answers: Mapping[str, Figures],
+    habits: Figures,
+) -> list[str]:
+    """Return sentences that a reader must know before the figures, about constant, invalid, cut and empty answers.
+
+    Args:
+        groups: The predictions of each task.
+        tasks: The figures of each task.
+        answers: How the questions of each task were answered, see `dfa_instruct.bench.results.answer_shares`.
+        habits: The figures of `habit_scores`.
+    """
+    sentences = []
+    for task, group in groups.items():
+        if habits.get(f"{task.short}_commonest") == 100 and len({p["reference"] for p in group}) > 1:
+            answer = str(group[0]["answer"])[:60]
+            sentences.append(f"{task.abbreviation}: every answer is {answer!r}, whatever the face shows")
+    for task in groups:
+        if (invalid := tasks[task].get("invalid") or 0.0) >= NOTABLE:
+            sentences.append(f"{task.abbreviation}: {invalid:.0f} % of the answers give no verdict and count as wrong")
+    for task in groups:
+        if share := answers[task]["cut"]:
+            sentences.append(
+                f"{task.abbreviation}: {share:.0f} % of the answers were cut off and are not kept; --answer-tokens "
+                "allows longer answers"
             )
-    for name, how in results["answers"].items():
-        short = BenchTask(name).abbreviation
-        if cut := how["cut"]:
-            said.append(
-                f"{short}: {cut:.0f} % of the answers were cut off; these are not kept; --answer-tokens gives more"
-            )
-        if empty := how["empty"]:
-            said.append(f"{short}: {empty:.0f} % of the answers are empty; these are not kept")
-    sentences = {
-        "refused": (NOTABLE, "{:.0f} % of the answers are refusals"),
-        "foreign": (NOTABLE, "{:.0f} % of the answers are not in English; none is read in another language"),
-        "ad_unread": (NOTABLE, "AD: {:.0f} % of the descriptions name no artifact, nor say that there is none"),
-        "ad_canned": (CANNED, "AD: {:.0f} % of the forged faces get, word for word, another one's description"),
-    }
-    for name, (least, sentence) in sentences.items():
-        if (share := habits.get(name) or 0.0) >= least:
-            said.append(sentence.format(share))
-    return said
+        if share := answers[task]["empty"]:
+            sentences.append(f"{task.abbreviation}: {share:.0f} % of the answers are empty and are not kept")
+    for name, (least, sentence) in HABIT_WARNINGS.items():
+        if (habit := habits.get(name) or 0.0) >= least:
+            sentences.append(sentence.format(habit))
+    return sentences

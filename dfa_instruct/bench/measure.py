@@ -1,10 +1,9 @@
-"""All that `dfa-instruct bench` measures of one model, in the order in which it is asked."""
+"""Everything that `dfa-instruct bench` measures of one model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.experiments.baselines import baselines
@@ -12,6 +11,7 @@ from dfa_instruct.bench.experiments.conversation import run_conversation
 from dfa_instruct.bench.experiments.generalisation import generalisation
 from dfa_instruct.bench.experiments.robustness import Perturbation, robustness
 from dfa_instruct.bench.experiments.sensitivity import sensitivity
+from dfa_instruct.bench.results import Results
 from dfa_instruct.bench.runner import load_rows, run_bench
 from dfa_instruct.vocabulary import BenchTask
 
@@ -22,32 +22,29 @@ def measure(
     tasks: Sequence[BenchTask] | None,
     *,
     limit: int | None = None,
-    beside: bool = False,
+    with_baselines: bool = False,
     perturbations: Sequence[Perturbation] = (),
-) -> dict[str, Any]:
+) -> Results:
     """Measure a model on the test split of a dataset folder.
 
     Args:
-        model: what is asked.
-        data: the dataset folder, see `run_bench`.
-        tasks: these tasks only; None: all, and conversations.
-        limit: ask about so many images only.
-        beside: also measure the baselines, and how far answers depend on the form of a question.
-        perturbations: ask the tasks again about pictures perturbed in each of these ways.
-
-    Returns:
-        What `run_bench` returns; `generalisation` where the test split shows what the train split does not; as far as
-        they were asked for `baselines`, `sensitivity`, `robustness`, `conversation`; and `talks`, the conversations.
+        model: The model.
+        data: The dataset folder, see `run_bench`.
+        tasks: The tasks to measure. None: all tasks and the conversations.
+        limit: Ask about this many images only.
+        with_baselines: Also measure the baselines, and how much answers depend on the form of a question.
+        perturbations: Repeat the tasks for images perturbed in each of these ways.
     """
-    results = run_bench(model, data, tasks=tasks or list(BenchTask), limit=limit)
+    asked = tasks or list(BenchTask)
+    results = run_bench(model, data, tasks=asked, limit=limit)
     rows = load_rows(data, limit)
-    if found := generalisation(data, rows, results):
-        results["generalisation"] = found
-    if beside:
-        results["baselines"] = baselines(model, data, tasks=tasks or list(BenchTask), limit=limit)
+    if held_out := generalisation(data, rows, results["predictions"]):
+        results["generalisation"] = held_out
+    if with_baselines:
+        results["baselines"] = baselines(model, data, tasks=asked, limit=limit)
         results["sensitivity"] = sensitivity(model, rows, results)
     if perturbations:
         results["robustness"] = robustness(model, rows, perturbations, results)
     if not tasks:
-        results["conversation"], results["talks"] = run_conversation(model, data, limit=limit, baselines=beside)
+        results["conversation"], results["talks"] = run_conversation(model, data, limit=limit, baselines=with_baselines)
     return results

@@ -1,4 +1,4 @@
-"""Predictions on disk: one Parquet file, a row a question, without the pictures unless they are asked for."""
+"""Reading and writing predictions: a Parquet file with a row for each question, and optionally the images."""
 
 from __future__ import annotations
 
@@ -28,8 +28,12 @@ FEATURES: Final = Features(
 
 
 def write_predictions(predictions: Sequence[Prediction], path: Path, images: Mapping[str, bytes] | None = None) -> None:
-    """Write predictions; `images` (`face_id` → PNG) make one more column, of pictures."""
-    features, rows = FEATURES, [_laid_out(prediction) for prediction in predictions]
+    """Write predictions, with a column of images if `images` (`face_id` → PNG file) are given."""
+    features, rows = FEATURES, []
+    for prediction in predictions:
+        first = prediction.get("first_token") or {}
+        words = [{"word": word, "log_probability": value} for word, value in first.items()]
+        rows.append({**prediction, "first_token": words or None})
     if images is not None:
         features = Features({**FEATURES, "image": Image()})
         for row in rows:
@@ -37,33 +41,27 @@ def write_predictions(predictions: Sequence[Prediction], path: Path, images: Map
     pq.write_table(pa.Table.from_pylist(rows, schema=features.arrow_schema), path)
 
 
-def _laid_out(prediction: Prediction) -> dict[str, Any]:
-    first = prediction.get("first_token") or {}
-    said = [{"word": word, "log_probability": value} for word, value in first.items()]
-    return {**prediction, "first_token": said or None}
-
-
-def read_predictions(where: Path) -> list[Prediction]:
-    """Read the predictions of a bench's output folder, or of the file.
+def read_predictions(path: Path) -> list[Prediction]:
+    """Read predictions from a bench's output folder, or from the file itself.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it is no file of predictions.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file does not hold predictions.
     """
-    path = where / PREDICTIONS_FILE if where.is_dir() else where
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no predictions (expected what `--output` of a bench wrote)")
+    file = path / PREDICTIONS_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no predictions (expected what `--output` of a bench wrote)")
     try:
-        table = pq.read_table(path).select([*FEATURES])
+        table = pq.read_table(file).select([*FEATURES])
         rows = table.cast(FEATURES.arrow_schema).to_pylist()
     except (pa.ArrowInvalid, KeyError) as error:
-        raise ValueError(f"{path}: not the predictions of a bench: {error}") from error
-    return [_as_made(row) for row in rows]
+        raise ValueError(f"{file}: not the predictions of a bench: {error}") from error
+    return [_without_absent(row) for row in rows]
 
 
-def _as_made(row: dict[str, Any]) -> Prediction:
-    """Leave out the columns that a prediction does not have: those of other tasks, and what its model does not tell."""
-    first = {said["word"]: said["log_probability"] for said in row.pop("first_token") or []}
+def _without_absent(row: dict[str, Any]) -> Prediction:
+    """Remove the keys that a prediction does not have: those of other tasks, and what its model did not provide."""
+    first = {entry["word"]: entry["log_probability"] for entry in row.pop("first_token") or []}
     absent = {"predicted", "rouge_l"} - {TASKS[row["task"]].column}
     absent |= {name for name in ("thought", "finish_reason", "one_word") if row[name] is None}
     kept = {name: value for name, value in row.items() if name not in absent}

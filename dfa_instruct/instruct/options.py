@@ -10,6 +10,8 @@ import numpy as np
 from dfa_instruct.vocabulary import CATEGORIES, Category
 
 TECHNIQUES_OFFERED: Final = 4
+LETTERS: Final = "ABCDE"
+"""The letters of options, in order."""
 
 
 def categories_offered(rng: np.random.Generator) -> tuple[str, ...]:
@@ -49,4 +51,4 @@ def techniques_offered(
 
 def lettered(options: Sequence[str]) -> str:
     """Write options a line each, as "A. Face editing"."""
-    return "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=False))
+    return "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))

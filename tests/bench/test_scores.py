@@ -16,15 +16,15 @@ from sklearn.metrics import brier_score_loss, det_curve, roc_auc_score
 from dfa_instruct.bench.runner import run_bench
 from dfa_instruct.bench.scores import (
     apcer_at,
+    bootstrap_interval,
+    confidence_intervals,
     ece,
     eer,
     forged_probabilities,
-    interval,
-    of_draws,
-    of_options,
-    of_probabilities,
-    of_techniques,
-    of_videos,
+    option_scores,
+    probability_scores,
+    technique_scores,
+    video_scores,
 )
 from dfa_instruct.vocabulary import CATEGORIES
 
@@ -58,13 +58,13 @@ def test_the_probability_is_that_of_a_yes_among_yes_and_no() -> None:
     found = forged_probabilities(predicted(labels, probabilities))
     assert (found[0] == labels).all()
     assert found[1] == pytest.approx(probabilities)
-    assert of_probabilities(predicted(labels, probabilities))["said"] == pytest.approx(50)
+    assert probability_scores(predicted(labels, probabilities))["said"] == pytest.approx(50)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_probabilities_score_as_scikit_learn_says(seed: int) -> None:
     labels, probabilities = drawn(400, seed)
-    figures = of_probabilities(predicted(labels, probabilities))
+    figures = probability_scores(predicted(labels, probabilities))
     assert figures["auc"] == pytest.approx(100 * roc_auc_score(labels, probabilities))
     assert figures["brier"] == pytest.approx(100 * brier_score_loss(labels, probabilities))
     true, said = calibration_curve(labels, probabilities, n_bins=10)
@@ -91,12 +91,12 @@ def test_rates_by_hand() -> None:
 
 def test_one_label_has_no_ranking() -> None:
     labels, probabilities = drawn(20)
-    figures = of_probabilities(predicted(np.ones(20, bool), probabilities))
+    figures = probability_scores(predicted(np.ones(20, bool), probabilities))
     assert all(math.isnan(figures[name]) for name in ("auc", "eer", "apcer_at_bpcer_1", "apcer_at_bpcer_5"))
     assert figures["brier"] > 0
     without = [{**p, "first_token": None} for p in predicted(labels, probabilities)]
-    assert of_probabilities(without) == {}
-    assert "dfd_auc_low" not in of_draws(without)
+    assert probability_scores(without) == {}
+    assert "dfd_auc_low" not in confidence_intervals(without)
 
 
 def test_techniques_by_hand() -> None:
@@ -104,8 +104,8 @@ def test_techniques_by_hand() -> None:
     for face, technique in zip(faces, ("swap", "swap", "lips", None), strict=True):
         face["technique"] = technique
     faces += predicted(np.array([False]), np.array([0.9]))
-    assert of_techniques(faces) == {"lips": 0, "swap": 50, "unknown": 100, "macro": 50, "worst": 100}
-    assert of_techniques(faces[-1:]) == {}
+    assert technique_scores(faces) == {"lips": 0, "swap": 50, "unknown": 100, "macro": 50, "worst": 100}
+    assert technique_scores(faces[-1:]) == {}
 
 
 def test_an_interval_is_wider_where_rows_share_people() -> None:
@@ -114,13 +114,13 @@ def test_an_interval_is_wider_where_rows_share_people() -> None:
     def share(weights: np.ndarray) -> float:
         return 100 * float(weights[right].sum() / weights.sum())
 
-    low, high = interval(share, np.arange(300))
+    low, high = bootstrap_interval(share, np.arange(300))
     theirs = bootstrap((right,), lambda hits: 100 * np.mean(hits), n_resamples=5000, method="percentile", rng=1)
     assert (low, high) == pytest.approx(tuple(theirs.confidence_interval), abs=0.8)
     right.sort()  # so that a person's rows are alike
-    wide = interval(share, np.arange(300) // 10)
+    wide = bootstrap_interval(share, np.arange(300) // 10)
     assert wide[1] - wide[0] > 2.5 * (high - low)
-    assert all(math.isnan(end) for end in interval(share, np.zeros(300)))
+    assert all(math.isnan(end) for end in bootstrap_interval(share, np.zeros(300)))
 
 
 def test_intervals_hold_the_figures() -> None:
@@ -128,13 +128,13 @@ def test_intervals_hold_the_figures() -> None:
     asked = predicted(labels, probabilities)
     texts = [{**p, "task": "dfa_bench_ad", "rouge_l": 40 + 20 * probabilities[i]} for i, p in enumerate(asked)]
     classes = [{**p, "task": "dfa_bench_dfc", "predicted": p["category"]} for p in asked]
-    figures = of_draws([*asked, *classes, *texts])
+    figures = confidence_intervals([*asked, *classes, *texts])
     acc = 100 * np.mean(labels == (probabilities > 0.5))
     assert figures["dfd_acc_low"] < acc < figures["dfd_acc_high"]
     assert figures["dfd_auc_low"] < 100 * roc_auc_score(labels, probabilities) < figures["dfd_auc_high"]
     assert figures["dfc_acc_low"] == figures["dfc_acc_high"] == 100
     assert figures["ad_rouge_l_low"] < 40 + 20 * probabilities.mean() < figures["ad_rouge_l_high"]
-    assert figures == of_draws([*asked, *classes, *texts])
+    assert figures == confidence_intervals([*asked, *classes, *texts])
 
 
 def test_a_model_that_runs_is_scored(base: Path, dataset_folder: Path) -> None:
@@ -160,10 +160,10 @@ def test_options_by_hand() -> None:
     sure = answered("bona_fide", 0.4, 0.05, 0.05, 0.05, 0.05)
     right = answered("face_swapping", 0.1, 0.3, 0.05, 0.05, 0.1)
     wrong = answered("face_editing", 0.18, 0.02, 0.02, 0.02, 0.01)  # of the options, bona fide is likelier than above
-    found = of_options([sure, right, wrong])
+    found = option_scores([sure, right, wrong])
     assert found["auc"] == 50 and found["acc"] == pytest.approx(200 / 3)
     assert found["said"] == pytest.approx(100 * (0.6 + 0.6 + 0.25) / 3)
-    assert math.isnan(of_options([sure])["auc"]) and of_options([{**sure, "first_token": {}}]) == {}
+    assert math.isnan(option_scores([sure])["auc"]) and option_scores([{**sure, "first_token": {}}]) == {}
 
 
 def test_a_video_is_scored_by_the_mean_of_its_frames() -> None:
@@ -174,13 +174,13 @@ def test_a_video_is_scored_by_the_mean_of_its_frames() -> None:
     rows = predicted(labels, probabilities)
     for number, row in enumerate(rows):
         row["video"] = f"ff/{number // 3}"
-    assert of_videos(rows) == pytest.approx({"auc": 75, "balanced_acc": 50})
+    assert video_scores(rows) == pytest.approx({"auc": 75, "balanced_acc": 50})
     stills = [{**row, "video": None} for row in predicted(labels, 1 - probabilities)]
-    assert of_videos([*rows, *stills]) == of_videos(rows) and of_videos(stills) == {}
-    assert all(math.isnan(value) for value in of_videos(rows[:3]).values())
-    assert of_videos([{**row, "first_token": None} for row in rows]) == {}
+    assert video_scores([*rows, *stills]) == video_scores(rows) and video_scores(stills) == {}
+    assert all(math.isnan(value) for value in video_scores(rows[:3]).values())
+    assert video_scores([{**row, "first_token": None} for row in rows]) == {}
 
 
 def test_what_was_forged_of_a_video_s_frames_is_a_video_of_its_own() -> None:
     rows = predicted(np.array([False, False, True, True]), np.array([0.1, 0.3, 0.8, 0.6]), video="ff/1")
-    assert of_videos(rows) == {"auc": 100, "balanced_acc": 100}
+    assert video_scores(rows) == {"auc": 100, "balanced_acc": 100}

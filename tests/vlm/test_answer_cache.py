@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from bench_data import opened, row, tiny_base, write
+from bench_data import opened, row, tiny_base, write, write_counts
 
 from dfa_instruct.bench.bench_model import BenchModel, answers_path
 from dfa_instruct.bench.runner import run_bench
@@ -18,7 +18,7 @@ from dfa_instruct.vocabulary import CATEGORIES
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return write(tmp_path / "dfa-instruct", {"test": [row(c, "test", i) for i, c in enumerate(CATEGORIES)]})
+    return write_counts(tmp_path / "dfa-instruct", test=dict.fromkeys(CATEGORIES, 1))
 
 
 class Counting:

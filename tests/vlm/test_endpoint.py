@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_data import TEST, TRAIN, row, write
+from bench_data import TEST, TRAIN, write_counts
 from openai import _base_client
 from speaking import question, speaking
 from typer.testing import CliRunner
@@ -37,14 +37,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    rows = {
-        split: [
-            {**row(category, split, i), "face_id": f"{i:016x}", "artifacts": []}
-            for i, category in enumerate(c for c, n in counts.items() for _ in range(n))
-        ]
-        for split, counts in {"train": TRAIN, "test": TEST}.items()
-    }
-    return write(tmp_path / "dfa-instruct", rows)
+    return write_counts(tmp_path / "dfa-instruct", train=TRAIN, test=TEST)
 
 
 def bench(data: Path, address: str, *more: str) -> Any:

@@ -17,7 +17,11 @@ from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 
 QUESTIONS = (
     ("Is this face forged?", ["No", "I"], 8),
-    ("Which category does this face belong to? Choose one option.\nA. bona fide\nB. face editing", ["a b", "b c"], 12),
+    (
+        "Which category does this face belong to? Choose one option.\nA. bona fide\nB. face editing",
+        ["bona fide", "face editing"],
+        12,
+    ),
     ("Describe the artifacts that are visible in this face, region by region.", ["The eyes."], 24),
 )
 

@@ -1,1 +1,1 @@
-"""Experiments beside the tasks: baselines, probes, conversations, robustness, comparisons."""
+"""Experiments that complement the tasks: baselines, probes, conversations, robustness, comparisons."""

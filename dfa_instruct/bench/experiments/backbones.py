@@ -1,7 +1,7 @@
-"""Vision-only models: what turns a face into a vector. Any that Transformers loads, or one of another package.
+"""Vision-only models, which turn a face into a feature vector.
 
-Another package adds its own by the entry-point group `dfa_instruct.probes`: a callable without arguments that gives a
-`Backbone`.
+Any model that Transformers loads can be used. Another package can add its own by the entry-point group
+`dfa_instruct.probes`: a callable without arguments that returns a `Backbone`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from dfa_instruct.vlm.load import check_on_hub, naming
 
 ENTRY_POINTS: Final = "dfa_instruct.probes"
 IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and deviation of the pixels, for a model whose folder does not say how pictures are prepared."""
+"""Mean and standard deviation of the pixels, for a model whose folder has no image processor."""
 USUAL_SIDE: Final = 224
+"""The side of images in pixels, for such a model."""
 
 Features = NDArray[np.float32]
 """Shape (images, channels)."""
@@ -33,24 +34,24 @@ class Backbone(Protocol):
     """A frozen model of images."""
 
     fingerprint: str
-    """Features are kept under it: other weights, or pictures prepared otherwise, must have another one."""
+    """The key of cached features. It must change with the weights and with the preparation of images."""
 
     def features(self, images: Sequence[Image.Image]) -> Features:
-        """Return a vector of each image (RGB)."""
+        """Return the feature vector of each image (RGB)."""
         ...
 
 
 def load_backbone(name: str, image_size: int | None = None) -> Backbone:
-    """Load a plug-in's model by the name of its entry point, else what Transformers' `AutoModel` loads.
+    """Load the model of a plug-in, or a model of Transformers.
 
     Args:
-        name: a plug-in's, a folder or a Hub id.
-        image_size: side of the square that pictures are brought to, in pixels; None: as the model's folder says.
+        name: The name of a plug-in's entry point, a folder, or a Hub id.
+        image_size: The side to which images are resized, in pixels. None: the size that the model's folder gives.
 
     Raises:
-        OSError: there is no such model, the Hub cannot be asked for it, or its weights cannot be read.
-        ValueError: Transformers cannot load it, it has no part that sees images, weights of it are missing, or a
-            plug-in does not load.
+        OSError: The model does not exist, the Hub cannot be reached, or the weights cannot be read.
+        ValueError: Transformers cannot load the model, it takes no images, weights are missing, or a plug-in does not
+            load.
     """
     if name not in entry_points(group=ENTRY_POINTS).names:
         return Pretrained(name, image_size)
@@ -60,10 +61,14 @@ def load_backbone(name: str, image_size: int | None = None) -> Backbone:
 
 
 class Pretrained:
-    """The image part of what `AutoModel` loads: ResNet, DeiT, CLIP, SigLIP, DINOv2, a LLaVA's tower and others.
+    """The vision part of a model that `AutoModel` loads: ResNet, DeiT, CLIP, SigLIP, DINOv2, LLaVA and others.
 
-    A face's vector is the model's pooled output, or where that is not pretrained (DeiT's is not), the first token of
-    the last layer.
+    The feature vector is the model's pooled output. If the pooler is not pretrained, as for DeiT, it is the first token
+    of the last layer.
+
+    Args:
+        name: See `load_backbone`.
+        image_size: See `load_backbone`.
     """
 
     def __init__(self, name: str, image_size: int | None = None) -> None:
@@ -74,20 +79,20 @@ class Pretrained:
         from transformers import AutoModel
 
         with naming(name):
-            loaded, said = AutoModel.from_pretrained(
+            loaded, info = AutoModel.from_pretrained(
                 name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
         self._model: Any = loaded.eval()
-        missing = set(said["missing_keys"])
-        for part in ("vision_tower", "vision_model"):  # of a LLaVA; of a CLIP, or of a LLaVA's CLIP
+        missing = set(info["missing_keys"])
+        for part in ("vision_tower", "vision_model"):  # LLaVA has the first; CLIP, also that of a LLaVA, the second
             if hasattr(self._model, part):
                 self._model = getattr(self._model, part)
                 missing = {key.removeprefix(f"{part}.") for key in missing if key.startswith(f"{part}.")}
         if self._model.main_input_name != "pixel_values":
-            raise ValueError(f"{name}: a {loaded.config.model_type}, which does not see images")
+            raise ValueError(f"{name}: a {loaded.config.model_type}, which takes no images")
         self._pooled = not any("pooler" in key for key in missing)
         if random := sorted(key for key in missing if "pooler" not in key):
-            raise ValueError(f"{name}: the weights of {random[0]} and {len(random) - 1} more are not there")
+            raise ValueError(f"{name}: the weights of {random[0]} and {len(random) - 1} more are missing")
         self._prepare = _preparation(name, self._model.config, image_size)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._model.to(self._device)
@@ -95,7 +100,7 @@ class Pretrained:
         self.fingerprint = _fingerprint(read, self._prepare.to_dict())
 
     def features(self, images: Sequence[Image.Image]) -> Features:
-        """Return a vector of each image."""
+        """Return the feature vector of each image (RGB)."""
         import torch
 
         pixels = self._prepare(list(images), return_tensors="pt")["pixel_values"].to(self._device)
@@ -107,7 +112,7 @@ class Pretrained:
 
 
 def _preparation(name: str, config: Any, image_size: int | None) -> Any:
-    """Return the model's image processor, or the usual one of ImageNet where its folder has none."""
+    """Return the model's image processor, or the usual one for ImageNet if the folder has none."""
     from transformers import AutoImageProcessor, ViTImageProcessorPil
 
     has_one = not Path(name).is_dir() or any(

@@ -1,7 +1,8 @@
-"""What a score must beat to mean something: constant answers, and the same model without its image or with another's.
+"""Baselines that a figure must beat to mean something.
 
-An accuracy says little on an unbalanced test split, and ROUGE-L rewards canned text (a sentence that never saw the
-image can outscore a trained model), so these stand beside every result.
+An accuracy says little about an unbalanced test split, and ROUGE-L rewards canned text: a sentence that never saw the
+image can score higher than a trained model. So every result is compared with constant answers, and with the same model
+without its image or with the image of another face.
 """
 
 from __future__ import annotations
@@ -17,14 +18,13 @@ import numpy as np
 import PIL.Image
 from datasets import load_dataset
 
-from dfa_instruct.bench.metrics import classification, detection, rouge_l
-from dfa_instruct.bench.runner import Answering, Rows, evaluate, load_model, load_rows, results_of
+from dfa_instruct.bench.metrics import by_task, classification, detection, rouge_l
+from dfa_instruct.bench.results import Rows, TaskFigures, main_figures, task_figures
+from dfa_instruct.bench.runner import Answering, ask, load_model, load_rows
 from dfa_instruct.bench.tasks.questions import TASKS
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.sources.pictures import open_image
 from dfa_instruct.vocabulary import BenchTask
-
-Figures = dict[str, dict[str, float | None]]
 
 
 def baselines(
@@ -35,32 +35,31 @@ def baselines(
     limit: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
-) -> dict[str, Figures]:
-    """Measure what stands beside a result; the arguments are those of `run_bench`.
+) -> dict[str, TaskFigures]:
+    """Measure the baselines of a model. The arguments are those of `run_bench`.
 
     Returns:
-        Each in the form of `run_bench`'s `tasks`: `majority`, the constant answers that suit the train split best;
-        `image_blind`, the model with every image replaced by one grey picture; `images_swapped`, the model with the
-        images dealt out anew, none in its own place; and `chance`, the accuracy of the swapped run's answers dealt out
-        at random.
+        `majority`: The constant answers that fit the training split best.
+        `image_blind`: The model with every image replaced by the same grey one.
+        `images_swapped`: The model with the images shuffled, so that no row keeps its own.
+        `chance`: The accuracy that the answers of `images_swapped` would have if they were shuffled at random.
     """
     rows = load_rows(data, limit)
     loaded = load_model(model, batch_size)
-    blind = evaluate(loaded, image_blind(rows), tasks)
-    swapped = evaluate(loaded, images_swapped(rows, seed), tasks)
+    blind = task_figures(ask(loaded, image_blind(rows), tasks))
+    swapped = ask(loaded, images_swapped(rows, seed), tasks)
+    chance = {task: TASKS[task].figures(group).get("chance") for task, group in by_task(swapped).items()}
     constants = majority(data, rows)
     return {
-        "majority": {task: constants[task] for task in blind["tasks"]},
-        "image_blind": blind["tasks"],
-        "images_swapped": swapped["tasks"],
-        "chance": {
-            t: {"acc": level} for t in swapped["tasks"] if (level := swapped["details"][t].get("chance")) is not None
-        },
+        "majority": {task: constants[task] for task in blind},
+        "image_blind": blind,
+        "images_swapped": task_figures(swapped),
+        "chance": {task: {"acc": round(level, 2)} for task, level in chance.items() if level is not None},
     }
 
 
-def majority(data: Path | None, rows: Rows) -> Figures:
-    """Score the train split's most frequent label, category, technique of those offered, and best description."""
+def majority(data: Path | None, rows: Rows) -> TaskFigures:
+    """Score the most frequent label, category, offered technique, and the best description of the training split."""
     columns = ["label", "category", "technique", "qa"]
     train = list(
         load_dataset(DATASET_NAME, data_dir=data and str(data), split="train", streaming=True, columns=columns)
@@ -69,8 +68,8 @@ def majority(data: Path | None, rows: Rows) -> Figures:
     texts = [(row["label"], qa["answer"]) for row in train for qa in row["qa"] if qa["ability"] == "ad"]
     references = [(row["label"], next(q["answer"] for q in row["bench"] if q["ability"] == "ad")) for row in rows]
 
-    def constant(labels: tuple[str, ...]) -> float:
-        """Score the description that suits the faces of these labels best."""
+    def constant_rouge_l(labels: tuple[str, ...]) -> float:
+        """Score the best constant description of faces with these labels."""
         text = _best_constant([text for of, text in texts if of in labels])
         scores = [rouge_l(reference, text) for of, reference in references if of in labels]
         return fmean(scores) if scores else math.nan
@@ -78,33 +77,33 @@ def majority(data: Path | None, rows: Rows) -> Figures:
     techniques = Counter(row["technique"] for row in train)
     asked = [(row, question) for row in rows for question in row["bench"] if question["ability"] == "df_t"]
     guesses = [max(question["options"], key=lambda option: techniques[option]) for _, question in asked]
-    return {
-        BenchTask.DF_D: results_of(BenchTask.DF_D, detection([r["label"] for r in rows], [label] * len(rows))),
-        BenchTask.DF_C: results_of(
-            BenchTask.DF_C, classification([r["category"] for r in rows], [category] * len(rows))
-        ),
-        BenchTask.DF_T: results_of(BenchTask.DF_T, classification([row["technique"] for row, _ in asked], guesses)),
-        BenchTask.AD: results_of(
-            BenchTask.AD, {"rouge_l": constant(("bona_fide", "forged")), "rouge_l_forged": constant(("forged",))}
-        ),
+    figures = {
+        BenchTask.DF_D: detection([row["label"] for row in rows], [label] * len(rows)),
+        BenchTask.DF_C: classification([row["category"] for row in rows], [category] * len(rows)),
+        BenchTask.DF_T: classification([row["technique"] for row, _ in asked], guesses),
+        BenchTask.AD: {
+            "rouge_l": constant_rouge_l(("bona_fide", "forged")),
+            "rouge_l_forged": constant_rouge_l(("forged",)),
+        },
     }
+    return {task: main_figures(task, of_task) for task, of_task in figures.items()}
 
 
 def _best_constant(texts: Sequence[str], candidates: int = 8, against: int = 64) -> str:
-    """Of the most frequent texts, return the one that is most like evenly picked others by ROUGE-L."""
+    """Return the one of the most frequent texts that has the highest mean ROUGE-L to an even sample of all texts."""
     frequent = [text for text, _ in Counter(texts).most_common(candidates)]
     others = [texts[i] for i in np.linspace(0, len(texts) - 1, min(against, len(texts))).astype(int)]
     return max(frequent, default="", key=lambda text: fmean(rouge_l(other, text) for other in others))
 
 
 def image_blind(rows: Rows) -> Rows:
-    """Replace every image by one grey picture of the first one's size."""
+    """Replace every image by the same grey one, of the first image's size."""
     grey = PIL.Image.new("RGB", open_image(rows[0]["image"]["bytes"], smallest=1).size, (128, 128, 128))
     return [{**row, "image": grey} for row in rows]
 
 
 def images_swapped(rows: Rows, seed: int = 0) -> Rows:
-    """Give every row the image of another one: along one cycle through all rows in a seeded order."""
+    """Give every row the image of another one, along one cycle through all rows in a random order."""
     order = np.random.default_rng(seed).permutation(len(rows))
     images: dict[int, Any] = {int(i): rows[j]["image"] for i, j in zip(order, np.roll(order, 1), strict=True)}
     return [{**row, "image": images[i]} for i, row in enumerate(rows)]

@@ -1,36 +1,53 @@
-"""Two benches of the same faces against each other: paired intervals, McNemar's test, the faces where they differ."""
+"""Comparing two models on the same faces: paired intervals, McNemar's test, and the faces on which they differ."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_instruct.bench.metrics import Prediction
-from dfa_instruct.bench.scores import Weights, interval, people_of
+from dfa_instruct.bench.metrics import Prediction, by_task
+from dfa_instruct.bench.report.markdown_table import markdown_table
+from dfa_instruct.bench.scores import (
+    Bools,
+    Floats,
+    bootstrap_interval,
+    has_both,
+    identities_of,
+    weighted_acer,
+    weighted_mean,
+)
+from dfa_instruct.bench.tasks.questions import TASKS
 from dfa_instruct.sources.pictures import read_image
 from dfa_instruct.vocabulary import CATEGORIES, BenchTask
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TRUTH: Final = {BenchTask.DF_D: "label", BenchTask.DF_C: "category", BenchTask.DF_T: "technique"}
-"""Task with one right answer → the column in which it stands."""
 SHOWN: Final = 8
-"""Faces of each kind of difference on the sheet."""
+"""The number of faces that are drawn of each kind of difference."""
 
 Pair = tuple[Prediction, Prediction]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of A and of B on the same faces, in percent; `low` and `high` are the 95 % interval of B - A.
+    """One figure of models A and B on the same faces, in percent.
 
-    `only_a` and `only_b` count the faces of which one alone is right, `p` is McNemar's exact probability that chance
-    deals them out so unevenly; a figure that is not a share of right answers has none of the three.
+    Attributes:
+        figure: The figure's name.
+        faces: The number of faces.
+        a: A's figure.
+        b: B's figure.
+        low: The lower end of the 95 % interval of B - A.
+        high: The upper end.
+        only_a: The number of faces about which only A is right; None for figures other than accuracies.
+        only_b: The number of faces about which only B is right.
+        p: The p-value of McNemar's exact test.
     """
 
     figure: str
@@ -44,75 +61,73 @@ class Difference:
     p: float | None = None
 
 
-def paired(a: Sequence[Prediction], b: Sequence[Prediction]) -> dict[BenchTask, list[Pair]]:
-    """Bring the predictions of the same task and face together, where both models were asked the same.
+def pair_predictions(a: Sequence[Prediction], b: Sequence[Prediction]) -> dict[BenchTask, list[Pair]]:
+    """Pair two models' predictions by task and face, as far as both were asked the same question.
 
-    A vision-only model is asked nothing, and so is compared with whatever the other one was asked.
+    The predictions of a vision-only model have no question, and are paired with those of any question.
 
     Raises:
-        ValueError: they have no row in common.
+        ValueError: The two have no question in common.
     """
-    of_b = {(p["task"], p["face_id"]): p for p in b}
-    found = [(p, of_b[p["task"], p["face_id"]]) for p in a if (p["task"], p["face_id"]) in of_b]
-    same = [(p, q) for p, q in found if p["question"] == q["question"] or not (p["question"] and q["question"])]
-    if not same:
+    known = {(p["task"], p["face_id"]): p for p in b}
+    pairs: dict[BenchTask, list[Pair]] = {}
+    for task, group in by_task(a).items():
+        both = [(p, known[task, p["face_id"]]) for p in group if (task, p["face_id"]) in known]
+        same = [(p, q) for p, q in both if p["question"] == q["question"] or not (p["question"] and q["question"])]
+        if same:
+            pairs[task] = same
+    if not pairs:
         raise ValueError("the two have no question about the same face in common: were they asked about one dataset?")
-    return {task: of_task for task in BenchTask if (of_task := [pair for pair in same if pair[0]["task"] == task])}
+    return pairs
 
 
-def right(task: BenchTask, predictions: Sequence[Prediction]) -> NDArray[np.bool_]:
-    """Tell of each prediction whether it is right."""
-    return np.array([p["predicted"] == p[TRUTH[task]] for p in predictions], bool)
+def is_right(task: BenchTask, predictions: Sequence[Prediction]) -> Bools:
+    """Return whether each prediction is right, shape (predictions,)."""
+    return np.array([p["predicted"] == p[TASKS[task].truth] for p in predictions], bool)
 
 
 def differences(pairs: Mapping[BenchTask, Sequence[Pair]]) -> list[Difference]:
-    """Compare every figure that both have; intervals are by the bootstrap over people, each drawn in both at once."""
+    """Compare every figure that both models have, with intervals from a bootstrap over identities."""
     found: list[Difference] = []
     for task, of_task in pairs.items():
-        first, second = [p for p, _ in of_task], [q for _, q in of_task]
-        people = people_of(first)
+        sides = [p for p, _ in of_task], [q for _, q in of_task]
+        compare = partial(_difference, identities_of(sides[0]))
         if task == BenchTask.AD:
-            scores = [np.array([p["rouge_l"] for p in side], float) for side in (first, second)]
-            found.append(_compared("AD ROUGE-L", scores, people, _mean))
+            rouge_l = [np.array([p["rouge_l"] for p in side], float) for side in sides]
+            found.append(compare("AD ROUGE-L", rouge_l, weighted_mean))
             continue
-        hits = [right(task, side).astype(float) for side in (first, second)]
-        found.append(_compared(f"{task.abbreviation} ACC", [100 * h for h in hits], people, _mean, hits))
-        if task == BenchTask.DF_D:
-            forged = np.array([p["label"] == "forged" for p in first])
-            if forged.any() and not forged.all():
-                acer = _acer(forged)
-                found.append(_compared("DF-D ACER", [100 * (1 - h) for h in hits], people, acer))
+        right = [is_right(task, side) for side in sides]
+        only_a, only_b, p = mcnemar(*right)
+        accuracy = compare(f"{task.abbreviation} ACC", [r.astype(np.float64) * 100 for r in right], weighted_mean)
+        found.append(replace(accuracy, only_a=only_a, only_b=only_b, p=p))
+        forged = np.array([p["label"] == "forged" for p in sides[0]])
+        if task == BenchTask.DF_D and has_both(forged):
+            found.append(
+                compare("DF-D ACER", [(~r).astype(np.float64) * 100 for r in right], partial(weighted_acer, forged))
+            )
     return found
 
 
-Statistic = Callable[[NDArray[np.float64], Weights], float]
-"""Makes a figure of a value a face and of the faces' weights."""
-
-
-def _mean(values: NDArray[np.float64], weights: Weights) -> float:
-    return float(np.average(values, weights=weights)) if weights.sum() else float("nan")
-
-
-def _acer(forged: NDArray[np.bool_]) -> Statistic:
-    return lambda wrong, w: (_mean(wrong[forged], w[forged]) + _mean(wrong[~forged], w[~forged])) / 2
-
-
-def _compared(
-    name: str,
-    values: Sequence[NDArray[np.float64]],
-    people: NDArray[np.str_],
-    figure: Statistic,
-    hits: Sequence[NDArray[np.float64]] | None = None,
+def _difference(
+    identities: NDArray[Any], figure: str, values: Sequence[Floats], statistic: Callable[[Floats, Floats], float]
 ) -> Difference:
+    """Compare a statistic of A's and B's values, which also takes the weights of the faces."""
     a, b = values
+    low, high = bootstrap_interval(lambda w: statistic(b, w) - statistic(a, w), identities)
     even = np.ones(len(a))
-    low, high = interval(lambda w: figure(b, w) - figure(a, w), people)
-    counted = mcnemar(hits[0] > 0, hits[1] > 0) if hits else (None, None, None)
-    return Difference(name, len(a), figure(a, even), figure(b, even), low, high, *counted)
+    return Difference(figure, len(a), statistic(a, even), statistic(b, even), low, high)
 
 
-def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[int, int, float]:
-    """Count where one alone is right, and return McNemar's exact two-sided probability."""
+def mcnemar(a: Bools, b: Bools) -> tuple[int, int, float]:
+    """Test whether two models differ in accuracy.
+
+    Args:
+        a: Whether A is right, shape (faces,).
+        b: Whether B is right, shape (faces,).
+
+    Returns:
+        The numbers of faces about which only A and only B is right, and the p-value of McNemar's exact two-sided test.
+    """
     from scipy.stats import binomtest
 
     only_a, only_b = int((a & ~b).sum()), int((~a & b).sum())
@@ -120,53 +135,53 @@ def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> tuple[int, int, float
 
 
 def comparison_table(found: Sequence[Difference]) -> str:
-    """Lay differences out as a Markdown table."""
-    lines = [
-        "| | faces | A | B | B - A | 95 % interval | A alone right | B alone right | McNemar's p |",
-        "| --- |" + " ---: |" * 8,
-    ]
+    """Write differences as a Markdown table."""
+    headings = ["", "faces", "A", "B", "B - A", "95 % interval", "A alone right", "B alone right", "McNemar's p"]
+    rows: list[list[str | float | None]] = []
     for d in found:
         tested = ["", "", ""] if d.p is None else [str(d.only_a), str(d.only_b), f"{d.p:.2g}"]
         spread = f"{d.low:+.2f} to {d.high:+.2f}"
-        cells = [d.figure, str(d.faces), f"{d.a:.2f}", f"{d.b:.2f}", f"{d.b - d.a:+.2f}", spread, *tested]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([d.figure, str(d.faces), d.a, d.b, f"{d.b - d.a:+.2f}", spread, *tested])
+    return markdown_table(headings, rows)
 
 
-def where_they_differ(pairs: Mapping[BenchTask, Sequence[Pair]]) -> dict[str, list[Pair]]:
-    """Return the pairs of which one alone is right, by what is to be said of them."""
+def disagreements(pairs: Mapping[BenchTask, Sequence[Pair]]) -> dict[str, list[Pair]]:
+    """Return the pairs of which only one prediction is right, by a heading for each task and model."""
     found: dict[str, list[Pair]] = {}
     for task, of_task in pairs.items():
-        if task in TRUTH:
-            a, b = (right(task, [pair[side] for pair in of_task]) for side in (0, 1))
-            for who, alone in (("A", a & ~b), ("B", ~a & b)):
-                if alone.any():
-                    of_kind = [pair for pair, one in zip(of_task, alone, strict=True) if one]
-                    found[f"{task.abbreviation}: {who} alone is right ({len(of_kind)} faces)"] = of_kind
+        if task == BenchTask.AD:
+            continue
+        a, b = (is_right(task, [pair[side] for pair in of_task]) for side in (0, 1))
+        for model, alone in (("A", a & ~b), ("B", ~a & b)):
+            if alone.any():
+                chosen = [pair for pair, one in zip(of_task, alone, strict=True) if one]
+                found[f"{task.abbreviation}: {model} alone is right ({len(chosen)} faces)"] = chosen
     return found
 
 
-def sheet(found: Mapping[str, Sequence[Pair]], pictures: Mapping[str, bytes]) -> Figure:
-    """Draw the first faces of each kind of difference, with the truth and what both called it."""
+def draw_disagreements(found: Mapping[str, Sequence[Pair]], pictures: Mapping[str, bytes]) -> Figure:
+    """Draw the first faces of each kind of disagreement, with the truth and both predictions.
+
+    Args:
+        found: Heading → pairs.
+        pictures: `face_id` → encoded image.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.9 * SHOWN, 2.9 * len(found)), layout="constrained")
     parts = np.atleast_1d(np.asarray(figure.subfigures(len(found), 1)))
     for part, (heading, pairs) in zip(parts, found.items(), strict=True):
         part.suptitle(heading, fontsize=12, x=0.01, ha="left")
-        for axes, pair in zip(part.subplots(1, SHOWN), [*pairs, *[None] * SHOWN], strict=False):
+        grid = part.subplots(1, SHOWN)
+        for axes in grid:
             axes.set_axis_off()
-            if pair is None:
-                continue
-            p, q = pair
+        for axes, (p, q) in zip(grid, pairs, strict=False):
             axes.imshow(read_image(pictures[p["face_id"]], smallest=1))
-            truth = p[TRUTH[BenchTask(p["task"])]]
-            axes.set_title(
-                f"truth: {_named(truth)}\nA: {_named(p['predicted'])}\nB: {_named(q['predicted'])}", fontsize=8
-            )
+            truth, a, b = (_in_words(value) for value in (p[TASKS[p["task"]].truth], p["predicted"], q["predicted"]))
+            axes.set_title(f"truth: {truth}\nA: {a}\nB: {b}", fontsize=8)
     return figure
 
 
-def _named(answer: str | None) -> str:
-    """Return a label, a category or a technique as it is said."""
+def _in_words(answer: str | None) -> str:
+    """Return a label, a category or a technique in words."""
     return "unreadable" if answer is None else {**CATEGORIES}.get(answer, answer)  # type: ignore[call-overload]

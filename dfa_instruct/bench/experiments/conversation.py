@@ -1,7 +1,7 @@
-"""DFA-Bench's conversations: does a model answer what it is asked, agree with itself, and name what is in the picture?
+"""DFA-Bench's conversations: does a model answer what is asked, agree with itself, and name what the image shows?
 
-Four turns a face, in the order of one of the scripts of `conversation.yaml`, once in the words of the instruction
-templates and once in words that stand in no template. The paper measures single answers only; this stands beside it.
+Each face gets four turns, in the order of one of the scripts of `conversation.yaml`, once in the words of the
+instruction templates and once in words that no template contains. The paper measures single answers only.
 """
 
 from __future__ import annotations
@@ -18,50 +18,58 @@ import yaml
 
 from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.experiments.baselines import image_blind, images_swapped
-from dfa_instruct.bench.metrics import percent
-from dfa_instruct.bench.runner import Rows, load_rows
+from dfa_instruct.bench.metrics import Figures, percent, rounded
+from dfa_instruct.bench.results import Rows
+from dfa_instruct.bench.runner import load_rows
 from dfa_instruct.bench.tasks.parsing import (
     described_label,
     label_of,
+    mentions_confidence,
     named_regions,
     parse_category,
     parse_claims,
     parse_verdict,
-    speaks_of_confidence,
 )
+from dfa_instruct.instruct.options import categories_offered, lettered
 from dfa_instruct.instruct.templates import Template, libraries, phrase
-from dfa_instruct.vocabulary import CATEGORIES, REGIONS, Label
+from dfa_instruct.vocabulary import REGIONS, Label
 
 Kind = Literal["detect", "classify", "describe", "rely", "reason", "region"]
 Wording = Literal["templates", "paraphrases"]
+Turn = dict[str, Any]
+"""`kind`, `question`, `answer`, and what the question may be about: `asked`, the label that the answer yes means,
+`region` and `options`."""
+Talk = dict[str, Any]
+"""A conversation: `face_id`, `label` and `turns`."""
 WORDINGS: Final[tuple[Wording, ...]] = ("templates", "paraphrases")
-MAX_NEW_TOKENS = 200
-NAMES: Final = tuple(CATEGORIES.values())
+MAX_NEW_TOKENS: Final = 200
 
 _YES_NO: Final = re.compile(r"\s*(?:yes|no)\s*[,.!]", re.IGNORECASE)
-_NONE_OF: Final = re.compile(r"\s*no (?!way|doubt)\w", re.IGNORECASE)
-"""How the answers to other questions begin: "No technique is used", "No artifact is visible"."""
+_NO_NOUN: Final = re.compile(r"\s*no (?!way|doubt)\w", re.IGNORECASE)
+"""How answers to other questions start: "No technique is used", "No artifact is visible"."""
 
-RIGHT: Final[dict[Kind, Callable[[dict[str, Any]], bool]]] = {
-    "detect": lambda turn: SAYS["detect"](turn) is not None and not _NONE_OF.match(turn["answer"]),
-    "classify": lambda turn: (
-        parse_category(turn["answer"], turn["options"]) is not None and not _YES_NO.match(turn["answer"])
-    ),
-    "describe": lambda turn: (
-        bool(claims := parse_claims(turn["answer"]))
-        or (claims is not None and not speaks_of_confidence(turn["answer"]))
-    ),
-    "rely": lambda turn: speaks_of_confidence(turn["answer"]),
-    "reason": lambda turn: parse_claims(turn["answer"]) is not None,
-    "region": lambda turn: turn["region"] in named_regions(turn["answer"]),
-}
-"""Kind of question → whether a turn's answer is one to it."""
-SAYS: Final[dict[Kind, Callable[[dict[str, Any]], Label | None]]] = {
+IMPLIED_LABELS: Final[dict[Kind, Callable[[Turn], Label | None]]] = {
     "detect": lambda turn: parse_verdict(turn["answer"], turn["asked"]),
     "classify": lambda turn: label_of(parse_category(turn["answer"], turn["options"])),
     "describe": lambda turn: described_label(turn["answer"]),
 }
 """Kind of question → the label that a turn's answer implies."""
+
+
+def _is_description(turn: Turn) -> bool:
+    claims = parse_claims(turn["answer"])
+    return bool(claims) or (claims is not None and not mentions_confidence(turn["answer"]))
+
+
+IS_RIGHT_KIND: Final[dict[Kind, Callable[[Turn], bool]]] = {
+    "detect": lambda turn: IMPLIED_LABELS["detect"](turn) is not None and not _NO_NOUN.match(turn["answer"]),
+    "classify": lambda turn: IMPLIED_LABELS["classify"](turn) is not None and not _YES_NO.match(turn["answer"]),
+    "describe": _is_description,
+    "rely": lambda turn: mentions_confidence(turn["answer"]),
+    "reason": lambda turn: parse_claims(turn["answer"]) is not None,
+    "region": lambda turn: turn["region"] in named_regions(turn["answer"]),
+}
+"""Kind of question → whether a turn's answer is an answer to this kind of question."""
 
 
 @cache
@@ -70,12 +78,12 @@ def _content() -> dict[str, Any]:
 
 
 def scripts() -> list[list[Kind]]:
-    """Return the scripts: the kinds of the four turns."""
+    """Return the scripts; each lists the kinds of four turns."""
     return _content()["scripts"]
 
 
 def paraphrases() -> dict[Kind, tuple[Template, ...]]:
-    """Return, for each kind, questions that stand in no template of the instruction libraries."""
+    """Return the questions of each kind that occur in no template of the instruction libraries."""
     return {
         kind: tuple(
             Template(f"{kind}.{number}", (entry["question"],), when=entry["polarity"])
@@ -89,75 +97,71 @@ def paraphrases() -> dict[Kind, tuple[Template, ...]]:
 
 @cache
 def phrasings() -> dict[Wording, dict[Kind, tuple[Template, ...]]]:
-    """Return the questions of each kind, in both wordings."""
+    """Return the questions of each kind in both wordings."""
     library = libraries()
-    of = {template.id: template for template in library.fc.questions}
+    by_id = {template.id: template for template in library.fc.questions}
     templates: dict[Kind, tuple[Template, ...]] = {
         "detect": library.df_d.questions,
         "classify": library.df_c.questions,
         "describe": library.ad.questions,
-        "rely": (of["fc.sure"],),
-        "reason": (of["fc.reason"],),
-        "region": (of["fc.region_found"],),
+        "rely": (by_id["fc.sure"],),
+        "reason": (by_id["fc.reason"],),
+        "region": (by_id["fc.region_found"],),
     }
     return {"templates": templates, "paraphrases": paraphrases()}
 
 
-def _turn(kind: Kind, wording: Wording, later: bool, rng: np.random.Generator) -> dict[str, Any]:
-    """Draw a question, with the label that makes its answer a yes, the region that it is about, and its options."""
+def _turn(kind: Kind, wording: Wording, is_followup: bool, rng: np.random.Generator) -> Turn:
+    """Draw a turn's question."""
     region = list(REGIONS)[rng.integers(len(REGIONS))]
-    options = [NAMES[i] for i in rng.permutation(len(NAMES))]
+    options = categories_offered(rng)
     templates = phrasings()[wording][kind]
     template = templates[rng.integers(len(templates))]
-    choices = template.questions + (template.followups if later else ())
+    choices = template.questions + (template.followups if is_followup else ())
     chosen = phrase(choices[rng.integers(len(choices))], rng)
     asked = template.when if kind == "detect" and template.when != "either" else None
-    listed = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=True))
-    question = chosen.format(region=region, options=listed)
-    return {"kind": kind, "question": question, "asked": asked, "region": region, "options": options}
+    question = chosen.format(region=region, options=lettered(options))
+    return {"kind": kind, "question": question, "asked": asked, "region": region, "options": list(options)}
 
 
-def hold(model: BenchModel, rows: Rows, wording: Wording, seed: int = 0) -> list[dict[str, Any]]:
-    """Hold a conversation of four turns about every image.
-
-    Returns:
-        One dictionary an image: `face_id`, `label`, and `turns`, each with `kind`, `question`, `answer`, and what
-        the question may be about: `asked`, the label that makes the answer a yes, `region` and `options`.
-    """
-    talks: list[dict[str, Any]] = []
+def hold(model: BenchModel, rows: Rows, wording: Wording, seed: int = 0) -> list[Talk]:
+    """Hold a conversation of four turns about the image of every row."""
+    talks: list[Talk] = []
     for number, row in enumerate(rows):
         rng = np.random.default_rng([seed, int(row["face_id"], 16)])
         script = scripts()[number % len(scripts())]
         turns = [_turn(kind, wording, place > 0, rng) for place, kind in enumerate(script)]
         talks.append({"face_id": row["face_id"], "label": row["label"], "turns": turns})
-    # One script after the other: a batch takes as long as its longest answer, and so those of one kind stay together.
+    # A batch takes as long as its longest answer, so conversations of the same script are held together.
     order = sorted(range(len(talks)), key=lambda number: number % len(scripts()))
     questions = [[turn["question"] for turn in talks[number]["turns"]] for number in order]
     answers = model.converse([rows[number]["image"] for number in order], questions, MAX_NEW_TOKENS)
-    for number, said in zip(order, answers, strict=True):
-        for turn, answer in zip(talks[number]["turns"], said, strict=True):
+    for number, of_talk in zip(order, answers, strict=True):
+        for turn, answer in zip(talks[number]["turns"], of_talk, strict=True):
             turn["answer"] = answer
     return talks
 
 
-def contradicts(talk: dict[str, Any]) -> bool:
-    """Tell whether verdict, class and description of one conversation imply different labels."""
-    said = {SAYS[turn["kind"]](turn) for turn in talk["turns"] if turn["kind"] in SAYS}
-    return len(said - {None}) > 1
+def is_contradictory(talk: Talk) -> bool:
+    """Return whether verdict, class and description of a conversation imply different labels."""
+    labels = {IMPLIED_LABELS[turn["kind"]](turn) for turn in talk["turns"] if turn["kind"] in IMPLIED_LABELS}
+    return len(labels - {None}) > 1
 
 
-def grounding(talks: Sequence[dict[str, Any]], rows: Rows) -> dict[str, float]:
-    """Hold the descriptions against the evidence; all in percent.
+def grounding(talks: Sequence[Talk], rows: Rows) -> dict[str, float]:
+    """Compare the descriptions with the evidence, in percent.
 
     Returns:
-        Over forged faces with evidence, pooled: `region_precision` and `region_recall` of the regions that are named,
-        `precision` and `recall` of region and artifact together, and `repeated`, the share of descriptions that name a
-        region twice as a heading; over bona fide faces `false_claims`, the share of which any artifact is claimed.
+        `region_precision`, `region_recall`: For the regions that are named, pooled over forged faces.
+        `precision`, `recall`: The same for pairs of region and artifact.
+        `repeated`: Descriptions with the same heading twice.
+        `false_claims`: Bona fide faces for which any artifact is claimed.
     """
-    named = right = shown = pairs_named = pairs_right = pairs_shown = 0
+    claimed: set[tuple[int, Any]] = set()
+    evident: set[tuple[int, Any]] = set()
     repeated: list[bool] = []
     false_claims: list[bool] = []
-    for talk, row in zip(talks, rows, strict=True):
+    for number, (talk, row) in enumerate(zip(talks, rows, strict=True)):
         answer = next(turn["answer"] for turn in talk["turns"] if turn["kind"] == "describe")
         claims = set(parse_claims(answer) or [])
         headings = re.findall(r"^\d+\.\s*\**([^*:\n]+)", answer, re.MULTILINE)
@@ -165,69 +169,60 @@ def grounding(talks: Sequence[dict[str, Any]], rows: Rows) -> dict[str, float]:
         if row["label"] == "bona_fide":
             false_claims.append(bool(claims))
             continue
-        evidence = {(artifact["region"], artifact["artifact"]) for artifact in row["artifacts"]}
-        regions, true_regions = {region for region, _ in claims}, {region for region, _ in evidence}
-        named, right, shown = named + len(regions), right + len(regions & true_regions), shown + len(true_regions)
-        pairs_named += len(claims)
-        pairs_right += len(claims & evidence)
-        pairs_shown += len(evidence)
-
-    def share(part: int, whole: int) -> float:
-        return 100 * part / whole if whole else float("nan")
-
+        claimed |= {(number, claim) for claim in claims}
+        evident |= {(number, (artifact["region"], artifact["artifact"])) for artifact in row["artifacts"]}
+    claimed_regions, evident_regions = (
+        {(number, region) for number, (region, _) in pairs} for pairs in (claimed, evident)
+    )
     return {
-        "region_precision": share(right, named),
-        "region_recall": share(right, shown),
-        "precision": share(pairs_right, pairs_named),
-        "recall": share(pairs_right, pairs_shown),
+        "region_precision": percent([region in evident_regions for region in claimed_regions]),
+        "region_recall": percent([region in claimed_regions for region in evident_regions]),
+        "precision": percent([pair in evident for pair in claimed]),
+        "recall": percent([pair in claimed for pair in evident]),
         "repeated": percent(repeated),
         "false_claims": percent(false_claims),
     }
 
 
-def figures(talks: Sequence[dict[str, Any]], rows: Rows) -> dict[str, float]:
-    """Return `right_kind` of all turns and of each kind and place, `contradictions` and the `grounding`, in percent."""
+def figures(talks: Sequence[Talk], rows: Rows) -> Figures:
+    """Compute the figures of conversations.
+
+    Returns:
+        `right_kind`, `right_kind_<kind>`, `right_kind_turn_<number>`: Answers of the kind that was asked for.
+        `contradictions`: Conversations that contradict themselves.
+        And the figures of `grounding`.
+    """
     turns = [(place, turn) for talk in talks for place, turn in enumerate(talk["turns"], start=1)]
-    right = [RIGHT[turn["kind"]](turn) for _, turn in turns]
-    of_kind = {
-        f"right_kind_{kind}": percent([ok for ok, (_, turn) in zip(right, turns, strict=True) if turn["kind"] == kind])
-        for kind in RIGHT
-    }
-    of_place = {
-        f"right_kind_turn_{place}": percent([ok for ok, (p, _) in zip(right, turns, strict=True) if p == place])
-        for place in sorted({place for place, _ in turns})
-    }
-    found = {
-        "right_kind": percent(right),
-        **of_kind,
-        **of_place,
-        "contradictions": percent([contradicts(talk) for talk in talks]),
-        **grounding(talks, rows),
-    }
-    return {name: round(value, 2) for name, value in found.items()}
+    right = [(place, turn["kind"], IS_RIGHT_KIND[turn["kind"]](turn)) for place, turn in turns]
+    found = {"right_kind": percent([ok for _, _, ok in right])}
+    for kind in IS_RIGHT_KIND:
+        found[f"right_kind_{kind}"] = percent([ok for _, of, ok in right if of == kind])
+    for place in sorted({place for place, _ in turns}):
+        found[f"right_kind_turn_{place}"] = percent([ok for of, _, ok in right if of == place])
+    found["contradictions"] = percent([is_contradictory(talk) for talk in talks])
+    return rounded({**found, **grounding(talks, rows)})
 
 
 def run_conversation(
     model: BenchModel, data: Path | None, *, limit: int | None = None, seed: int = 0, baselines: bool = True
-) -> tuple[dict[str, dict[str, float]], list[dict[str, Any]]]:
-    """Talk about the test faces, and measure it.
+) -> tuple[dict[str, Figures], list[Talk]]:
+    """Hold conversations about the test faces, and measure them.
 
     Args:
-        model: a model that DFA-Bench asks.
-        data: the dataset folder, see `run_bench`.
-        limit: talk about this many images only, the same as `run_bench`.
-        seed: of the questions that are drawn.
-        baselines: also talk with every image replaced by a grey one (`image_blind`) and by another's
+        model: The model.
+        data: The dataset folder, see `run_bench`.
+        limit: Talk about this many images only, the same images as `run_bench`.
+        seed: The seed for drawing the questions.
+        baselines: Also hold conversations about grey images (`image_blind`) and about images of other faces
             (`images_swapped`), in the words of the templates.
 
     Returns:
-        The figures (see `figures`) of `templates` and `paraphrases`, the two wordings, and of the baselines; and the
-        conversations in both wordings.
+        The figures of both wordings and of the baselines, and the conversations in both wordings.
     """
     rows = load_rows(data, limit)
-    held = {wording: hold(model, rows, wording, seed) for wording in WORDINGS}
-    measured: dict[str, dict[str, float]] = {wording: figures(talks, rows) for wording, talks in held.items()}
+    talks = {wording: hold(model, rows, wording, seed) for wording in WORDINGS}
+    measured: dict[str, Figures] = {wording: figures(of_wording, rows) for wording, of_wording in talks.items()}
     if baselines:
         measured["image_blind"] = figures(hold(model, image_blind(rows), "templates", seed), rows)
         measured["images_swapped"] = figures(hold(model, images_swapped(rows, seed), "templates", seed), rows)
-    return measured, [{"wording": wording, **talk} for wording, talks in held.items() for talk in talks]
+    return measured, [{"wording": wording, **talk} for wording, of_wording in talks.items() for talk in of_wording]

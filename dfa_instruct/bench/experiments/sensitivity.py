@@ -1,50 +1,52 @@
-"""Does a model answer the question, or its form? DF-C with its options in another order, DF-D asked the other way."""
+"""Sensitivity to a question's form: DF-C with its options in another order, and DF-D asked the other way round."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from dfa_instruct.bench.metrics import percent
-from dfa_instruct.bench.runner import Answering, Rows, evaluate
+from dfa_instruct.bench.metrics import Figures, percent, rounded
+from dfa_instruct.bench.results import Results, Rows
+from dfa_instruct.bench.runner import Answering, ask
+from dfa_instruct.instruct.options import lettered
 from dfa_instruct.vocabulary import BenchTask
 
 OPPOSITE: Final = "Is this face bona fide? Answer yes or no."
-TURNED_BY: Final = 2
-"""Places by which the options of DF-C are turned: no letter keeps its option."""
+ROTATED_BY: Final = 2
+"""The number of places by which the options of DF-C are rotated, so that no letter keeps its option."""
 
 
-def turned(question: dict[str, Any]) -> dict[str, Any]:
-    """Return a question with its lettered options turned; the answer, which is a name, stays."""
-    options = question["options"][TURNED_BY:] + question["options"][:TURNED_BY]
-    asked, _, _ = question["question"].partition("\nA. ")
-    listed = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCDE", options, strict=True))
-    return {**question, "question": f"{asked}\n{listed}", "options": options}
+def rotate_options(question: dict[str, Any]) -> dict[str, Any]:
+    """Return a question with its lettered options rotated; its answer, which is a name, does not change."""
+    options = question["options"][ROTATED_BY:] + question["options"][:ROTATED_BY]
+    text = question["question"].replace(lettered(question["options"]), lettered(options))
+    return {**question, "question": text, "options": options}
 
 
-def sensitivity(model: Answering, rows: Rows, results: dict[str, Any]) -> dict[str, float | None]:
-    """Ask DF-C and DF-D again in another form, where `results` hold the answers to them; all in percent.
+def ask_opposite(question: dict[str, Any]) -> dict[str, Any]:
+    """Return a question of DF-D that asks whether the face is bona fide."""
+    return {**question, "question": OPPOSITE, "asked": "bona_fide"}
+
+
+def sensitivity(model: Answering, rows: Rows, results: Results) -> Figures:
+    """Ask DF-C and DF-D again in another form, as far as `results` hold their answers; all figures are in percent.
 
     Returns:
-        `order_changed`, the share of faces whose class is another one when the options are turned, and `order_acc`,
-        the accuracy then; `polarity_changed`, the share whose verdict is another one when it is asked whether the face
-        is bona fide, and `polarity_acc`. An answer that cannot be read is one of its own kind, and wrong.
+        `order_changed`: Faces whose class changes when the options are rotated.
+        `order_acc`: The accuracy with rotated options.
+        `polarity_changed`: Faces whose verdict changes when the question is whether the face is bona fide.
+        `polarity_acc`: The accuracy with that question.
+
+        An answer that cannot be read is wrong, and differs from every answer that can be read.
     """
     before = {(p["task"], p["face_id"]): p.get("predicted") for p in results["predictions"]}
-    figures: dict[str, float | None] = {}
-    if BenchTask.DF_C in results["tasks"]:
-        others = [{**row, "bench": [turned(q) for q in row["bench"] if q["ability"] == "df_c"]} for row in rows]
-        again = evaluate(model, others, [BenchTask.DF_C])["predictions"]
-        changed = [p["predicted"] != before[p["task"], p["face_id"]] for p in again]
-        figures["order_changed"] = round(percent(changed), 2)
-        figures["order_acc"] = round(percent([p["predicted"] == p["category"] for p in again]), 2)
-    if BenchTask.DF_D in results["tasks"]:
-        asked = [
-            [{**q, "question": OPPOSITE, "asked": "bona_fide"} for q in row["bench"] if q["ability"] == "df_d"]
-            for row in rows
-        ]
-        others = [{**row, "bench": bench} for row, bench in zip(rows, asked, strict=True)]
-        again = evaluate(model, others, [BenchTask.DF_D])["predictions"]
-        changed = [p["predicted"] != before[p["task"], p["face_id"]] for p in again]
-        figures["polarity_changed"] = round(percent(changed), 2)
-        figures["polarity_acc"] = round(percent([p["predicted"] == p["label"] for p in again]), 2)
-    return figures
+    figures: dict[str, float] = {}
+    for task, ability, change, name, truth in (
+        (BenchTask.DF_C, "df_c", rotate_options, "order", "category"),
+        (BenchTask.DF_D, "df_d", ask_opposite, "polarity", "label"),
+    ):
+        if task in results["tasks"]:
+            changed = [{**row, "bench": [change(q) for q in row["bench"] if q["ability"] == ability]} for row in rows]
+            predictions = ask(model, changed, [task])
+            figures[f"{name}_changed"] = percent([p["predicted"] != before[task, p["face_id"]] for p in predictions])
+            figures[f"{name}_acc"] = percent([p["predicted"] == p[truth] for p in predictions])
+    return rounded(figures)

@@ -1,4 +1,4 @@
-"""The figures of DFA-Bench as tables, and `report.md`: with plots, and the worst errors as pictures."""
+"""The figures of DFA-Bench as Markdown tables, and `report.md` with plots and the images of the worst errors."""
 
 from __future__ import annotations
 
@@ -6,38 +6,42 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from dfa_instruct.bench.experiments.robustness import plot_robustness, robustness_table
-from dfa_instruct.bench.metrics import Prediction
+from dfa_instruct.bench.experiments.robustness import robustness_columns
+from dfa_instruct.bench.metrics import Figures, Prediction, by_task
+from dfa_instruct.bench.report.markdown_table import markdown_table
 from dfa_instruct.bench.report.paper_tables import majority
-from dfa_instruct.bench.report.plots import plot_confusion, plot_reliability, plot_roc
+from dfa_instruct.bench.report.plots import plot_confusion, plot_reliability, plot_robustness, plot_roc
+from dfa_instruct.bench.results import HeldOut, Results, TaskFigures
 from dfa_instruct.bench.rows import pictures_of
-from dfa_instruct.bench.scores import forged_probabilities
+from dfa_instruct.bench.scores import forged_probabilities, has_both
+from dfa_instruct.bench.tasks.questions import TASKS
 from dfa_instruct.vocabulary import BenchTask
 
-WORST: Final = 6
-"""Errors of each task that the report shows."""
+MOST_ERRORS: Final = 6
+"""The number of errors of each task that the report shows."""
 WORDINGS: Final = {"templates": "in the templates' words", "paraphrases": "in other words"}
 
 
-def metrics_table(results: dict[str, Any]) -> str:
-    """Lay the model's figures and its baselines' out as a Markdown table, in percent."""
-    rows = {"the model": results["tasks"]}
-    rows |= {name.replace("_", " "): figures for name, figures in results.get("baselines", {}).items()}
-    columns = [(task, metric) for task, figures in results["tasks"].items() for metric in figures]
-    lines = [
-        "| | "
-        + " | ".join(f"{BenchTask(task).abbreviation} {metric.upper().replace('_', '-')}" for task, metric in columns)
-        + " |",
-        "| --- |" + " ---: |" * len(columns),
-    ]
-    for name, figures in rows.items():
-        values = (figures.get(task, {}).get(metric) for task, metric in columns)
-        lines.append(f"| {name} | " + " | ".join("" if v is None else f"{v:.2f}" for v in values) + " |")
-    return "\n".join(lines)
+def metrics_table(results: Mapping[str, Any]) -> str:
+    """Return a table of a model's figures and its baselines, in percent.
+
+    Args:
+        results: The results of a bench, of a probe or of a quickstart.
+    """
+    baselines = {name.replace("_", " "): figures for name, figures in results.get("baselines", {}).items()}
+    return _figures_table({"the model": results["tasks"], **baselines})
 
 
-def answers_table(answers: Mapping[str, Mapping[str, float]]) -> str:
-    """Lay out how the tasks' questions were answered, in percent; empty where all were answered at once."""
+def _figures_table(rows: Mapping[str, TaskFigures]) -> str:
+    """Return a table with one line for each row; the first row determines the columns."""
+    columns = [(task, metric) for task, figures in next(iter(rows.values())).items() for metric in figures]
+    headings = [f"{BenchTask(task).abbreviation} {metric.upper().replace('_', '-')}" for task, metric in columns]
+    lines = [[name, *(row.get(task, {}).get(metric) for task, metric in columns)] for name, row in rows.items()]
+    return markdown_table(["", *headings], lines)
+
+
+def answers_table(answers: Mapping[str, Figures]) -> str:
+    """Return a table of how the questions were answered, in percent; empty if all were answered at once."""
     columns = {
         "asked_again": "asked again for one word",
         "unread": "unread",
@@ -45,44 +49,57 @@ def answers_table(answers: Mapping[str, Mapping[str, float]]) -> str:
         "cut": "cut off",
         "empty": "empty",
     }
-    if not any(how[column] for how in answers.values() for column in columns):
+    if not any(shares[column] for shares in answers.values() for column in columns):
         return ""
-    rows = ["| answers | " + " | ".join(columns.values()) + " |", "| --- |" + " ---: |" * len(columns)]
-    for task, how in answers.items():
-        rows.append(
-            f"| {BenchTask(task).abbreviation} | " + " | ".join(f"{how[column]:.2f}" for column in columns) + " |"
-        )
-    return "\n".join(rows)
+    rows = [[BenchTask(task).abbreviation, *(shares[name] for name in columns)] for task, shares in answers.items()]
+    return markdown_table(["answers", *columns.values()], rows)
 
 
-def conversation_table(measured: dict[str, dict[str, float]]) -> str:
-    """Lay the figures of DFA-Bench's conversations out as a Markdown table, in percent."""
+def conversation_table(figures: Mapping[str, Figures]) -> str:
+    """Return a table of the figures of DFA-Bench's conversations, in percent."""
     columns = ["right_kind", "contradictions", "region_precision", "region_recall", "false_claims", "repeated"]
-    rows = ["| | " + " | ".join(column.replace("_", " ") for column in columns) + " |"]
-    rows.append("| --- |" + " ---: |" * len(columns))
-    for name, figures in measured.items():
-        values = " | ".join(f"{figures[column]:.2f}" for column in columns)
-        rows.append(f"| {WORDINGS.get(name, name.replace('_', ' '))} | {values} |")
-    return "\n".join(rows)
+    rows = [
+        [WORDINGS.get(name, name.replace("_", " ")), *(of_row[column] for column in columns)]
+        for name, of_row in figures.items()
+    ]
+    return markdown_table(["", *(column.replace("_", " ") for column in columns)], rows)
 
 
-def summary(results: Mapping[str, Any]) -> list[str]:
-    """Lay out what `measure` returns as sections of Markdown: what is to be known first, then the figures."""
+def generalisation_table(found: Mapping[str, HeldOut]) -> str:
+    """Return a table of the figures of seen and unseen techniques and sources, in percent."""
+    rows: dict[str, TaskFigures] = {}
+    for column, held_out in found.items():
+        if "seen" in held_out:
+            rows[f"seen {column}"] = held_out["seen"]
+        if "unseen" in held_out:
+            rows[f"unseen {column}"] = held_out["unseen"]
+    unseen = [f"Unseen {column}: {', '.join(of['held_out'])} ({of['images']} images)." for column, of in found.items()]
+    return f"{_figures_table(rows)}\n\n{' '.join(unseen)}"
+
+
+def robustness_table(figures: Mapping[str, TaskFigures]) -> str:
+    """Return a table of the figures of perturbed images, in percent."""
+    columns = robustness_columns(figures)
+    return markdown_table(["perturbation", *columns], zip(figures, *columns.values(), strict=True))
+
+
+def summary(results: Results) -> list[str]:
+    """Return the results as sections of Markdown, the warnings first."""
     sections = []
     if results["warnings"]:
         sections.append("\n".join(f"- **{sentence}**" for sentence in results["warnings"]))
-    sections.append(metrics_table(dict(results)))
-    if asked := answers_table(results["answers"]):
-        sections.append(asked)
+    sections.append(metrics_table(results))
+    if answers := answers_table(results["answers"]):
+        sections.append(answers)
     if "baselines" not in results:
         dfd, _, _, dfc, _ = majority(results["counts"])
         sections.append(f"Always the most frequent answer would give DF-D ACC {dfd:.2f} and DF-C ACC {dfc:.2f}.")
     if "sensitivity" in results:
-        sections.append(_line("Asked in another form", results["sensitivity"]))
+        sections.append(_sentence("Asked in another form", results["sensitivity"]))
     if "videos" in results["scores"]:
-        sections.append(_line(f"{results['counts']['videos']} videos", results["scores"]["videos"]))
+        sections.append(_sentence(f"{results['counts']['videos']} videos", results["scores"]["videos"]))
     if "consistency" in results["scores"]:
-        sections.append(_line("Contradictions", results["scores"]["consistency"]))
+        sections.append(_sentence("Contradictions", results["scores"]["consistency"]))
     if "generalisation" in results:
         sections.append(generalisation_table(results["generalisation"]))
     if "robustness" in results:
@@ -92,44 +109,35 @@ def summary(results: Mapping[str, Any]) -> list[str]:
     return sections
 
 
-def _line(title: str, figures: Mapping[str, float | None]) -> str:
-    said = (f"{name.replace('_', ' ')} {value:.2f}" for name, value in figures.items() if value is not None)
-    return f"{title} (percent): {', '.join(said)}."
+def _sentence(title: str, figures: Figures) -> str:
+    listed = (f"{name.replace('_', ' ')} {value:.2f}" for name, value in figures.items() if value is not None)
+    return f"{title} (percent): {', '.join(listed)}."
 
 
-def generalisation_table(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Lay the figures of seen and unseen techniques and sources out as a Markdown table, a line each, in percent."""
-    rows = {f"{name} {column}": of[name] for column, of in found.items() for name in ("seen", "unseen") if name in of}
-    lines = metrics_table({"tasks": next(iter(rows.values())), "baselines": rows}).splitlines()
-    del lines[2]  # the first row stands there twice
-    unseen = [f"Unseen {column}: {', '.join(of['held_out'])} ({of['images']} images)." for column, of in found.items()]
-    return "\n".join([*lines, "", " ".join(unseen)])
-
-
-def write_report(results: Mapping[str, Any], data: Path | None, output: Path) -> None:
-    """Write `report.md` and its pictures (`images/`) into a bench's output folder.
+def write_report(results: Results, data: Path | None, output: Path) -> None:
+    """Write `report.md` and its images (`images/`) into a bench's output folder.
 
     Raises:
-        ValueError: the dataset lacks a face of the results.
+        ValueError: The dataset lacks a face of the results.
     """
     errors = worst_errors(results["predictions"])
-    pictures = pictures_of({p["face_id"] for of_task in errors.values() for p in of_task}, data)
     images = output / "images"
     images.mkdir(parents=True, exist_ok=True)
-    for face_id, picture in pictures.items():
+    shown = {p["face_id"] for group in errors.values() for p in group}
+    for face_id, picture in pictures_of(shown, data).items():
         (images / f"{face_id}.png").write_bytes(picture)
     counts = results["counts"]
     sections = [
         f"# DFA-Bench of {results['model']}",
-        f"{counts['images']} test faces, {counts['forged']} of them forged; {counts['questions']} questions. Percent.",
+        f"{counts['images']} test faces, {counts['forged']} of them forged; {counts['questions']} questions. All "
+        "figures are in percent.",
         *summary(results),
         f"## Plots\n\n{_plots(results, images)}",
-        *(f"## Scores: {name}\n\n{_figures(figures)}" for name, figures in results["scores"].items()),
         *(
-            f"## Worst errors of {task.abbreviation}\n\n{_errors(of_task)}"
-            for task, of_task in errors.items()
-            if of_task
+            f"## Scores: {name}\n\n{markdown_table(['', 'percent'], figures.items())}"
+            for name, figures in results["scores"].items()
         ),
+        *(f"## Worst errors of {t.abbreviation}\n\n{_errors_table(group)}" for t, group in errors.items() if group),
     ]
     (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
@@ -137,65 +145,53 @@ def write_report(results: Mapping[str, Any], data: Path | None, output: Path) ->
 def worst_errors(predictions: Sequence[Prediction]) -> dict[BenchTask, list[Prediction]]:
     """Return the worst errors of each task.
 
-    Of DF-D those that were said with the highest probability, where the model tells; of AD the texts least like the
-    truth; of DF-C and DF-T the first ones.
+    For DF-D these are the errors with the highest probability, if it is known; for AD the descriptions with the lowest
+    ROUGE-L; for DF-C and DF-T the first errors.
     """
 
-    def surest(p: Prediction) -> float:
+    def certainty(p: Prediction) -> float:
         labels, probabilities = forged_probabilities([p])
         return float(abs(labels[0] - probabilities[0])) if len(labels) else 0.0
 
-    truth = {BenchTask.DF_D: "label", BenchTask.DF_C: "category", BenchTask.DF_T: "technique"}
     found: dict[BenchTask, list[Prediction]] = {}
-    for task in BenchTask:
-        of_task = [p for p in predictions if p["task"] == task]
+    for task, group in by_task(predictions).items():
         if task == BenchTask.AD:
-            found[task] = sorted(of_task, key=lambda p: p["rouge_l"])[:WORST]
+            found[task] = sorted(group, key=lambda p: p["rouge_l"])[:MOST_ERRORS]
         else:
-            wrong = [p for p in of_task if p["predicted"] != p[truth[task]]]
-            found[task] = sorted(wrong, key=surest, reverse=True)[:WORST]
+            wrong = [p for p in group if p["predicted"] != p[TASKS[task].truth]]
+            found[task] = sorted(wrong, key=certainty, reverse=True)[:MOST_ERRORS]
     return found
 
 
-def _plots(results: Mapping[str, Any], images: Path) -> str:
-    """Draw what these results can tell, and return the links."""
-    predictions, shown = results["predictions"], []
-    if any(p["task"] in (BenchTask.DF_D, BenchTask.DF_C) for p in predictions):
+def _plots(results: Results, images: Path) -> str:
+    """Draw the plots that these results allow, and return links to them."""
+    predictions, links = results["predictions"], []
+    if {BenchTask.DF_D, BenchTask.DF_C} & by_task(predictions).keys():
         plot_confusion(predictions, images / "confusion.png")
-        shown.append("![Confusion matrices](images/confusion.png)")
-    labels, _ = forged_probabilities(predictions)
-    if labels.any() and not labels.all():
+        links.append("![Confusion matrices](images/confusion.png)")
+    if has_both(forged_probabilities(predictions)[0]):
         plot_roc(predictions, images / "roc.png")
-        shown.append("![ROC of DF-D](images/roc.png)")
+        links.append("![ROC of DF-D](images/roc.png)")
         plot_reliability(predictions, images / "reliability.png")
-        shown.append("![Reliability of DF-D's probabilities](images/reliability.png)")
+        links.append("![Reliability of DF-D's probabilities](images/reliability.png)")
     if "robustness" in results:
         plot_robustness(results["robustness"], images / "robustness.png")
-        shown.append("![Figures of perturbed pictures](images/robustness.png)")
-    return "\n\n".join(shown) or "These answers give none."
+        links.append("![Figures of perturbed images](images/robustness.png)")
+    return "\n\n".join(links) or "There is nothing to plot for these tasks."
 
 
-def _figures(figures: Mapping[str, float | None]) -> str:
-    rows = [f"| {name} | {'' if value is None else f'{value:.2f}'} |" for name, value in figures.items()]
-    return "\n".join(["| | percent |", "| --- | ---: |", *rows])
-
-
-def _errors(errors: Sequence[Prediction]) -> str:
-    rows = ["| face | question | answer | truth |", "| --- | --- | --- | --- |"]
+def _errors_table(errors: Sequence[Prediction]) -> str:
+    rows = []
     for p in errors:
+        answer = p["answer"] if p.get("one_word") is None else f"{p['answer']}\n(asked again:) {p['one_word']}"
         truth = p["reference"] if p["technique"] is None else f"{p['reference']} ({p['technique']})"
-        cells = [f"![{p['face_id']}](images/{p['face_id']}.png)", *map(_cell, (p["question"], _said(p), truth))]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        image = f"![{p['face_id']}](images/{p['face_id']}.png)"
+        rows.append([image, *map(_escaped, (p["question"], answer, truth))])
+    return markdown_table(["face", "question", "answer", "truth"], rows, align="---")
 
 
-def _said(p: Prediction) -> str:
-    """Return an answer, with the word for which the model was asked again."""
-    return p["answer"] if p.get("one_word") is None else f"{p['answer']}\n(asked again:) {p['one_word']}"
-
-
-def _cell(text: str) -> str:
-    """Write a text so that it stays within its cell, whatever a model has said."""
+def _escaped(text: str) -> str:
+    """Escape what would break a table's cell; a model may answer anything."""
     for mark, instead in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("\n", "<br>")):
         text = text.replace(mark, instead)
     return text

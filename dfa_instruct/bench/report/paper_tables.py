@@ -1,4 +1,4 @@
-"""The paper's three tables: its figures and ours side by side, as Markdown or LaTeX."""
+"""The paper's three tables, with the paper's figures and ours side by side, as Markdown or LaTeX."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from dfa_instruct.bench.report.markdown_table import markdown_table
 from dfa_instruct.vocabulary import CATEGORIES, BenchTask
 
 COLUMNS: Final[tuple[tuple[str, BenchTask, str], ...]] = (
@@ -21,54 +22,68 @@ COLUMNS: Final[tuple[tuple[str, BenchTask, str], ...]] = (
     ("DF-C ACC", BenchTask.DF_C, "acc"),
     ("AD ROUGE-L", BenchTask.AD, "rouge_l"),
 )
-"""Heading, task and figure of each column, in the order of the paper's tables."""
+"""The heading, task and figure of each column, in the order of the paper's tables."""
 ERRORS: Final = ("err", "acer")
 """The figures of which the lowest is the best."""
 NOT_RUN: Final = "not run"
-NONE: Final = "–"
+NO_FIGURE: Final = "–"
 
-Figures = Sequence[float | None]
-"""One a column."""
+Columns = Sequence[float | None]
+"""One figure for each column."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one bench gave: `row` is the row that it was asked to stand in, or its model's name, with its weights."""
+    """The results of one bench.
+
+    Attributes:
+        row: The name of the table's row.
+        model: The model's name, with its number of weights if that is known.
+        figures: The figures.
+        counts: The counts of the test faces.
+        asked_again: Task → percentage of answers after which the model was asked for one word.
+    """
 
     row: str
     model: str
-    figures: Figures
+    figures: Columns
     counts: Mapping[str, int]
     asked_again: Mapping[str, float]
-    """Task → percent of its answers after which the model was asked for one word."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One of the paper's tables: `rows` are name, the paper's figures (none: it has no such row), ours (none)."""
+    """One of the paper's tables.
+
+    Attributes:
+        caption: The caption.
+        first: The heading of the first column.
+        rows: The name, the paper's figures and our figures of each row; None if there are none.
+        notes: Sentences to print below the table.
+    """
 
     caption: str
     first: str
-    rows: list[tuple[str, Figures | None, Figures | None]]
+    rows: list[tuple[str, Columns | None, Columns | None]]
     notes: list[str]
 
 
 @cache
 def paper() -> dict[str, Any]:
-    """Return what the paper's tables hold, see `paper.yaml`."""
+    """Return the content of `paper.yaml`, the figures of the paper's tables."""
     return yaml.safe_load((files("dfa_instruct.bench.report") / "paper.yaml").read_text(encoding="utf-8"))
 
 
-def read_result(given: str) -> Result:
-    """Read a `results.json`, or the folder that it stands in; `ROW=PATH` says in which row of the table it belongs.
+def read_result(argument: str) -> Result:
+    """Read the results that an argument `[ROW=]PATH` names, where PATH is a `results.json` or its folder.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it is not what a bench writes.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file was not written by a bench.
     """
-    row, is_named, path = given.partition("=")
-    if not is_named or Path(given).exists():
-        row, path = "", given
+    row, separator, path = argument.partition("=")
+    if not separator or Path(argument).exists():
+        row, path = "", argument
     file = Path(path) / "results.json" if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no results (expected what `--output` of a bench wrote)")
@@ -76,72 +91,64 @@ def read_result(given: str) -> Result:
         results = json.loads(file.read_text(encoding="utf-8"))
         tasks = results["tasks"]
         figures = tuple(tasks.get(task, {}).get(figure) for _, task, figure in COLUMNS)
-        counts = results["counts"].get("bench", results["counts"])  # a quickstart's also counts what was built
-        asked_again = {task: how["asked_again"] for task, how in results.get("answers", {}).items()}
+        counts = results["counts"].get("bench", results["counts"])  # a quickstart also counts what it built
+        asked_again = {task: shares["asked_again"] for task, shares in results.get("answers", {}).items()}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{file}: not the results of a bench: {error!r}") from error
     model = results.get("model") or file.parent.name
-    known = paper()["models"].get(model.removeprefix("openai:"), model)
-    told = f"{model} of {weights / 1e6:.1f} M weights" if (weights := results.get("weights")) else model
-    return Result(row or known, told, figures, counts, asked_again)
+    row = row or paper()["models"].get(model.removeprefix("openai:"), model)
+    if weights := results.get("weights"):
+        model = f"{model} of {weights / 1e6:.1f} M weights"
+    return Result(row, model, figures, counts, asked_again)
 
 
 def paper_table(number: int, results: Sequence[Result]) -> Table:
-    """Set results beside the paper's figures; several of one row, of other seeds, give the worst of each figure.
+    """Compare results with the paper's figures.
 
-    A result that no row of the paper's is meant for gets a row of its own below, and so does the constant answer that
-    suits the test faces best.
+    Several results for one row, such as those of several seeds, give the worst of each figure. Results that fit no row
+    of the paper get rows of their own, as do the constant answers that fit the test faces best.
     """
     printed = paper()["tables"][number]
-    of_row: dict[str, list[Result]] = {name: [] for name in printed["rows"]}
+    runs: dict[str, list[Result]] = {name: [] for name in printed["rows"]}
     for result in results:
-        of_row.setdefault(result.row, []).append(result)
-    rows = [
-        (_named(name, runs), printed["rows"].get(name), worst([run.figures for run in runs]) if runs else None)
-        for name, runs in of_row.items()
-    ]
-    held = list({json.dumps(dict(result.counts), sort_keys=True): result.counts for result in results}.values())
-    rows += [(f"always the most frequent answer ({counts['images']} faces)", None, majority(counts)) for counts in held]
-    return Table(printed["caption"], printed["first"], rows, _notes(printed, of_row))
-
-
-def _named(name: str, runs: Sequence[Result]) -> str:
-    return f"{name} (worst of {len(runs)})" if len(runs) > 1 else name
-
-
-def _notes(printed: Mapping[str, Any], of_row: Mapping[str, Sequence[Result]]) -> list[str]:
-    told = [
-        f"{name}: {run.model}, {run.counts.get('images', 0)} test faces, {run.counts.get('forged', 0)} of them forged"
-        f"{_asked_again(run)}."
-        for name, runs in of_row.items()
-        for run in runs
-    ]
-    return [
+        runs.setdefault(result.row, []).append(result)
+    rows: list[tuple[str, Columns | None, Columns | None]] = []
+    for name, group in runs.items():
+        label = f"{name} (worst of {len(group)})" if len(group) > 1 else name
+        rows.append((label, printed["rows"].get(name), worst([run.figures for run in group]) if group else None))
+    for counts in {json.dumps(dict(result.counts), sort_keys=True): result.counts for result in results}.values():
+        rows.append((f"always the most frequent answer ({counts['images']} faces)", None, majority(counts)))
+    notes = [
         f"Paper: {printed['place']} of {paper()['source']}. Percent.",
         "Ours is measured on other faces than the paper's test set, which was not published: a difference between the "
         "two is no comparison of models.",
         *printed["notes"],
-        *dict.fromkeys(told),
+        *dict.fromkeys(_note(name, run) for name, group in runs.items() for run in group),
     ]
+    return Table(printed["caption"], printed["first"], rows, notes)
 
 
-def _asked_again(run: Result) -> str:
+def _note(name: str, run: Result) -> str:
+    """Return the note that says what a row was measured on."""
+    counts = run.counts
+    faces = f"{counts.get('images', 0)} test faces, {counts.get('forged', 0)} of them forged"
     shares = [f"{BenchTask(task).abbreviation} {share:.2f} %" for task, share in run.asked_again.items() if share]
-    return f"; asked again for one word: {', '.join(shares)}" if shares else ""
+    asked_again = f"; asked again for one word: {', '.join(shares)}" if shares else ""
+    return f"{name}: {run.model}, {faces}{asked_again}."
 
 
-def worst(runs: Sequence[Figures]) -> Figures:
-    """Return the worst of each figure over several runs; none where a run lacks it."""
+def worst(runs: Sequence[Columns]) -> Columns:
+    """Return the worst of each figure over several runs; None if a run lacks it."""
     picked: list[float | None] = []
     for (_, _, figure), values in zip(COLUMNS, zip(*runs, strict=True), strict=True):
         known = [value for value in values if value is not None]
-        of_all = len(known) == len(values)
-        picked.append((max if figure in ERRORS else min)(known) if of_all else None)
+        complete = len(known) == len(values)
+        picked.append((max if figure in ERRORS else min)(known) if complete else None)
     return picked
 
 
-def majority(counts: Mapping[str, int]) -> Figures:
-    """Return the figures of the constant answers that suit these test faces best; a text has none."""
+def majority(counts: Mapping[str, int]) -> Columns:
+    """Return the figures of the constant answers that fit these test faces best; there is none for a description."""
     images = counts["images"]
     label = 100 * max(counts["forged"], images - counts["forged"]) / images
     category = 100 * max(counts[name] for name in CATEGORIES) / images
@@ -149,29 +156,26 @@ def majority(counts: Mapping[str, int]) -> Figures:
     return [label, 100 - label, None if one_label else 50.0, category, None]
 
 
-def _cells(of_paper: Figures | None, ours: Figures | None) -> list[str]:
-    """Write the paper's figure and ours of each column; what the paper has and we have not, was not run."""
+def _cells(printed: Columns | None, ours: Columns | None) -> list[str]:
+    """Return the cells of a row: the paper's figure and ours for each column."""
     cells = []
     for i in range(len(COLUMNS)):
-        printed = of_paper[i] if of_paper else None
+        expected = printed[i] if printed else None
         measured = ours[i] if ours else None
-        missing = NOT_RUN if printed is not None else NONE
-        cells += [NONE if printed is None else f"{printed:.2f}", missing if measured is None else f"{measured:.2f}"]
+        missing = NO_FIGURE if expected is None else NOT_RUN
+        cells += [
+            NO_FIGURE if expected is None else f"{expected:.2f}",
+            missing if measured is None else f"{measured:.2f}",
+        ]
     return cells
 
 
 def markdown(table: Table) -> str:
-    """Write a table as Markdown, its notes below."""
+    """Write a table as Markdown, with its notes below."""
     headings = [f"{heading}, {whose}" for heading, _, _ in COLUMNS for whose in ("paper", "ours")]
-    lines = [
-        f"**{table.caption}**\n",
-        f"| {table.first} | " + " | ".join(headings) + " |",
-        "| --- |" + " ---: |" * len(headings),
-        *(f"| {name} | " + " | ".join(_cells(of_paper, ours)) + " |" for name, of_paper, ours in table.rows),
-        "",
-        *(f"- {note}" for note in table.notes),
-    ]
-    return "\n".join(lines)
+    rows = [[name, *_cells(printed, ours)] for name, printed, ours in table.rows]
+    notes = "\n".join(f"- {note}" for note in table.notes)
+    return f"**{table.caption}**\n\n{markdown_table([table.first, *headings], rows)}\n\n{notes}"
 
 
 _SPECIAL: Final = str.maketrans(
@@ -180,17 +184,17 @@ _SPECIAL: Final = str.maketrans(
 
 
 def latex(table: Table) -> str:
-    """Write a table as LaTeX for the package `booktabs`, its notes in the caption."""
+    """Write a table as LaTeX for the package `booktabs`, with its notes in the caption."""
 
     def cell(text: str) -> str:
         return rf"\emph{{{text}}}" if text == NOT_RUN else text.translate(_SPECIAL)
 
     groups = " & ".join(rf"\multicolumn{{2}}{{c}}{{{heading}}}" for heading, _, _ in COLUMNS)
     body = [
-        " & ".join([name.translate(_SPECIAL), *map(cell, _cells(of_paper, ours))]) + r" \\"
-        for name, of_paper, ours in table.rows
+        " & ".join([name.translate(_SPECIAL), *map(cell, _cells(printed, ours))]) + r" \\"
+        for name, printed, ours in table.rows
     ]
-    caption = ". ".join([table.caption, " ".join(table.notes)]).translate(_SPECIAL)
+    caption = f"{table.caption}. {' '.join(table.notes)}".translate(_SPECIAL)
     return "\n".join(
         [
             r"\begin{table*}",

@@ -1,1 +1,1 @@
-"""The tasks of DFA-Bench: what is asked, and how a model's answer is read."""
+"""The tasks of DFA-Bench: what is asked, and how answers are read."""

@@ -1,7 +1,4 @@
-r"""What of a model's text is its answer: the marks of a final answer are found.
-
-The marks are those that today's models write: <answer>, \boxed, JSON, "Final answer: …".
-"""
+r"""Finding the final answer that a model marks in its text: <answer>, \boxed, JSON, "Final answer: …"."""
 
 from __future__ import annotations
 
@@ -26,55 +23,30 @@ _LABELLED: Final = re.compile(
 )
 _ALONE: Final = re.compile(r"[\W_]*(yes|no)[\W_]*", re.IGNORECASE)
 
-_OF_ANSWER: Final = frozenset(
-    [
-        "answer",
-        "final_answer",
-        "verdict",
-        "label",
-        "prediction",
-        "result",
-        "decision",
-        "conclusion",
-        "classification",
-        "class",
-        "category",
-        "response",
-        "option",
-        "choice",
-        "letter",
-    ]
+_ANSWER_KEY: Final = re.compile(
+    r"(?:final_)?answer|verdict|label|prediction|result|decision|conclusion|classification|class|category|response|"
+    r"option|choice|letter"
 )
-_OF_FORGERY: Final = frozenset(
-    [
-        "forged",
-        "fake",
-        "deepfake",
-        "manipulated",
-        "synthetic",
-        "tampered",
-        "forgery",
-        "altered",
-        "generated",
-        "edited",
-        "ai_generated",
-    ]
+"""A key of a JSON object whose value is an answer in any words."""
+_FORGED_KEY: Final = re.compile(
+    r"forged|fake|deepfake|manipulated|synthetic|tampered|forgery|altered|(?:ai_)?generated|edited"
 )
-_OF_ORIGIN: Final = frozenset(["real", "authentic", "genuine", "bona_fide", "original"])
-"""Keys of JSON objects: of an answer in any words, of a yes that means forged, and of one that means bona fide."""
+"""A key whose value true means forged."""
+_BONA_FIDE_KEY: Final = re.compile(r"real|authentic|genuine|bona_fide|original")
+"""A key whose value true means bona fide."""
 
 
 def marked_answers(text: str) -> list[str] | None:
-    """Return what a text marks as its final answer, once for each mark, and None where nothing is marked.
+    """Return the content of each mark of a final answer in a text; None if nothing is marked.
 
-    A mark whose content is missing, cut off or of another kind gives an empty text.
+    A mark whose content is missing, cut off or of another kind gives an empty string.
     """
     if tagged := _TAGGED.findall(text):
-        return [said or boxed for _, said, _, boxed in tagged]
+        return [content or boxed for _, content, _, boxed in tagged]
     if _UNCLOSED.search(text):
         return [""]
     if boxed := _BOXED.findall(text):
-        return [_COMMAND.sub(r"\1", said) for said in boxed]
+        return [_COMMAND.sub(r"\1", content) for content in boxed]
     if "\\boxed" in text or re.search(r"^\s*\{|\{\s*\"|```json", text):
         return _json_answers(text)
     if labels := [*_LABELLED.finditer(text)]:
@@ -83,7 +55,7 @@ def marked_answers(text: str) -> list[str] | None:
     lines = [line for line in text.splitlines() if line.strip()]
     alone = [line for line in lines if _ALONE.fullmatch(line)]
     if len(lines) > 1 and alone == lines[-1:] and "?" not in text:
-        # A yes or no at the beginning and another one at the end are two answers.
+        # A yes or no at the start and another one at the end are two answers.
         return alone + [line for line in lines[:1] if re.match(r"\W*(?:yes|no)\b", line, re.IGNORECASE)]
     return None
 
@@ -97,20 +69,22 @@ def _json_answers(text: str) -> list[str]:
         return [""]
     if not isinstance(found, dict) or "{" in text[begin + end :]:
         return [""]
-    said = [
-        _of_key(str(key).lower().strip().replace(" ", "_").removeprefix("is_"), value) for key, value in found.items()
+    answers = [
+        _json_answer(str(key).lower().strip().replace(" ", "_").removeprefix("is_"), value)
+        for key, value in found.items()
     ]
-    return [answer for answer in said if answer is not None] or [""]
+    return [answer for answer in answers if answer is not None] or [""]
 
 
-def _of_key(key: str, value: Any) -> str | None:
-    """Return what a JSON entry answers, as a text; None: its key is none of an answer."""
+def _json_answer(key: str, value: Any) -> str | None:
+    """Return the answer that a JSON entry gives; None if its key is not one of an answer."""
     words = {True: "yes", False: "no", "true": "yes", "false": "no"}
     value = value.strip().lower().rstrip(".") if isinstance(value, str) else value
     value = words.get(value, value) if isinstance(value, str | bool) else ""
-    if key in _OF_ANSWER:
+    if _ANSWER_KEY.fullmatch(key):
         return value
-    if key in _OF_FORGERY | _OF_ORIGIN:
-        means = {"yes": key in _OF_FORGERY, "no": key in _OF_ORIGIN}
-        return ("forged" if means[value] else "bona fide") if value in means else ""
-    return None
+    means_forged = _FORGED_KEY.fullmatch(key) is not None
+    if not means_forged and not _BONA_FIDE_KEY.fullmatch(key):
+        return None
+    is_forged = {"yes": means_forged, "no": not means_forged}
+    return ("forged" if is_forged[value] else "bona fide") if value in is_forged else ""

@@ -1,17 +1,17 @@
 """DFA-Bench as lighteval tasks: `dfa_bench_dfd`, `dfa_bench_dfc`, `dfa_bench_ad` and `dfa_bench_dft`.
 
-`dfa-instruct bench` asks the same questions and makes the same figures; this is for lighteval's own command, where it
-can reach the internet (it fetches what its own tasks need before it looks at these):
+`dfa-instruct bench` asks the same questions and computes the same figures. This module is for lighteval's own command,
+which needs internet access, because it downloads files for its own tasks first:
 
     DFA_INSTRUCT_DIR=runs/quickstart/dfa-instruct lighteval accelerate \
         "model_name=runs/quickstart/merged,device=cpu,cache_dir=runs/cache-1" "dfa_bench_dfd|0" \
         --vision-model --custom-tasks dfa_instruct.bench.tasks.lighteval_tasks
 
-Here a model cannot be asked again: an answer that could not be read stays invalid, where `dfa-instruct bench` asks for
-one word. So the shares of invalid answers, and what follows from them, may differ between the two.
+lighteval cannot ask again for one word after an answer that could not be read, so its shares of invalid answers may be
+higher than those of `dfa-instruct bench`.
 
-lighteval keeps answers under the model's name, not its weights: give new weights in an old folder a new `cache_dir`.
-It puts them into the model's own folder where that is named by an absolute path: name it by a relative one.
+lighteval caches answers under the model's name, not its weights: new weights in an old folder need a new `cache_dir`.
+If the model is named by an absolute path, lighteval writes the cache into the model's folder: use a relative path.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dfa_instruct.dataset import DATASET_NAME
 
 
 class _Read(SampleLevelComputation):
-    """What the figures are made of, under the name of every figure."""
+    """Gives what the figures are computed from, under the name of every figure."""
 
     def __init__(self, task: str) -> None:
         self.task = task
@@ -42,7 +42,7 @@ class _Read(SampleLevelComputation):
 
 
 def _metric(name: str) -> CorpusLevelMetricGrouping:
-    # Figures that come as one dictionary also spare lighteval's bootstrap, which would start a pool of processes.
+    # Grouped figures also avoid lighteval's bootstrap, which would start a pool of processes.
     names = list(TASKS[name].results)
     return CorpusLevelMetricGrouping(
         metric_name=names,

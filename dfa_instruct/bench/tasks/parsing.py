@@ -1,18 +1,19 @@
-"""Reading a verdict out of a model's answer, without ever guessing.
+"""Reading verdicts, categories and artifacts from a model's answers, without guessing.
 
-An answer is read where it has a strict form: a yes or a no first, a marked final answer (see `final_answer`), a letter,
-or sentences of which each states one and the same verdict beyond doubt (see `statements`). Any other gives None: then a
-bench asks again for one word, and where nobody can be asked it counts as not said.
+An answer is read only if it has a strict form: yes or no at the start, a marked final answer (see `final_answer`), a
+letter, or sentences that all clearly state the same verdict (see `statements`). Any other answer gives None. The bench
+then asks again for one word.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from dfa_instruct.bench.tasks.final_answer import marked_answers
-from dfa_instruct.bench.tasks.statements import contradicts, is_undecided, plain, stated_label, yes_or_no
+from dfa_instruct.bench.tasks.statements import contradicts, is_undecided, normalize, split_yes_no, stated_label
+from dfa_instruct.instruct.options import LETTERS
 from dfa_instruct.vlm.thoughts import split_thought
 from dfa_instruct.vocabulary import CATEGORIES, ArtifactKind, Category, Label, Region
 
@@ -32,7 +33,7 @@ _DOUBTFUL: Final = re.compile(
     r"\?|\b(?:but|however|although|though|while|doubt\w*|unlikely|would|typical\w*|usually|wrong|false|mistaken|first|"
     r"seems? like|might|may|could|perhaps|possibly|rule[ds]? out|exclude\w*|both|far from|too|hardly|except|until)\b"
 )
-"""What leaves open whether something that an answer names is its choice."""
+"""Words that leave open whether an answer chooses what it names."""
 _NOT_BUT: Final = re.compile(r"\bnot ([^.!?]*?),? but ")
 
 _REGIONS: Final[dict[Region, str]] = {
@@ -53,14 +54,14 @@ _ARTIFACTS: Final[dict[ArtifactKind, str]] = {
     "geometry": r"shapes?|distort\w*|deform\w*|position\w*|asymmetr\w*|misalign\w*|proportion\w*|geometry|warp\w*",
     "boundary": r"edges?|seams?|blend\w*|boundar(?:y|ies)|transitions?|borders?|halo",
 }
-_SOUND: Final = re.compile(
+_NATURAL: Final = re.compile(
     r"\b(?:no|nothing|none|without|free of|never)\b|"
     r"\b(?:looks?|appears?|seems?|is|are|remains?)(?: \w+){0,2} "
     r"(?:natural|consistent|normal|fine|right|real|realistic|intact|even|clean|correct)\b|"
     r"\b(?:matches|match|fits|fit|agrees?)\b"
 )
-"""What calls a region sound, where no word of a fault stands beside it."""
-_FAULT: Final = re.compile(
+"""Words that call a region natural, unless the sentence also has a word for a fault."""
+_FAULTY: Final = re.compile(
     r"\b(?:not|n't|don't|doesn't) (?:\w+ ){0,2}"
     r"(?:match|fit|agree|natural|consistent|normal|right|real|even|clean|blend)\b|"
     r"\b(?:unnatural\w*|inconsistent\w*|wrong\w*|odd\w*|strange\w*|artificial|irregular\w*|mismatch\w*)\b"
@@ -75,104 +76,96 @@ _CONFIDENCE: Final = re.compile(
     r"doubts?|be wrong|supports? (?:the|this|my) verdict)\b"
 )
 
+OPPOSITE: Final[dict[Label, Label]] = {"forged": "bona_fide", "bona_fide": "forged"}
+
 _Read = TypeVar("_Read", bound=str)
 
 Claim = tuple[Region, ArtifactKind | None]
-"""A region that an answer calls faulty, and how; None: it does not say how."""
+"""A region that an answer calls faulty, and the kind of artifact; None if the answer does not name a kind."""
 
 
 def parse_yes_no(text: str, cut: bool = False) -> Label | None:
-    """Read the answer to "Has this face been forged?": Yes, or a sentence that says so, is "forged".
-
-    Args:
-        text: the answer; a thought before it is passed over.
-        cut: it ends where the model might have gone on, so that only a yes or a no at its beginning counts.
-
-    Returns:
-        None: the answer is empty, undecided, contradicts itself, or has none of the forms that leave no doubt.
-    """
+    """Read the answer to "Has this face been forged?", see `parse_verdict`."""
     return parse_verdict(text, "forged", cut)
 
 
 def parse_verdict(text: str, asked: Label | None, cut: bool = False) -> Label | None:
-    """Read the answer to any DF-D question; `asked` is the label that makes the answer a yes, None where none does.
+    """Read the answer to a question of DF-D.
 
-    See `parse_yes_no` for the rest. "No, this face is forged" is a verdict where it was asked whether the face is real,
-    and none where it was asked whether it is forged.
+    Args:
+        text: The answer. A thought before it is ignored.
+        asked: The label that the answer yes means. None: the question is not one of yes or no.
+        cut: Whether the answer was cut. Then only yes or no at its start is read.
+
+    Returns:
+        The label. None if the answer is empty or undecided, contradicts itself, or has none of the strict forms. For
+        example, "No, this face is forged" contradicts itself if the question was whether the face is forged, but not if
+        the question was whether it is real.
     """
-    return _read(text, lambda said: _verdict(said, asked, cut), cut)
+
+    def read(answer: str) -> Label | None:
+        answer = normalize(answer)
+        split = split_yes_no(answer)
+        if split is None:
+            return None if cut else stated_label(answer)
+        word, rest = split
+        if asked is None:
+            return None if cut else stated_label(rest)
+        label = asked if word == "yes" else OPPOSITE[asked]
+        return None if contradicts(label, rest) else label
+
+    return _read_final(text, read, cut)
 
 
-def _read(text: str, read: Callable[[str], _Read | None], cut: bool = False) -> _Read | None:
-    """Read what is marked as the final answer, where anything is, else the whole answer."""
+def _read_final(text: str, read: Callable[[str], _Read | None], cut: bool) -> _Read | None:
+    """Read the marked final answers, which must all agree, or the whole answer if nothing is marked."""
     _, answer = split_thought(text)
     answer = re.sub(r"^assistant\b\s*:?\s*", "", answer, flags=re.IGNORECASE)
     marked = None if cut else marked_answers(answer)
-    found = {read(answer)} if marked is None else {_read(said, read) for said in marked}
+    found = {read(answer)} if marked is None else {_read_final(part, read, cut) for part in marked}
     return found.pop() if len(found) == 1 else None
 
 
-def _verdict(text: str, asked: Label | None, cut: bool) -> Label | None:
-    text = plain(text)
-    answer = yes_or_no(text)
-    if answer is None:
-        return None if cut else stated_label(text)
-    word, rest = answer
-    if asked is None:
-        return None if cut else stated_label(rest)
-    other: Label = "bona_fide" if asked == "forged" else "forged"
-    label = asked if word == "yes" else other
-    return None if contradicts(label, rest) else label
-
-
 def parse_category(text: str, options: Sequence[str], cut: bool = False) -> Category | None:
-    """Read the answer to a question with lettered options.
+    """Read the answer to a question of DF-C.
 
     Args:
-        text: the answer: a letter, a category's name, or a sentence with either.
-        options: the categories' names in the order of their letters, A first.
-        cut: it ends where the model might have gone on, so that only a letter at its beginning counts.
+        text: The answer: a letter, the name of a category, or a sentence with either.
+        options: The names of the categories in the order of their letters.
+        cut: Whether the answer was cut. Then only a letter at its start is read.
 
     Returns:
-        The one category that is named (a negated one is not), or None.
+        The category if exactly one is named and not negated, else None.
     """
-    of_name = {name: category for category, name in CATEGORIES.items()}
-    return _parse_choice(text, [of_name[option.lower()] for option in options], _NAMES, cut)
+    categories = {name: category for category, name in CATEGORIES.items()}
+    return _parse_choice(text, [categories[option.lower()] for option in options], _NAMES, cut)
 
 
 def parse_option(text: str, options: Sequence[str], cut: bool = False) -> str | None:
-    """Read the answer to a question with lettered options of any words, techniques for example.
-
-    Returns the one option whose letter or name is given (a negated one is not), or None; `cut` as for `parse_category`.
-    """
-    return _parse_choice(text, options, {option: re.escape(plain(option)) for option in options}, cut)
+    """Read the answer to a question with any lettered options, such as techniques; see `parse_category`."""
+    return _parse_choice(text, options, {option: re.escape(normalize(option)) for option in options}, cut)
 
 
 def _parse_choice(text: str, options: Sequence[_Read], names: Mapping[_Read, str], cut: bool) -> _Read | None:
-    """Read the answer to a question with lettered options; `names` has a pattern for whatever it may name instead."""
+    """Read the answer to a question with lettered options; `names` are regular expressions of the options' names."""
 
-    def read(said: str) -> _Read | None:
-        text = _NOT_BUT.sub(r"not \1. ", plain(said))
-        if is_doubtful(text):
+    def read(answer: str) -> _Read | None:
+        answer = _NOT_BUT.sub(r"not \1. ", normalize(answer))
+        if is_undecided(answer) or _DOUBTFUL.search(answer):
             return None
-        letters = [next(filter(None, match)) for match in _LETTER.findall(text)]
-        found = {option for letter, option in zip("abcde", options, strict=False) if letter in letters}
+        letters = [next(filter(None, match)) for match in _LETTER.findall(answer)]
+        found = {option for letter, option in zip(LETTERS.lower(), options, strict=False) if letter in letters}
         if cut:
-            return found.pop() if len(found) == 1 and _LETTER.match(text) else None
-        label = stated_label(text)
-        found |= {name for name, words in names.items() if _named(words, text) or (name == label == "bona_fide")}
+            return found.pop() if len(found) == 1 and _LETTER.match(answer) else None
+        label = stated_label(answer)
+        found |= {name for name, words in names.items() if _is_named(words, answer) or name == label == "bona_fide"}
         return found.pop() if len(found) == 1 else None
 
-    return _read(text, read, cut)
+    return _read_final(text, read, cut)
 
 
-def is_doubtful(text: str) -> bool:
-    """Tell whether a plain text leaves open, denies or only considers what it names."""
-    return is_undecided(text) or _DOUBTFUL.search(text) is not None
-
-
-def _named(name: str, text: str) -> bool:
-    """Tell whether a plain text names something, and does not deny it in the same clause."""
+def _is_named(name: str, text: str) -> bool:
+    """Return whether a normalized text names something without denying it in the same clause."""
     return any(
         not _DENIAL.search(re.split(r"[.,:;!?\n()]", text[: match.start()])[-1])
         for match in re.finditer(rf"(?<!\w)(?:{name})(?!\w)", text)
@@ -184,46 +177,48 @@ def label_of(category: Category | None) -> Label | None:
     return None if category is None else "bona_fide" if category == "bona_fide" else "forged"
 
 
-def _words_of(names: dict[Any, str], text: str) -> list[Any]:
+def _found(names: Mapping[_Read, str], text: str) -> list[_Read]:
+    """Return the names whose regular expressions match anywhere in a text."""
     return [name for name, words in names.items() if re.search(rf"\b(?:{words})\b", text)]
 
 
 def named_regions(text: str) -> list[Region]:
     """Return the regions that a text names, in the vocabulary's order."""
-    return _words_of(_REGIONS, plain(text))
+    return _found(_REGIONS, normalize(text))
 
 
 def parse_claims(text: str) -> list[Claim] | None:
-    """Read an artifact description: which regions it calls faulty, and how, in its own order.
+    """Read an artifact description.
 
-    A region that is called sound is no claim. Returns an empty list for an answer that says that there is no artifact,
-    None for one that says nothing of artifacts.
+    Returns:
+        The regions that it calls faulty, with the kinds of artifacts, in the order of the text. An empty list if it
+        says that there is no artifact; None if it says nothing about artifacts.
     """
     claims: list[Claim] = []
-    said = False
+    denies = False
     for sentence in re.split(
         r"[\n;!?]|(?<=[^\d])\.(?=\s|$)|\bbut\b|\byet\b|\bwhile\b|\bhowever\b|, and the ", text.lower()
     ):
-        sentence = re.sub(r"^(?:yes|no), |^\d+[.)] ", "", plain(sentence))
-        faulty = _FAULT.search(sentence) is not None
+        sentence = re.sub(r"^(?:yes|no), |^\d+[.)] ", "", normalize(sentence))
+        faulty = _FAULTY.search(sentence) is not None
         if _ABSENCE.search(sentence):
-            said = True
+            denies = True
             continue
-        if not faulty and _SOUND.search(sentence):
+        if not faulty and _NATURAL.search(sentence):
             continue
-        kinds: list[ArtifactKind | None] = _words_of(_ARTIFACTS, sentence) or ([None] if faulty else [])
-        claims += [(region, kind) for region in _words_of(_REGIONS, sentence) for kind in kinds]
-    return list(dict.fromkeys(claims)) if claims or said else None
+        kinds: list[ArtifactKind | None] = [*_found(_ARTIFACTS, sentence)] or ([None] if faulty else [])
+        claims += [(region, kind) for region in _found(_REGIONS, sentence) for kind in kinds]
+    return list(dict.fromkeys(claims)) if claims or denies else None
 
 
 def described_label(text: str) -> Label | None:
-    """Return the label that an artifact description implies: whoever names an artifact calls the face forged."""
+    """Return the label that an artifact description implies: a description of any artifact implies a forgery."""
     claims = parse_claims(text)
     if claims is None:
         return None
-    return "forged" if claims or stated_label(plain(text)) == "forged" else "bona_fide"
+    return "forged" if claims or stated_label(normalize(text)) == "forged" else "bona_fide"
 
 
-def speaks_of_confidence(text: str) -> bool:
-    """Tell whether an answer says how far a verdict may be relied on."""
-    return _CONFIDENCE.search(plain(text)) is not None
+def mentions_confidence(text: str) -> bool:
+    """Return whether an answer says how reliable a verdict is."""
+    return _CONFIDENCE.search(normalize(text)) is not None

@@ -1,9 +1,9 @@
-"""Which label a sentence states beyond doubt; a sentence that leaves any gives none.
+"""Finding the label that sentences state without any doubt.
 
-Language turns a verdict round in more ways than can be listed ("too perfect to be real", "whoever calls it a fake is
-wrong"). So nothing is looked for within a sentence: it must be, as a whole, one of a few plain forms. And nothing that
-stands beside it may bear on the verdict, but for a reason without such words. After a yes or a no, what follows must
-not speak against it.
+Language can reverse a verdict in more ways than can be listed ("too perfect to be real", "whoever calls it a fake is
+wrong"). So verdicts are not searched for within a sentence: a whole clause must have one of a few plain forms. Other
+clauses may only give reasons, without any word that could affect the verdict. What follows a yes or a no must not
+contradict it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ _SHOWS: Final = r"(?:shows|has|contains|exhibits|displays|bears)"
 _OF: Final = rf" (?:of {_KINDS}|that {_SUBJECT} (?:is|was|has been) {_SURELY}{_FORGED})"
 
 
-def _said(verdict: str) -> str:
+def _called(verdict: str) -> str:
+    """Return a regular expression for what follows "it is"."""
     return rf"{_SURELY}(?:an? )?{_SURELY}{verdict}(?:(?: and|,) {_SURELY}{verdict})?(?: {_NOUN})?{_TAIL}"
 
 
@@ -71,7 +72,7 @@ _VERDICTS: Final[tuple[tuple[Label, Label, str], ...]] = (
     ("forged", "bona_fide", _FORGED),
     ("bona_fide", "forged", _BONA_FIDE),
 )
-"""A label, the other one, and the words for the first."""
+"""A label, the opposite label, and words for the first."""
 _FORMS: Final[tuple[tuple[Label, re.Pattern[str]], ...]] = tuple(
     (label, re.compile(_LEAD + form))
     for label, form in (
@@ -79,14 +80,14 @@ _FORMS: Final[tuple[tuple[Label, re.Pattern[str]], ...]] = tuple(
             (which, form)
             for which, other, verdict in _VERDICTS
             for which, form in (
-                (which, rf"(?:{_SUBJECT} {_IS} )?{_said(verdict)}"),
+                (which, rf"(?:{_SUBJECT} {_IS} )?{_called(verdict)}"),
                 (which, rf"{_SUBJECT} shows an? {_SURELY}{verdict} {_NOUN}(?: s face)?(?: as the camera saw it)?"),
                 (
                     other,
                     rf"(?:(?:{_SUBJECT} )?{_IS_NOT}|not) (?:actually |been |digitally |ai |"
                     rf"computer )*(?:an? )?{verdict}(?: {_NOUN})?{_TAIL}",
                 ),
-                (other, rf"{_OPINION}{_SUBJECT} {_IS} {_said(verdict)}"),
+                (other, rf"{_OPINION}{_SUBJECT} {_IS} {_called(verdict)}"),
             )
         ),
         (
@@ -104,11 +105,11 @@ _FORMS: Final[tuple[tuple[Label, re.Pattern[str]], ...]] = tuple(
         (
             "bona_fide",
             rf"(?:nothing{_HERE}? (?:suggests|indicates)|i (?:have|see|find) no reason to (?:believe|think|suspect|"
-            rf"say))(?: that)? {_SUBJECT} {_IS} {_said(_FORGED)}",
+            rf"say))(?: that)? {_SUBJECT} {_IS} {_called(_FORGED)}",
         ),
     )
 )
-"""Each plain form of a clause, with the label that it states."""
+"""The label that a clause states, and the form of the clause."""
 
 _ANY_FORGED: Final = (
     r"\b(?:deep ?fakes?|fak(?:e|es|ed|ery|ing)|forg\w+|manipulat\w+|alter(?:ed|ations?|ing)?|edit(?:ed|ing|s)?|"
@@ -121,11 +122,11 @@ _ANY_BONA_FIDE: Final = (
     r"\b(?:real|genuine\w*|authentic\w*|bona fide|legit\w*|un(?:altered|edited|manipulated|modified|tampered|doctored|"
     r"touched|retouched|forged))\b"
 )
-_WHOLE_NATURAL: Final = (
+_ALL_NATURAL: Final = (
     r"\b(?:face|it|image|photo|photograph|picture|portrait|person|everything|all|skin)\b(?: \w+){0,4} "
     r"(?:natural\w*|normal\w*|consistent|plausible|original|true|human|realistic)\b"
 )
-"""Words that bear on a verdict. Of a face, all of whose parts are natural, none is said to be forged."""
+"""Words that say that the whole face is natural, which contradicts a forgery."""
 _BEARING: Final = re.compile(
     rf"{_ANY_FORGED}|{_ANY_BONA_FIDE}|\b(?:natural\w*|realis\w+|original\w*|true|truth|human|exists?|actual|perfect\w*|"
     r"(?:yes|no)\b(?! \w)|nope|not so|wrong|false|mistake\w*|incorrect|kidding|jok\w+|lies?|opposite|contrary|said|"
@@ -133,6 +134,7 @@ _BEARING: Final = re.compile(
     r"thought|believes?|would|if|unless|were|except|until|however|despite|yet|otherwise|still|though|although|while|"
     r"pretend\w*|might|may|could|maybe|perhaps|possibl[ye]|whether|either)\b"
 )
+"""Words that may affect a verdict."""
 _FEATURE: Final = re.compile(
     r"\b(?:eyes?|eyelids?|pupils?|iris(?:es)?|gaze|nose|nostrils?|mouth|lips?|teeth|tooth|smile|chin|jaw\w*|"
     r"cheek\w*|forehead|"
@@ -142,7 +144,7 @@ _FEATURE: Final = re.compile(
     r"a?symmetr\w*|"
     r"contours?|expression|pixels?|sharp\w*|blurr?\w*|focus|proportions?|perspective)\b"
 )
-"""What a sentence is about that gives a reason."""
+"""The subjects of sentences that give a reason."""
 _NEGATION: Final = re.compile(
     r"\b(?:not|no|never|nothing|none|nobody|nowhere|neither|nor|without|hardly|barely|scarcely|unlikely|improbable|"
     r"lacks?|"
@@ -159,13 +161,13 @@ _CUT: Final = re.compile(
     r"[.!;\n]+|, (?=(?:it|this|that|the|he|she|they|which|and|so)\b)|"
     r"(?=\b(?:but|yet|however|although|though|while|whereas|because|since|despite|unlike|so)\b)"
 )
-"""Where a negation ends."""
+"""The boundaries at which a negation ends."""
 _CLAUSES: Final = re.compile(
     r",? (?:and|so) (?=(?:it|this|the|i|there|no|not|has|is|was|does)\b)|, (?=(?:it|this|the \w+) )|,? but |"
     r",? (?:even )?(?:al)?though |,? (?:because|since) "
 )
 _OPENING: Final = re.compile(rf"(?:^|(?<=[.!;\n] ))({_LINKING}|in my \w+|based on [a-z ]{{1,40}}),")
-"""What may stand before a statement, with a comma that ends no clause."""
+"""Words at the start of a statement, followed by a comma that does not end a clause."""
 _CONTRAST: Final = re.compile(r"\b(?:but|although|though)\b")
 
 _UNDECIDED: Final = re.compile(
@@ -183,11 +185,11 @@ _TURNED: Final = re.compile(
     r"partly|"
     r"partially|technically|more or less|not (?:only|just|merely|entirely|exactly|completely|fully|quite))\b"
 )
-"""What goes back on a yes or a no, or leaves half of it."""
+"""Words that take back a yes or a no, or a part of it."""
 _OFFER: Final = re.compile(
     r"(?<=[.!\n])\s*(?:would|do|can|could|should|shall|may|is there anything|what else|how can)\b[^.!?\n]*\?\s*$"
 )
-"""A question to the reader at an answer's end."""
+"""A question to the reader at the end of an answer."""
 _YES_NO: Final = re.compile(
     r"(?P<word>yes|no)(?:(?=\s*$)|\s*[.,!;:()\n]+\s*| (?=(?:it|this|the|that|there|i|he|she|they|we|because|as)\b))"
 )
@@ -201,13 +203,13 @@ _GROUNDS: Final = re.compile(
     r"obviously|confiden\w+|probably|likely|at all|never|(?:it|this) (?:is|was|has|does|looks)|face (?:has been|"
     r"was)|think so|doubt\w*|natural\w*|yes|no|visib\w+|signs?|traces?|evidence|i can see)\b"
 )
-"""What follows a yes or a no that answers the question, and not another one ("Yes, I see the picture")."""
+"""What may follow a yes or a no that answers this question, and not another one as in "Yes, I see the picture"."""
 _PREDICATE_NOUN: Final = re.compile(
     rf"(?:{_SUBJECT} (?:is|was) (?:(?:just|only|simply|all|really|more|rather|mostly|mainly|indeed) )*"
     r"(?:an?|the|about|what|where|how|up to|down to)|an? \w+ of)\b[^.!;\n]*"
 )
-"""A sentence that says what the picture is, or what the answer is about: it must be a verdict, or the yes or no before
-it may answer another question ("Yes, this is a picture of a man", "Yes, it is a question of lighting")."""
+"""A sentence that says what the image shows or what matters. Unless it is a verdict, the yes or no before it may answer
+another question, as in "Yes, this is a picture of a man" or "Yes, it is a question of lighting"."""
 _COURTESY: Final = re.compile(
     r"(?:of course|sure\b|please|let (?:me|us)|happy to|what|how|i (?:can|could|will|would) (?:be|help|analy|assist|"
     r"describe|look|do|provide|examine|try|answer|gladly|take))"
@@ -219,8 +221,8 @@ _ENGLISH: Final = re.compile(
 )
 
 
-def plain(text: str) -> str:
-    """Return a text in small letters, without Markdown and quotation marks, its contractions and hyphens spelt out."""
+def normalize(text: str) -> str:
+    """Return a text in lower case, without Markdown, quotation marks, hyphens and contractions."""
     text = re.sub(r"[*`\"“”#>\[\]$✅❌]", "", text.lower().replace("’", "'"))
     text = re.sub(r"\s*[—–]\s*|\s+-+\s+", ", ", text)
     text = re.sub(r"[ \t_\-‐-―…]+", " ", text)
@@ -237,44 +239,43 @@ def plain(text: str) -> str:
 
 
 def is_undecided(text: str) -> bool:
-    """Tell whether a plain text says that it cannot be told, or leaves it open in its first sentence."""
+    """Return whether a normalized text says that it cannot tell, or leaves the verdict open in its first sentence."""
     return _UNDECIDED.search(text) is not None or _HEDGED.search(re.split(r"[.!?\n]", text)[0]) is not None
 
 
 def stated_label(text: str) -> Label | None:
-    """Return the label that a plain text states in sentences, none of which bears on it otherwise."""
+    """Return the label that a normalized text states; None if another clause states the opposite or may affect it."""
     text = _OFFER.sub("", re.sub(r"\((?:confidence:? )?[\d.]+ ?%?(?: confidence)?\)", "", text)).strip()
     text = _OPENING.sub(r"\1", text)
     if "?" in text or is_undecided(text) or re.search(r"\b(?:anything|nothing|all|none) but\b", text):
         return None
     labels: set[Label] = set()
-    apart = looks = False
+    has_reason = only_looks = False
     for sentence in re.split(r"[.!;\n]+", text):
         stated = False
         for clause in filter(None, (part.strip(" ,:()") for part in _CLAUSES.split(sentence))):
             if label := next((label for label, form in _FORMS if form.fullmatch(clause)), None):
                 labels.add(label)
-                stated, looks = True, looks or _ONLY_LOOKS.search(clause) is not None
-            elif _is_bearing(clause) or (stated and _CONTRAST.search(sentence)):
+                stated, only_looks = True, only_looks or _ONLY_LOOKS.search(clause) is not None
+            elif _BEARING.search(clause) or not _FEATURE.search(clause) or (stated and _CONTRAST.search(sentence)):
                 return None
             else:
-                apart = True
-    # "It looks genuine. The seam at the chin gives it away."
-    return labels.pop() if len(labels) == 1 and not (looks and apart) else None
+                has_reason = True
+    # "It looks genuine. The seam at the chin gives it away." states no label.
+    return labels.pop() if len(labels) == 1 and not (only_looks and has_reason) else None
 
 
-def _is_bearing(clause: str) -> bool:
-    """Tell whether a clause that states no label may still bear on the verdict."""
-    return _BEARING.search(clause) is not None or _FEATURE.search(clause) is None
+def split_yes_no(text: str) -> tuple[str, str] | None:
+    """Split a normalized text into the yes or no at its start and the rest.
 
-
-def yes_or_no(text: str) -> tuple[str, str] | None:
-    """Split a plain text into the yes or no at its beginning and the rest; None: there is none, or it is taken back."""
+    Returns:
+        None if the text does not start with yes or no, takes it back, or may answer another question.
+    """
     text = re.sub(rf"^{_SAYING}(?=(?:yes|no)[.!]*$)", "", _OFFER.sub("", text).strip())
-    begins = _YES_NO.match(text)
-    if begins is None:
+    start = _YES_NO.match(text)
+    if start is None:
         return None
-    word, rest = begins["word"], text[begins.end() :]
+    word, rest = start["word"], text[start.end() :]
     others = set(_OTHER_YES_NO.findall(rest)) - {word}
     foreign = len(rest.split()) > 1 and not _ENGLISH.search(rest)
     noun = _PREDICATE_NOUN.match(rest)
@@ -292,16 +293,16 @@ def yes_or_no(text: str) -> tuple[str, str] | None:
 
 
 def contradicts(label: Label, text: str) -> bool:
-    """Tell whether anything in a plain text may speak against a label."""
+    """Return whether anything in a normalized text may contradict a label."""
     against = {"forged": (_ANY_BONA_FIDE, _ANY_FORGED), "bona_fide": (_ANY_FORGED, _ANY_BONA_FIDE)}[label]
     for part in filter(None, _CUT.split(text)):
         conceded = _CONCEDED.match(part) and _ONLY_LOOKS.search(part)
-        for words, turned in zip(against, (False, True), strict=True):
+        for words, needs_negation in zip(against, (False, True), strict=True):
             for word in re.finditer(words, part):
                 negations = len(_NEGATION.findall(part[: word.start()])) + bool(_DENIED.match(part[word.end() :]))
-                if negations > 1 or ((negations == 1) == turned and not conceded):
+                if negations > 1 or ((negations == 1) == needs_negation and not conceded):
                     return True
-        whole = re.search(_WHOLE_NATURAL, part) if label == "forged" and not conceded else None
-        if whole and not _NEGATION.search(part[: whole.end()]):
+        natural = re.search(_ALL_NATURAL, part) if label == "forged" and not conceded else None
+        if natural and not _NEGATION.search(part[: natural.end()]):
             return True
     return False

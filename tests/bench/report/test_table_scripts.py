@@ -1,4 +1,4 @@
-"""The scripts of the paper's tables: every row of the paper is there, and all that they call is understood."""
+"""The scripts of the paper's tables contain every row of the paper, and call commands with valid options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from dfa_instruct.bench.report.paper_tables import paper
 
-RECIPES = Path(__file__).parents[2] / "recipes" / "dfa-bench"
+RECIPES = Path(__file__).parents[3] / "recipes" / "dfa-bench"
 STAND_IN = """#!{python}
 # Stands in for the commands that a script calls: keeps what they are given, leaves results as a bench does.
 import json, sys

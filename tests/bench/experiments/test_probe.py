@@ -175,8 +175,8 @@ def test_what_cannot_be_probed_is_one_line(dataset_folder: Path, tmp_path: Path)
     )
     for model, said in (
         ("nothing", "nothing: no such folder"),
-        ("llama", "a llama, which does not see images"),
-        ("half", "more are not there"),
+        ("llama", "a llama, which takes no images"),
+        ("half", "more are missing"),
     ):
         done = CliRunner().invoke(app, ["probe", str(tmp_path / model), "--data", str(dataset_folder)])
         assert done.exit_code == 2 and said in done.stderr, done.output

@@ -10,12 +10,11 @@ import pytest
 
 from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.experiments.conversation import (
-    NAMES,
-    RIGHT,
+    IS_RIGHT_KIND,
     WORDINGS,
-    contradicts,
     figures,
     hold,
+    is_contradictory,
     paraphrases,
     run_conversation,
     scripts,
@@ -54,7 +53,7 @@ def test_no_paraphrase_stands_in_a_template() -> None:
 
 def test_every_script_asks_for_verdict_class_and_description() -> None:
     for script in scripts():
-        assert len(script) == 4 and {"detect", "classify", "describe"} < set(script) <= set(RIGHT)
+        assert len(script) == 4 and {"detect", "classify", "describe"} < set(script) <= set(IS_RIGHT_KIND)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +115,14 @@ def test_a_description_implies_a_label() -> None:
 
 def turn(kind: str, answer: str, region: str = "eyes") -> dict[str, Any]:
     asked = "forged" if kind == "detect" else None
-    return {"kind": kind, "question": "?", "asked": asked, "answer": answer, "region": region, "options": list(NAMES)}
+    return {
+        "kind": kind,
+        "question": "?",
+        "asked": asked,
+        "answer": answer,
+        "region": region,
+        "options": list(CATEGORIES.values()),
+    }
 
 
 EDITED = "Face editing is used. This technique changes single attributes of the face, such as its age, lips or eyes."
@@ -134,15 +140,18 @@ def test_an_answer_to_another_question_is_not_of_the_right_kind() -> None:
     for kind in answers:
         for other, given in answers.items():
             for answer in given:
-                assert bool(RIGHT[kind](turn(kind, answer))) == (kind == other), (kind, answer)  # type: ignore[index]
-    assert RIGHT["region"](turn("region", "Nothing unusual stands out in the eyes."))
-    assert not RIGHT["region"](turn("region", "Nothing unusual stands out in the nose."))
+                assert bool(IS_RIGHT_KIND[kind](turn(kind, answer))) == (kind == other), (kind, answer)  # type: ignore[index]
+    assert IS_RIGHT_KIND["region"](turn("region", "Nothing unusual stands out in the eyes."))
+    assert not IS_RIGHT_KIND["region"](turn("region", "Nothing unusual stands out in the nose."))
 
 
 def test_a_letter_is_read_in_the_order_of_its_own_options() -> None:
-    lettered = {**turn("classify", "A"), "options": ["face editing", *(n for n in NAMES if n != "face editing")]}
-    assert contradicts({"turns": [turn("detect", "No, this face is bona fide."), lettered]})
-    assert not contradicts({"turns": [turn("detect", "Yes, it is fake."), lettered]})
+    lettered = {
+        **turn("classify", "A"),
+        "options": ["face editing", *(n for n in CATEGORIES.values() if n != "face editing")],
+    }
+    assert is_contradictory({"turns": [turn("detect", "No, this face is bona fide."), lettered]})
+    assert not is_contradictory({"turns": [turn("detect", "Yes, it is fake."), lettered]})
 
 
 def test_figures_by_hand() -> None:

@@ -80,7 +80,7 @@ def listed(path: Path) -> Iterator[tuple[str, str, str]]:
     return walk(yaml.safe_load(path.read_text(encoding="utf-8")), "")
 
 
-SAID = [*listed(Path(__file__).with_name("said_to_df_d.yaml"))]
+SAID = [*listed(Path(__file__).with_name("answers_to_df_d.yaml"))]
 
 
 def test_no_answer_is_read_wrongly_and_strict_forms_are_read() -> None:

@@ -18,12 +18,11 @@ from dfa_instruct.bench.experiments.generalisation import generalisation
 from dfa_instruct.bench.experiments.robustness import (
     Perturbation,
     parse_perturbations,
-    plot_robustness,
     robustness,
-    robustness_table,
 )
-from dfa_instruct.bench.report.markdown import generalisation_table
-from dfa_instruct.bench.runner import evaluate, load_rows, run_bench
+from dfa_instruct.bench.report.markdown import generalisation_table, robustness_table
+from dfa_instruct.bench.report.plots import plot_robustness
+from dfa_instruct.bench.runner import load_rows, run_bench
 from dfa_instruct.cli import app
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.vocabulary import CATEGORIES
@@ -105,7 +104,7 @@ def data(tmp_path: Path) -> Path:
 
 def test_the_grid_its_table_and_its_plot(data: Path, tmp_path: Path) -> None:
     rows = load_rows(data)
-    results = evaluate(Fine(), rows, ["dfa_bench_dfd"])
+    results = run_bench(Fine(), data, tasks=["dfa_bench_dfd"])
     grid = robustness(Fine(), rows, parse_perturbations("blur:5,noise:20,blur:5"), results)
     acc = {name: figures["dfa_bench_dfd"]["acc"] for name, figures in grid.items()}
     assert acc == {"none": 100, "blur:5": 20, "noise:20": 80}  # blur takes the detail away, noise makes some
@@ -118,10 +117,13 @@ def test_the_grid_its_table_and_its_plot(data: Path, tmp_path: Path) -> None:
 def test_held_out_techniques_have_their_own_line(data: Path) -> None:
     rows = load_rows(data)
     results = run_bench(Fine(), data, tasks=["dfa_bench_dfd"])
-    found = generalisation(data, rows, results)["techniques"]
+    found = generalisation(data, rows, results["predictions"])["techniques"]
     assert found["held_out"] == ["by entire_face_synthesis", "by face_reenactment"] and found["images"] == 2
     assert found["seen"]["dfa_bench_dfd"]["acc"] == found["unseen"]["dfa_bench_dfd"]["acer"] + 100 == 100
     lines = generalisation_table({"techniques": found}).splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:4]] == ["seen techniques", "unseen techniques"]
     assert lines[-1] == "Unseen techniques: by entire_face_synthesis, by face_reenactment (2 images)."
-    assert generalisation(data, [r for r in rows if r["technique"] in (None, "by face_editing")], results) == {}
+    assert (
+        generalisation(data, [r for r in rows if r["technique"] in (None, "by face_editing")], results["predictions"])
+        == {}
+    )

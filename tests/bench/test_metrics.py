@@ -20,14 +20,8 @@ def test_detection_by_hand() -> None:
 
 
 def test_an_unreadable_answer_is_an_error_of_its_class() -> None:
-    assert detection(["forged", "bona_fide"], [None, None]) == {
-        "acc": 0,
-        "err": 100,
-        "acer": 100,
-        "apcer": 100,
-        "bpcer": 100,
-        "invalid": 100,
-    }
+    errors = ("err", "acer", "apcer", "bpcer", "invalid")
+    assert detection(["forged", "bona_fide"], [None, None]) == {"acc": 0, **dict.fromkeys(errors, 100)}
 
 
 def test_a_rate_over_no_rows_is_not_a_number() -> None:

@@ -1,4 +1,4 @@
-"""Two benches against each other: by hand, against SciPy and statistics' textbooks, and by the command."""
+"""Comparing two benches: figures computed by hand and by SciPy, and the command."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from PIL import Image
 from scipy.stats import binom
 from typer.testing import CliRunner
 
-from dfa_instruct.bench.experiments.compare import comparison_table, differences, mcnemar, paired, where_they_differ
+from dfa_instruct.bench.experiments.compare import (
+    comparison_table,
+    differences,
+    disagreements,
+    mcnemar,
+    pair_predictions,
+)
 from dfa_instruct.bench.predictions import read_predictions, write_predictions
-from dfa_instruct.bench.runner import run_bench, write_results
+from dfa_instruct.bench.results import write_results
+from dfa_instruct.bench.runner import run_bench
 from dfa_instruct.cli import app
 
 
@@ -32,7 +39,7 @@ B = [said(n, label, label if n % 5 else None) for n, label in enumerate(TRUTH)]
 
 
 def test_differences_by_hand() -> None:
-    acc, acer = differences(paired(A, B))
+    acc, acer = differences(pair_predictions(A, B))
     # A is right about the six forged faces; B about all but 0 and 5, which are forged.
     assert (acc.figure, acc.faces, acc.a, acc.b, acc.only_a, acc.only_b) == ("DF-D ACC", 10, 60, 80, 2, 4)
     assert acc.p == pytest.approx(2 * binom.cdf(2, 6, 0.5))
@@ -44,11 +51,11 @@ def test_differences_by_hand() -> None:
 
 
 def test_a_model_differs_from_itself_by_nothing_and_the_other_way_round_the_sign_turns() -> None:
-    for difference in differences(paired(A, A)):
+    for difference in differences(pair_predictions(A, A)):
         assert (difference.low, difference.high, difference.b - difference.a) == (0, 0, 0)
         assert difference.p in (1, None)
-    assert where_they_differ(paired(A, A)) == {}
-    there, back = differences(paired(A, B))[0], differences(paired(B, A))[0]
+    assert disagreements(pair_predictions(A, A)) == {}
+    there, back = differences(pair_predictions(A, B))[0], differences(pair_predictions(B, A))[0]
     assert (back.low, back.high) == (pytest.approx(-there.high), pytest.approx(-there.low))
 
 
@@ -60,7 +67,7 @@ def test_the_interval_is_of_people_and_not_of_pictures() -> None:
 
     def spread(a: list[dict[str, Any]]) -> float:
         b = [{**p, "predicted": "bona_fide"} for p in a]
-        found = differences(paired(a, b))[0]
+        found = differences(pair_predictions(a, b))[0]
         return found.high - found.low
 
     assert spread(ten) == pytest.approx(spread(one))
@@ -77,11 +84,11 @@ def test_mcnemar_is_the_binomial_of_the_discordant(only_a: int, only_b: int) -> 
 
 def test_only_what_both_were_asked_is_compared() -> None:
     otherwise = [{**p, "question": "Is it not?"} for p in B[:3]]
-    assert differences(paired(A, [*otherwise, *B[3:8]]))[0].faces == 5
+    assert differences(pair_predictions(A, [*otherwise, *B[3:8]]))[0].faces == 5
     unasked = [{**p, "question": ""} for p in B]  # a vision-only model is not asked in words
-    assert differences(paired(A, unasked))[0].faces == 10
+    assert differences(pair_predictions(A, unasked))[0].faces == 10
     with pytest.raises(ValueError, match="no question about the same face in common"):
-        paired(A, [{**p, "face_id": "f" * 16} for p in B])
+        pair_predictions(A, [{**p, "face_id": "f" * 16} for p in B])
 
 
 class Opinion:

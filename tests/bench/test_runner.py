@@ -1,4 +1,4 @@
-"""DFA-Bench run for real, on models that look at the images and on a tiny LLaVA with random weights."""
+"""Running DFA-Bench with models that see the images' colours, and with a tiny LLaVA of random weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-from bench_data import COLOURS, TEST, TRAIN, description, row, tiny_base, write
+from bench_data import COLOURS, TEST, TRAIN, description, row, tiny_base, write, write_counts
 from lighteval.logging.info_loggers import MetricsLogger
 from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.lighteval_task import LightevalTask
@@ -20,7 +20,8 @@ from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.experiments.baselines import baselines, images_swapped
 from dfa_instruct.bench.metrics import classification, detection, rouge_l
 from dfa_instruct.bench.predictions import read_predictions
-from dfa_instruct.bench.runner import load_rows, run_bench, write_results
+from dfa_instruct.bench.results import write_results
+from dfa_instruct.bench.runner import load_rows, run_bench
 from dfa_instruct.bench.tasks.lighteval_tasks import TASKS_TABLE
 from dfa_instruct.bench.tasks.questions import TASKS
 from dfa_instruct.cli import app
@@ -30,12 +31,7 @@ from dfa_instruct.vocabulary import CATEGORIES, Category
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    splits = {"train": TRAIN, "test": TEST}
-    rows = {
-        split: [row(c, split, i) for i, c in enumerate(c for c, n in counts.items() for _ in range(n))]
-        for split, counts in splits.items()
-    }
-    return write(tmp_path_factory.mktemp("data") / "dfa-instruct", rows)
+    return write_counts(tmp_path_factory.mktemp("data") / "dfa-instruct", train=TRAIN, test=TEST)
 
 
 class Spoken:
@@ -99,7 +95,7 @@ MUMBLED = ["Yes", "No", "It is a deepfake.", "Perhaps.", "C", "face swapping", "
 
 
 def mumble(doc: Doc, category: Category | None) -> list[str]:
-    return [MUMBLED[int(doc.specific["face_id"].split("-")[1]) % len(MUMBLED)]]  # type: ignore[index]
+    return [MUMBLED[int(doc.specific["face_id"], 16) % len(MUMBLED)]]  # type: ignore[index]
 
 
 def test_the_figures_are_those_of_the_predictions(data: Path) -> None:
@@ -116,7 +112,7 @@ def test_the_figures_are_those_of_the_predictions(data: Path) -> None:
     assert results["tasks"]["dfa_bench_ad"]["rouge_l"] == pytest.approx(np.mean(scores), abs=0.01)
     scores = [rouge_l(p["reference"], p["answer"]) for p in ad if p["label"] == "forged"]
     assert results["tasks"]["dfa_bench_ad"]["rouge_l_forged"] == pytest.approx(np.mean(scores), abs=0.01)
-    assert [p["face_id"] for p in dfd] == [f"test-{i}" for i in range(13)]
+    assert [p["face_id"] for p in dfd] == [f"{i:016x}" for i in range(13)]
     assert [p["face_id"] for p in dft] == [p["face_id"] for p in dfd if p["label"] == "forged"]
     assert [p["predicted"] for p in dfd[:4]] == ["forged", "bona_fide", "forged", None]
     assert results["details"]["dfa_bench_ad"] == {}
@@ -225,7 +221,7 @@ def test_data_without_test_rows_or_questions(tmp_path: Path) -> None:
         run_bench(Spoken(truth), tmp_path / "nothing")
     with pytest.raises(ValueError, match="no test split"):
         run_bench(Spoken(truth), write(tmp_path / "a", {"train": [row("bona_fide", "train", 0)]}))
-    with pytest.raises(ValueError, match="face test-7 has no bench question for ad, df_c, df_d"):
+    with pytest.raises(ValueError, match=r"face 0+7 has no bench question for ad, df_c, df_d"):
         run_bench(Spoken(truth), write(tmp_path / "b", {"test": [{**row("bona_fide", "test", 7), "bench": []}]}))
     with pytest.raises(ValueError, match="unknown task dfd"):
         run_bench(Spoken(truth), tmp_path / "b", tasks=["dfd"])
@@ -240,10 +236,10 @@ def test_the_command_asks_the_tasks_that_it_is_given(base: Path, data: Path) -> 
     done = CliRunner().invoke(app, [*command, "--task", "dfa_bench_dfd"])
     assert done.exit_code == 0 and "DF-D ACC" in done.stdout and "{" not in done.stdout
     done = CliRunner().invoke(app, [*command, "--output", __file__])
-    assert done.exit_code == 2 and done.stderr == f"error: --output {__file__}: that is a file; expected a folder\n"
+    assert done.exit_code == 2 and f"--output {__file__}: " in done.stderr
     done = CliRunner().invoke(app, [*command, "--task", "dfd"])
     assert done.exit_code == 2
-    assert "'--task': Value error, 'dfd' is not one of" in done.stderr
+    assert "'--task'" in done.stderr and "'dfd'" in done.stderr
 
 
 def test_a_dataset_of_before_the_fourth_task_is_measured_by_the_three(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Models that would fool a benchmark: the results, and what is printed of them, show each for what it is."""
+"""Models that would fool a benchmark are recognised in the results and in the printed warnings."""
 
 from __future__ import annotations
 
@@ -8,29 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_data import TEST, TRAIN, row, write
+from bench_data import TEST, TRAIN, write_counts
 from speaking import question, speaking
 from typer.testing import CliRunner
 
-from dfa_instruct.bench.experiments.sensitivity import turned
-from dfa_instruct.bench.habits import of_consistency, of_habits
+from dfa_instruct.bench.experiments.sensitivity import rotate_options
+from dfa_instruct.bench.habits import consistency_scores, habit_scores
 from dfa_instruct.cli import app
+
+Bench = Callable[[Callable[[str], str]], tuple[dict[str, Any], str]]
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    rows = {
-        split: [
-            {**row(category, split, i), "face_id": f"{i:016x}", "artifacts": []}
-            for i, category in enumerate(c for c, n in counts.items() for _ in range(n))
-        ]
-        for split, counts in {"train": TRAIN, "test": TEST}.items()
-    }
-    return write(tmp_path_factory.mktemp("data") / "dfa-instruct", rows)
+    return write_counts(tmp_path_factory.mktemp("data") / "dfa-instruct", train=TRAIN, test=TEST)
 
 
 @pytest.fixture
-def bench(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str, Any], str]]:
+def bench(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """Measure a model that says what a function of the question says; return the results, and what was printed."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-fake")
 
@@ -46,7 +41,7 @@ def bench(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callab
     return run
 
 
-def test_one_that_always_says_yes(bench: Callable[..., tuple[dict[str, Any], str]]) -> None:
+def test_one_that_always_says_yes(bench: Bench) -> None:
     results, printed = bench(lambda asked: "Yes")
     habits = results["scores"]["habits"]
     assert results["tasks"]["dfa_bench_dfd"]["acer"] == 50
@@ -57,7 +52,7 @@ def test_one_that_always_says_yes(bench: Callable[..., tuple[dict[str, Any], str
     assert "DF-D: every answer is 'Yes'" in printed
 
 
-def test_one_that_answers_in_french(bench: Callable[..., tuple[dict[str, Any], str]]) -> None:
+def test_one_that_answers_in_french(bench: Bench) -> None:
     def say(asked: str) -> str:
         if asked.startswith("Describe"):
             return "La peau des joues est trop lisse et le contour de la bouche est flou."
@@ -69,7 +64,7 @@ def test_one_that_answers_in_french(bench: Callable[..., tuple[dict[str, Any], s
     assert "100 % of the answers are not in English" in printed
 
 
-def test_one_that_refuses(bench: Callable[..., tuple[dict[str, Any], str]]) -> None:
+def test_one_that_refuses(bench: Bench) -> None:
     results, printed = bench(lambda asked: "I'm sorry, but I can't help with pictures of people's faces.")
     assert results["scores"]["habits"]["refused"] == 100 and results["scores"]["habits"]["foreign"] == 0
     assert results["tasks"]["dfa_bench_dfd"] == {"acc": 0, "err": 100, "acer": 100, "invalid": 100}
@@ -77,7 +72,7 @@ def test_one_that_refuses(bench: Callable[..., tuple[dict[str, Any], str]]) -> N
     assert "100 % of the answers are refusals" in printed and "give no verdict" in printed
 
 
-def test_one_that_pastes_a_canned_description(bench: Callable[..., tuple[dict[str, Any], str]]) -> None:
+def test_one_that_pastes_a_canned_description(bench: Bench) -> None:
     def say(asked: str) -> str:
         if asked.startswith("Describe"):
             return "1. Eyes: they tell of a colour that does not match."
@@ -94,17 +89,17 @@ def test_one_that_pastes_a_canned_description(bench: Callable[..., tuple[dict[st
     consistency = results["scores"]["consistency"]
     assert consistency["verdict_description"] == consistency["class_description"] == 100
     assert consistency["verdict_class"] == 0 and results["sensitivity"]["polarity_changed"] == 0
-    assert "100 % of the forged faces get, word for word, another one's description" in printed
+    assert "100 % of the forged faces get exactly the same description" in printed
 
 
-def test_one_that_sees_its_letter_only(bench: Callable[..., tuple[dict[str, Any], str]]) -> None:
+def test_one_that_sees_its_letter_only(bench: Bench) -> None:
     results, _ = bench(lambda asked: "A" if "A." in asked else "Yes")
     assert results["sensitivity"]["order_changed"] == 100
 
 
 def test_options_are_turned_and_the_answer_stays() -> None:
     listed = "Which?\nA. one\nB. two\nC. three\nD. four\nE. five"
-    found = turned({"question": listed, "answer": "two", "options": ["one", "two", "three", "four", "five"]})
+    found = rotate_options({"question": listed, "answer": "two", "options": ["one", "two", "three", "four", "five"]})
     assert found["question"] == "Which?\nA. three\nB. four\nC. five\nD. one\nE. two" and found["answer"] == "two"
     assert found["options"] == ["three", "four", "five", "one", "two"]
 
@@ -125,13 +120,13 @@ def test_consistency_by_hand() -> None:
         said("c", "dfc", predicted=None),
         said("c", "ad", answer=one),
     ]
-    assert of_consistency(predictions) == {
+    assert consistency_scores(predictions) == {
         "contradicting": 50,
         "verdict_class": 50,
         "verdict_description": 50,
         "class_description": 0,
     }
-    assert of_consistency(predictions[6:]) == {}
+    assert consistency_scores(predictions[6:]) == {}
 
 
 def test_what_is_said_of_many_faces_alike_is_canned() -> None:
@@ -139,5 +134,5 @@ def test_what_is_said_of_many_faces_alike_is_canned() -> None:
         {"task": "dfa_bench_ad", "label": "forged", "question": "?", "reference": "r", "answer": answer}
         for answer in ("The nose is odd.", "the nose is odd", "The chin is odd.", "")
     ]
-    found = of_habits([*described, {**described[0], "label": "bona_fide"}])
+    found = habit_scores([*described, {**described[0], "label": "bona_fide"}])
     assert found["ad_canned"] == 50 and found["ad_commonest"] == 60

@@ -13,8 +13,9 @@ from lighteval.tasks.requests import Doc
 from PIL import Image
 
 from dfa_instruct.bench.report.markdown import worst_errors, write_report
+from dfa_instruct.bench.results import write_results
 from dfa_instruct.bench.rows import pictures_of
-from dfa_instruct.bench.runner import run_bench, write_results
+from dfa_instruct.bench.runner import run_bench
 
 
 class Sure:

@@ -1,4 +1,4 @@
-"""Answers that are none yet: unread, in a thought, cut, empty; and a server's probabilities and kept answers."""
+"""Asking a model: again for one word, with room for thoughts, with probabilities, and with kept answers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench_data import TEST, opened, row, tiny_base, write
-from lighteval.tasks.requests import Doc
+from bench_data import TEST, opened, tiny_base, write_counts
 from speaking import question, speaking
 from typer.testing import CliRunner
 
@@ -18,7 +17,9 @@ from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.predictions import read_predictions
 from dfa_instruct.bench.report.markdown import write_report
 from dfa_instruct.bench.report.paper_tables import markdown, paper_table, read_result
-from dfa_instruct.bench.runner import run_bench, write_results
+from dfa_instruct.bench.results import write_results
+from dfa_instruct.bench.runner import load_rows, run_bench
+from dfa_instruct.bench.tasks.questions import document
 from dfa_instruct.cli import app
 from dfa_instruct.vlm.chat import THOUGHT_TOKENS, Answer, Chat
 from dfa_instruct.vlm.endpoint import Endpoint
@@ -36,9 +37,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    categories = [category for category, count in TEST.items() for _ in range(count)]
-    rows = [{**row(c, "test", i), "face_id": f"{i:016x}", "artifacts": []} for i, c in enumerate(categories)]
-    return write(tmp_path / "dfa-instruct", {"test": rows})
+    return write_counts(tmp_path / "dfa-instruct", test=TEST)
 
 
 def kept(data: Path) -> list[tuple[str, str]]:
@@ -61,12 +60,8 @@ def test_an_unread_answer_is_asked_again_in_the_same_conversation(data: Path, tm
             "model": "hedging",
             **run_bench(BenchModel(Endpoint("tiny", address)), data, tasks=[*DFD, "dfa_bench_dfc"]),
         }
-    assert results["answers"]["dfa_bench_dfd"] == {
-        "asked_again": 100,
-        "unread": 0,
-        "thought": 0,
-        "cut": 0,
-        "empty": 0,
+    assert results["answers"]["dfa_bench_dfd"] == dict.fromkeys(("unread", "thought", "cut", "empty"), 0) | {
+        "asked_again": 100
     }
     assert results["answers"]["dfa_bench_dfc"]["asked_again"] == 100
     assert results["tasks"]["dfa_bench_dfd"] == {"acc": 38.46, "err": 61.54, "acer": 50, "invalid": 0}
@@ -258,16 +253,9 @@ def test_a_tiny_model_in_process_is_asked_again_and_says_how_it_ended(data: Path
     results = run_bench(model, data, tasks=DFD, limit=2)
     assert {p["finish_reason"] for p in results["predictions"]} <= {"length", "stop"}
     assert all(p["predicted"] is not None or p["one_word"] is not None for p in results["predictions"])
-    asked = model.ask_again([doc(data)], ["Maybe."], ["Yes or no?"])
+    asked = model.ask_again([document(load_rows(data, 1)[0], DFD[0])], ["Maybe."], ["Yes or no?"])
     assert len(asked) == 1 and asked[0].text[0] is not None
     assert not model.model.room.thinks
-
-
-def doc(data: Path) -> Doc:
-    from dfa_instruct.bench.runner import load_rows
-    from dfa_instruct.bench.tasks.questions import document
-
-    return document(load_rows(data, 1)[0], DFD[0])
 
 
 def test_a_thought_in_process_is_split_off_and_a_template_that_opens_one_is_known(data: Path, tmp_path: Path) -> None:
