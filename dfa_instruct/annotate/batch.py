@@ -53,7 +53,7 @@ class Batches:
                 if not self._make(requests()):
                     return
         except openai.APIStatusError as error:
-            raise UnavailableError(f"batches: {self.asking.server.said(error)}") from error
+            raise UnavailableError(f"batches: {self.asking.server.error_line(error)}") from error
         except openai.APIConnectionError as error:
             raise UnavailableError(f"batches: no connection to the server: {error}") from error
         finally:

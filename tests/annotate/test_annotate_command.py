@@ -78,8 +78,8 @@ def test_three_hundred_requests_to_a_server_that_misbehaves_all_end_and_none_is_
         ("500", "failed", "500 the key Bearer [key] met an error (6 times)"),
         ("silence", "failed", "no answer within 0.2 s (6 times)"),
         ("reset", "failed", "no connection"),
-        ("half", "failed", "an answer that is none"),
-        ("error", "failed", "an answer that is none: the server's answer is not a chat completion: the model is over"),
+        ("half", "failed", "an invalid answer"),
+        ("error", "failed", "an invalid answer: the server's answer is not a chat completion: the model is over"),
     ],
 )
 def test_a_request_that_is_never_answered_well_is_marked_with_its_reason(

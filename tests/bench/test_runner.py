@@ -221,7 +221,7 @@ def test_data_without_test_rows_or_questions(tmp_path: Path) -> None:
         run_bench(Spoken(truth), tmp_path / "nothing")
     with pytest.raises(ValueError, match="no test split"):
         run_bench(Spoken(truth), write(tmp_path / "a", {"train": [row("bona_fide", "train", 0)]}))
-    with pytest.raises(ValueError, match="face 0+7 has no bench question for ad, df_c, df_d"):
+    with pytest.raises(ValueError, match=r"face 0+7 has no bench question for ad, df_c, df_d"):
         run_bench(Spoken(truth), write(tmp_path / "b", {"test": [{**row("bona_fide", "test", 7), "bench": []}]}))
     with pytest.raises(ValueError, match="unknown task dfd"):
         run_bench(Spoken(truth), tmp_path / "b", tasks=["dfd"])
