@@ -60,7 +60,7 @@ class Batches(Asking):
                 if not self.store.open_batches():
                     return
         except openai.APIStatusError as error:
-            raise UnavailableError(f"batches: {self.server.said(error)}") from error
+            raise UnavailableError(f"batches: {self.server.error_line(error)}") from error
         except openai.APIConnectionError as error:
             raise UnavailableError(f"batches: no connection to the server: {error}") from error
         finally:

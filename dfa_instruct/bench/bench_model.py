@@ -108,8 +108,8 @@ class BenchModel:
         answers: list[list[str]] = []
         total = sum(map(len, questions))
         with self._progress(total, "Conversations") as progress:
-            for start in range(0, len(images), self.model.conversations):
-                part = slice(start, start + self.model.conversations)
+            for start in range(0, len(images), self.model.conversation_batch):
+                part = slice(start, start + self.model.conversation_batch)
                 pictures = [picture_of(image) for image in images[part]]
                 turns: list[tuple[str, ...]] = [() for _ in pictures]
                 for next_questions in zip(*questions[part], strict=True):
@@ -121,10 +121,10 @@ class BenchModel:
         return answers
 
     def _tokens(self, default: int) -> int:
-        return self.model.room.limit or default
+        return self.model.budget.limit or default
 
     def _progress(self, total: int, title: str) -> tqdm:
-        return tqdm(total=total, desc=title, unit=" answers", disable=not self.model.shows)
+        return tqdm(total=total, desc=title, unit=" answers", disable=not self.model.is_main_process)
 
     def _responses(self, docs: Sequence[Doc], chats: Sequence[Chat], title: str) -> list[Response]:
         with self._progress(len(docs), title) as progress:
@@ -150,7 +150,7 @@ class BenchModel:
         answers: dict[str, Answer] = {}
         if self.answers is not None:
             kept = ((key, self.answers.get(self.identity, chat)) for key, chat in by_key.items())
-            answers = self.model.agreed({key: answer for key, answer in kept if answer is not None})
+            answers = self.model.synchronize({key: answer for key, answer in kept if answer is not None})
         missing = [chat for key, chat in by_key.items() if key not in answers]
         progress.update(len(chats) - len(missing))
 

@@ -91,7 +91,7 @@ def bench(
         measured = measure(
             bench_model, data, tasks, limit=limit, with_baselines=with_baselines, perturbations=perturbations
         )
-        if not opened.shows:
+        if not opened.is_main_process:
             return
         results: Results = {"model": model_name(model), "weights": opened.weights, **measured}
         if output:

@@ -1,1 +1,1 @@
-"""Vision-language models: opening them, what they take, their parts, and their answers."""
+"""Vision-language models: loading them, their inputs, their parts, and their answers."""

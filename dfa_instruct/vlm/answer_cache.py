@@ -1,8 +1,8 @@
-"""Kept answers: one SQLite file of what models have answered, so that a bench which was killed asks the rest only.
+"""A SQLite file that keeps models' answers, so that a bench that was stopped asks only for the missing ones.
 
-An answer is known by the model (a local one by the digest of its weights, a server's by its name, its address and what
-the server says of it), the picture's bytes, the turns, and how long it may be. It is written as it arrives, unless it
-is empty or was cut. No picture, no key and no server's address is written here: of an address there is a digest.
+The key of an answer consists of the model (of a local one, the digest of its weights; of a server's, its name and a
+digest of the address and of what the server says about it), the picture's bytes, the turns, and the maximum length.
+Answers are written as they arrive, unless they are empty or cut. Pictures, keys and addresses are never written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dfa_instruct.sqlite_file import open_sqlite
 from dfa_instruct.vlm.chat import Answer, Chat
 
 APPLICATION: Final = 0x44464142
-"""SQLite's `application_id`, by which a store is told from another database."""
+"""The `application_id` by which SQLite recognises such a file."""
 SCHEMA_VERSION: Final = 2
 SCHEMA: Final = """
 CREATE TABLE answers (
@@ -34,18 +34,18 @@ CREATE TABLE answers (
 
 
 class AnswerCache:
-    """The SQLite file, opened or made when it is first used. Several processes may hold it."""
+    """The SQLite file, which is opened or made on first use. Several processes may use it at the same time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @cached_property
     def connection(self) -> sqlite3.Connection:
-        """Open the file; see `open_sqlite` for its errors."""
+        """The connection; see `open_sqlite` for its errors."""
         return open_sqlite(self.path, APPLICATION, SCHEMA_VERSION, SCHEMA, "store of a model's answers")
 
     def get(self, model: str, chat: Chat) -> Answer | None:
-        """Return what a model has answered; None: it was not asked."""
+        """Return a model's answer; None if there is none."""
         found = self.connection.execute(
             "SELECT text, first, thought, finish_reason, fingerprint FROM answers WHERE model = ? AND chat = ?",
             (model, chat.key),
@@ -53,15 +53,15 @@ class AnswerCache:
         return None if found is None else Answer(found[0], tuple(json.loads(found[1])), *found[2:])
 
     def put(self, model: str, chat: Chat, answer: Answer) -> None:
-        """Write an answer at once; one that is empty or was cut is none, and is asked for again."""
-        if answer.is_whole:
-            told = (answer.thought, answer.finish_reason, answer.fingerprint)
-            values = (model, chat.key, answer.text, json.dumps(answer.first), *told)
+        """Write an answer, unless it is empty or cut and so must be asked for again."""
+        if answer.is_complete:
+            ending = (answer.thought, answer.finish_reason, answer.fingerprint)
+            values = (model, chat.key, answer.text, json.dumps(answer.first), *ending)
             self.connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
-    def fingerprints(self, beginning: str) -> dict[str, set[str]]:
-        """Return the models whose names begin so, and what the servers of each have called their own state."""
+    def fingerprints(self, prefix: str) -> dict[str, set[str]]:
+        """Return models whose names start with `prefix`, and the fingerprints that the server of each reported."""
         found = self.connection.execute(
-            "SELECT DISTINCT model, fingerprint FROM answers WHERE substr(model, 1, ?) = ?", (len(beginning), beginning)
+            "SELECT DISTINCT model, fingerprint FROM answers WHERE substr(model, 1, ?) = ?", (len(prefix), prefix)
         ).fetchall()
         return {model: {of for name, of in found if name == model} for model, _ in found}

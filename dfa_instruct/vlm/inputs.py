@@ -1,7 +1,7 @@
-"""From conversations and images to what a model takes. Every key that a processor returns reaches the model.
+"""Converting conversations and images to a model's inputs.
 
-LLaVA-1.5 takes `pixel_values` only; other families also take the sizes or grids of the images (`image_sizes`,
-`image_grid_thw`), masks, or the number of crops. So nothing here names these keys.
+Every key that a processor returns reaches the model. LLaVA-1.5 takes `pixel_values` only; other families also take the
+sizes or grids of the images (`image_sizes`, `image_grid_thw`), masks, or the number of crops.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any, Final
 from dfa_instruct.vlm.messages import Message, with_image
 
 TEXT_KEYS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"})
-"""What a processor returns of the text; all other keys belong to the images."""
+"""The keys that a processor returns for the text; all other keys belong to the images."""
 
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """Images as a processor has prepared them. They can be used in any number of prompts.
+    """Images prepared by a processor. They can be used in any number of prompts.
 
     Attributes:
-        tokens: for each image, the token ids that stand for it in a prompt.
-        features: what the model takes of all images, one tensor a key.
+        tokens: For each image, the token ids that represent it in a prompt.
+        features: The model's inputs for all images, one tensor for each key.
     """
 
     tokens: list[list[int]]
@@ -30,19 +30,14 @@ class EncodedImages:
 
 
 def on(model: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tensors on the model's device, those of floating point in the model's dtype."""
+    """Move tensors to the model's device, and convert floating-point ones to the model's dtype."""
     return {
         key: value.to(model.device, model.dtype if value.is_floating_point() else None) for key, value in inputs.items()
     }
 
 
 def encode_images(processor: Any, images: Sequence[Any]) -> EncodedImages:
-    """Prepare images.
-
-    Args:
-        processor: the model's processor.
-        images: Pillow images in RGB.
-    """
+    """Prepare RGB images with a model's processor."""
     inputs = processor(
         text=[processor.image_token] * len(images),
         images=[[image] for image in images],
@@ -57,14 +52,14 @@ def encode_images(processor: Any, images: Sequence[Any]) -> EncodedImages:
 
 
 def prompt_tokens(processor: Any, text: str, image: Sequence[int]) -> list[int]:
-    """Return the token ids of a prompt, with those of its image in the place of the image token.
+    """Return the token ids of a prompt, in which the image's tokens replace the image token.
 
-    A beginning-of-sequence token is added where the chat template writes none, as Transformers does it.
+    As in Transformers, a beginning-of-sequence token is added if the chat template does not write one.
 
     Args:
-        processor: the model's processor.
-        text: the prompt, see `dfa_instruct.vlm.messages.render`.
-        image: the token ids that stand for the image, see `EncodedImages`.
+        processor: The model's processor.
+        text: The prompt, see `dfa_instruct.vlm.messages.render`.
+        image: The token ids that represent the image, see `EncodedImages`.
     """
     bos = processor.tokenizer.bos_token
     written = bos is not None and text.startswith(bos)
@@ -74,10 +69,10 @@ def prompt_tokens(processor: Any, text: str, image: Sequence[int]) -> list[int]:
 
 
 def training_tokens(processor: Any, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
-    """Return the token ids of a whole conversation, with one image token, and which of them the loss is taken on.
+    """Return the token ids of a conversation with one image token, and the mask of the tokens that the loss includes.
 
     Raises:
-        ValueError: the chat template marks no answer.
+        ValueError: The chat template does not mark answers.
     """
     encoded = processor.tokenizer.apply_chat_template(
         with_image(messages),
@@ -85,19 +80,19 @@ def training_tokens(processor: Any, messages: Sequence[Message]) -> tuple[list[i
         return_dict=True,
         return_assistant_tokens_mask=True,
     )
-    learnt = [bool(mask) for mask in encoded["assistant_masks"]]
-    if not any(learnt):
-        raise ValueError("the chat template marks no answer ({% generation %}): nothing would be learnt")
-    return list(encoded["input_ids"]), learnt
+    loss_mask = [bool(mask) for mask in encoded["assistant_masks"]]
+    if not any(loss_mask):
+        raise ValueError("the chat template marks no answer with {% generation %}, so there is nothing to train on")
+    return list(encoded["input_ids"]), loss_mask
 
 
 def encode_prompts(processor: Any, conversations: Sequence[Sequence[Message]], images: Sequence[Any]) -> Any:
-    """Return a batch for `generate`: prompts of one image each, padded on the left.
+    """Return a batch of prompts for `generate`, padded on the left.
 
     Args:
-        processor: the model's processor.
-        conversations: for each prompt, its messages of text.
-        images: the image of each prompt, in RGB.
+        processor: The model's processor.
+        conversations: The text messages of each prompt.
+        images: The RGB image of each prompt.
     """
     return processor.apply_chat_template(
         [with_image(messages, image) for messages, image in zip(conversations, images, strict=True)],

@@ -1,6 +1,6 @@
-"""Opening a vision-language model by its name, for chat, analysis, calibration and the benchmark alike.
+"""Loading a vision-language model by its name, for chat, analysis, calibration and the benchmark.
 
-Weights come from strangers: they are read as safetensors only, no code of theirs is run, and an error names the model.
+Models come from strangers: weights are read as safetensors only, their code is not run, and errors name the model.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     import torch
 
 ADAPTER_CONFIG: Final = "adapter_config.json"
-"""The file that tells an adapter's folder from a whole model's."""
+"""The file that distinguishes an adapter's folder from a whole model's."""
 HUB_SECONDS: Final = 3.0
-"""How long the Hub may take to answer whether it has a model. Transformers itself would ask for minutes."""
+"""The time limit for asking the Hub whether a model exists. Transformers itself would try for minutes."""
 VLMS_EXTRA: Final = ("num2words", "torchvision")
-"""Packages that processors of some models need, and that the extra `vlms` installs."""
+"""Packages that some models' processors need, and that the extra `vlms` installs."""
 _NEEDED: Final = re.compile(r"requires? the (\w+) library|requires? `(\w+)`|[Pp]ackage `(\w+)` is required")
-"""How Transformers says that a package is missing."""
+"""Transformers' messages about a missing package."""
 
 
 @contextmanager
 def naming(name: str | Path) -> Iterator[None]:
-    """Name the model in an error of reading or writing it, which is raised as OSError or ValueError.
+    """Name the model in any error while it is read or written, and raise it as OSError or ValueError.
 
-    Its files come from strangers, and Transformers and PEFT raise whatever these lead them to.
+    Transformers and PEFT may raise any exception for broken files.
     """
     from safetensors import SafetensorError
 
@@ -40,26 +40,28 @@ def naming(name: str | Path) -> Iterator[None]:
     except Exception as error:
         if package := _missing_package(error):
             extra = " (or 'dfa-instruct[vlms]')" if package in VLMS_EXTRA else ""
-            raise ValueError(f"{name}: needs {package}, which is not there: pip install {package}{extra}") from error
+            raise ValueError(
+                f"{name}: needs {package}, which is not installed: pip install {package}{extra}"
+            ) from error
         if isinstance(error, OSError | SafetensorError):
             raise OSError(f"{name}: {error}") from error
         if isinstance(error, json.JSONDecodeError):
-            raise ValueError(f"{name}: a JSON file of it cannot be read: {error}") from error
+            raise ValueError(f"{name}: one of its JSON files cannot be read: {error}") from error
         if isinstance(error, ValueError):
             raise error if str(name) in str(error) else ValueError(f"{name}: {error}") from error
         raise ValueError(f"{name}: cannot be loaded ({type(error).__name__}: {error})") from error
 
 
 def _missing_package(error: Exception) -> str | None:
-    """Return the package that an error says is needed; None: it says something else, or the package is there."""
+    """Return the package that an error says is missing; None if there is none or it is installed."""
     found = _NEEDED.search(str(error))
     package = getattr(error, "name", None) or (found and next(filter(None, found.groups())).lower())
-    known = isinstance(error, ImportError | ValueError) and package and find_spec(package) is None
-    return package if known else None
+    missing = isinstance(error, ImportError | ValueError) and package and find_spec(package) is None
+    return package if missing else None
 
 
 def is_model(name: str | Path) -> bool:
-    """Tell whether a name is a model's folder, or may be a Hub id."""
+    """Return whether a name is a model's folder, or may be a Hub id."""
     folder = Path(name)
     if folder.is_dir():
         return any((folder / file).is_file() for file in ("config.json", ADAPTER_CONFIG))
@@ -67,28 +69,26 @@ def is_model(name: str | Path) -> bool:
 
 
 def check_loadable(name: str | Path, ask_hub: bool = True) -> None:
-    """Refuse what is not a model, what has its weights as a pickle, and an adapter whose base is not there.
-
-    A pickle runs whatever code its author put in.
+    """Check that a model, and the base of an adapter, exists and has safetensors; a pickle could run any code.
 
     Args:
-        name: an adapter's or a model's folder, or a Hub id.
-        ask_hub: refuse a Hub id that the Hub does not know, too.
+        name: A folder of a model or of an adapter, or a Hub id.
+        ask_hub: Whether to check that the Hub knows a Hub id.
 
     Raises:
-        FileNotFoundError: there is no such model, or not the base that an adapter names.
-        ConnectionError: the Hub cannot be asked for a model that is not in the cache.
-        ValueError: there are no safetensors, or the adapter's configuration cannot be read.
+        FileNotFoundError: The model, or the base that an adapter names, does not exist.
+        ConnectionError: The model is not in the cache, and the Hub cannot be reached.
+        ValueError: There are no safetensors, or the adapter's configuration cannot be read.
     """
     if not is_model(name):
-        raise FileNotFoundError(f"{name}: no such model (expected an adapter's or a model's folder, or a Hub id)")
+        raise FileNotFoundError(f"{name}: no such model (expected a folder of a model or of an adapter, or a Hub id)")
     folder = Path(name)
     if not folder.is_dir():
         if ask_hub:
             check_on_hub(str(name))
         return
     if not any(folder.glob("*.safetensors")):
-        raise ValueError(f"{name}: no weights as safetensors there; a pickle (.bin, .pt) is not loaded")
+        raise ValueError(f"{name}: the folder has no safetensors; pickles (.bin, .pt) are not loaded")
     if (folder / ADAPTER_CONFIG).is_file():
         with naming(name):
             base = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
@@ -103,11 +103,11 @@ def check_loadable(name: str | Path, ask_hub: bool = True) -> None:
 
 @cache
 def check_on_hub(name: str) -> None:
-    """Refuse a Hub id that is neither in the cache nor on the Hub; a model that was found is not asked for again.
+    """Check that a Hub id is in the cache or on the Hub.
 
     Raises:
-        FileNotFoundError: the Hub has no such model, or none that one may see.
-        ConnectionError: the Hub cannot be asked.
+        FileNotFoundError: The Hub has no such model, or it is private.
+        ConnectionError: The Hub cannot be reached.
     """
     import httpx
     from huggingface_hub import model_info, try_to_load_from_cache
@@ -127,24 +127,24 @@ def check_on_hub(name: str) -> None:
 
 
 def best_device() -> torch.device:
-    """Return the GPU of this process where there is one, the same as `accelerate` gives it; else the CPU."""
+    """Return the GPU that `accelerate` assigns to this process, or the CPU if there is none."""
     from accelerate import PartialState
 
     return PartialState().device
 
 
 def dtype_on(device: torch.device) -> torch.dtype:
-    """Return the type that a model computes in: bfloat16 on a GPU, float32 elsewhere."""
+    """Return the dtype that a model computes in: bfloat16 on a GPU, float32 elsewhere."""
     import torch
 
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 def load_config(name: str | Path) -> Any:
-    """Load the configuration of a model, or of an adapter's base, whose name `load_processor` has checked.
+    """Load the configuration of a model, or of an adapter's base, after `load_processor` has checked the name.
 
     Raises:
-        OSError, ValueError: its files cannot be read.
+        OSError, ValueError: The files cannot be read.
     """
     from peft import PeftConfig
     from transformers import AutoConfig
@@ -157,11 +157,11 @@ def load_config(name: str | Path) -> Any:
 
 
 def load_processor(name: str | Path) -> Any:
-    """Load the processor of a model, which is checked first (see `check_loadable`).
+    """Check a model (see `check_loadable`) and load its processor.
 
     Raises:
-        OSError: there is no such model, or the Hub cannot be asked for it.
-        ValueError: it takes no images, needs a package that is not installed, or a file of it is not as expected.
+        OSError: The model does not exist, or the Hub cannot be reached.
+        ValueError: The model takes no images, needs a package that is not installed, or has an invalid file.
     """
     check_loadable(name)  # before the import, which takes seconds
 
@@ -176,7 +176,7 @@ def load_processor(name: str | Path) -> Any:
 
 @contextmanager
 def _without_loading_bar() -> Iterator[None]:
-    """Keep Transformers' bar "Loading weights" from standard error; the bars of downloads are the Hub's, and stay."""
+    """Hide Transformers' progress bar for loading weights, but not the Hub's bars for downloads."""
     from transformers.utils import logging
 
     previous = logging.set_tqdm_hook(lambda bar, values, options: bar(*values, **{**options, "disable": True}))
@@ -190,22 +190,22 @@ def load_model(name: str | Path, device: torch.device | None = None, dtype: torc
     """Load a model, or an adapter with its base, for inference.
 
     Args:
-        name: a folder or Hub id that `load_processor` has loaded.
-        device: where it computes; else on the GPU of this process where there is one.
-        dtype: what it computes in; else bfloat16 on a GPU, float32 elsewhere.
+        name: A folder or Hub id that `load_processor` has checked.
+        device: The device. None: see `best_device`.
+        dtype: The dtype of the weights. None: see `dtype_on`.
 
     Raises:
-        OSError: its weights cannot be read.
-        ValueError: weights are missing, or a file of it is not as expected.
+        OSError: The weights cannot be read.
+        ValueError: Weights are missing, or a file is invalid.
     """
     from transformers import AutoModelForImageTextToText
 
     device = device or best_device()
     with naming(name), _without_loading_bar():
-        pair: Any = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             name, dtype=dtype or dtype_on(device), use_safetensors=True, output_loading_info=True
         )
-        model, found = pair
-        if missing := sorted(found["missing_keys"]):
-            raise ValueError(f"its weights lack {len(missing)} of the model's, the first is {missing[0]}")
+        model, info = loaded
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(f"{len(missing)} of the model's weights are missing, the first is {missing[0]}")
         return model.to(device).eval()

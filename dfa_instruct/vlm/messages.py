@@ -1,7 +1,7 @@
-"""How a conversation about an image is laid out: as chat templates take it, as a server takes it, and as text.
+"""The layout of a conversation about an image: for chat templates, for servers, and as text.
 
-Everywhere else a conversation is a list of messages of text, `{"role": "user" or "assistant", "content": text}`; where
-the image stands in it is known here only.
+Everywhere else, a conversation is a list of text messages, `{"role": "user" or "assistant", "content": text}`. Only
+this module knows where the image is placed.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ CHAT_TEMPLATE: Final = (
 )
 """LLaVA-1.5's `vicuna_v1` conversation, with BOS, the system prompt, and an end-of-sequence token after every answer.
 
-The template that was published with the converted checkpoints lacks all three. `{% generation %}` marks what the loss
-is taken on: the answer with its leading space, and `</s>`.
+The template published with the converted checkpoints lacks all three. `{% generation %}` marks the tokens that the loss
+includes: the answer with its leading space, and `</s>`.
 """
 
 
@@ -46,40 +46,37 @@ def dialogue(texts: Sequence[str]) -> list[Message]:
 
 
 def with_image(messages: Sequence[Message], image: Any = None) -> list[Message]:
-    """Return messages in the form that chat templates take, with the image before the text of the first one.
+    """Return messages in the form for chat templates, with the image before the text of the first one.
 
     Args:
-        messages: messages of text.
-        image: the image, for a processor that is to read it. None: the template only marks its place.
+        messages: Text messages.
+        image: The image, for a processor that prepares it. None: only its place is marked.
     """
-    laid = [
+    converted = [
         {"role": message["role"], "content": [{"type": "text", "text": message["content"]}]} for message in messages
     ]
-    laid[0]["content"] = [
-        {"type": "image"} if image is None else {"type": "image", "image": image},
-        *laid[0]["content"],
-    ]
-    return laid
+    converted[0]["content"].insert(0, {"type": "image"} if image is None else {"type": "image", "image": image})
+    return converted
 
 
 def image_url(png: bytes) -> dict[str, Any]:
-    """Return a PNG file as the part of a message that OpenAI-compatible servers take."""
+    """Return a PNG file as a part of a message for OpenAI-compatible servers."""
     return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(png).decode()}"}}
 
 
 def render(processor: Any, messages: Sequence[Message], *, whole: bool = False) -> str:
-    """Write a conversation about an image as the model's chat template does.
+    """Render a conversation about an image with the model's chat template.
 
     Args:
-        processor: the model's processor. Its chat template is a program that may come from a stranger.
-        messages: messages of text. If the last one is an answer, the text ends with it, so that the model continues it.
-        whole: write the conversation as it is trained on, with what ends its last answer.
+        processor: The model's processor. Its chat template is a program that may come from a stranger.
+        messages: Text messages. If the last one is an answer, the text ends with it, so that the model continues it.
+        whole: Render the conversation as in training, with the end token of its last answer.
 
     Returns:
-        The text, in which one image token stands for the image.
+        The text, in which one image token represents the image.
 
     Raises:
-        ValueError: the template fails, or does not show the image exactly once.
+        ValueError: The template fails, or does not contain the image exactly once.
     """
     continued = not whole and messages[-1]["role"] == "assistant"
     try:

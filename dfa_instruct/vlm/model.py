@@ -1,4 +1,4 @@
-"""What all vision-language models have in common that are asked here, and opening one by its name."""
+"""The interface of a vision-language model that answers questions, and opening one by its name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dfa_instruct.vlm.answer_cache import AnswerCache
-from dfa_instruct.vlm.chat import Answer, Chat, Keep, Room
+from dfa_instruct.vlm.chat import Answer, Chat, Keep, TokenBudget
 from dfa_instruct.vlm.endpoint import PREFIX, Endpoint
 from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 
@@ -15,37 +15,35 @@ class Model(Protocol):
     """A model that answers chats about pictures greedily, in this process or at a server.
 
     Attributes:
-        room: how many tokens an answer may have.
-        conversations: how many conversations it holds at a time.
-        weights: how many weights it has; None: it does not tell.
-        shows: whether this process shows and writes results. Of several processes that share the pictures, one does.
+        budget: The maximum numbers of tokens of answers.
+        conversation_batch: The number of conversations that are held at the same time.
+        weights: The number of weights; None if it is unknown.
+        is_main_process: Whether this process prints and writes results; true for one of several processes.
     """
 
-    room: Room
-    conversations: int
+    budget: TokenBudget
+    conversation_batch: int
     weights: int | None
-    shows: bool
+    is_main_process: bool
 
     def identity(self, kept: AnswerCache | None) -> str:
-        """Return a name for all that its answers depend on, but for what is asked.
+        """Return a name that changes with everything that answers depend on, except for the chat.
 
         Args:
-            kept: the answers that are kept.
+            kept: The kept answers.
         """
         ...
 
     def answer(self, chats: Sequence[Chat], keep: Keep) -> None:
-        """Answer chats that all differ; each answer is given to `keep` as soon as it is there.
-
-        An answer has the log probabilities of its chat's choices as the first token, where the model tells them.
+        """Answer different chats, and pass each answer to `keep` as soon as there is one.
 
         Raises:
-            UnavailableError: a server answers no more.
+            UnavailableError: The server stopped answering.
         """
         ...
 
-    def agreed(self, known: dict[str, Answer]) -> dict[str, Answer]:
-        """Return the answers that are known already, by their chats' keys, the same in each of several processes."""
+    def synchronize(self, known: dict[str, Answer]) -> dict[str, Answer]:
+        """Return the known answers (chat key → answer) of the main process in every process."""
         ...
 
 
@@ -55,20 +53,20 @@ def open_model(
     """Open a model.
 
     Args:
-        name: a folder (an adapter's or a whole model's), a Hub id, or `openai:` and a model's name at a server.
-        base_url: the server; see `Endpoint`.
-        concurrency: how many questions a server is asked at a time.
-        answer_tokens: the most tokens of an answer, see `Room`.
+        name: A folder (of a model or of an adapter), a Hub id, or `openai:NAME` for a server's model.
+        base_url: The server's address, see `Endpoint`.
+        concurrency: The number of questions that a server is asked at the same time.
+        answer_tokens: The maximum number of tokens of an answer, see `TokenBudget`.
 
     Raises:
-        FileNotFoundError: the model is not there.
-        ValueError: a server is named without a model of it, or the other way round, or there is no key.
+        FileNotFoundError: The model does not exist.
+        ValueError: The server's address or the name of its model is missing, or there is no key.
     """
     kind, _, model = name.partition(PREFIX)
     if kind and base_url is not None:
-        raise ValueError(f"--base-url names a server: expected {PREFIX}NAME, a model of it, in place of {name}")
+        raise ValueError(f"{name}: --base-url gives a server, so {PREFIX}NAME is expected, with the name of its model")
     if not kind and not model:
-        raise ValueError(f"{name}: expected {PREFIX}NAME, a model by the name that its server knows")
+        raise ValueError(f"{name}: expected {PREFIX}NAME, with the name of the server's model")
     opened: Model = VisionLanguageModel(name) if kind else Endpoint(model, base_url, concurrency)
-    opened.room.limit = answer_tokens
+    opened.budget.limit = answer_tokens
     return opened

@@ -1,4 +1,4 @@
-"""The families of vision-language models: which modules are vision tower, projector and language model.
+"""Families of vision-language models: which modules are the vision tower, the projector and the language model.
 
 A family is added by one entry in `FAMILIES`.
 """
@@ -13,15 +13,15 @@ Part = Literal["vision tower", "projector", "language model"]
 
 @dataclass(frozen=True)
 class Family:
-    """What the models of one family have in common.
+    """The common properties of the models of one family.
 
     Attributes:
-        vision: the name of the vision tower's module.
-        projector: the name of the module that brings the vision tower's features to the language model's width.
-        language: the name of the language model's module.
-        lora_targets: a regular expression of the linear layers that LoRA adapts.
-        prefix_cache: positions count the tokens one by one, and each token attends to those before it only. Then what
-            stands before a question can be read once for all questions.
+        vision: The name of the vision tower's module.
+        projector: The name of the module that maps the vision tower's features to the language model's width.
+        language: The name of the language model's module.
+        lora_targets: A regular expression of the linear layers that LoRA adapts.
+        prefix_cache: Whether the text before a question can be processed once for all questions. This requires that
+            positions count the tokens, and that each token attends to previous tokens only.
     """
 
     vision: str
@@ -31,7 +31,7 @@ class Family:
     prefix_cache: bool
 
     def part_of(self, parameter: str) -> Part:
-        """Return the part that a parameter belongs to, by its full name; all that is left is the language model's."""
+        """Return the part that a parameter belongs to by its full name; the language model if it is no other part."""
         if f".{self.projector}." in f".{parameter}":
             return "projector"
         return "vision tower" if f".{self.vision}." in f".{parameter}" else "language model"
@@ -46,7 +46,7 @@ FAMILIES: Final = {
         prefix_cache=True,
     )
 }
-"""Transformers' `model_type` → the family."""
+"""Transformers' `model_type` → family."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def family_of(config: Any) -> Family:
     """Return the family of a model by its configuration.
 
     Raises:
-        ValueError: the family is not known here.
+        ValueError: The family is unknown.
     """
     if config.model_type not in FAMILIES:
         raise ValueError(f"model type {config.model_type}: expected a model of type {' or '.join(FAMILIES)}")
@@ -73,7 +73,7 @@ def parts_of(model: Any) -> Parts:
     """Return the parts of a loaded model, with or without an adapter.
 
     Raises:
-        ValueError: its family is not known here.
+        ValueError: Its family is unknown.
     """
     family = family_of(model.config)
 
@@ -84,11 +84,11 @@ def parts_of(model: Any) -> Parts:
 
 
 def patch_grid(config: Any, pixel_values: Any) -> tuple[int, int]:
-    """Return how many rows and columns of patches the vision tower makes of an image.
+    """Return the number of rows and columns of patches of an image.
 
     Args:
-        config: the model's configuration.
-        pixel_values: shape (…, height, width).
+        config: The model's configuration.
+        pixel_values: The processed image, shape (…, height, width).
     """
     height, width = pixel_values.shape[-2:]
     patch = config.vision_config.patch_size

@@ -1,7 +1,4 @@
-"""The thought that some models write before their answer: splitting it off.
-
-The marks are those that today's models write: <think> and its like.
-"""
+"""Splitting off the thought that some models write before their answer, marked by <think> or similar."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ _CLOSED: Final = re.compile(
 
 
 def split_thought(text: str) -> tuple[str, str]:
-    """Split a text into the thought that stands before the answer, and the answer; a thought that is cut has none."""
+    """Split a text into the thought before the answer and the answer, which is empty if the thought was cut."""
     if closed := [*_CLOSED.finditer(text)]:
         thought = _CLOSED.sub("\n", _OPENED.sub("", text[: closed[-1].start()]))
         return thought.strip(), text[closed[-1].end() :].strip()
@@ -27,12 +24,12 @@ def split_thought(text: str) -> tuple[str, str]:
     return "", text.strip()
 
 
-def opens_thought(text: str) -> bool:
-    """Tell whether a text, or a chat template, has the marks of a thought."""
+def has_thought_mark(text: str) -> bool:
+    """Return whether a text or a chat template contains the mark of a thought."""
     return _OPENED.search(text) is not None or _CLOSED.search(text) is not None
 
 
-def thought_begun(prompt: str) -> str:
-    """Return the mark with which a prompt ends, where it opens the thought of the answer to come; else nothing."""
-    begun = re.search(rf"(?:{_OPENED.pattern})\s*$", prompt, re.IGNORECASE)
-    return begun[0] if begun else ""
+def opening_mark(prompt: str) -> str:
+    """Return the mark at the end of a prompt that opens the answer's thought; empty if there is none."""
+    mark = re.search(rf"(?:{_OPENED.pattern})\s*$", prompt, re.IGNORECASE)
+    return mark[0] if mark else ""

@@ -249,13 +249,13 @@ def test_the_key_is_masked_in_errors_and_not_in_answers(data: Path, monkeypatch:
 
 def test_a_tiny_model_in_process_is_asked_again_and_says_how_it_ended(data: Path, tmp_path: Path) -> None:
     model = BenchModel(VisionLanguageModel(tiny_base(tmp_path / "model", seed=0)))
-    model.model.room.limit = 3
+    model.model.budget.limit = 3
     results = run_bench(model, data, tasks=DFD, limit=2)
     assert {p["finish_reason"] for p in results["predictions"]} <= {"length", "stop"}
     assert all(p["predicted"] is not None or p["one_word"] is not None for p in results["predictions"])
     asked = model.ask_again([document(load_rows(data, 1)[0], DFD[0])], ["Maybe."], ["Yes or no?"])
     assert len(asked) == 1 and asked[0].text[0] is not None
-    assert not model.model.room.thinks
+    assert not model.model.budget.thinks
 
 
 def test_a_thought_in_process_is_split_off_and_a_template_that_opens_one_is_known(data: Path, tmp_path: Path) -> None:
@@ -264,14 +264,14 @@ def test_a_thought_in_process_is_split_off_and_a_template_that_opens_one_is_know
     assert template.is_file()
     template.write_text(template.read_text() + "{% if add_generation_prompt %}<think>\n{% endif %}")
     model = VisionLanguageModel(folder)
-    assert model.room.thinks
+    assert model.budget.thinks
     ids = model.processor.tokenizer("Is this face forged?</think> The artifacts.", add_special_tokens=False)[
         "input_ids"
     ]
     import torch
 
     chat = Chat(b"", ("?",), 4, ("Yes", "No"))
-    made = model._answer_of(chat, torch.tensor([*ids, 2]), torch.zeros(400))
+    made = model._decode(chat, torch.tensor([*ids, 2]), torch.zeros(400))
     assert made == Answer("The artifacts.", (), "Is this face forged?", "stop")
-    cut = model._answer_of(chat, torch.tensor(ids[:3]), torch.zeros(400))
-    assert (cut.text, cut.finish_reason) == ("", "length") and cut.thought and not cut.is_whole
+    cut = model._decode(chat, torch.tensor(ids[:3]), torch.zeros(400))
+    assert (cut.text, cut.finish_reason) == ("", "length") and cut.thought and not cut.is_complete

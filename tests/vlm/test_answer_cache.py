@@ -11,7 +11,7 @@ from bench_data import opened, row, tiny_base, write, write_counts
 from dfa_instruct.bench.bench_model import BenchModel, answers_path
 from dfa_instruct.bench.runner import run_bench
 from dfa_instruct.vlm.answer_cache import AnswerCache
-from dfa_instruct.vlm.chat import Answer, Chat, Keep, Room
+from dfa_instruct.vlm.chat import Answer, Chat, Keep, TokenBudget
 from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 from dfa_instruct.vocabulary import CATEGORIES
 
@@ -24,15 +24,15 @@ def data(tmp_path: Path) -> Path:
 class Counting:
     """A model that says how many chats it has answered, and breaks off after so many."""
 
-    weights, shows, conversations = None, True, 2
+    weights, is_main_process, conversation_batch = None, True, 2
 
     def __init__(self, most: int = 10**6, identity: str = "counting") -> None:
-        self.room, self.most, self.asked, self._identity = Room(), most, 0, identity
+        self.budget, self.most, self.asked, self._identity = TokenBudget(), most, 0, identity
 
     def identity(self, kept: AnswerCache | None) -> str:
         return self._identity
 
-    def agreed(self, known: dict[str, Answer]) -> dict[str, Answer]:
+    def synchronize(self, known: dict[str, Answer]) -> dict[str, Answer]:
         return known
 
     def answer(self, chats: Sequence[Chat], keep: Keep) -> None:

@@ -58,7 +58,7 @@ def needy(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize("kind", NEEDY)
 def test_a_processor_that_needs_a_package_says_which(kind: str, tmp_path: Path) -> None:
     folder = needy(tmp_path / kind, kind)
-    said = f"{folder}: needs torchvision, which is not there: pip install torchvision (or 'dfa-instruct[vlms]')"
+    said = f"{folder}: needs torchvision, which is not installed: pip install torchvision (or 'dfa-instruct[vlms]')"
     for load in (load_processor, DfaGpt.from_pretrained, VisionLanguageModel):
         with pytest.raises(ValueError, match="needs torchvision") as caught:
             load(folder)
@@ -75,7 +75,7 @@ def test_every_way_of_saying_that_a_package_is_missing_is_read(tmp_path: Path) -
     }
     for text, package in said.items():
         with (
-            pytest.raises(ValueError, match=f"^m: needs {package}, which is not there: pip install {package}$"),
+            pytest.raises(ValueError, match=f"^m: needs {package}, which is not installed: pip install {package}$"),
             naming("m"),
         ):
             raise ImportError(text)
