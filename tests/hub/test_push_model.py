@@ -128,7 +128,7 @@ def test_merged_model_replaces_the_adapter(calibrated: Path, base: Path, hub: Hu
 
 
 def test_adapter_with_a_local_base_is_refused(calibrated: Path, base: Path, hub: Hub) -> None:
-    done = CliRunner().invoke(app, ["push", str(calibrated), ADAPTER])
+    done = CliRunner().invoke(app, ["push", str(calibrated), ADAPTER, "--dry-run"])
     assert done.exit_code == 2 and done.stderr.count("\n") == 1
     assert f"its base is the folder {base}, which others do not have" in done.stderr
     assert f"dfa-gpt push {base} USER/NAME" in done.stderr and "--merged" in done.stderr
@@ -237,7 +237,7 @@ def test_card_of_a_folder_contains_the_results(tmp_path: Path) -> None:
 def test_invalid_results_are_named(calibrated: Path, tmp_path: Path, broken: str) -> None:
     file = tmp_path / "results.json"
     file.write_text(broken)
-    done = CliRunner().invoke(app, ["push", str(calibrated), ADAPTER, "--merged", "--results", str(file)])
+    done = CliRunner().invoke(app, ["push", str(calibrated), ADAPTER, "--merged", "--results", str(file), "--dry-run"])
     assert done.exit_code == 2 and f"{file}: " in done.stderr
 
 
@@ -245,5 +245,5 @@ def test_full_model_needs_its_own_card(base: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(base, bare)
     (bare / "README.md").unlink()
-    done = CliRunner().invoke(app, ["push", str(bare), BASE])
+    done = CliRunner().invoke(app, ["push", str(bare), BASE, "--dry-run"])
     assert done.exit_code == 2 and f"{bare / 'README.md'}: no such file" in done.stderr
