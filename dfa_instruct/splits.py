@@ -219,7 +219,7 @@ class _CutSearch:
     def best(
         self, uncut: SplitNumbers, free: NDArray[np.int64], components: NDArray[np.int64], rng: np.random.Generator
     ) -> SplitNumbers:
-        """Return the best split found from `uncut`, from random starts, and from random changes of the best one.
+        """Return the best split found, starting from `uncut` (whole components only) and from random splits.
 
         The identities in `free` may move. `components` has, for each identity, the number of the component that may
         move as a whole, or -1.

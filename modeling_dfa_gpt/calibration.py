@@ -172,7 +172,10 @@ def source_names(rows: list[dict[str, Any]]) -> str:
 
 
 def alignment_margin(rows: list[dict[str, Any]]) -> float:
-    """Return the median margin with which the faces of rows were aligned, or 0 if no row has landmarks."""
+    """Return the margin with which the faces of a dataset were cut, in the unit of a recipe's `margin`.
+
+    It is the median over the rows, or 0 if no row has landmarks.
+    """
     import numpy as np
 
     from dfa_instruct.face.detection import alignment

@@ -77,8 +77,8 @@ def config_for_abilities(path: str, name: str | None, abilities: Any) -> str | N
     for config, config_abilities in CONVERSATIONS.items():
         if set(config_abilities) == set(abilities):
             return config
-    choices = "; ".join(" ".join(config_abilities) for config_abilities in CONVERSATIONS.values())
-    raise RecipeError(f"abilities: expected one of: {choices}; not: {' '.join(abilities)}")
+    choices = " or ".join(f"[{', '.join(config_abilities)}]" for config_abilities in CONVERSATIONS.values())
+    raise RecipeError(f"abilities: expected {choices}, not [{', '.join(abilities)}]")
 
 
 def recipe_parser() -> Any:

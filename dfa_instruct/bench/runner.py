@@ -22,7 +22,10 @@ from dfa_instruct.vocabulary import Split
 
 
 class Answering(Protocol):
-    """A model that can be measured: a `BenchModel`, a model of lighteval, or anything else that answers documents."""
+    """A model that can be measured: a `BenchModel`, a model of lighteval, or any object with the same methods.
+
+    A question and its image are one `Doc`, as lighteval calls it.
+    """
 
     def greedy_until(self, docs: list[Doc]) -> Sequence[ModelResponse]:
         """Answer every document."""
@@ -35,7 +38,6 @@ def run_bench(
     *,
     tasks: Sequence[str] = tuple(TASKS),
     limit: int | None = None,
-    batch_size: int | None = None,
 ) -> Results:
     """Measure a model on the test split of a dataset folder.
 
@@ -44,7 +46,6 @@ def run_bench(
         data: The dataset folder. None: the folder that `DFA_INSTRUCT_DIR` names, or else the embedded sample.
         tasks: The tasks to measure, some of `TASKS`.
         limit: Ask about this many images only. They are drawn at random with a fixed seed.
-        batch_size: The number of questions in a batch.
 
     Raises:
         FileNotFoundError: The model or the dataset does not exist.
@@ -54,12 +55,9 @@ def run_bench(
         raise ValueError(f"unknown task {unknown[0]}: expected one of {', '.join(TASKS)}")
     metrics = all_metrics()
     rows = load_rows(data, limit)
-    return make_results(ask(load_model(model, batch_size), rows, tasks), rows, metrics)
-
-
-def load_model(model: str | Path | Answering, batch_size: int | None = None) -> Answering:
-    """Load a model from a folder or a Hub id; return a loaded model unchanged."""
-    return BenchModel(VisionLanguageModel(model, batch_size=batch_size)) if isinstance(model, str | Path) else model
+    if isinstance(model, str | Path):
+        model = BenchModel(VisionLanguageModel(model))
+    return make_results(ask(model, rows, tasks), rows, metrics)
 
 
 def load_rows(data: Path | None, limit: int | None = None, split: Split = "test") -> Rows:

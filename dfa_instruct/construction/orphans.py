@@ -21,6 +21,7 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # end without a traceback on Ctrl-
 def end_with_this_process() -> str:
     """Return Python code that a child process runs first, so that it ends within seconds of this process.
 
-    The code imports only the standard library: importing this package would delay the watch by seconds.
+    The code imports only the standard library, because importing this package would take seconds, in which the child
+    process would not notice the end of its parent.
     """
     return _PROGRAM.format(parent=os.getpid())

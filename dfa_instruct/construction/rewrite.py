@@ -35,7 +35,7 @@ def reinstruct(folder: Path, output: Path, annotator: Annotator, seed: int, libr
         folder: a dataset folder.
         output: the new dataset folder, which may be the same.
         annotator: the annotator that describes the faces.
-        seed: the seed that draws the questions. The seed of the build draws the same questions.
+        seed: the seed that draws the questions. With the seed of the build, they are the same questions as before.
         library: the templates.
 
     Raises:

@@ -58,7 +58,7 @@ class ListedTechnique:
 
 @dataclass
 class ListReport:
-    """The report of the first step: the number of images in each shard, and `<source>/<technique>` → its numbers."""
+    """The report of the first step: the number of images in each shard, and counts for each `<source>/<technique>`."""
 
     sizes: list[int]
     techniques: dict[str, ListedTechnique]

@@ -35,7 +35,7 @@ def conversation(face: dict[str, Any], config: str) -> dict[str, Any]:
 
 
 class DfaInstruct(Parquet):
-    """Read the Parquet files of a dataset folder as the rows of a config."""
+    """Read the Parquet files of a dataset folder as the rows of a config, such as `default` or `conversations`."""
 
     BUILDER_CONFIG_CLASS = ParquetConfig
     BUILDER_CONFIGS = [  # noqa: RUF012 (the name that `datasets` looks for)

@@ -82,7 +82,7 @@ def strengths(forgery: Face, bona_fide: Face) -> dict[Region, dict[ArtifactKind,
         raise ValueError(f"{forgery.face_id}: neither the forgery nor its bona fide {bona_fide.face_id} has landmarks")
     if forgery.image.shape != bona_fide.image.shape:
         raise ValueError(
-            f"{forgery.face_id}: its size {forgery.image.shape} is not the size of its bona fide, "
+            f"{forgery.face_id}: its size {forgery.image.shape} differs from that of its bona fide face, "
             f"{bona_fide.image.shape}"
         )
     size = forgery.image.shape[0]

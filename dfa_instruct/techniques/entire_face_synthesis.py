@@ -67,7 +67,14 @@ class Eigenfaces:
 
     @classmethod
     def decompose(cls, shapes: Landmarks, pictures: NDArray[np.float32], components: int, seed: int) -> Self:
-        """Fit the model to shapes, (n, 81, 2), and to flat pictures in the mean shape, (m, side · side · 3)."""
+        """Fit principal components.
+
+        Args:
+            shapes: landmarks, shape (n, 81, 2).
+            pictures: flattened pictures that were warped to the mean shape, shape (m, side · side · 3).
+            components: the number of components.
+            seed: the seed of the random projections.
+        """
         from sklearn.decomposition import PCA
 
         return cls(

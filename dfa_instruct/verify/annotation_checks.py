@@ -111,7 +111,7 @@ def _check_bench(findings: Findings, name: str, split: str, row: Mapping[str, An
 
 
 class _Nth:
-    """A substitute for a random generator that always draws the choice with the same number."""
+    """A substitute for a random generator that always draws the choice of one number, to list all possible draws."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -53,7 +53,7 @@ def naming(name: str | Path) -> Iterator[None]:
 
 
 def _missing_package(error: Exception) -> str | None:
-    """Return the package that an error says is missing; None if there is none or it is installed."""
+    """Return the package whose absence caused an error; None if no missing package caused it."""
     found = _NEEDED.search(str(error))
     package = getattr(error, "name", None) or (found and next(filter(None, found.groups())).lower())
     missing = isinstance(error, ImportError | ValueError) and package and find_spec(package) is None

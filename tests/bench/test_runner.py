@@ -155,15 +155,15 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_base(tmp_path_factory.mktemp("model") / "base", seed=0)
 
 
-def answers(model: Path, data: Path, batch_size: int | None = None) -> list[str]:
-    results = run_bench(model, data, tasks=["dfa_bench_dfd"], limit=3, batch_size=batch_size)
+def answers(model: Path | BenchModel, data: Path) -> list[str]:
+    results = run_bench(model, data, tasks=["dfa_bench_dfd"], limit=3)
     return [prediction["answer"] for prediction in results["predictions"]]
 
 
 def test_answers_do_not_depend_on_the_batch(base: Path, data: Path) -> None:
     together = answers(base, data)
     assert any(together)
-    assert answers(base, data, batch_size=1) == together
+    assert answers(BenchModel(VisionLanguageModel(base, batch_size=1)), data) == together
 
 
 def test_new_weights_in_an_old_folder_give_new_answers(data: Path, tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""The figures beyond the paper's, against scikit-learn's and numbers worked out by hand."""
+"""Scores: compared with scikit-learn's figures and with figures computed by hand."""
 
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from scipy.stats import bootstrap
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, det_curve, roc_auc_score
 
+from dfa_instruct.bench.results import make_results
 from dfa_instruct.bench.runner import run_bench
 from dfa_instruct.bench.scores import (
+    all_metrics,
     apcer_at,
     bootstrap_interval,
     confidence_intervals,
@@ -27,6 +30,30 @@ from dfa_instruct.bench.scores import (
     video_scores,
 )
 from dfa_instruct.vocabulary import CATEGORIES
+
+
+@pytest.fixture
+def plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The module of an installed package that adds a metric."""
+    metadata = tmp_path / "stranger-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[dfa_instruct.metrics]\nwords = stranger:words\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "stranger", raising=False)
+    return tmp_path / "stranger.py"
+
+
+def test_a_plug_ins_figure_that_no_row_determines_is_null(plug_in: Path) -> None:
+    plug_in.write_text("def words(predictions):\n    return {'count': 3, 'none': float('nan')}\n")
+    metrics = {"words": all_metrics()["words"]}
+    assert make_results([], [], metrics)["scores"]["words"] == {"count": 3.0, "none": None}
+
+
+def test_a_plug_in_that_does_not_load_is_named_before_the_model_is_asked(plug_in: Path, dataset_folder: Path) -> None:
+    plug_in.write_text("")
+    with pytest.raises(ValueError, match=r"metric words: its plug-in stranger:words does not load"):
+        run_bench("no/such/model", dataset_folder)
 
 
 def drawn(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from datasets import load_dataset
 
 from dfa_instruct.bench.metrics import by_task, classification, detection, rouge_l
 from dfa_instruct.bench.results import Rows, TaskFigures, main_figures, task_figures
-from dfa_instruct.bench.runner import Answering, ask, load_model, load_rows
+from dfa_instruct.bench.runner import Answering, ask, load_rows
 from dfa_instruct.bench.tasks.questions import TASKS
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.sources.pictures import open_image
@@ -28,15 +28,21 @@ from dfa_instruct.vocabulary import BenchTask
 
 
 def baselines(
-    model: str | Path | Answering,
+    model: Answering,
     data: Path | None,
     *,
     tasks: Sequence[str] = tuple(TASKS),
     limit: int | None = None,
-    batch_size: int | None = None,
     seed: int = 0,
 ) -> dict[str, TaskFigures]:
-    """Measure the baselines of a model. The arguments are those of `run_bench`.
+    """Measure the baselines of a model.
+
+    Args:
+        model: The model.
+        data: The dataset folder, see `run_bench`.
+        tasks: The tasks to measure.
+        limit: Ask about this many images only, the same images as `run_bench`.
+        seed: The seed for shuffling the images.
 
     Returns:
         `majority`: The constant answers that fit the training split best.
@@ -45,9 +51,8 @@ def baselines(
         `chance`: The accuracy that the answers of `images_swapped` would have if they were shuffled at random.
     """
     rows = load_rows(data, limit)
-    loaded = load_model(model, batch_size)
-    blind = task_figures(ask(loaded, image_blind(rows), tasks))
-    swapped = ask(loaded, images_swapped(rows, seed), tasks)
+    blind = task_figures(ask(model, image_blind(rows), tasks))
+    swapped = ask(model, images_swapped(rows, seed), tasks)
     chance = {task: TASKS[task].figures(group).get("chance") for task, group in by_task(swapped).items()}
     constants = majority(data, rows)
     return {

@@ -143,7 +143,7 @@ def write_report(results: Results, data: Path | None, output: Path) -> None:
 
 
 def worst_errors(predictions: Sequence[Prediction]) -> dict[BenchTask, list[Prediction]]:
-    """Return the worst errors of each task.
+    """Return the errors of each task that the report shows.
 
     For DF-D these are the errors with the highest probability, if it is known; for AD the descriptions with the lowest
     ROUGE-L; for DF-C and DF-T the first errors.

@@ -37,9 +37,9 @@ _BONA_FIDE_KEY: Final = re.compile(r"real|authentic|genuine|bona_fide|original")
 
 
 def marked_answers(text: str) -> list[str] | None:
-    """Return the content of each mark of a final answer in a text; None if nothing is marked.
+    """Return the final answers that a text marks by a tag, a box or JSON; None if it marks none.
 
-    A mark whose content is missing, cut off or of another kind gives an empty string.
+    If the content is missing, cut off or of another kind, the string is empty.
     """
     if tagged := _TAGGED.findall(text):
         return [content or boxed for _, content, _, boxed in tagged]

@@ -55,16 +55,14 @@ _ARTIFACTS: Final[dict[ArtifactKind, str]] = {
     "boundary": r"edges?|seams?|blend\w*|boundar(?:y|ies)|transitions?|borders?|halo",
 }
 _NATURAL: Final = re.compile(
-    r"\b(?:no|nothing|none|without|free of|never)\b|"
-    r"\b(?:looks?|appears?|seems?|is|are|remains?)(?: \w+){0,2} "
-    r"(?:natural|consistent|normal|fine|right|real|realistic|intact|even|clean|correct)\b|"
+    r"\b(?:no|nothing|none|without|free of|never)\b|\b(?:looks?|appears?|seems?|is|are|"
+    r"remains?)(?: \w+){0,2} (?:natural|consistent|normal|fine|right|real|realistic|intact|even|clean|correct)\b|"
     r"\b(?:matches|match|fits|fit|agrees?)\b"
 )
 """Words that call a region natural, unless the sentence also has a word for a fault."""
 _FAULTY: Final = re.compile(
-    r"\b(?:not|n't|don't|doesn't) (?:\w+ ){0,2}"
-    r"(?:match|fit|agree|natural|consistent|normal|right|real|even|clean|blend)\b|"
-    r"\b(?:unnatural\w*|inconsistent\w*|wrong\w*|odd\w*|strange\w*|artificial|irregular\w*|mismatch\w*)\b"
+    r"\b(?:not|n't|don't|doesn't) (?:\w+ ){0,2}(?:match|fit|agree|natural|consistent|normal|right|real|even|clean|"
+    r"blend)\b|\b(?:unnatural\w*|inconsistent\w*|wrong\w*|odd\w*|strange\w*|artificial|irregular\w*|mismatch\w*)\b"
 )
 _ABSENCE: Final = re.compile(
     r"\b(?:no|not any|nothing|none|without|free of)\b(?: [\w]+){0,4}? ?(?:artifacts?|artefacts?|traces?|flaws?|signs?|"

@@ -197,7 +197,7 @@ class Plan(Step):
                 raise ValueError(f"{failure}; see {self.work.dropped_table} for everything that was dropped")
 
     def drop_before_splits(self, faces: _Faces) -> list[str | None]:
-        """Drop techniques with too few images, and repeated pixels. Return for each face the reason or None."""
+        """Return why each face is dropped, or None: too few images of its technique, or the same image before."""
         fewest = self.recipe.fewest_images
         counts = Counter(faces.technique)
         reasons: list[str | None] = [

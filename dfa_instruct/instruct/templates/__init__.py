@@ -170,7 +170,7 @@ def load_libraries(folder: Path) -> Libraries:
             if template.when not in filled:
                 raise ValueError(f"{place}: when: {template.when!r} is none of {', '.join(map(repr, filled))}")
             if bool(template.answers) != (name == "fc"):
-                raise ValueError(f"{place}: answers: expected {'some' if name == 'fc' else 'none'}")
+                raise ValueError(f"{place}: answers: only the templates in fc.yaml have answers, and each needs one")
             ids.add(template.id)
             _check(place, template.questions + template.followups + template.answers, filled[template.when])
     _check(f"{folder}/df_d.yaml: answers", found.df_d.answers.values(), {"verdict"})

@@ -1,4 +1,4 @@
-"""DFA-Bench's conversations: what counts as an answer, a contradiction, a claim; and a tiny model that holds some."""
+"""The figures of DFA-Bench's conversations, and a tiny model that holds some."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from dfa_instruct.bench.experiments.conversation import (
     scripts,
 )
 from dfa_instruct.bench.runner import load_rows
-from dfa_instruct.bench.tasks.parsing import described_label, parse_claims, parse_verdict
 from dfa_instruct.instruct.templates import ALTERNATIVES, libraries
 from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 from dfa_instruct.vocabulary import CATEGORIES, REGIONS
@@ -54,63 +53,6 @@ def test_no_paraphrase_stands_in_a_template() -> None:
 def test_every_script_asks_for_verdict_class_and_description() -> None:
     for script in scripts():
         assert len(script) == 4 and {"detect", "classify", "describe"} < set(script) <= set(IS_RIGHT_KIND)
-
-
-@pytest.mark.parametrize(
-    ("answer", "claims"),
-    [
-        ("1. **Mouth and Lips**: The shape of the mouth is slightly distorted.", [("mouth", "geometry")]),
-        (
-            "1. **Eyes**: The colour and the texture of the eyes look clearly unnatural.\n2. **Chin**: An edge is "
-            "visible around the chin.",
-            [("eyes", "colour"), ("eyes", "texture"), ("chin", "boundary")],
-        ),
-        ("The texture of the hairline is too smooth or too rough.", [("hairline", "texture")]),
-        ("The colour of the nose does not match the rest of the face.", [("nose", "colour")]),
-        ("The blending around the cheeks is clearly visible.", [("cheeks", "boundary")]),
-        ("The skin tone of the cheeks is inconsistent, and the eyes look natural.", [("cheeks", "colour")]),
-        ("Something is odd about the jawline.", [("jawline", None)]),
-        ("The eyes look natural but the lips are blurred.", [("mouth", "sharpness")]),
-        ("No artifact is visible. All regions of the face look natural.", []),
-        ("I see no signs of manipulation in the eyes or the mouth.", []),
-        ("Nothing is wrong with the nose or any other region.", []),
-        ("No single region stands out, although the face is forged.", []),
-        ("Yes, this face is forged.", None),
-        ("Face editing is used. This technique changes the age, skin, lips or eyes.", None),
-        ("", None),
-    ],
-)
-def test_claims(answer: str, claims: list[tuple[str, str | None]] | None) -> None:
-    found = parse_claims(answer)
-    assert found == claims if claims is None else sorted(found or [], key=str) == sorted(claims, key=str)
-
-
-@pytest.mark.parametrize(
-    ("answer", "forged", "bona_fide", "either"),
-    [
-        ("Yes, this face is forged.", "forged", None, "forged"),
-        ("No, this face is forged.", None, "forged", "forged"),
-        ("Yes, this face is bona fide.", None, "bona_fide", "bona_fide"),
-        ("No", "bona_fide", "forged", None),
-        ("Yes.", "forged", "bona_fide", None),
-        ("This face is bona fide.", "bona_fide", "bona_fide", "bona_fide"),
-        ("It might be fake.", None, None, None),
-        ("Face editing is used.", None, None, None),
-    ],
-)
-def test_a_verdict_is_read_by_what_was_asked(
-    answer: str, forged: str | None, bona_fide: str | None, either: str | None
-) -> None:
-    assert parse_verdict(answer, "forged") == forged
-    assert parse_verdict(answer, "bona_fide") == bona_fide
-    assert parse_verdict(answer, None) == either
-
-
-def test_a_description_implies_a_label() -> None:
-    assert described_label("1. **Chin**: An edge is visible around the chin.") == "forged"
-    assert described_label("No artifact is visible.") == "bona_fide"
-    assert described_label("No single region stands out, although the face is forged.") == "forged"
-    assert described_label("Hello.") is None
 
 
 def turn(kind: str, answer: str, region: str = "eyes") -> dict[str, Any]:
@@ -176,6 +118,7 @@ def test_figures_by_hand() -> None:
     assert found["region_precision"] == 100 and found["region_recall"] == pytest.approx(66.67)
     assert found["precision"] == pytest.approx(66.67) and found["recall"] == pytest.approx(66.67)
     assert found["repeated"] == pytest.approx(33.33) and found["false_claims"] == 100
+    assert figures(talks[:1], rows[:1])["false_claims"] is None  # there is no bona fide face
 
 
 def test_a_model_talks_in_both_wordings_and_blind(adapter: Path, dataset_folder: Path) -> None:

@@ -77,7 +77,7 @@ def png(array: np.ndarray) -> bytes:
     ],
 )
 def test_a_wrong_perturbation_is_one_line_before_the_model_is_loaded(text: str, said: str) -> None:
-    done = CliRunner().invoke(app, ["bench", "no/such/model", "--perturb", text])
+    done = CliRunner().invoke(app, ["bench", "openai:tiny", "--perturb", text])
     assert done.exit_code == 2 and said in done.stderr
 
 

@@ -1,100 +1,18 @@
-"""The verdicts that answers give, and those that they do not give."""
+"""Reading categories, techniques, descriptions and verdicts from answers."""
 
 from __future__ import annotations
 
 import pytest
 
-from dfa_instruct.bench.tasks.parsing import parse_category, parse_option, parse_yes_no
+from dfa_instruct.bench.tasks.parsing import (
+    described_label,
+    parse_category,
+    parse_claims,
+    parse_option,
+    parse_verdict,
+)
 from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.vocabulary import CATEGORIES, Category
-
-FORGED = [
-    "Yes",
-    "yes.",
-    "YES!",
-    "**Yes**, the face is a deepfake.",
-    "Yes, this face has been forged.",
-    "Yes. The cheeks look too smooth and the boundary is visible.",
-    "Yes, the face was swapped onto another person, unlike a photo of the real one.",
-    "The answer is yes.",
-    "Answer: Yes",
-    "The face is forged.",
-    "This image appears to be a deepfake.",
-    "It's fake.",
-    "Fake",
-    "a deep-fake",
-    "Forged.",
-    "This is not a real photograph.",
-    "The face isn't genuine.",
-    "It has been digitally manipulated.",
-    "There are clear signs of manipulation around the mouth.",
-    "The image is likely AI-generated.",
-    "There is no doubt that this face is a forgery.",
-    "Yes, it is not authentic.",
-    "The face is entirely synthetic, and it is not real.",
-    "It is not bona fide.",
-    "Yes\n\nExplanation: the eyes differ.",
-]
-BONA_FIDE = [
-    "No",
-    "no.",
-    "No, it is real.",
-    "No, the face has not been forged.",
-    "No, this is a bona fide face.",
-    "No. I see no signs of manipulation.",
-    "No signs of forgery are visible.",
-    "No evidence of manipulation.",
-    "The answer is: No",
-    "The face is bona fide.",
-    "This is a bona-fide image.",
-    "Bona_fide",
-    "real",
-    "A genuine photo.",
-    "It looks authentic.",
-    "The image does not show any signs of manipulation.",
-    "This face hasn't been manipulated.",
-    "It is an unaltered photograph.",
-    "The face isn’t fake.",
-    "It shows a real person's face as the camera saw it.",
-    "not forged",
-    "There is no evidence of tampering.",
-]
-NO_VERDICT = [
-    "",
-    "   ",
-    "Yes and no.",
-    "Yes or no",
-    "I cannot determine whether the face is real.",
-    "I'm sorry, but I can't tell if this is a deepfake.",
-    "I am unable to say.",
-    "No idea.",
-    "No way to tell.",
-    "It might be a deepfake.",
-    "It could be real.",
-    "Maybe.",
-    "It is either real or fake.",
-    "No, it is a deepfake.",
-    "Yes, the face is real.",
-    "Yes, it is not forged.",
-    "The face is real. The face is fake.",
-    "real or fake",
-    "Noticeable.",
-    "yesterday",
-    "A woman with blond hair.",
-    "Deepfakes are made by neural networks.",
-    "Real people have asymmetric faces.",
-    "face swapping",
-    "B",
-]
-
-
-@pytest.mark.parametrize(
-    ("label", "answer"),
-    [("forged", a) for a in FORGED] + [("bona_fide", a) for a in BONA_FIDE] + [(None, a) for a in NO_VERDICT],
-)
-def test_yes_no(label: str | None, answer: str) -> None:
-    assert parse_yes_no(answer) == label
-
 
 OPTIONS = ["face editing", "bona fide", "face swapping", "entire face synthesis", "face reenactment"]
 
@@ -190,3 +108,93 @@ def test_technique(technique: str | None, answer: str) -> None:
 def test_letters_follow_the_rows_own_order() -> None:
     assert parse_category("A", list(CATEGORIES.values())) == "bona_fide"
     assert parse_category("A", list(reversed(CATEGORIES.values()))) == "entire_face_synthesis"
+
+
+@pytest.mark.parametrize(
+    ("answer", "category"),
+    [
+        ("<think>A or B? The eyes were edited.</think>C", "face_reenactment"),
+        ("The edges suggest face swapping at first.\n\nFinal answer: D", "face_editing"),
+        ("\\boxed{B}", "face_swapping"),
+        ('{"answer": "E. entire face synthesis"}', "entire_face_synthesis"),
+        ("<answer>face editing</answer>", "face_editing"),
+        ("I doubt that it is face swapping.", None),
+        ("A typical face swapping would show seams.", None),
+        ("It seems like face editing but I would rule that out.", None),
+        ("Face swapping can be excluded.", None),
+        ("Is it face swapping? Hardly.", None),
+        ("<think>It is B", None),
+    ],
+)
+def test_category_in_strict_forms(answer: str, category: str | None) -> None:
+    assert parse_category(answer, list(CATEGORIES.values())) == category
+
+
+def test_technique_in_strict_forms() -> None:
+    options = ["lips", "StyleGAN2", "blend", "simswap"]
+    assert parse_option("<think>lips? no.</think>\\boxed{B}", options) == "StyleGAN2"
+    assert parse_option("I would not say StyleGAN2.", options) is None
+    assert parse_option("B. Style", options, cut=True) == "StyleGAN2"
+    assert parse_option("It was made by lips", options, cut=True) is None
+
+
+def test_a_description_is_forged_only_where_it_says_so() -> None:
+    assert described_label("No artifact is visible, yet it is too perfect to be real.") != "forged"
+    assert described_label("Nothing suggests that this is a deepfake.") in (None, "bona_fide")
+
+
+@pytest.mark.parametrize(
+    ("answer", "claims"),
+    [
+        ("1. **Mouth and Lips**: The shape of the mouth is slightly distorted.", [("mouth", "geometry")]),
+        (
+            "1. **Eyes**: The colour and the texture of the eyes look clearly unnatural.\n2. **Chin**: An edge is "
+            "visible around the chin.",
+            [("eyes", "colour"), ("eyes", "texture"), ("chin", "boundary")],
+        ),
+        ("The texture of the hairline is too smooth or too rough.", [("hairline", "texture")]),
+        ("The colour of the nose does not match the rest of the face.", [("nose", "colour")]),
+        ("The blending around the cheeks is clearly visible.", [("cheeks", "boundary")]),
+        ("The skin tone of the cheeks is inconsistent, and the eyes look natural.", [("cheeks", "colour")]),
+        ("Something is odd about the jawline.", [("jawline", None)]),
+        ("The eyes look natural but the lips are blurred.", [("mouth", "sharpness")]),
+        ("No artifact is visible. All regions of the face look natural.", []),
+        ("I see no signs of manipulation in the eyes or the mouth.", []),
+        ("Nothing is wrong with the nose or any other region.", []),
+        ("No single region stands out, although the face is forged.", []),
+        ("Yes, this face is forged.", None),
+        ("Face editing is used. This technique changes the age, skin, lips or eyes.", None),
+        ("", None),
+    ],
+)
+def test_claims(answer: str, claims: list[tuple[str, str | None]] | None) -> None:
+    found = parse_claims(answer)
+    assert found == claims if claims is None else sorted(found or [], key=str) == sorted(claims, key=str)
+
+
+@pytest.mark.parametrize(
+    ("answer", "forged", "bona_fide", "either"),
+    [
+        ("Yes, this face is forged.", "forged", None, "forged"),
+        ("No, this face is forged.", None, "forged", "forged"),
+        ("Yes, this face is bona fide.", None, "bona_fide", "bona_fide"),
+        ("No", "bona_fide", "forged", None),
+        ("Yes.", "forged", "bona_fide", None),
+        ("This face is bona fide.", "bona_fide", "bona_fide", "bona_fide"),
+        ("It might be fake.", None, None, None),
+        ("Face editing is used.", None, None, None),
+    ],
+)
+def test_a_verdict_is_read_by_what_was_asked(
+    answer: str, forged: str | None, bona_fide: str | None, either: str | None
+) -> None:
+    assert parse_verdict(answer, "forged") == forged
+    assert parse_verdict(answer, "bona_fide") == bona_fide
+    assert parse_verdict(answer, None) == either
+
+
+def test_a_description_implies_a_label() -> None:
+    assert described_label("1. **Chin**: An edge is visible around the chin.") == "forged"
+    assert described_label("No artifact is visible.") == "bona_fide"
+    assert described_label("No single region stands out, although the face is forged.") == "forged"
+    assert described_label("Hello.") is None

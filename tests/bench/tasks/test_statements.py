@@ -1,4 +1,4 @@
-"""Answers as general models give them: none is read wrongly, and strict forms are read without asking again."""
+"""Reading yes, no and statements: no answer is read wrongly, and strict forms are read without asking again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from dfa_instruct.bench.tasks.parsing import described_label, parse_category, parse_option, parse_verdict, parse_yes_no
-from dfa_instruct.vlm.thoughts import split_thought
-from dfa_instruct.vocabulary import CATEGORIES
+from dfa_instruct.bench.tasks.parsing import parse_verdict, parse_yes_no
 
-OPTIONS = list(CATEGORIES.values())
 STATEMENTS = {
     "forged": [
         "it is fake",
@@ -64,11 +61,11 @@ TURNED = [
     "Question: is it so that {}? Answer: it is not.",
     "{}. Answer: the reverse.",
 ]
-"""None of these says what stands in it."""
+"""None of these sentences states what replaces the braces."""
 
 
 def listed(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Give the group, the label ("none": nothing is said) and the text of each answer of a list."""
+    """Yield the group, the label ("none" if there is no verdict) and the text of each answer of a list."""
 
     def walk(part: dict[str, Any], group: str) -> Iterator[tuple[str, str, str]]:
         for name, of_name in part.items():
@@ -156,51 +153,3 @@ def test_a_question_of_the_other_polarity() -> None:
     assert parse_verdict("Yes, it is genuine.", "bona_fide") == "bona_fide"
     assert parse_verdict('{"answer": "no"}', "bona_fide") == "forged"
     assert parse_verdict("Answer: yes", None) is None
-
-
-@pytest.mark.parametrize(
-    ("answer", "category"),
-    [
-        ("<think>A or B? The eyes were edited.</think>C", "face_reenactment"),
-        ("The edges suggest face swapping at first.\n\nFinal answer: D", "face_editing"),
-        ("\\boxed{B}", "face_swapping"),
-        ('{"answer": "E. entire face synthesis"}', "entire_face_synthesis"),
-        ("<answer>face editing</answer>", "face_editing"),
-        ("I doubt that it is face swapping.", None),
-        ("A typical face swapping would show seams.", None),
-        ("It seems like face editing but I would rule that out.", None),
-        ("Face swapping can be excluded.", None),
-        ("Is it face swapping? Hardly.", None),
-        ("<think>It is B", None),
-    ],
-)
-def test_category_in_strict_forms(answer: str, category: str | None) -> None:
-    assert parse_category(answer, OPTIONS) == category
-
-
-def test_technique_in_strict_forms() -> None:
-    options = ["lips", "StyleGAN2", "blend", "simswap"]
-    assert parse_option("<think>lips? no.</think>\\boxed{B}", options) == "StyleGAN2"
-    assert parse_option("I would not say StyleGAN2.", options) is None
-    assert parse_option("B. Style", options, cut=True) == "StyleGAN2"
-    assert parse_option("It was made by lips", options, cut=True) is None
-
-
-def test_a_description_is_forged_only_where_it_says_so() -> None:
-    assert described_label("No artifact is visible, yet it is too perfect to be real.") != "forged"
-    assert described_label("Nothing suggests that this is a deepfake.") in (None, "bona_fide")
-
-
-@pytest.mark.parametrize(
-    ("text", "thought", "answer"),
-    [
-        ("Yes", "", "Yes"),
-        ("<think>a</think>b", "a", "b"),
-        ("a\n</think>\n\nb", "a", "b"),
-        ("<think>a", "a", ""),
-        ("<thinking>a</thinking><answer>b</answer>", "a", "<answer>b</answer>"),
-        ("<think>a</think><think>b</think>c", "a\nb", "c"),
-    ],
-)
-def test_thoughts_are_split_off(text: str, thought: str, answer: str) -> None:
-    assert split_thought(text) == (thought, answer)
