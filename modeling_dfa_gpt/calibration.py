@@ -229,16 +229,7 @@ def certainty_threshold(labels: NDArray[np.bool_], probabilities: NDArray[np.flo
 def verdict_logits(
     model: Any, rows: list[dict[str, Any]], with_re_encodings: bool = False
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.str_]]:
-    """Compute the logits of the verdicts on rows.
-
-    Args:
-        model: A `DfaGpt`.
-        rows: Rows of the dataset, with undecoded images.
-        with_re_encodings: Compute the logits of re-encoded images, too.
-
-    Returns:
-        Whether each row is forged, its logits of shape (rows, 1 + re-encodings), and the person it shows.
-    """
+    """Return whether each row is forged, its logits of shape (rows, 1 + re-encodings), and the person it shows."""
     import numpy as np
     from tqdm import tqdm
 

@@ -92,13 +92,9 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def finished_checkpoint(checkpoint: Path, best: bool) -> Path | None:
-    """Return the checkpoint with the final model if `checkpoint` is the last of a complete training, else None.
+    """Return the checkpoint with the last (or `best`) model if `checkpoint` completes its training, else None.
 
     If Trainer resumed a complete training, it would take another step.
-
-    Args:
-        checkpoint: The newest checkpoint of the run.
-        best: Return the best checkpoint instead of the last one.
     """
     state = TrainerState.load_from_json(os.fspath(checkpoint / "trainer_state.json"))
     if state.global_step < state.max_steps:

@@ -65,11 +65,7 @@ class TrainingEstimate:
 
 
 def describe(recipe: Path) -> None:
-    """Print the estimated cost of a training.
-
-    Raises:
-        RecipeError: The recipe cannot be run, or the configuration of its base is not on disk.
-    """
+    """Print the estimated cost of a training; see `estimate_training`."""
     from rich import print as rich_print
     from rich.table import Table
 
@@ -105,7 +101,7 @@ def estimate_training(path: Path) -> TrainingEstimate:
     """Estimate the cost of a training.
 
     Raises:
-        RecipeError: See `describe`.
+        RecipeError: The recipe cannot be run, or the configuration of its base is not on disk.
     """
     import torch
     from peft import get_peft_model
@@ -164,11 +160,7 @@ def estimate_training(path: Path) -> TrainingEstimate:
 
 
 def base_folder(recipe: Path, name: str | None) -> Path:
-    """Return the folder with the configuration of the base: its own, or one of the same name next to the recipe.
-
-    Raises:
-        RecipeError: Neither exists.
-    """
+    """Return the folder with the configuration of the base: its own, or one of the same name next to the recipe."""
     if name is None:
         raise RecipeError(f"{recipe}: model_name_or_path is missing: expected the folder or Hub id of a LLaVA model")
     folders = [Path(name), *(parent / Path(name).name for parent in recipe.resolve().parents[:2])]
@@ -230,13 +222,7 @@ def build_small_sample(folder: Path) -> str:
 def sequence_lengths(
     conversations: list[list[dict[str, Any]]], image_tokens: int, count: Callable[[str], float]
 ) -> dict[str, list[list[float]]]:
-    """Return the lengths of the training sequences of each conversation, by form.
-
-    Args:
-        conversations: The messages of each row.
-        image_tokens: The number of tokens of an image.
-        count: Counts the tokens of a text.
-    """
+    """Return the lengths of the training sequences of each conversation, by form. `count` tokenizes a text."""
     forms: dict[str, list[list[float]]] = {"shared prefix": [], "turns of a row": [], "separate rows": []}
     for messages in conversations:
         prefix, turns = conversation_tokens(messages, image_tokens, count)

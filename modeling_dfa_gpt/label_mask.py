@@ -38,15 +38,8 @@ class TokenCounts:
 def check_answers(tokenizer: Any, ids: list[int], labels: list[int], answers: Sequence[str], where: str) -> None:
     """Check that the labels of a sequence are its answers, each with its end-of-sequence token.
 
-    Args:
-        tokenizer: The tokenizer of the ids.
-        ids: The token ids of the sequence.
-        labels: Its labels, which are `IGNORED` outside the loss.
-        answers: All answers of the row, in any order.
-        where: The name of the row for the message.
-
     Raises:
-        RecipeError: An answer is masked, truncated or shifted, or the loss covers other tokens.
+        RecipeError: An answer is masked, truncated or shifted, or the loss covers other tokens. `where` names the row.
     """
     pairs = list(zip(ids, labels, strict=True))
     if any(label not in (IGNORED, token) for token, label in pairs):

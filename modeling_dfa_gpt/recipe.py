@@ -55,12 +55,7 @@ class DfaArguments:
 
 
 def config_for_abilities(path: str, name: str | None, abilities: Any) -> str | None:
-    """Return the dataset config that has the questions of exactly these abilities, or `name` if there are none.
-
-    Args:
-        path: The name of the dataset.
-        name: The config that the recipe names.
-        abilities: The list of abilities, or None.
+    """Return the config of the dataset `path` with the questions of these abilities only, or `name` if they are None.
 
     Raises:
         RecipeError: An ability is unknown, no config matches, or the dataset is not dfa-instruct.

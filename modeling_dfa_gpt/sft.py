@@ -55,8 +55,7 @@ from modeling_dfa_gpt.trainer import DfaTrainer
 def train(arguments: list[str]) -> None:
     """Train a recipe, and save the model (an adapter if `use_peft` is set) with its processor and card.
 
-    Args:
-        arguments: `--config RECIPE`, and options that override the recipe.
+    `arguments` are `--config RECIPE`, and options that override the recipe.
 
     Raises:
         RecipeError: The recipe cannot be run, or would train something other than it states.

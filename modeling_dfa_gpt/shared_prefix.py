@@ -33,11 +33,7 @@ def split_branches(messages: Sequence[Message]) -> list[list[Message]]:
 
 @dataclass
 class SharedPrefixCollator:
-    """Collate rows of one image and several questions into shared prefixes.
-
-    Args:
-        processor: The processor of the model.
-    """
+    """Collate rows of one image and several questions into shared prefixes."""
 
     processor: Any
 
@@ -85,9 +81,7 @@ class SharedPrefixCollator:
     def sequence(self, messages: Sequence[Message], image: Sequence[int]) -> tuple[list[int], ...]:
         """Return the token ids, labels, branch numbers (0 for the prefix) and positions of one row.
 
-        Args:
-            messages: The questions and answers.
-            image: The token ids of the image.
+        `image` contains the token ids of the image.
         """
         ids: list[int] = []
         labels: list[int] = []

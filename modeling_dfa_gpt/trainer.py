@@ -86,7 +86,7 @@ class DfaTrainer(SFTTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         super()._save(output_dir, state_dict)
         folder = output_dir or str(self.args.output_dir)
-        Path(folder, "training_args.bin").unlink(missing_ok=True)  # a pickle; run.json holds the settings
+        Path(folder, "training_args.bin").unlink(missing_ok=True)  # a pickle; run.json contains the settings
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         try:

@@ -97,11 +97,7 @@ def join(vision: str, language: str, image_size: int | None, feature_layer: int,
 
 
 def check_image_size(name: str, config: Any, image_size: int | None) -> int:
-    """Return the side in pixels to which images are resized for a vision tower.
-
-    Raises:
-        ValueError: The tower is neither CLIP nor DINOv2, or does not accept the size.
-    """
+    """Return the side in pixels of a vision tower's images, or raise ValueError if it does not accept the size."""
     if config.model_type not in ("clip_vision_model", "dinov2"):
         raise ValueError(f"--vision: {name} is a {config.model_type}; expected a CLIP or DINOv2 vision model")
     side = image_size or (224 if config.model_type == "dinov2" else config.image_size)
@@ -120,11 +116,7 @@ def set_special_tokens(config: Any, tokenizer: Any) -> None:
 
 
 def prepare_tokenizer(tokenizer: Any) -> Any:
-    """Add the image token to a language model's tokenizer, and make it pad on the right with its unknown token.
-
-    Raises:
-        ValueError: The tokenizer has no end-of-sequence token.
-    """
+    """Add the image token to a language model's tokenizer, and make it pad on the right with its unknown token."""
     if tokenizer.eos_token is None:
         raise ValueError("--language: the tokenizer has no end-of-sequence token, so the model could not learn to stop")
     if tokenizer.bos_token is None:

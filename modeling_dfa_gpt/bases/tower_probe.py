@@ -36,10 +36,6 @@ STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2)
 def probe(base: str, data: Path) -> None:
     """Print the accuracy on the test split, that of the majority label, and the share called forged by category.
 
-    Args:
-        base: The folder or Hub id of a LLaVA model.
-        data: The dataset folder.
-
     Raises:
         FileNotFoundError: The base or the dataset does not exist.
     """

@@ -14,39 +14,16 @@ from transformers import (
     CLIPVisionModel,
     Dinov2Config,
     Dinov2Model,
-    LlamaConfig,
     LlamaForCausalLM,
     ViTConfig,
     ViTModel,
 )
 
 from modeling_dfa_gpt.bases.assemble import assemble
-from modeling_dfa_gpt.chat_template import train_tokenizer
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 from modeling_dfa_gpt.preflight import check_base, check_template
 
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14}
-
-
-@pytest.fixture(scope="module")
-def language(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A language model with other special tokens, tied embeddings and no image token."""
-    folder = tmp_path_factory.mktemp("language")
-    tokenizer = train_tokenizer(["Has this face been forged? Yes, this face is forged. No, it is bona fide."], 300)
-    tokenizer.add_special_tokens({"bos_token": "<|start|>", "eos_token": "<|end|>", "pad_token": "<|end|>"})
-    tokenizer.chat_template = "{{ messages[0]['content'] }}"
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=24,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        tie_word_embeddings=True,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

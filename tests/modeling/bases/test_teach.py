@@ -13,25 +13,13 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     CLIPImageProcessor,
-    LlamaConfig,
     LlamaForCausalLM,
 )
 from typer.testing import CliRunner
 
 from modeling_dfa_gpt.bases.teach import LAYERS, MORE_LAYERS, Patches
-from modeling_dfa_gpt.chat_template import train_tokenizer
 from modeling_dfa_gpt.cli import app
 from modeling_dfa_gpt.preflight import check_base
-
-
-@pytest.fixture(scope="module")
-def language(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("language")
-    tokenizer = train_tokenizer(["bona fide face editing lips skin eyes face swapping"], 300)
-    tokenizer.save_pretrained(folder)
-    size = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size)).save_pretrained(folder)
-    return folder
 
 
 def run(*arguments: object) -> Result:
