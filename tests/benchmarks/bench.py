@@ -1,10 +1,10 @@
-"""Documents a second of DFA-Bench: our runner against the backend of `lighteval accelerate --vision-model`, in one run.
+"""Documents per second of DFA-Bench: our model compared with the backend of `lighteval accelerate --vision-model`.
 
     python tests/benchmarks/bench.py
 
-A LLaVA of random weights with 576 image tokens, the same folder, the same rows and their four questions. lighteval
-takes one question at a time unless it is told otherwise; both ways are measured. All give the same answers, or this
-fails. Where other work shares the processor, the processor's seconds tell more than those of the clock.
+Both use the same LLaVA of random weights with 576 image tokens, the same rows and their four questions. lighteval is
+measured with its default batch size of one and with batches. The script fails if the answers differ. If other work shares
+the processor, processor time is more reliable than wall-clock time.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def make_model(folder: Path) -> None:
 
 
 def documents() -> list[Doc]:
-    """Ask the questions of all tasks about every face; pictures are not decoded yet."""
+    """Return the questions of all tasks about every face; images are not decoded yet."""
     templates = libraries().bench
     docs = []
     for ability, tokens in ANSWERS.items():
@@ -75,7 +75,7 @@ def timed(work: Callable[[list[Doc]], list[str]]) -> tuple[float, float, list[st
 
 
 def main() -> None:
-    """Ask in each way, and print documents a second."""
+    """Measure each way, and print documents per second."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         make_model(folder)
@@ -90,7 +90,7 @@ def main() -> None:
     count = len(found["ours"][2])
     for name, (wall, own, _) in found.items():
         print(
-            f"{name}: {count / wall:.2f} documents a second, {1000 * own / count:.0f} ms of processor time a document; "
+            f"{name}: {count / wall:.2f} documents per second, {1000 * own / count:.0f} ms of processor time per document; "
             f"ours is {wall / found['ours'][0]:.1f} times as fast, by processor time {own / found['ours'][1]:.1f}"
         )
     print(f"{FACES} faces, {count} questions, 576 image tokens, {torch.get_num_threads()} threads")
@@ -102,7 +102,7 @@ def main() -> None:
 
 
 def asked_by_task(model: VLMTransformersModel, docs: list[Doc]) -> list[str]:
-    """Ask lighteval's backend task by task, as its pipeline does, for it takes a batch's length from its first one."""
+    """Ask lighteval's backend task by task, as its pipeline does: the first document sets the length for a batch."""
     answers: list[str] = []
     for tokens in ANSWERS.values():
         said = model._greedy_until([doc for doc in docs if doc.generation_size == tokens])
