@@ -1,7 +1,7 @@
 """A local OpenAI-compatible server whose answers come from a function.
 
-`python speaking.py LOG` runs a server that answers every question with yes. It prints its address, and adds a line to the
-file LOG for each answer.
+`python speaking.py LOG` runs a server that answers every question with yes. It prints its address, and adds a line to
+the file LOG for each answer.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Documents per second of DFA-Bench: our model compared with the backend of `lighteval accelerate --vision-model`.
+"""Documents per second of DFA-Bench, compared with the backend of `lighteval accelerate --vision-model`.
 
     python tests/benchmarks/bench.py
 
 Both use the same LLaVA of random weights with 576 image tokens, the same rows and their four questions. lighteval is
-measured with its default batch size of one and with batches. The script fails if the answers differ. If other work shares
-the processor, processor time is more reliable than wall-clock time.
+measured with its default batch size of one and with batches. The script fails if the answers differ. If other work
+shares the processor, processor time is more reliable than wall-clock time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from dfa_instruct.bench.bench_model import BenchModel
-from dfa_instruct.instruct.sampling import libraries
+from dfa_instruct.instruct.options import lettered
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
@@ -31,7 +32,7 @@ from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
 FACES = 6
 ANSWERS = {"df_d": 8, "df_c": 24, "ad": 64, "df_t": 16}
 """Tokens of an answer to each question, about as many as a trained model says."""
-OPTIONS = "\n".join(f"{letter}. an option of a few words" for letter in "ABCDE")
+OPTIONS = lettered(["an option of a few words"] * 5)
 AIM = 3.0
 
 
@@ -102,7 +103,7 @@ def main() -> None:
 
 
 def asked_by_task(model: VLMTransformersModel, docs: list[Doc]) -> list[str]:
-    """Ask lighteval's backend task by task, as its pipeline does: the first document sets the length for a batch."""
+    """Ask lighteval's backend task by task, because the first document sets the length for a batch."""
     answers: list[str] = []
     for tokens in ANSWERS.values():
         said = model._greedy_until([doc for doc in docs if doc.generation_size == tokens])

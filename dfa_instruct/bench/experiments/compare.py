@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfa_instruct.bench.metrics import Prediction, by_task
-from dfa_instruct.bench.report.markdown_table import markdown_table
+from dfa_instruct.bench.report.markdown_table import Cell, markdown_table
 from dfa_instruct.bench.scores import (
     Bools,
     Floats,
@@ -135,7 +135,7 @@ def mcnemar(a: Bools, b: Bools) -> tuple[int, int, float]:
 def comparison_table(found: Sequence[Difference]) -> str:
     """Write differences as a Markdown table."""
     headings = ["", "faces", "A", "B", "B - A", "95 % interval", "A alone right", "B alone right", "McNemar's p"]
-    rows = []
+    rows: list[list[Cell]] = []
     for d in found:
         tested = ["", "", ""] if d.p is None else [str(d.only_a), str(d.only_b), f"{d.p:.2g}"]
         spread = f"{d.low:+.2f} to {d.high:+.2f}"
