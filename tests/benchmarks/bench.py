@@ -91,7 +91,7 @@ def main() -> None:
     count = len(found["ours"][2])
     for name, (wall, own, _) in found.items():
         print(
-            f"{name}: {count / wall:.2f} documents per second, {1000 * own / count:.0f} ms of processor time per document; "
+            f"{name}: {count / wall:.2f} documents/s, {1000 * own / count:.0f} ms of processor time each; "
             f"ours is {wall / found['ours'][0]:.1f} times as fast, by processor time {own / found['ours'][1]:.1f}"
         )
     print(f"{FACES} faces, {count} questions, 576 image tokens, {torch.get_num_threads()} threads")

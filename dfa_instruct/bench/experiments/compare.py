@@ -38,16 +38,8 @@ Pair = tuple[Prediction, Prediction]
 class Difference:
     """One figure of models A and B on the same faces, in percent.
 
-    Attributes:
-        figure: The figure's name.
-        faces: The number of faces.
-        a: A's figure.
-        b: B's figure.
-        low: The lower end of the 95 % interval of B - A.
-        high: The upper end.
-        only_a: The number of faces about which only A is right; None for figures other than accuracies.
-        only_b: The number of faces about which only B is right.
-        p: The p-value of McNemar's exact test.
+    `low` and `high` are the 95 % interval of B - A. `only_a` and `only_b` are the numbers of faces about which only one
+    model is right, and `p` is the p-value of McNemar's exact test; they are None for figures other than accuracies.
     """
 
     figure: str
