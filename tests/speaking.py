@@ -1,6 +1,7 @@
-"""A local OpenAI-compatible server whose model says what a function says. Run by itself, it answers each question yes.
+"""A local OpenAI-compatible server whose answers come from a function.
 
-`python speaking.py LOG` prints its address, and notes a line in the file LOG for every answer that it gives.
+`python speaking.py LOG` runs a server that answers every question with yes. It prints its address, and adds a line to
+the file LOG for each answer.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 Say = Callable[[dict[str, Any]], str | int | dict[str, Any]]
-"""From the body of a request to what the model says, as a text or a whole message, or to an HTTP status.
+"""A function from the body of a request to the answer: a text, a message, or an HTTP status.
 
-A message may also hold `finish_reason`, `logprobs` and `system_fingerprint`, and an error its `status` and `error`.
+A message may also have `finish_reason`, `logprobs` and `system_fingerprint`; an error has `status` and `error`.
 """
 
 
@@ -30,7 +31,7 @@ def question(body: dict[str, Any]) -> str:
 
 @contextmanager
 def speaking(say: Say, models: Sequence[dict[str, Any]] = ()) -> Iterator[str]:
-    """Serve in a thread; give the address that a client is told. `models` are what it says of its models."""
+    """Serve in a thread and yield the address; `models` are the entries of the list of models."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -77,11 +77,6 @@ class BenchModel:
         """Ask for one word, in the same conversation, after answers that could not be read.
 
         After an empty answer, both questions are asked as one, because an empty turn is not allowed.
-
-        Args:
-            docs: The documents.
-            answers: The answers that could not be read.
-            questions: The questions for one word.
         """
         chats = [
             Chat(

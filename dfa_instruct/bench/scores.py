@@ -35,11 +35,7 @@ def with_first_token(predictions: Sequence[Prediction], task: BenchTask) -> list
 
 
 def forged_probabilities(predictions: Sequence[Prediction]) -> tuple[Bools, Floats]:
-    """Return the label and the probability of a forgery for each face in DF-D whose first token is known.
-
-    Returns:
-        Whether each face is forged, and P(Yes) / (P(Yes) + P(No)) of the first token; both of shape (faces,).
-    """
+    """Return the labels (forged or not) and P(Yes) / (P(Yes) + P(No)) for faces whose first token in DF-D is known."""
     known = with_first_token(predictions, BenchTask.DF_D)
     logits = [p["first_token"]["Yes"] - p["first_token"]["No"] for p in known]
     return np.array([p["label"] == "forged" for p in known], bool), 1 / (1 + np.exp(-np.array(logits, float)))

@@ -62,10 +62,8 @@ class Reply:
         tokens_in: The number of tokens of the request.
         tokens_out: The number of tokens of the answer.
         seconds: The duration.
-        thought: The thought of a reasoning model before its answer.
-        finish_reason: Why the answer ended: "stop", or "length" if it was cut.
         first: The likeliest first tokens with their log probabilities.
-        fingerprint: The fingerprint that the server reports of its own state.
+        thought, finish_reason, fingerprint: See `dfa_instruct.vlm.chat.Answer`.
     """
 
     text: str

@@ -87,13 +87,7 @@ def training_tokens(processor: Any, messages: Sequence[Message]) -> tuple[list[i
 
 
 def encode_prompts(processor: Any, conversations: Sequence[Sequence[Message]], images: Sequence[Any]) -> Any:
-    """Return a batch of prompts for `generate`, padded on the left.
-
-    Args:
-        processor: The model's processor.
-        conversations: The text messages of each prompt.
-        images: The RGB image of each prompt.
-    """
+    """Return a batch of prompts for `generate`, padded on the left, from their text messages and RGB images."""
     return processor.apply_chat_template(
         [with_image(messages, image) for messages, image in zip(conversations, images, strict=True)],
         add_generation_prompt=True,

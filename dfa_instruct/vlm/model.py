@@ -27,11 +27,7 @@ class Model(Protocol):
     is_main_process: bool
 
     def identity(self, kept: AnswerCache | None) -> str:
-        """Return a name that changes with everything that answers depend on, except for the chat.
-
-        Args:
-            kept: The kept answers.
-        """
+        """Return a name that changes with everything that answers depend on, except for the chat."""
         ...
 
     def answer(self, chats: Sequence[Chat], keep: Keep) -> None:

@@ -84,12 +84,7 @@ def parts_of(model: Any) -> Parts:
 
 
 def patch_grid(config: Any, pixel_values: Any) -> tuple[int, int]:
-    """Return the number of rows and columns of patches of an image.
-
-    Args:
-        config: The model's configuration.
-        pixel_values: The processed image, shape (…, height, width).
-    """
+    """Return the number of rows and columns of patches of a processed image, shape (…, height, width)."""
     height, width = pixel_values.shape[-2:]
     patch = config.vision_config.patch_size
     return height // patch, width // patch

@@ -49,8 +49,8 @@ class Prefix:
 
         Args:
             processor: The model's processor.
-            rows: For each question, the index of its picture.
-            asked: For each question, the messages of its conversation.
+            rows: The index of each question's picture.
+            asked: The messages of each question's conversation.
             tokens: The maximum number of tokens of an answer.
         """
         import torch
@@ -78,13 +78,7 @@ def question_tokens(processor: Any, messages: list[Message]) -> list[int]:
 
 
 def read_prefix(model: Any, processor: Any, asked: list[Message], images: list[Any]) -> Prefix | None:
-    """Process the prefixes of pictures.
-
-    Args:
-        model: A model of Transformers.
-        processor: Its processor.
-        asked: The messages of any conversation about the pictures.
-        images: The pictures in RGB.
+    """Process the prefixes of RGB pictures; `asked` are the messages of any conversation about them.
 
     Returns:
         The prefixes. None if they cannot be shared, because the model's family does not allow it or the pictures have

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Table I: vision-only models, frozen, one linear layer for DF-D and one for DF-C; of three seeds the worst is printed.
+# Table I: frozen vision-only models with linear layers for DF-D and DF-C. The table shows the worst of three seeds.
 #   [ROWS="CLIP-L/14 DINOv2-S"] [DFA_GPT=FOLDER] recipes/dfa-bench/table-1.sh DATASET [RUNS]
-# What stands in RUNS is not run again. ROWS: these rows only. DFA_GPT: what a bench of DFA-GPT wrote.
+# Results in RUNS are not computed again. ROWS: run only these rows. DFA_GPT: the output folder of a bench of DFA-GPT.
 set -euo pipefail
 data=$1 runs=${2:-runs/dfa-bench/table-1} results=()
 
@@ -14,14 +14,14 @@ row() { # NAME MODEL
     done
 }
 
-# The paper's
+# Models of the paper
 row ResNet101 microsoft/resnet-101
 row DeiT-B/16 facebook/deit-base-patch16-224
-row DeiT-L/14 timm/deit3_large_patch16_224.fb_in1k # DeiT III-L/16, for there is no DeiT-L/14; needs timm
+row DeiT-L/14 timm/deit3_large_patch16_224.fb_in1k # DeiT III-L/16, because there is no DeiT-L/14; needs timm
 row CLIP-B/16 openai/clip-vit-base-patch16
 row CLIP-L/14 openai/clip-vit-large-patch14
 
-# Today's
+# Newer models
 row DINOv2-S facebook/dinov2-small
 row DINOv2-L facebook/dinov2-large
 row SigLIP2-L/16 google/siglip2-large-patch16-256

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Table II: the same training on some abilities and on all; each adapter is measured on what it was trained on.
+# Table II: the same training on one, several and all abilities. Each adapter is measured on its own abilities.
 #   [ACCELERATE=CONFIG] recipes/dfa-bench/table-2.sh DATASET RECIPE [RUNS] [TRAINING OPTIONS...]
-# RECIPE: recipes/dfa-gpt-7b/sft.yaml is the paper's; ACCELERATE: by default recipes/accelerate_configs/cpu.yaml.
+# RECIPE: recipes/dfa-gpt-7b/sft.yaml for the paper's model. ACCELERATE: by default recipes/accelerate_configs/cpu.yaml.
 set -euo pipefail
 data=$1 recipe=$2 runs=${3:-runs/dfa-bench/table-2} results=()
 options=("${@:4}")

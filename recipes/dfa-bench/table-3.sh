@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Table III: general vision-language models, as they are.
+# Table III: general vision-language models without training.
 #   [ROWS="LLaVA-1.5-7B GPT-4V"] [DFA_GPT=FOLDER] recipes/dfa-bench/table-3.sh DATASET [RUNS]
-# What stands in RUNS is not run again. ROWS: these rows only. DFA_GPT: what a bench of DFA-GPT wrote.
-# A row with `openai:` asks a server: the address is OPENAI_BASE_URL, else OpenAI's; the key OPENAI_API_KEY.
+# Results in RUNS are not computed again. ROWS: run only these rows. DFA_GPT: the output folder of a bench of DFA-GPT.
+# A row with `openai:` asks a server. Its address is OPENAI_BASE_URL, by default OpenAI's; its key is OPENAI_API_KEY.
 set -euo pipefail
 data=$1 runs=${2:-runs/dfa-bench/table-3} results=()
 
@@ -13,14 +13,14 @@ row() { # NAME MODEL
     results+=("$1=$out")
 }
 
-# The paper's
+# Models of the paper
 row LLaVA-1.5-7B llava-hf/llava-1.5-7b-hf
 row LLaVA-1.5-13B llava-hf/llava-1.5-13b-hf
-row InternVL-1.2 openai:OpenGVLab/InternVL-Chat-V1-2 # code of its own, which is not run here: a server's that serves it
-row InternVL-1.5 openai:OpenGVLab/InternVL-Chat-V1-5 # likewise
+row InternVL-1.2 openai:OpenGVLab/InternVL-Chat-V1-2 # needs its own code, so a server must run it
+row InternVL-1.5 openai:OpenGVLab/InternVL-Chat-V1-5 # the same
 row GPT-4V openai:gpt-4-vision-preview
 
-# Today's
+# Newer models
 row Qwen2.5-VL-7B Qwen/Qwen2.5-VL-7B-Instruct
 row InternVL3-8B OpenGVLab/InternVL3-8B-hf
 row LLaVA-OneVision-7B llava-hf/llava-onevision-qwen2-7b-ov-hf

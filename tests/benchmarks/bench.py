@@ -1,10 +1,10 @@
-"""Documents a second of DFA-Bench: our runner against the backend of `lighteval accelerate --vision-model`, in one run.
+"""Documents per second of DFA-Bench, compared with the backend of `lighteval accelerate --vision-model`.
 
     python tests/benchmarks/bench.py
 
-A LLaVA of random weights with 576 image tokens, the same folder, the same rows and their four questions. lighteval
-takes one question at a time unless it is told otherwise; both ways are measured. All give the same answers, or this
-fails. Where other work shares the processor, the processor's seconds tell more than those of the clock.
+Both use the same LLaVA of random weights with 576 image tokens, the same rows and their four questions. lighteval is
+measured with its default batch size of one and with batches. The script fails if the answers differ. If other work
+shares the processor, processor time is more reliable than wall-clock time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from PIL import Image
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from dfa_instruct.bench.bench_model import BenchModel
-from dfa_instruct.instruct.sampling import libraries
+from dfa_instruct.instruct.options import lettered
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
@@ -31,7 +32,7 @@ from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
 FACES = 6
 ANSWERS = {"df_d": 8, "df_c": 24, "ad": 64, "df_t": 16}
 """Tokens of an answer to each question, about as many as a trained model says."""
-OPTIONS = "\n".join(f"{letter}. an option of a few words" for letter in "ABCDE")
+OPTIONS = lettered(["an option of a few words"] * 5)
 AIM = 3.0
 
 
@@ -54,12 +55,12 @@ def make_model(folder: Path) -> None:
 
 
 def documents() -> list[Doc]:
-    """Ask the questions of all tasks about every face; pictures are not decoded yet."""
-    questions = libraries().bench
+    """Return the questions of all tasks about every face; images are not decoded yet."""
+    templates = libraries().bench
     docs = []
     for ability, tokens in ANSWERS.items():
         for number, face in enumerate(draw_sample(FACES, 1)):
-            question = questions[ability][number % len(questions[ability])].format(options=OPTIONS)
+            question = templates[ability][number % len(templates[ability])].format(options=OPTIONS)
             image = Image.open(io.BytesIO(face.to_png()))
             docs.append(Doc(question, ["Yes", "No"], 0, images=[image], generation_size=tokens))
     return docs
@@ -74,7 +75,7 @@ def timed(work: Callable[[list[Doc]], list[str]]) -> tuple[float, float, list[st
 
 
 def main() -> None:
-    """Ask in each way, and print documents a second."""
+    """Measure each way, and print documents per second."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         make_model(folder)
@@ -89,7 +90,7 @@ def main() -> None:
     count = len(found["ours"][2])
     for name, (wall, own, _) in found.items():
         print(
-            f"{name}: {count / wall:.2f} documents a second, {1000 * own / count:.0f} ms of processor time a document; "
+            f"{name}: {count / wall:.2f} documents/s, {1000 * own / count:.0f} ms of processor time each; "
             f"ours is {wall / found['ours'][0]:.1f} times as fast, by processor time {own / found['ours'][1]:.1f}"
         )
     print(f"{FACES} faces, {count} questions, 576 image tokens, {torch.get_num_threads()} threads")
@@ -101,7 +102,7 @@ def main() -> None:
 
 
 def asked_by_task(model: VLMTransformersModel, docs: list[Doc]) -> list[str]:
-    """Ask lighteval's backend task by task, as its pipeline does, for it takes a batch's length from its first one."""
+    """Ask lighteval's backend task by task, because the first document sets the length for a batch."""
     answers: list[str] = []
     for tokens in ANSWERS.values():
         said = model._greedy_until([doc for doc in docs if doc.generation_size == tokens])

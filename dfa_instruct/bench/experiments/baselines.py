@@ -35,14 +35,7 @@ def baselines(
     limit: int | None = None,
     seed: int = 0,
 ) -> dict[str, TaskFigures]:
-    """Measure the baselines of a model.
-
-    Args:
-        model: The model.
-        data: The dataset folder, see `run_bench`.
-        tasks: The tasks to measure.
-        limit: Ask about this many images only, the same images as `run_bench`.
-        seed: The seed for shuffling the images.
+    """Measure the baselines of a model; the arguments are those of `run_bench`, and a seed for shuffling the images.
 
     Returns:
         `majority`: The constant answers that fit the training split best.

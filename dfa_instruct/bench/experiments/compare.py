@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfa_instruct.bench.metrics import Prediction, by_task
-from dfa_instruct.bench.report.markdown_table import markdown_table
+from dfa_instruct.bench.report.markdown_table import Cell, markdown_table
 from dfa_instruct.bench.scores import (
     Bools,
     Floats,
@@ -38,16 +38,8 @@ Pair = tuple[Prediction, Prediction]
 class Difference:
     """One figure of models A and B on the same faces, in percent.
 
-    Attributes:
-        figure: The figure's name.
-        faces: The number of faces.
-        a: A's figure.
-        b: B's figure.
-        low: The lower end of the 95 % interval of B - A.
-        high: The upper end.
-        only_a: The number of faces about which only A is right; None for figures other than accuracies.
-        only_b: The number of faces about which only B is right.
-        p: The p-value of McNemar's exact test.
+    `low` and `high` are the 95 % interval of B - A. `only_a` and `only_b` are the numbers of faces about which only one
+    model is right, and `p` is the p-value of McNemar's exact test; they are None for figures other than accuracies.
     """
 
     figure: str
@@ -137,7 +129,7 @@ def mcnemar(a: Bools, b: Bools) -> tuple[int, int, float]:
 def comparison_table(found: Sequence[Difference]) -> str:
     """Write differences as a Markdown table."""
     headings = ["", "faces", "A", "B", "B - A", "95 % interval", "A alone right", "B alone right", "McNemar's p"]
-    rows: list[list[str | float | None]] = []
+    rows: list[list[Cell]] = []
     for d in found:
         tested = ["", "", ""] if d.p is None else [str(d.only_a), str(d.only_b), f"{d.p:.2g}"]
         spread = f"{d.low:+.2f} to {d.high:+.2f}"

@@ -210,11 +210,10 @@ def run_conversation(
 
     Args:
         model: The model.
-        data: The dataset folder, see `run_bench`.
-        limit: Talk about this many images only, the same images as `run_bench`.
+        data: See `run_bench`.
+        limit: See `run_bench`.
         seed: The seed for drawing the questions.
-        baselines: Also hold conversations about grey images (`image_blind`) and about images of other faces
-            (`images_swapped`), in the words of the templates.
+        baselines: Also use grey images (`image_blind`) and images of other faces (`images_swapped`).
 
     Returns:
         The figures of both wordings and of the baselines, and the conversations in both wordings.

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from dfa_instruct.bench.experiments.robustness import robustness_columns
 from dfa_instruct.bench.metrics import Figures, Prediction, by_task
-from dfa_instruct.bench.report.markdown_table import markdown_table
+from dfa_instruct.bench.report.markdown_table import Cell, markdown_table
 from dfa_instruct.bench.report.paper_tables import majority
 from dfa_instruct.bench.report.plots import plot_confusion, plot_reliability, plot_robustness, plot_roc
 from dfa_instruct.bench.results import HeldOut, Results, TaskFigures
@@ -36,7 +36,9 @@ def _figures_table(rows: Mapping[str, TaskFigures]) -> str:
     """Return a table with one line for each row; the first row determines the columns."""
     columns = [(task, metric) for task, figures in next(iter(rows.values())).items() for metric in figures]
     headings = [f"{BenchTask(task).abbreviation} {metric.upper().replace('_', '-')}" for task, metric in columns]
-    lines = [[name, *(row.get(task, {}).get(metric) for task, metric in columns)] for name, row in rows.items()]
+    lines: list[list[Cell]] = [
+        [name, *(row.get(task, {}).get(metric) for task, metric in columns)] for name, row in rows.items()
+    ]
     return markdown_table(["", *headings], lines)
 
 
@@ -51,14 +53,16 @@ def answers_table(answers: Mapping[str, Figures]) -> str:
     }
     if not any(shares[column] for shares in answers.values() for column in columns):
         return ""
-    rows = [[BenchTask(task).abbreviation, *(shares[name] for name in columns)] for task, shares in answers.items()]
+    rows: list[list[Cell]] = [
+        [BenchTask(task).abbreviation, *(shares[name] for name in columns)] for task, shares in answers.items()
+    ]
     return markdown_table(["answers", *columns.values()], rows)
 
 
 def conversation_table(figures: Mapping[str, Figures]) -> str:
     """Return a table of the figures of DFA-Bench's conversations, in percent."""
     columns = ["right_kind", "contradictions", "region_precision", "region_recall", "false_claims", "repeated"]
-    rows = [
+    rows: list[list[Cell]] = [
         [WORDINGS.get(name, name.replace("_", " ")), *(of_row[column] for column in columns)]
         for name, of_row in figures.items()
     ]
@@ -134,7 +138,7 @@ def write_report(results: Results, data: Path | None, output: Path) -> None:
         *summary(results),
         f"## Plots\n\n{_plots(results, images)}",
         *(
-            f"## Scores: {name}\n\n{markdown_table(['', 'percent'], figures.items())}"
+            f"## Scores: {name}\n\n{markdown_table(['', 'percent'], [[*row] for row in figures.items()])}"
             for name, figures in results["scores"].items()
         ),
         *(f"## Worst errors of {t.abbreviation}\n\n{_errors_table(group)}" for t, group in errors.items() if group),

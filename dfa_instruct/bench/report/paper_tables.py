@@ -34,15 +34,7 @@ Columns = Sequence[float | None]
 
 @dataclass(frozen=True)
 class Result:
-    """The results of one bench.
-
-    Attributes:
-        row: The name of the table's row.
-        model: The model's name, with its number of weights if that is known.
-        figures: The figures.
-        counts: The counts of the test faces.
-        asked_again: Task → percentage of answers after which the model was asked for one word.
-    """
+    """The results of one bench for a row of a table; `asked_again` is the share of such answers of each task."""
 
     row: str
     model: str
@@ -53,14 +45,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Table:
-    """One of the paper's tables.
-
-    Attributes:
-        caption: The caption.
-        first: The heading of the first column.
-        rows: The name, the paper's figures and our figures of each row; None if there are none.
-        notes: Sentences to print below the table.
-    """
+    """One of the paper's tables; its rows hold a name, the paper's figures and ours (None if there are none)."""
 
     caption: str
     first: str
