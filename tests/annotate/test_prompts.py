@@ -61,7 +61,7 @@ def test_every_prompt_has_a_version_and_parameters() -> None:
 
 def test_a_description_is_rendered_as_the_papers_numbered_text() -> None:
     findings = claims_to_findings(read_answer("ad", ad(*CLAIMS)))
-    assert description(findings) == (
+    assert description(findings, libraries()) == (
         "1. **Forehead**: The forehead has no pores.\n"
         "2. **Mouth and Lips**: The lips are too red for this skin. A seam is seen around the mouth."
     )

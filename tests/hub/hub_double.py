@@ -99,6 +99,7 @@ class Hub:
             ("GET", "", self.info),
         ]
         routes = [
+            Route("/api/whoami-v2", self.whoami),
             Route("/api/validate-yaml", self.validate_yaml, methods=["POST"]),
             Route("/api/repos/create", self.create, methods=["POST"]),
             Route("/lfs/{sha256}", self.receive_object, methods=["PUT"]),
@@ -130,6 +131,11 @@ class Hub:
         if write and token == READ_TOKEN:
             raise RefusalError(403, "This token has no write permission")
         return token
+
+    async def whoami(self, request: Request) -> Response:
+        if self.token(request) is None:
+            raise RefusalError(401, "Invalid credentials in Authorization header")
+        return JSONResponse({"type": "user", "name": USER, "orgs": []})
 
     def find(self, request: Request, write: bool = False) -> Repository:
         path = request.url.path.removeprefix("/api")
