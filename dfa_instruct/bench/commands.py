@@ -68,7 +68,7 @@ def bench(
     Answers are kept in <dataset>.answers.sqlite, so that a bench that was stopped asks only for the missing ones.
     """
     with one_line_errors(OSError, ValueError, RuntimeError):
-        if not model.startswith("openai:"):
+        if not model.startswith("openai:") and base_url is None:
             check_loadable(model)  # before the imports, which take seconds
 
         from rich.console import Console

@@ -138,7 +138,7 @@ def misread(tmp_path: Path) -> tuple[Path, Path]:
     assert done.exit_code == 2 and done.stderr.count("error:") == 1
     message = done.stderr[done.stderr.index("error:") :]
     assert "df40/simswap: 16 of 46 (34.8%) resolved" in message and "least_resolved is 90%" in message
-    assert f": {', '.join(LOST[:5])} and 25 more; " in message and LOST[5] not in message
+    assert f"({', '.join(LOST[:5])} and 25 more)" in message and LOST[5] not in message
     assert str(tmp_path / "dfa-instruct.dropped.csv") in message and message.count("\n") == 1
     assert set(dropped(tmp_path / "dfa-instruct")) == {f"df40/{file}" for file in LOST}
     return data, recipe

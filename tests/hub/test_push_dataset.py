@@ -172,7 +172,7 @@ def test_pictures_that_may_not_be_redistributed_are_refused(df40_folder: Path, h
     assert "--may-redistribute df40 --may-redistribute mine" in line
     assert "pictures of mine" in client.refusal(*PUSH, df40_folder, REPO, "--may-redistribute", "df40", "--dry-run")
     assert "no row has this source" in client.refusal(*PUSH, df40_folder, REPO, "--may-redistribute", "celebdf")
-    assert not hub.requests
+    assert not hub.store.repositories
 
 
 def test_questions_without_pictures_can_be_joined_with_them(df40_folder: Path, hub: Hub, client: Client) -> None:
@@ -305,7 +305,7 @@ def test_a_wrong_repository_name_is_refused(dataset_folder: Path, repo: str) -> 
     ("header", "message"),
     [
         (None, ": no dataset folder of dfa-instruct"),
-        ("data_files: [{split: train, path: data/train-*}]", "train-* is not there"),
+        ("data_files: [{split: train, path: data/train-*}]", "names data/train-*"),
         ("data_files: [", "README.md is not YAML"),
         ("description: nothing", "names no files"),
     ],

@@ -82,7 +82,7 @@ def test_an_ability_has_as_many_plain_questions_as_a_person_can_read() -> None:
 
 
 def test_the_many_phrasings_of_the_tiny_base_are_clean_sentences() -> None:
-    folder = Path(__file__).parents[1] / "modeling_dfa_gpt" / "base" / "templates"
+    folder = Path(__file__).parents[2] / "modeling_dfa_gpt" / "bases" / "templates"
     library, rng = load_libraries(folder), np.random.default_rng(0)
     every = [t for part in (library.df_d, library.df_c, library.ad, library.fc) for t in part.questions]
     questions = [question for template in every for question in template.questions + template.followups]
@@ -296,8 +296,8 @@ def folder(tmp_path: Path) -> Path:
             "Why?",
             r"fc\.yaml: questions\.0\.questions: Input should be a valid tuple",
         ),
-        ("fc", ["questions", 0, "id"], "fc.region_clear", r"fc\.yaml: fc\.region_clear: this id stands twice"),
-        ("fc", ["questions", 0, "answers"], [], r"fc\.yaml: fc\.region_found: answers: expected some"),
+        ("fc", ["questions", 0, "id"], "fc.region_clear", r"fc\.yaml: fc\.region_clear: this id appears twice"),
+        ("fc", ["questions", 0, "answers"], [], r"fc\.yaml: fc\.region_found: answers: only the templates in fc"),
         ("bench", ["df_e"], ["?"], r"bench\.yaml: .*expected the keys df_d, df_c, ad, df_t"),
     ],
 )
@@ -317,7 +317,7 @@ def test_a_wrong_library_is_named_with_its_key(
 
 def test_a_missing_or_broken_library_is_named(folder: Path) -> None:
     (folder / "ad.yaml").write_text("- {id: [")
-    with pytest.raises(ValueError, match=r"ad\.yaml: no YAML"):
+    with pytest.raises(ValueError, match=r"ad\.yaml: not valid YAML"):
         load_libraries(folder)
     (folder / "ad.yaml").unlink()
     with pytest.raises(FileNotFoundError, match=r"ad\.yaml: no such file"):

@@ -32,12 +32,12 @@ def test_the_parts_are_the_same_with_and_without_an_adapter(base: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["chat", "analyze", "app", "calibrate"])
-def test_an_unknown_family_is_refused_before_its_weights(command: str, tmp_path: Path) -> None:
+def test_an_unknown_family_is_refused_before_its_weights(command: str, dataset_folder: Path, tmp_path: Path) -> None:
     folder = llava_next(tmp_path / "next")
     picture = tmp_path / "face.png"
     Image.new("RGB", (64, 64), "grey").save(picture)
     (folder / "model.safetensors").write_bytes(b"no weights that could be read")
-    arguments = {"chat": [picture], "analyze": [picture], "app": [], "calibrate": ["--data", tmp_path]}[command]
+    arguments = {"chat": [picture], "analyze": [picture], "app": [], "calibrate": ["--data", dataset_folder]}[command]
     done = CliRunner().invoke(app, [command, str(folder), *map(str, arguments)])
     expected = f"{folder}: model type llava_next: expected a model of type {' or '.join(FAMILIES)}"
     assert done.exit_code == 2 and done.stderr.splitlines()[-1] == f"error: {expected}"

@@ -97,7 +97,7 @@ def test_stop_ask_again_and_clear(analyst: Analyst, portrait: Path) -> None:
 
 def test_too_long_conversation_fails_with_a_message(analyst: Analyst, portrait: Path) -> None:
     case = analyzed(analyst, portrait)
-    case.conversation.messages[0]["content"][1]["text"] = "and the eyes " * 1000
+    case.conversation.messages[0]["content"] = "and the eyes " * 1000
     *_, turn = analyst.ask(case, "And the eyes?")
     assert turn.state == "failed" and "longer than the model" in turn.answer
 
