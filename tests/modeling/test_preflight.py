@@ -186,6 +186,7 @@ def recipe_with(folder: Path, base: Path, **changes: Any) -> list[str]:
         ({"datasets": ["dfa-instruct"]}, "datasets: expected a list"),
         ({"datasets": []}, "datasets is missing"),
         ({"datasets": [{"name": "df_d"}]}, "datasets: path"),
+        ({"abilities": ["df_d", "df_x"]}, "abilities: unknown ability 'df_x'; did you mean 'df_"),
         ({"abilities": ["df_d", "fc"]}, r"abilities: expected .* or \[df_d\] or .*, not \[df_d, fc\]"),
         ({"abilities": "df_d"}, "abilities: expected a list of df_d, df_c, ad, fc, not 'df_d'"),
         ({"abilities": ["df_d"], "datasets": [{"path": "parquet"}]}, "abilities: expected the dataset dfa-instruct"),
