@@ -21,9 +21,9 @@ FINGERPRINTS = {
 }
 """The names of the files of `small_recipe`'s dataset. The last part of each is a hash of its content."""
 OF_TINY_BASE = {
-    "test-00000-of-00001-ad64c455529c6d0f.parquet",
-    "train-00000-of-00001-711ceaa0abf5773a.parquet",
-    "validation-00000-of-00001-be53cf1bb5b0be64.parquet",
+    "test-00000-of-00001-3fd98e0349d85123.parquet",
+    "train-00000-of-00001-f9c91c1082f17d72.parquet",
+    "validation-00000-of-00001-5a4ccf85634c780f.parquet",
 }
 """The same, with the templates on which the tiny base is pretrained."""
 
