@@ -81,7 +81,7 @@ def tiny_base(folder: Path, seed: int) -> Path:
     import torch
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-    from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
+    from modeling_dfa_gpt.bases.processor import make_processor, train_tokenizer
 
     texts = ["Is this face forged? Which category? Describe the artifacts.", *map(description, CATEGORIES)]
     tokenizer = train_tokenizer(texts, 400)

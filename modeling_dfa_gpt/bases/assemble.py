@@ -17,7 +17,7 @@ from transformers import (
 
 from dfa_instruct.vlm.messages import IMAGE_TOKEN
 from dfa_instruct.vlm.parts import parts_of
-from modeling_dfa_gpt.chat_template import make_processor
+from modeling_dfa_gpt.bases.processor import make_processor
 from modeling_dfa_gpt.new_folder import new_folder
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

@@ -15,7 +15,7 @@ from datasets import Dataset
 
 from dfa_instruct.vlm.messages import IMAGE_TOKEN, SYSTEM_PROMPT
 from dfa_instruct.vlm.parts import parts_of
-from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
+from modeling_dfa_gpt.bases.processor import make_processor, train_tokenizer
 from modeling_dfa_gpt.hub.card import base_card
 
 IMAGE_SIZE = 128

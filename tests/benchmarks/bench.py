@@ -27,7 +27,7 @@ from dfa_instruct.instruct.options import lettered
 from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
-from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
+from modeling_dfa_gpt.bases.processor import make_processor, train_tokenizer
 
 FACES = 6
 ANSWERS = {"df_d": 8, "df_c": 24, "ad": 64, "df_t": 16}

@@ -19,7 +19,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForCon
 from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from modeling_dfa_gpt import conversation
-from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
+from modeling_dfa_gpt.bases.processor import make_processor, train_tokenizer
 from modeling_dfa_gpt.conversation import Conversation
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 

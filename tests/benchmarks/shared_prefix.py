@@ -37,7 +37,7 @@ from dfa_instruct.annotate.measured import Measured
 from dfa_instruct.instruct.sampling import questions_and_answers
 from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.sources.portraits.drawing import draw_sample
-from modeling_dfa_gpt.chat_template import make_processor, train_tokenizer
+from modeling_dfa_gpt.bases.processor import make_processor, train_tokenizer
 from modeling_dfa_gpt.data import DecodingCollator, undecoded
 from modeling_dfa_gpt.estimate import PEAK, flops
 from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator

@@ -116,7 +116,7 @@ def test_nothing_is_written_where_there_is_no_dataset_or_no_question(tmp_path: P
 def test_a_model_without_image_input_is_refused_in_one_line(tmp_path: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from modeling_dfa_gpt.chat_template import train_tokenizer
+    from modeling_dfa_gpt.bases.processor import train_tokenizer
 
     folder = tmp_path / "language"
     tokenizer = train_tokenizer(["Is this face forged?"], 300)

@@ -22,7 +22,7 @@ from dfa_instruct.vlm.chat import Answer, Chat
 from dfa_instruct.vlm.inputs import encode_images, encode_prompts, on, prompt_tokens
 from dfa_instruct.vlm.messages import CHAT_TEMPLATE, dialogue, render
 from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
-from modeling_dfa_gpt.chat_template import train_tokenizer
+from modeling_dfa_gpt.bases.processor import train_tokenizer
 
 WIDE, HIGH = PIL.Image.new("RGB", (64, 32), "red"), PIL.Image.new("RGB", (32, 64), "blue")
 TALK = dialogue(["Is this face forged?", "Yes.", "Why?"])

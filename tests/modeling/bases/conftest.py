@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from modeling_dfa_gpt.chat_template import train_tokenizer
+from modeling_dfa_gpt.bases.processor import train_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Create the processor of a LLaVA model, and train the tokenizer of the tiny model."""
+"""Make the processor of a LLaVA base, and train the tokenizer of the tiny one."""
 
 from __future__ import annotations
 
