@@ -1,1 +1,1 @@
-"""Step 1: measure which facial regions of a forgery differ, how they differ, and by how much."""
+"""Step 1 of the paper: measure which facial regions of a forgery differ, how they differ, and by how much."""

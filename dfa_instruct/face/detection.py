@@ -1,8 +1,9 @@
-"""Finding a face, its 81 landmarks, and turning it into an aligned square.
+"""Detect faces and their 81 landmarks in a picture.
 
-Photographs go through MediaPipe's FaceLandmarker (478 points), of which the 81 of `dfa_instruct.records.Landmarks`
-are kept: 0-16 face contour from the subject's right temple over the chin to the left one, 17-26 eyebrows, 27-35 nose,
-36-47 eyes, 48-67 mouth (all as in iBUG 300-W), 68-80 the forehead's upper contour from right temple to left.
+MediaPipe's FaceLandmarker returns 478 points per face. 81 of them are kept, in the order of
+`dfa_instruct.records.Landmarks`. Points 0-67 follow iBUG 300-W: 0-16 are the contour of the face from the subject's
+right temple along the chin to the left temple, 17-26 the eyebrows, 27-35 the nose, 36-47 the eyes and 48-67 the mouth.
+Points 68-80 are the upper contour of the forehead from the right temple to the left one.
 """
 
 from __future__ import annotations
@@ -43,62 +44,56 @@ MEDIAPIPE_81 = np.array(
     + [78, 81, 13, 311, 308, 402, 14, 178]  # inner lips
     + [162, 21, 54, 103, 67, 109, 10, 338, 297, 332, 284, 251, 389]  # forehead
 )
-"""Index in MediaPipe's face mesh of each of the 81 landmarks."""
-
-TEMPLATE: NDArray[np.float32] = np.array(
-    [[0.385, 0.46], [0.615, 0.46], [0.5, 0.59], [0.405, 0.71], [0.595, 0.71]], np.float32
-)
-"""Where an aligned face has its right eye, left eye, nose tip and mouth corners, as shares of the square's side."""
+"""The index of each of the 81 landmarks in MediaPipe's face mesh."""
 
 
 DETECTION_SIDE = 256
-"""A picture whose short side is smaller is enlarged to it before a face is looked for."""
-MOST_FACES = 64
-"""So many faces FaceLandmarker returns of a picture, or of a part of it, at most."""
+"""In pixels. A picture is enlarged before detection if its shorter side is shorter than this. A crop around a face is
+enlarged if its longer side is shorter."""
+MAX_FACES = 64
+"""The largest number of faces that FaceLandmarker returns for a picture or a crop."""
 SMALL_FACE = 0.2
-"""FaceLandmarker shrinks what it is given to 128 × 128 pixels, and misses faces whose height is a smaller share of it:
-1 % of those of 0.15, half of those of 0.1."""
+"""A face is small if its height is less than this share of the longer side of the picture or tile. FaceLandmarker
+scales its input to 128 × 128 pixels and misses small faces: 1 % of the faces whose share is 0.15, and half of the faces
+whose share is 0.1."""
 DOUBTFUL_FACE = 0.25
-"""A face of the first look whose height is a smaller share of the picture counts only if a second look confirms it: of
-pictures without a person, most false faces are as small as that."""
+"""If the height of a face is less than this share of the picture's longer side, the face must be confirmed by a second
+detection in a crop. Most false faces in pictures without a person are that small."""
 TILES = (0.8, 0.4)
-"""Sides of the tiles in which a face is looked for again, as shares of the picture's short side."""
-SMALLEST_TILE = 128
-"""Pixels; in smaller tiles there is nothing to see that the whole picture did not show."""
+"""The sides of the tiles that are searched for small faces, as shares of the picture's shorter side."""
+MIN_TILE = 128
+"""The smallest side of a tile in pixels. Smaller tiles show nothing that the whole picture does not show."""
 TILE_STEP = 2 / 3
-"""From one tile to the next at most, as a share of its side: what the overlap holds lies in one of them whole."""
-AROUND = (1.25, 1.6)
-"""Half the sides of the crops of a small face that FaceLandmarker is given, the second where the first shows no face,
-in sides of the face's box."""
-MOST_APART = 0.07
-"""How far the landmarks of a small face and those of its mirror image may be apart, as a share of the longer side of
-its box. Measured on 300 faces 70 to 320 pixels high, profiles among them: median 0.009, 99 % below 0.031; where both
-pictures showed the face (298), at most 0.055."""
-
-LEAST_MARGIN = -0.25
-"""With a smaller margin the mouth would be cut off, too."""
-GREY = (127, 127, 127)
-"""What an aligned square shows where the picture ends."""
-
-Transform = NDArray[np.float64]
-"""A similarity of the plane, shape (2, 3), from pixels of a picture to pixels of the aligned square."""
+"""The largest distance from one tile to the next, as a share of a tile's side. A face that fits into the overlap is
+complete in at least one tile."""
+CROP_REACHES = (1.25, 1.6)
+"""Half the sides of the two crops around a small face, as multiples of the longer side of the face's box. The second
+crop is used if no face is found in the first."""
+MAX_MIRROR_DISTANCE = 0.07
+"""The largest mean distance between the landmarks of a small face and those found in its mirror image, as a share of
+the longer side of its box. It was measured on 300 faces with a height of 70 to 320 pixels, profiles included: the
+median is 0.009, and 99 % are below 0.031. For the 298 faces that were found in both pictures, it is at most 0.055."""
 
 
 class LandmarkerUnavailableError(RuntimeError):
-    """The FaceLandmarker's model file is neither given nor to be fetched."""
+    """FaceLandmarker's model file is missing or invalid, or cannot be downloaded; the message says which."""
 
 
 def landmarker_path() -> Path:
-    """Return FaceLandmarker's model file: the one `DFA_FACE_LANDMARKER` names, else fetched once into the cache.
+    """Return the path of FaceLandmarker's model file.
+
+    The environment variable `DFA_FACE_LANDMARKER` names the file. If it is not set, the file is downloaded once and
+    cached in `dfa-instruct` in the user's cache folder (`XDG_CACHE_HOME`, by default `~/.cache`).
 
     Raises:
-        LandmarkerUnavailableError: the file is missing, cannot be fetched, or is not the one that is expected.
+        LandmarkerUnavailableError: the file that the variable names is missing, the download fails, or the downloaded
+            file does not have the expected SHA-256.
     """
-    given = os.environ.get(LANDMARKER_ENV)
-    if given:
-        if not Path(given).is_file():
-            raise LandmarkerUnavailableError(f"{LANDMARKER_ENV} names {given}, and no file is there")
-        return Path(given)
+    configured = os.environ.get(LANDMARKER_ENV)
+    if configured:
+        if not Path(configured).is_file():
+            raise LandmarkerUnavailableError(f"{LANDMARKER_ENV}: {configured}: no such file")
+        return Path(configured)
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dfa-instruct" / "face_landmarker.task"
     if cache.is_file():
         return cache
@@ -107,12 +102,12 @@ def landmarker_path() -> Path:
             content = response.read()
     except OSError as error:
         raise LandmarkerUnavailableError(
-            f"FaceLandmarker's model could not be fetched ({error}); download {LANDMARKER_URL} "
-            f"on a machine that can, and set {LANDMARKER_ENV} to the file"
+            f"FaceLandmarker's model file could not be downloaded ({error}): download {LANDMARKER_URL} "
+            f"on a machine with internet access, and set {LANDMARKER_ENV} to the file"
         ) from error
     if (found := hashlib.sha256(content).hexdigest()) != LANDMARKER_SHA256:
         raise LandmarkerUnavailableError(
-            f"{LANDMARKER_URL} has SHA-256 {found} instead of {LANDMARKER_SHA256}; nothing was kept"
+            f"{LANDMARKER_URL} has the SHA-256 {found}; expected {LANDMARKER_SHA256}. The file was not saved"
         )
     cache.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=cache.parent, delete=False) as partial:
@@ -123,27 +118,32 @@ def landmarker_path() -> Path:
 
 @contextmanager
 def _native_log_silenced() -> Iterator[None]:
-    """Keep what MediaPipe's C++ writes to standard error from the user; its errors come as exceptions."""
-    kept = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    """Discard what MediaPipe's C++ code writes to standard error. Its errors are raised as exceptions anyway."""
+    saved_stderr = os.dup(2)
+    with Path(os.devnull).open("w") as null:
+        os.dup2(null.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(saved_stderr, 2)
+        os.close(saved_stderr)
 
 
 class FaceDetector:
-    """MediaPipe's FaceLandmarker as a context manager: `detect` gives the 81 landmarks of every face.
+    """Detect faces with MediaPipe's FaceLandmarker. Use it as a context manager.
 
-    FaceLandmarker sees 128 × 128 pixels of what it is given, so that it misses small faces. Where the whole picture
-    shows none, or a small one, the same model looks at overlapping tiles, and FaceLandmarker at each find.
+    FaceLandmarker scales its input to 128 × 128 pixels and therefore misses small faces. If it finds no face in the
+    whole picture, or a small one, its face detector searches overlapping tiles of the picture, and FaceLandmarker then
+    runs on a crop around each face that was found there.
+
+    Raises:
+        LandmarkerUnavailableError: on entering the context, the model file is unavailable (see `landmarker_path`) or is
+            not a model file of FaceLandmarker.
     """
 
     def __init__(self) -> None:
         self._landmarker: Any = None
-        self._in_tiles: Any = None
+        self._detector: Any = None
 
     def __enter__(self) -> Self:
         from mediapipe.tasks.python import BaseOptions, vision
@@ -153,35 +153,35 @@ class FaceDetector:
             try:
                 self._landmarker = vision.FaceLandmarker.create_from_options(
                     vision.FaceLandmarkerOptions(
-                        base_options=BaseOptions(model_asset_path=str(path)), num_faces=MOST_FACES
+                        base_options=BaseOptions(model_asset_path=str(path)), num_faces=MAX_FACES
                     )
                 )
                 with zipfile.ZipFile(path) as bundle:
                     content = bundle.read("face_detector.tflite")
-                self._in_tiles = vision.FaceDetector.create_from_options(
+                self._detector = vision.FaceDetector.create_from_options(
                     vision.FaceDetectorOptions(base_options=BaseOptions(model_asset_buffer=content))
                 )
             except (OSError, RuntimeError, ValueError) as error:
                 raise LandmarkerUnavailableError(f"{path} is not FaceLandmarker's model: {error}") from error
-            self.detect(np.zeros((DETECTION_SIDE, DETECTION_SIDE, 3), np.uint8))  # the first picture logs too
+            self.detect(np.zeros((DETECTION_SIDE, DETECTION_SIDE, 3), np.uint8))  # the first picture is logged, too
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._landmarker.close()
-        self._in_tiles.close()
+        self._detector.close()
 
     def detect(self, image: Pixels, near: Landmarks | None = None) -> list[Landmarks]:
-        """Find the faces of a picture.
+        """Detect the faces in a picture.
 
         Args:
-            image: in RGB, shape (height, width, 3).
-            near: the landmarks of a face that is sought, as that of the bona fide frame; it is enough to find it, and
-                where the whole picture does not show it, it is looked for there only.
+            image: the picture in RGB, shape (height, width, 3).
+            near: the landmarks of the one face that is needed, for example those of the bona fide frame. If this face
+                is not found in the whole picture, only its surroundings are searched, not the tiles.
 
         Returns:
-            The landmarks of each face, shape (81, 2), in the picture's pixels.
+            The landmarks of each face in pixels of the picture, shape (81, 2).
         """
         short = min(image.shape[:2])
         if short < DETECTION_SIDE:
@@ -191,73 +191,73 @@ class FaceDetector:
             return [face * scale for face in self.detect(enlarged, None if near is None else near / scale)]
         found = self.first_look(image)
         if near is not None:
-            if nearest(found, near) is None and (face := self._around(image, _box(near))) is not None:
+            if nearest(found, near) is None and (face := self._in_box(image, _box(near))) is not None:
                 found.append(face)
             return found
         side = max(image.shape[:2])
-        least = DOUBTFUL_FACE * side
-        found = [face for face in found if np.ptp(face[:, 1]) >= least or self._around(image, _box(face)) is not None]
+        limit = DOUBTFUL_FACE * side
+        found = [face for face in found if np.ptp(face[:, 1]) >= limit or self._in_box(image, _box(face)) is not None]
         for share in TILES:
             tile = round(share * short)
-            if tile < SMALLEST_TILE or (found and min(np.ptp(face[:, 1]) for face in found) >= SMALL_FACE * side):
+            if tile < MIN_TILE or (found and min(np.ptp(face[:, 1]) for face in found) >= SMALL_FACE * side):
                 break
             side = tile
-            for box in self._boxes(image, tile):
-                face = self._around(image, box)
+            for box in self._tile_boxes(image, tile):
+                face = self._in_box(image, box)
                 if face is not None and nearest(found, face) is None:
                     found.append(face)
         return found
 
     def first_look(self, image: Pixels) -> list[Landmarks]:
-        """Find the faces that FaceLandmarker sees when it is given a picture once, shape (81, 2) each."""
+        """Run FaceLandmarker once on a picture, and return the landmarks of each face in pixels, shape (81, 2)."""
         height, width = image.shape[:2]
         faces = self._landmarker.detect(_as_mediapipe(image)).face_landmarks
         meshes = [np.array([(p.x * width, p.y * height) for p in face], np.float32) for face in faces]
         found: list[Landmarks] = []
-        for mesh in meshes:  # among several faces, FaceLandmarker returns some twice
+        for mesh in meshes:  # FaceLandmarker may return one of several faces twice
             if nearest(found, mesh[MEDIAPIPE_81]) is None:
                 found.append(mesh[MEDIAPIPE_81])
         return found
 
-    def _boxes(self, image: Pixels, tile: int) -> NDArray[np.float32]:
-        """Look into tiles of a picture; return a box (left, top, width, height) for each face, shape (n, 4)."""
+    def _tile_boxes(self, image: Pixels, tile: int) -> NDArray[np.float32]:
+        """Detect faces in tiles of a picture, and return their boxes (left, top, width, height), shape (n, 4)."""
         boxes, scores = [], []
         for top, left in product(*(_tile_starts(side, tile) for side in image.shape[:2])):
-            for face in self._in_tiles.detect(_as_mediapipe(image[top : top + tile, left : left + tile])).detections:
+            for face in self._detector.detect(_as_mediapipe(image[top : top + tile, left : left + tile])).detections:
                 box = face.bounding_box
                 boxes.append((left + box.origin_x, top + box.origin_y, box.width, box.height))
                 scores.append(face.categories[0].score)
         kept = cv2.dnn.NMSBoxes(boxes, scores, 0.0, 0.3)
         return np.array(boxes, np.float32).reshape(-1, 4)[np.array(kept, int)]
 
-    def _around(self, image: Pixels, box: NDArray[np.float32]) -> Landmarks | None:
-        """Look for the face of a box in two crops around it, one after the other; None where neither shows it."""
-        looks = (self._in_crop(image, box, around) for around in AROUND)
-        return next((face for face in looks if face is not None), None)
+    def _in_box(self, image: Pixels, box: NDArray[np.float32]) -> Landmarks | None:
+        """Detect the face in a box, with a wider crop if the first one fails. Return None if neither shows it."""
+        attempts = (self._in_crop(image, box, reach) for reach in CROP_REACHES)
+        return next((face for face in attempts if face is not None), None)
 
-    def _in_crop(self, image: Pixels, box: NDArray[np.float32], around: float) -> Landmarks | None:
-        """Look for the face of a box in a crop that reaches `around` of the box's sides from the box's middle.
+    def _in_crop(self, image: Pixels, box: NDArray[np.float32], reach: float) -> Landmarks | None:
+        """Detect the face in a box, in a crop of 2 · `reach` times the box's longer side around the box's centre.
 
-        None where no face of about its place and size is found, or where the crop's mirror image shows another one: the
-        landmarks of what is no face are not the same in both.
+        Return None if no face of about the same position and size is found, or if the landmarks differ in the crop's
+        mirror image. On something that is not a face, FaceLandmarker finds different landmarks in the two.
         """
-        middle, side = box[:2] + box[2:] / 2, float(box[2:].max())
-        begin = np.maximum(np.floor(middle - around * side), 0).astype(int)
-        end = np.ceil(middle + around * side).astype(int)
-        part = image[begin[1] : end[1], begin[0] : end[0]]
-        scale = max(1.0, DETECTION_SIDE / max(part.shape[:2]))
-        seen = np.asarray(cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
-        mirrored = self.first_look(seen[:, ::-1])
-        for face in self.first_look(seen):
-            there = _box(face) / scale
-            away = float(np.abs(begin + there[:2] + there[2:] / 2 - middle).max())
-            in_mirror = face[MIRRORED] * np.array([-1, 1], np.float32) + np.array([seen.shape[1] - 1, 0], np.float32)
+        centre, side = box[:2] + box[2:] / 2, float(box[2:].max())
+        start = np.maximum(np.floor(centre - reach * side), 0).astype(int)
+        end = np.ceil(centre + reach * side).astype(int)
+        crop = image[start[1] : end[1], start[0] : end[0]]
+        scale = max(1.0, DETECTION_SIDE / max(crop.shape[:2]))
+        enlarged = np.asarray(cv2.resize(crop, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC), np.uint8)
+        mirrored_faces = self.first_look(enlarged[:, ::-1])
+        for face in self.first_look(enlarged):
+            face_box = _box(face) / scale
+            distance = float(np.abs(start + face_box[:2] + face_box[2:] / 2 - centre).max())
+            expected = face[MIRRORED] * np.array([-1, 1], np.float32) + np.array([enlarged.shape[1] - 1, 0], np.float32)
             if (
-                away < side / 2
-                and side / 2 < there[2:].max() < 2 * side
-                and nearest(mirrored, in_mirror, MOST_APART) is not None
+                distance < side / 2
+                and side / 2 < face_box[2:].max() < 2 * side
+                and nearest(mirrored_faces, expected, MAX_MIRROR_DISTANCE) is not None
             ):
-                return (face / scale + begin).astype(np.float32)
+                return (face / scale + start).astype(np.float32)
         return None
 
 
@@ -268,102 +268,39 @@ def _as_mediapipe(image: Pixels) -> Any:
 
 
 def _tile_starts(side: int, tile: int) -> list[int]:
-    """Say where tiles begin that cover a side evenly."""
+    """Return the starts of evenly spaced tiles that cover a side, in pixels."""
     count = 1 + math.ceil((side - tile) / (TILE_STEP * tile))
     return np.linspace(0, side - tile, count).round().astype(int).tolist()
 
 
 def _box(landmarks: Landmarks) -> NDArray[np.float32]:
-    """Return the box around a face: left, top, width, height."""
+    """Return the bounding box of a face: left, top, width, height."""
     return np.concatenate([landmarks.min(0), np.ptp(landmarks, axis=0)])
 
 
-def anchors(landmarks: Landmarks) -> NDArray[np.float32]:
-    """Right eye, left eye, nose tip and mouth corners, shape (5, 2)."""
-    return np.stack(
-        [landmarks[36:42].mean(0), landmarks[42:48].mean(0), landmarks[30], landmarks[48], landmarks[54]]
-    ).astype(np.float32)
-
-
 def largest(found: Sequence[Landmarks]) -> Landmarks:
-    """Choose the face that covers most of the picture."""
+    """Return the face with the largest area. Its area is that of the convex hull of its landmarks."""
     return max(found, key=lambda landmarks: cv2.contourArea(cv2.convexHull(landmarks)))
 
 
 def not_one_face(count: int) -> str:
-    """Say that a picture shows no face, or more than the one that is expected."""
+    """Return the error message for a picture with no face or with several faces."""
     return f"{count} faces were found; exactly one is expected" if count else "no face was found"
 
 
-def nearest(found: Sequence[Landmarks], landmarks: Landmarks, most: float = 0.5) -> Landmarks | None:
-    """Choose the face that lies where another one lies.
+def nearest(found: Sequence[Landmarks], landmarks: Landmarks, max_distance: float = 0.5) -> Landmarks | None:
+    """Return the face that is nearest to a given face, or None if none is near enough.
 
     Args:
-        found: the faces to choose from.
-        landmarks: of the other one.
-        most: how far away it may be, on the mean over the landmarks, as a share of the longer side of the other one's
-            box. (The distance between the eyes is no measure: in a profile it is next to nothing.)
+        found: the landmarks of the faces to choose from.
+        landmarks: the landmarks of the given face.
+        max_distance: the limit of the mean distance between the landmarks of the two faces, as a share of the longer
+            side of the given face's box. (The distance between the eyes is not a usable unit: in a profile, it is
+            almost zero.)
     """
-    away = [float(np.linalg.norm(other - landmarks, axis=1).mean()) for other in found]
-    return found[int(np.argmin(away))] if away and min(away) < most * np.ptp(landmarks, axis=0).max() else None
-
-
-def alignment(landmarks: Landmarks, size: int, margin: float = 0.0) -> Transform:
-    """Find the similarity that brings the anchors nearest to `TEMPLATE`.
-
-    Args:
-        landmarks: of a face in its picture, shape (81, 2).
-        size: the aligned square's side in pixels.
-        margin: what is shown more on each side, as a share of the square that `TEMPLATE` means.
-    """
-    return _similarity(anchors(landmarks), (TEMPLATE + margin) * size / (1 + 2 * margin))
-
-
-def margin_inside(height: int, width: int, landmarks: Landmarks) -> float:
-    """Find the largest margin with which a face's aligned square lies inside of its picture, in pixels."""
-    to_square = alignment(landmarks, 256) / 256
-    turn = np.linalg.inv(to_square[:, :2])
-    x, y = turn @ (0.5 - to_square[:, 2])
-    reach = min(x, y, width - 1 - x, height - 1 - y)  # from the square's middle to the nearest border
-    return float(reach / np.abs(turn).sum(1).max() - 0.5)
-
-
-def alignment_onto(landmarks: Landmarks, aligned: Landmarks) -> Transform:
-    """Find the similarity that brings a face onto another one that is aligned already, by all their landmarks."""
-    return _similarity(landmarks, aligned)
-
-
-def cropped_alignment(height: int, width: int, size: int) -> Transform:
-    """Fit the middle square of a picture that is a cropped face already into the aligned square."""
-    scale = size / min(height, width)
-    shift = [scale * (min(height, width) - side) / 2 for side in (width, height)]
-    # Pixels are squares: their middles lie half a pixel from where they begin.
-    half = (scale - 1) / 2
-    return np.array([[scale, 0, shift[0] + half], [0, scale, shift[1] + half]], np.float64)
-
-
-def _similarity(source: NDArray[np.float32], target: NDArray[np.float32]) -> Transform:
-    transform, _ = cv2.estimateAffinePartial2D(source, target.astype(np.float32), method=cv2.LMEDS)
-    return np.asarray(transform, np.float64)
-
-
-def warp(image: Pixels, transform: Transform, size: int) -> Pixels:
-    """Cut the aligned square, shape (size, size, 3), out of a picture; where the picture ends, it is `GREY`."""
-    scale = float(np.hypot(transform[0, 0], transform[1, 0]))
-    if scale < 0.5:  # INTER_LINEAR alone would alias: shrink by area first
-        shrunk = cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA)
-        image = np.asarray(shrunk, np.uint8)
-        transform = transform @ np.array([[1 / (2 * scale), 0, 0], [0, 1 / (2 * scale), 0], [0, 0, 1]])
-    square = cv2.warpAffine(image, transform, (size, size), flags=cv2.INTER_LINEAR, borderValue=GREY)
-    return np.asarray(square, np.uint8)
-
-
-def move(landmarks: Landmarks, transform: Transform) -> Landmarks:
-    """Take landmarks along into the aligned square."""
-    return (landmarks @ transform[:, :2].T + transform[:, 2]).astype(np.float32)
-
-
-def align(image: Pixels, landmarks: Landmarks, size: int, margin: float = 0.0) -> tuple[Pixels, Landmarks]:
-    """Turn, scale and shift a face into its square: the picture, shape (size, size, 3), and the landmarks in it."""
-    transform = alignment(landmarks, size, margin)
-    return warp(image, transform, size), move(landmarks, transform)
+    distances = [float(np.linalg.norm(other - landmarks, axis=1).mean()) for other in found]
+    return (
+        found[int(np.argmin(distances))]
+        if distances and min(distances) < max_distance * np.ptp(landmarks, axis=0).max()
+        else None
+    )

@@ -16,7 +16,8 @@ import numpy as np
 from huggingface_hub import hf_hub_download
 from numpy.typing import NDArray
 
-from dfa_instruct.face.detection import FaceDetector, align, not_one_face
+from dfa_instruct.face.alignment import align
+from dfa_instruct.face.detection import FaceDetector, not_one_face
 from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
 from dfa_instruct.techniques.warping import usable
 from dfa_instruct.vocabulary import Category

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from dfa_instruct.dataset.features import MAY_BE_NULL
-from dfa_instruct.face.detection import anchors
+from dfa_instruct.face.alignment import anchors
 from dfa_instruct.records import Face, Pixels, face_id_of
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources.pictures import BadPictureError, open_image, read_image

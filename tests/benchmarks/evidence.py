@@ -26,8 +26,9 @@ from rich.table import Table
 from dfa_instruct.evidence.paired import measure
 from dfa_instruct.evidence.population import PopulationEvidence
 from dfa_instruct.evidence.strength import MAX_REGIONS
+from dfa_instruct.face.alignment import align
 from dfa_instruct.face.colour import to_lab, to_rgb
-from dfa_instruct.face.detection import FaceDetector, align
+from dfa_instruct.face.detection import FaceDetector
 from dfa_instruct.face.regions import REGION_LANDMARKS, interocular, region_masks
 from dfa_instruct.records import Face, Landmarks, Pixels
 from dfa_instruct.sources.pictures import read_image

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from dfa_instruct.cli import app
 from dfa_instruct.construction.pipeline import build
 from dfa_instruct.construction.recipe import read_recipe
-from dfa_instruct.face.detection import GREY
+from dfa_instruct.face.alignment import GREY
 
 pytestmark = pytest.mark.usefixtures("landmarker")
 PEOPLE = 8

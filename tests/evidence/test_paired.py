@@ -14,8 +14,9 @@ from PIL import Image
 
 from dfa_instruct.evidence.paired import evidence_of, measure
 from dfa_instruct.evidence.strength import MAX_KINDS, MAX_REGIONS
+from dfa_instruct.face.alignment import align
 from dfa_instruct.face.colour import to_lab, to_rgb
-from dfa_instruct.face.detection import FaceDetector, align
+from dfa_instruct.face.detection import FaceDetector
 from dfa_instruct.face.regions import region_masks
 from dfa_instruct.pairs import SAME_PICTURE, similarity
 from dfa_instruct.records import Face, Pixels

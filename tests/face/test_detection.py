@@ -9,23 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfa_instruct.face.detection import (
+from dfa_instruct.face.alignment import (
     GREY,
-    LANDMARKER_ENV,
     TEMPLATE,
-    FaceDetector,
-    LandmarkerUnavailableError,
     align,
     alignment,
     alignment_onto,
     anchors,
     cropped_alignment,
-    largest,
     margin_inside,
     move,
-    nearest,
     warp,
 )
+from dfa_instruct.face.detection import LANDMARKER_ENV, FaceDetector, LandmarkerUnavailableError, largest, nearest
 from dfa_instruct.records import Landmarks, Pixels
 from dfa_instruct.sources.portraits.drawing import draw_person
 

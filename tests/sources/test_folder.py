@@ -14,7 +14,7 @@ from PIL import Image
 
 from dfa_instruct.construction.pipeline import build
 from dfa_instruct.construction.recipe import Recipe
-from dfa_instruct.face.detection import TEMPLATE, anchors
+from dfa_instruct.face.alignment import TEMPLATE, anchors
 from dfa_instruct.sources import OTHER
 from dfa_instruct.sources.registry import open_source
 from dfa_instruct.sources.walk import find_images

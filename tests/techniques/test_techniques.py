@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dfa_instruct.face.detection import FaceDetector, align
+from dfa_instruct.face.alignment import align
+from dfa_instruct.face.detection import FaceDetector
 from dfa_instruct.face.landmarks import MIRRORED
 from dfa_instruct.records import Face, Forgery
 from dfa_instruct.sources.portraits.drawing import draw_sample

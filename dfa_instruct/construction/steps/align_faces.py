@@ -23,17 +23,8 @@ from dfa_instruct.construction.work_folder import (
     one_thread,
     shard_writer,
 )
-from dfa_instruct.face.detection import (
-    Transform,
-    alignment,
-    alignment_onto,
-    cropped_alignment,
-    largest,
-    move,
-    nearest,
-    not_one_face,
-    warp,
-)
+from dfa_instruct.face.alignment import Transform, alignment, alignment_onto, cropped_alignment, move, warp
+from dfa_instruct.face.detection import largest, nearest, not_one_face
 from dfa_instruct.pairs import most_similar
 from dfa_instruct.records import Face, Landmarks, Pixels
 from dfa_instruct.schema import from_columns

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from dfa_instruct.construction.detector import close_detector, detector
 from dfa_instruct.construction.work_folder import BONA_FIDE, SourceMargin, Step, one_thread, seeded_hash
-from dfa_instruct.face.detection import largest, margin_inside
+from dfa_instruct.face.alignment import margin_inside
+from dfa_instruct.face.detection import largest
 from dfa_instruct.schema import from_columns
 from dfa_instruct.sources import SourceItem
 from dfa_instruct.sources.decoding import read_items

@@ -1,6 +1,6 @@
 """Colours, outlines, noise, and a canvas to paint them on in layers.
 
-Lengths are fractions of the side of the aligned square in the frontal frame of `dfa_instruct.face.detection.TEMPLATE`:
+Lengths are fractions of the side of the aligned square in the frontal frame of `dfa_instruct.face.alignment.TEMPLATE`:
 x is measured from the midline towards the right of the image, y downwards from the top. Colours are in linear light,
 shape (3, 1, 1) or (3, pixels, pixels).
 """

@@ -1,7 +1,7 @@
 """Draw the portraits of the embedded sample, which show no real person.
 
 A portrait is painted in layers (background, back hair, neck and clothes, head with its features, front hair, glasses)
-in the frontal frame of `dfa_instruct.face.detection.TEMPLATE`. A height field is lit by one lamp, the head is turned by
+in the frontal frame of `dfa_instruct.face.alignment.TEMPLATE`. A height field is lit by one lamp, the head is turned by
 its depth, and the camera adds defocus, exposure and grain. The identity determines bones, colours, hair, beard,
 freckles and glasses. The picture determines pose, light, expression, background and camera.
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dfa_instruct.face import detection
+from dfa_instruct.face import alignment
 from dfa_instruct.face.landmarks import MIRRORED
 from dfa_instruct.records import Face, Landmarks, Pixels
 from dfa_instruct.sources.portraits.canvas import (
@@ -605,7 +605,7 @@ def _photograph(
     metered = float(scene[top : top + tall, left : left + wide].mean())
     scene = scene * np.float32(1.2 * (0.3 / metered) ** 0.4 * 2**shot.exposure)
     developed = np.sqrt(scene * (1 + scene / 6) / (1 + 0.55 * scene))
-    image, landmarks = detection.align(np.clip(255 * developed, 0, 255).astype(np.uint8), landmarks, size)
+    image, landmarks = alignment.align(np.clip(255 * developed, 0, 255).astype(np.uint8), landmarks, size)
     grain = rng.standard_normal((size, size, 3), np.float32) * np.array((0.7, 0.6, 0.8), np.float32)
     grain += rng.standard_normal((size, size, 1), np.float32)
     grain *= np.float32(255 * shot.grain) * (0.55 + 0.45 * np.sqrt(image / np.float32(255)))

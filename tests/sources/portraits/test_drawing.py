@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dfa_instruct.face import detection
+from dfa_instruct.face import alignment, detection
 from dfa_instruct.face.regions import interocular
 from dfa_instruct.records import Face, Landmarks
 from dfa_instruct.sources.portraits.drawing import draw_sample
@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_bytes_for_any_number_of_portraits(portrait
 
 def test_faces_fill_the_aligned_square(portraits: list[Face]) -> None:
     for landmarks in map(landmarks_of, portraits):
-        assert np.abs(detection.anchors(landmarks) / 128 - detection.TEMPLATE).max() < 0.09
+        assert np.abs(alignment.anchors(landmarks) / 128 - alignment.TEMPLATE).max() < 0.09
         assert landmarks.min() > 0 and landmarks.max() < 128
 
 
