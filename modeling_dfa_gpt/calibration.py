@@ -54,7 +54,7 @@ class Calibration:
         video_bias: Like `bias`, for videos.
         videos: The number of videos used to fit. 0: not calibrated; the mean is reported as it is.
         trained_on: The names of the sources of the dataset.
-        margin: The margin around the aligned faces of the dataset (see `dfa_instruct.face.detection.alignment`). An
+        margin: The margin around the aligned faces of the dataset (see `dfa_instruct.face.alignment.alignment`). An
             image is cropped with the same margin before the model analyzes it.
     """
 
@@ -178,7 +178,7 @@ def alignment_margin(rows: list[dict[str, Any]]) -> float:
     """
     import numpy as np
 
-    from dfa_instruct.face.detection import alignment
+    from dfa_instruct.face.alignment import alignment
 
     margins = []
     for row in rows:

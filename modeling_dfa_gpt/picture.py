@@ -96,13 +96,14 @@ def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE, margin: float = 0
     Returns:
         The faces, from left to right.
     """
-    from dfa_instruct.face.detection import TEMPLATE, LandmarkerUnavailableError, align, anchors, landmarker_path
+    from dfa_instruct.face.alignment import TEMPLATE, align, anchors
+    from dfa_instruct.face.detection import LandmarkerUnavailableError, landmarker_path
 
     pixels = np.asarray(picture)
     try:
         detector = _detector(landmarker_path())
     except LandmarkerUnavailableError as error:
-        return [_padded(picture, None, f"no face was looked for: {error}")]
+        return [_padded(picture, None, f"the face was not detected: {error}")]
     found = detector.detect(pixels)
     if len(found) == 1 and picture.width == picture.height:
         offsets = np.abs(anchors(found[0]) / picture.width - (TEMPLATE + margin) / (1 + 2 * margin))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from dfa_instruct.face.detection import align
+from dfa_instruct.face.alignment import align
 from dfa_instruct.face.regions import region_outlines
 from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.vocabulary import CATEGORIES
