@@ -9,6 +9,7 @@ import typer
 
 from dfa_instruct.bench.commands import bench, compare, probe, table
 from dfa_instruct.errors import one_line_errors
+from dfa_instruct.vocabulary import Split
 
 app = typer.Typer(
     help="DFA-Instruct and DFA-Bench: the dataset and the benchmark of interactive deepfake analysis.",
@@ -20,6 +21,9 @@ app.command()(bench)
 app.command()(probe)
 app.command()(table)
 app.command()(compare)
+Templates = Annotated[
+    Path | None, typer.Option(help="The folder of templates from which the dataset was made. Default: the package's.")
+]
 
 
 @app.command()
@@ -89,6 +93,7 @@ def annotate(
         Path | None, typer.Option(help="A file like annotate/prices.yaml, with dollars for a million tokens.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request has failed.")] = 120.0,
+    templates: Templates = None,
 ) -> None:
     """Let a language model write the missing texts. Its answers are kept in <dataset>.annotations.sqlite."""
     with one_line_errors(OSError, ValueError, RuntimeError):
@@ -108,6 +113,7 @@ def annotate(
             timeout=timeout,
             batch=batch,
             dry_run=dry_run,
+            templates=templates,
         )
         stopped = run(folder, settings)
     if stopped:
@@ -122,9 +128,10 @@ def review(
         str, typer.Option(prompt="Your name (it is written to the rows)", help="The name of the reviewer.")
     ],
     split: Annotated[
-        Literal["train", "validation", "test"],
+        Split,
         typer.Option(help="The split to review. The paper's authors checked the test split."),
     ] = "test",
+    templates: Templates = None,
 ) -> None:
     """Review the descriptions of forgeries: accept, edit or reject them with a key, on a page on this machine.
 
@@ -136,7 +143,7 @@ def review(
         except ModuleNotFoundError as error:
             raise ImportError(f"review: {error.name} is not installed; pip install 'dfa-instruct[app]'") from error
 
-        run(folder, split, reviewer)
+        run(folder, split, reviewer, templates)
 
 
 @app.command()
@@ -154,7 +161,7 @@ def instruct(
         ),
     ] = "drop",
     seed: Annotated[int, typer.Option(min=0, help="The seed of the build draws the same questions.")] = 0,
-    templates: Annotated[Path | None, typer.Option(help="A folder of templates; else the package's are used.")] = None,
+    templates: Templates = None,
 ) -> None:
     """Write the questions and answers again, from new and reviewed annotations. Nothing is detected or forged."""
     with one_line_errors(OSError, ValueError):
@@ -177,10 +184,10 @@ def instruct(
 def convert(
     source: Annotated[Path, typer.Argument(help="A dataset folder, or a JSON file of FakeClue or DD-VQA.")],
     output: Annotated[Path, typer.Argument(help="The new file: a JSON list for LLaVA, JSON lines for TRL.")],
-    coming: Annotated[
+    source_format: Annotated[
         Literal["dfa-instruct", "fakeclue", "dd-vqa"], typer.Option("--from", help="The format of the source.")
     ] = "dfa-instruct",
-    going: Annotated[Literal["llava", "trl"], typer.Option("--to", help="The format of the output.")] = "llava",
+    output_format: Annotated[Literal["llava", "trl"], typer.Option("--to", help="The format of the output.")] = "llava",
     images: Annotated[Path | None, typer.Option(help="The folder of FakeClue's or DD-VQA's pictures.")] = None,
     forged_label: Annotated[
         int | None, typer.Option(min=0, max=1, help="The label of forged pictures in FakeClue's file.")
@@ -190,7 +197,7 @@ def convert(
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.dataset.convert import convert as run
 
-        for label, count in sorted(run(source, output, coming, going, images, forged_label).items()):
+        for label, count in sorted(run(source, output, source_format, output_format, images, forged_label).items()):
             print(f"{label}: {count}")
 
 
@@ -289,7 +296,10 @@ def verify(
     where: Annotated[str, _WHERE],
     recipe: Annotated[
         Path | None,
-        typer.Option(help="The recipe. It names the templates; what it leaves out may be missing."),
+        typer.Option(
+            help="The recipe of the build. Its templates are used, and splits and categories that it leaves out may "
+            "be missing."
+        ),
     ] = None,
 ) -> None:
     """Check every promise of a dataset on its rows. The exit status is 1 if a promise is broken."""

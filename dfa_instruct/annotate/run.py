@@ -31,6 +31,7 @@ from dfa_instruct.annotate.grounding import ground_missing
 from dfa_instruct.annotate.prices import Budget, Estimate, Price, find_price
 from dfa_instruct.annotate.prompts import PROMPTS, conversation_request, description_request, load_prompt
 from dfa_instruct.annotate.store import Request, Store, store_path
+from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.vlm.client import Server
 
 MAX_REASONS: Final = 8
@@ -53,6 +54,7 @@ class Settings:
     timeout: float = 120.0
     batch: bool = False
     dry_run: bool = False
+    templates: Path | None = None
 
 
 def annotate(folder: Path, settings: Settings) -> str:
@@ -123,7 +125,7 @@ def _random_share(face_id: str) -> float:
 
 
 def _conversations(faces: Faces, store: Store, settings: Settings) -> Iterator[Request]:
-    annotator = Stored(store, settings.ungrounded)
+    annotator = Stored(store, settings.ungrounded, libraries(settings.templates))
     for row in faces.rows():
         face = face_of(row)
         annotation = annotator.annotate(face, artifacts_of(row))

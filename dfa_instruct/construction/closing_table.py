@@ -23,7 +23,7 @@ from dfa_instruct.dataset.statistics import Statistics
 
 PAIRING_NOTES = {
     "content": "were paired with the most similar frame near their own; their geometry is not described",
-    "refused": "differ everywhere from the frame with their number; the pair was refused, and they have none",
+    "refused": "differ outside the face from the frame with their number, which is therefore not their pair",
 }
 NOTES = 20
 """Number of notes that are printed for each technique of a source."""

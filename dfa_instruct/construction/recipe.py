@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from dfa_instruct.duplicates import NEAR
 from dfa_instruct.errors import nearest
-from dfa_instruct.face.detection import LEAST_MARGIN
+from dfa_instruct.face.alignment import MIN_MARGIN
 from dfa_instruct.sources.technique_names import DATASET_TECHNIQUES, canonical_technique
 from dfa_instruct.splits import SHARES
 from dfa_instruct.techniques import Fittable, Technique
@@ -61,7 +61,7 @@ class Recipe:
     # Faces
     size: Annotated[int, Field(ge=32, le=2048)] = 256
     """The side of the aligned square in pixels."""
-    margin: Annotated[float, Field(ge=LEAST_MARGIN, le=2)] = 0.0
+    margin: Annotated[float, Field(ge=MIN_MARGIN, le=2)] = 0.0
     """The largest margin that is added on each side, as a share of the square. A negative margin gives a tighter crop.
     A source with tighter pictures gets a smaller margin, see `dfa_instruct.construction.steps.find_margins`."""
     several_faces: Literal["largest", "all", "fail"] = "largest"

@@ -1,1 +1,1 @@
-"""Step 3: questions and answers about each face, made from templates and annotations."""
+"""Step 3 of the paper: questions and answers about each face, made from templates and annotations."""

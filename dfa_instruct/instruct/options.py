@@ -1,7 +1,8 @@
-"""The lettered options of a question: the five categories (DF-C), or four techniques (which one made a forgery)."""
+"""The lettered options of a question: the five categories (DF-C) or four techniques (DF-T)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -12,6 +13,8 @@ from dfa_instruct.vocabulary import CATEGORIES, Category
 TECHNIQUES_OFFERED: Final = 4
 LETTERS: Final = "ABCDE"
 """The letters of options, in order."""
+OPTION: Final = re.compile(rf"^[{LETTERS}]\. (.*)$", re.MULTILINE)
+"""One line of lettered options, see `lettered`."""
 
 
 def categories_offered(rng: np.random.Generator) -> tuple[str, ...]:
@@ -23,18 +26,18 @@ def categories_offered(rng: np.random.Generator) -> tuple[str, ...]:
 def techniques_offered(
     technique: str | None, category: Category, techniques: Mapping[str, Category], rng: np.random.Generator
 ) -> tuple[str, ...]:
-    """Return a technique among three others, shuffled: one of its category where there is one, then of others.
+    """Return a technique and three others, shuffled. If possible, exactly one of the others is of its category.
 
-    Two that differ in capitals only are never both offered.
+    Names that differ in upper and lower case only are never offered together.
 
     Args:
-        technique: the right one; none where it is not known.
+        technique: the right technique. None: it is unknown.
         category: its category.
-        techniques: name → category, of what may be offered.
-        rng: shuffles.
+        techniques: the category of each technique that can be offered.
+        rng: shuffles the names.
 
     Returns:
-        Four names; none where there are fewer than four, or the right one is not known.
+        Four names. No names if the technique is unknown or there are fewer than four.
     """
     if technique is None:
         return ()
@@ -50,5 +53,5 @@ def techniques_offered(
 
 
 def lettered(options: Sequence[str]) -> str:
-    """Write options a line each, as "A. Face editing"."""
+    """Write each option on a line, as "A. Face editing"."""
     return "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))

@@ -1,9 +1,9 @@
-"""From annotations to instructions: questions drawn from template libraries, answers taken from what is known.
+"""Make questions and answers from annotations and templates.
 
-The libraries are the YAML files in `templates/`, or in the folder that a recipe names. An image gets one question each
-of DF-D, DF-C and AD and four of free conversation (paper, section III); a test image also gets the three standardised
-questions of DFA-Bench, and a forged one a fourth, which technique made it. The seven questions of half of the images
-are one dialogue, in any order, in which a question may refer to what was said before.
+The templates are the YAML files in `templates/`, or in the folder that a recipe names. Each image gets one question of
+DF-D, DF-C and AD each and four of free conversation (paper, section III). A test image also gets the three standardised
+questions of DFA-Bench and, if it is forged, the question which technique made it. For half of the images, the seven
+questions are one dialogue in random order, in which a question may refer to earlier turns.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ from dfa_instruct.vocabulary import (
 )
 
 AS_TYPED: Final = 0.1
-"""The share of questions in small letters and without a mark at their end, as many people type."""
+"""The share of questions in lower case and without a final mark, as many people type."""
 TECHNIQUE_ASKED: Final = 0.5
-"""The share of forgeries whose technique is known of which free conversation asks for it."""
+"""The share of forgeries with a known technique whose free conversation asks for it."""
 DIALOGUES: Final = 2
-"""Of one face in so many, the questions are the turns of one dialogue: each sees those before it."""
+"""One face in this number has a dialogue: its questions are turns, and each of them follows the earlier ones."""
 
 COUNTS: Final = ("None", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
 def is_dialogue(face_id: str) -> bool:
-    """Tell whether a face's questions are the turns of one dialogue; else each is asked on its own."""
+    """Return whether the questions about a face are one dialogue. Otherwise each question is asked separately."""
     return int(face_id, 16) % DIALOGUES == 0
 
 
 def as_typed(question: str, rng: np.random.Generator) -> str:
-    """Return a question as it is, or now and then in small letters and without a mark at its end."""
+    """Return a question unchanged or, for a share `AS_TYPED`, in lower case and without its final mark."""
     return question.rstrip("?.!").lower() if rng.random() < AS_TYPED and "\n" not in question else question
 
 
 def _listing(regions: Sequence[Region]) -> str:
-    """Join regions as a sentence does, from the forehead to the jawline: a, b and c."""
+    """Join regions as "a, b and c", in the order from the forehead to the jawline."""
     words = sorted(regions, key=list(REGIONS).index)
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def verdict(label: Label, annotation: Annotation, when: str, library: Libraries) -> str:
-    """Return the answer to a DF-D question; `when` is the label that makes it a yes, or `either`."""
+    """Return the answer to a DF-D question. `when` is the label for which it is yes, or `either`."""
     if when == "either":
         return annotation.df_d
     start = library.df_d.answers["agree" if when == label else "disagree"]
@@ -67,12 +67,16 @@ def situations(
     annotation: Annotation,
     rng: np.random.Generator,
     library: Libraries,
-    techniques: Sequence[str] = (),
+    techniques: Sequence[str],
 ) -> dict[str, dict[str, str]]:
-    """Return what is known of a face: each situation that it is in, and the words that fill its placeholders.
+    """Return the situations of a face (see `SITUATIONS`) with the values of their placeholders.
 
-    Where a situation is about one region or one category, `rng` chooses it. `techniques` are those to choose from, the
-    face's own among them.
+    Args:
+        face: the face.
+        annotation: its annotation.
+        rng: draws the region or the category that a situation is about.
+        library: the templates.
+        techniques: the options of a question about the technique, or none.
     """
     explanations = library.df_c.explanations
     known = {"category": CATEGORIES[face.category], "explanation": explanations[face.category]}
@@ -96,7 +100,8 @@ def situations(
     else:
         found["category_right"] = known | {"asked": CATEGORIES[face.category]}
         found["category_wrong"] = known | {"asked": other}
-        found["evidence" if findings else "no_evidence"] = known
+        if not findings:
+            found["no_evidence"] = known
     if findings:
         found["evidence"] = known | {
             "strongest": findings[0].region,
@@ -126,14 +131,14 @@ def instruct(
     techniques: Mapping[str, Category],
     library: Libraries,
 ) -> InstructRow:
-    """Ask all that is asked of a face: its row.
+    """Make the row of a face: its questions and answers, and the questions of DFA-Bench for a test face.
 
     Args:
-        face: whom it is asked about.
-        artifacts: what was measured.
-        annotation: what is said of the face.
-        seed: the draw depends on it and on the face's id only.
-        techniques: name → category, of all forgeries of the dataset: what is offered is there.
+        face: the facts of the face.
+        artifacts: its measured artifacts.
+        annotation: its annotation.
+        seed: all random choices depend on the seed and the `face_id` only.
+        techniques: the category of every technique in the dataset. Options are drawn from these.
         library: the templates.
     """
     qa = questions_and_answers(face, annotation, seed, techniques, library)
@@ -143,21 +148,22 @@ def instruct(
 
 
 def _drawn(templates: Sequence[Template], rng: np.random.Generator) -> tuple[str, str, str]:
-    """Draw one of all questions: its template's `when`, its name, and its words."""
-    every = [(t.when, name, question) for t in templates for name, question in zip(t.names, t.questions, strict=False)]
-    return every[rng.integers(len(every))]
+    """Draw a question with equal chances. Return the `when` of its template, its name and its text."""
+    candidates = [
+        (t.when, name, question) for t in templates for name, question in zip(t.names, t.questions, strict=False)
+    ]
+    return candidates[rng.integers(len(candidates))]
 
 
 def questions_and_answers(
     face: FaceRecord, annotation: Annotation, seed: int, techniques: Mapping[str, Category], library: Libraries
 ) -> list[QuestionAnswer]:
-    """Ask about one image: one question each of DF-D, DF-C and AD, then four different ones of free conversation.
+    """Return one question each of DF-D, DF-C and AD and four of free conversation, with their answers.
 
-    One of the four at least is about a single region: it is what people ask next. Of half of the forgeries whose
-    technique is known, one asks for it. A conversation that the annotator wrote stands in their place, its turns in
-    their order.
+    At least one of the four is about a single region, which is what people ask next. For half of the forgeries with a
+    known technique, one asks for the technique. If the annotator wrote a conversation, its turns replace the four.
 
-    Those of a dialogue come in any order. The draw depends on `seed` and the face's id only. See `instruct`.
+    A dialogue has its questions in random order. The arguments are those of `instruct`.
     """
     rng = np.random.default_rng([seed, int(face.face_id, 16)])
 
@@ -199,7 +205,7 @@ def questions_and_answers(
 
 
 def bench_questions(face: FaceRecord, annotation: Annotation, seed: int, library: Libraries) -> list[BenchQuestion]:
-    """Ask DFA-Bench's standardised questions: a DF-D assertion (yes: forged), DF-C with five options, an open AD."""
+    """Return the standardised questions of DFA-Bench: DF-D (yes: forged), DF-C with five options, and an open AD."""
     bench = library.bench
     rng = np.random.default_rng([seed, int(face.face_id, 16), 1])
     drawn = {a: bench[a][rng.integers(len(bench[a]))] for a in ("df_d", "df_c", "ad")}
@@ -214,7 +220,7 @@ def bench_questions(face: FaceRecord, annotation: Annotation, seed: int, library
 def which_technique(
     face: FaceRecord, seed: int, techniques: Mapping[str, Category], library: Libraries
 ) -> list[BenchQuestion]:
-    """Ask which technique made a forgery; nothing of a bona fide face, or of a forgery whose technique is not known."""
+    """Return the question which technique made a forgery. Without a known technique, return no question."""
     rng = np.random.default_rng([seed, int(face.face_id, 16), 2])
     options = techniques_offered(face.technique, face.category, techniques, rng)
     if face.technique is None or not options:

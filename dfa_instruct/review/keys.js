@@ -1,5 +1,5 @@
-// The keys of the page, and its unsaved edits. An unsaved edit stays in this tab, stored by its face, until it is saved or
-// dropped. The editor keeps the focus until the server confirms a save, so that keys typed before that are text and not
+// The keys of the page, and its unsaved edits. An unsaved edit stays in this tab, stored by its face, until it is saved
+// or dropped. The editor keeps the focus until the server confirms a save, so that keys typed before that are text and not
 // commands.
 {
     let shown = "";

@@ -188,14 +188,14 @@ def launch(blocks: gr.Blocks) -> str:
     return str(address)
 
 
-def review(folder: Path, split: Split, reviewer: str) -> None:
+def review(folder: Path, split: Split, reviewer: str, templates: Path | None = None) -> None:
     """Serve the review of a split's descriptions until Ctrl+C.
 
     Raises:
         OSError: the folder contains no dataset, or no port is free.
         ValueError: there is nothing to review, or the reviewer's name is not valid.
     """
-    work = Work(folder, split, reviewer)
+    work = Work(folder, split, reviewer, templates)
     blocks = build(work)
     print(f"the review is at {launch(blocks)} (Ctrl+C ends it)", flush=True)
     try:

@@ -25,17 +25,16 @@ _LINE: Final = re.compile(r"(\w+)\s*\(([\w\s,]*)\)\s*:\s*(\S.*)")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A description to review: its author (`by`), its claims with their verdicts, and its grounding score."""
+    """A description to review: its author (`by`), its claims with their verdicts, and its grounding score.
+
+    The text of the description, as it is rendered, identifies it in a decision.
+    """
 
     face_id: str
     by: str
     claims: tuple[Mapping[str, Any], ...]
     grounding: float | None
-
-    @property
-    def description(self) -> str:
-        """The rendered text, which identifies the description in a decision."""
-        return description(claims_to_findings(self.claims), libraries())
+    description: str
 
     @property
     def contradicted(self) -> bool:
@@ -56,8 +55,14 @@ class Progress:
 class Work:
     """The items of one reviewer and the actions on them. Every decision is written to the store at once."""
 
-    def __init__(self, folder: Path, split: Split, reviewer: str) -> None:
+    def __init__(self, folder: Path, split: Split, reviewer: str, templates: Path | None = None) -> None:
         """Open a dataset folder and its store, and sort the descriptions of the split.
+
+        Args:
+            folder: the dataset folder.
+            split: the split to review.
+            reviewer: the reviewer's name.
+            templates: the folder of templates from which the dataset was made. Default: the package's.
 
         Raises:
             FileNotFoundError: the folder contains no dataset.
@@ -66,7 +71,8 @@ class Work:
         self.faces = Faces(folder)
         self.path = store_path(folder)
         self.reviewer = reviewer_name(reviewer)
-        measured = Measured()
+        library = libraries(templates)
+        measured = Measured(library)
         items = []
         with Store(self.path) as store:
             ground_missing(self.faces, store)
@@ -74,7 +80,8 @@ class Work:
                 if row["split"] == split and row["label"] == "forged":
                     face = face_of(row)
                     current = current_description(store, face.face_id, measured.annotate(face, artifacts_of(row)))
-                    items.append(Item(face.face_id, current.by, tuple(current.parsed), current.grounding))
+                    text = description(claims_to_findings(current.parsed), library)
+                    items.append(Item(face.face_id, current.by, tuple(current.parsed), current.grounding, text))
         if not items:
             raise ValueError(f"{folder}: no forgery in the split {split}, so there is no description to review")
         self.items = sorted(items, key=lambda item: (_score(item), item.face_id))

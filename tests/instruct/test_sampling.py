@@ -277,7 +277,7 @@ def folder(tmp_path: Path) -> Path:
     "name, keys, value, message",
     [
         ("ad", ["questions", 0, "questions"], [""], r"ad\.yaml: questions\.0\.questions\.0: String should match"),
-        ("ad", ["questions", 0, "questions"], ["What is {this}?"], r"ad\.yaml: ad: nothing fills 'this' in 'What is"),
+        ("ad", ["questions", 0, "questions"], ["What is {this}?"], r"ad\.yaml: ad: 'this' has no value in 'What is"),
         ("ad", ["questions", 0, "text"], "Where?", r"ad\.yaml: questions\.0\.text: Unexpected"),
         ("ad", ["questions"], [], r"ad\.yaml: questions: Tuple should have at least 1"),
         (
@@ -287,7 +287,7 @@ def folder(tmp_path: Path) -> Path:
             r"ad\.yaml: answers\.nouns: .*expected the keys colour, texture",
         ),
         ("df_d", ["questions", 0, "when"], "fake", r"df_d\.yaml: df_d\.forged: when: 'fake' is none of"),
-        ("df_d", ["answers", "agree"], "Yes, {claim}", r"df_d\.yaml: answers: nothing fills 'claim'"),
+        ("df_d", ["answers", "agree"], "Yes, {claim}", r"df_d\.yaml: answers: 'claim' has no value"),
         ("df_c", ["questions", 0, "questions"], ["{options"], r"df_c\.yaml: df_c: .*in '\{options'"),
         ("fc", ["questions", 0, "when"], "rain", r"fc\.yaml: fc\.region_found: when: 'rain' is none of"),
         (

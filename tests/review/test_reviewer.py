@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from dfa_instruct.annotate.answer_parsing import NotUnderstoodError
 from dfa_instruct.annotate.store import Outcome, Request, Store, store_path
 from dfa_instruct.cli import app
+from dfa_instruct.instruct import templates
 from dfa_instruct.review.reviewer import Work, lines, read_lines
 
 CLAIMS = [
@@ -125,6 +126,20 @@ def test_instruct_follows_the_decisions_and_the_promises_hold(folder: Path, tmp_
     assert CliRunner().invoke(app, ["verify", str(output)]).exit_code == 0
     card = (output / "README.md").read_text()
     assert "people have reviewed some" in card and "| artifact description | measured, rejected by ann | 1 |" in card
+
+
+def test_decisions_on_descriptions_from_other_templates_are_followed(folder: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(Path(templates.__file__).parent, tmp_path / "own"))
+    (own / "ad.yaml").write_text((own / "ad.yaml").read_text().replace(" the {region}", " the {region} of this face"))
+    work = Work(folder, "test", "ann", own)
+    item = next(item for item in work.items if item.by == "measured" and item.claims)
+    assert "of this face" in item.description
+    work.decide(item, "accept")
+    output = tmp_path / "reviewed"
+    command = ["instruct", str(folder), "--output", str(output), "--templates", str(own)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    rows = pq.read_table(output / "data", columns=["face_id", "ad_by"]).to_pylist()
+    assert {row["face_id"]: row["ad_by"] for row in rows}[item.face_id] == "measured, accepted by ann"
 
 
 def test_a_missing_dataset_or_a_wrong_name_is_named(folder: Path, tmp_path: Path) -> None:

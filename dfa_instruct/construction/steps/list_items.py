@@ -84,7 +84,7 @@ class ListItems(Step):
                     drop({"what": f"{source_name}/{file}", "technique": technique, "reason": reason})
             order, head = listed.order(listed.needed(self.kept(listed, drop)))
         unit = listed.unit
-        undivided = {unit[head[i]] for i in listed.among}
+        undivided = {unit[head[i]] for i in listed.pair_candidates}
         size = int(np.clip(-(-len(order) // SHARD_IMAGES[0]), *SHARD_IMAGES))
         sizes: list[int] = []
         shard: list[int] = []
@@ -161,8 +161,8 @@ class _Listed:
         self.lot = array("Q")  # the hash of its key
         self.pair = array("Q")  # the hash of the key of its bona fide picture
         self.unit = array("Q")  # the hash of what stays together: its video or the person in it
-        self.sought = array("b")  # whether it is listed only for the forgeries that may belong to it
-        self.among: dict[int, tuple[str, ...]] = {}  # forgery → the keys of the frames that it may belong to
+        self.pair_only = array("b")  # whether it is listed only for the forgeries that may belong to it
+        self.pair_candidates: dict[int, tuple[str, ...]] = {}  # forgery → the keys of the frames that it may belong to
 
     def add(self, items: Sequence[SourceItem]) -> None:
         """Add a chunk of items."""
@@ -170,11 +170,11 @@ class _Listed:
         self.batches.append(pa.RecordBatch.from_pylist(rows, schema=CHUNK_SCHEMA))
         for item in items:
             if item.pair_candidates:
-                self.among[len(self.lot)] = item.pair_candidates
+                self.pair_candidates[len(self.lot)] = item.pair_candidates
             self.technique.append(self.techniques.setdefault(item.technique or BONA_FIDE, len(self.techniques)))
             self.lot.append(self.hash(item.key))
             self.pair.append(self.hash(item.pair or (item.pair_candidates[0] if item.pair_candidates else item.key)))
-            self.sought.append(item.pair_only)
+            self.pair_only.append(item.pair_only)
             self.unit.append(self.hash(item.video or (*item.identities, item.key)[0]))
 
     def hash(self, name: str) -> int:
@@ -184,10 +184,10 @@ class _Listed:
     def needed(self, kept: NDArray[np.int64]) -> NDArray[np.int64]:
         """Remove the frames that were listed only for forgeries that are not kept."""
         lot, pair = (np.frombuffer(column, np.uint64) for column in (self.lot, self.pair))
-        sought = np.frombuffer(self.sought, np.int8).astype(bool)
-        frames = [self.hash(key) for keys in self.among.values() for key in keys]
-        wanted = np.concatenate([pair[kept[~sought[kept]]], np.array(frames, np.uint64)])
-        return kept[~sought[kept] | np.isin(lot[kept], wanted)]
+        pair_only = np.frombuffer(self.pair_only, np.int8).astype(bool)
+        frames = [self.hash(key) for keys in self.pair_candidates.values() for key in keys]
+        wanted = np.concatenate([pair[kept[~pair_only[kept]]], np.array(frames, np.uint64)])
+        return kept[~pair_only[kept] | np.isin(lot[kept], wanted)]
 
     def order(self, kept: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Order the kept items so that people are mixed, and each picture is followed by its forgeries.
@@ -214,11 +214,11 @@ class _Listed:
 
 
 def _each_once(items: Iterable[SourceItem]) -> Iterator[SourceItem]:
-    """Yield each item, but a frame with `sought` only once. An item without identities gets one of its own."""
-    sought: set[str] = set()
+    """Yield each item, but a `pair_only` frame only once. An item without identities gets one of its own."""
+    seen: set[str] = set()
     for item in items:
         if item.pair_only:
-            if item.key in sought:
+            if item.key in seen:
                 continue
-            sought.add(item.key)
+            seen.add(item.key)
         yield item if item.identities else replace(item, identities=(item.key,))

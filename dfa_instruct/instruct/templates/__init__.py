@@ -1,8 +1,8 @@
-"""The template libraries: questions, and the sentences of their answers, in the YAML files beside this one.
+"""Load the templates of questions and answers from the YAML files beside this one.
 
-In a question, `(this|that)` stands for one of the two, drawn anew each time; `{region}` for what is known of a face.
-Templates of your own, or in another language, are a folder with files of the same names and keys: `templates: FOLDER`
-in a recipe.
+In a question, `(this|that)` stands for one of the two, which is drawn each time. A placeholder such as `{region}` is
+filled with a fact of the face. You can use your own templates, for example in another language: write a folder with
+files of the same names and keys, and add `templates: FOLDER` to the recipe.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SITUATIONS: Final[dict[str, frozenset[str]]] = {
     "term": frozenset({"term", "meaning"}),
     "any": frozenset(),
 }
-"""What may be known of a face (an entry's `when` in fc.yaml) → the placeholders that it fills."""
+"""Situation of a face (`when` in fc.yaml) → the placeholders that have a value in it."""
 
 _FILLED: Final[dict[str, Mapping[str, Set[str]]]] = {
     "df_d": {"bona_fide": set(), "forged": set(), "either": set()},
@@ -49,11 +49,11 @@ _FILLED: Final[dict[str, Mapping[str, Set[str]]]] = {
     "ad": {"": set()},
     "fc": SITUATIONS,
 }
-"""File → what a template's `when` may be → the placeholders that its texts may use."""
+"""File → allowed values of `when` → the placeholders that the texts of such a template can use."""
 
 
 def _keys(*wanted: str) -> AfterValidator:
-    """Make a validator that wants these keys of a mapping, and no others."""
+    """Return a validator for mappings that must have exactly these keys."""
 
     def check(given: dict[str, Any]) -> dict[str, Any]:
         if set(given) != set(wanted):
@@ -70,15 +70,15 @@ _STRICT: Final = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_STRICT)
 class Template:
-    """Phrasings of one question and, in free conversation, of its answer.
+    """Several wordings of one question and, for free conversation, of its answer.
 
     Attributes:
-        id: its name in its file.
-        questions: phrasings.
-        answers: of a free conversation; each fits each of the questions.
-        followups: questions that refer to what was said before.
-        when: of a DF-D question the label that makes its answer a yes, or `either`; of a free conversation one of
-            `SITUATIONS`; else empty.
+        id: the name, unique in the file.
+        questions: the wordings of the question.
+        answers: the wordings of the answer (free conversation only). Each of them fits each question.
+        followups: wordings that refer to an earlier turn.
+        when: for DF-D, the label for which the answer is yes, or `either`. For free conversation, one of `SITUATIONS`.
+            Otherwise empty.
     """
 
     id: Text
@@ -89,28 +89,28 @@ class Template:
 
     @property
     def names(self) -> list[str]:
-        """The names of the questions and then of the follow-ups, as the dataset's column `template` has them."""
+        """The names of the questions and the follow-ups, as in the column `template` of the dataset."""
         count = len(self.questions + self.followups)
         return [f"{self.id}.{number}" for number in range(1, count + 1)] if count > 1 else [self.id]
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Library:
-    """The questions of one ability; fc.yaml has their answers there, too."""
+    """The templates of one ability."""
 
     questions: Annotated[tuple[Template, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Detection(Library):
-    """df_d.yaml: the two verdicts, and how one follows a yes or a no."""
+    """The content of df_d.yaml: the two verdicts, and the answers that begin with yes or no."""
 
     answers: Annotated[dict[str, Text], _keys("bona_fide", "forged", "agree", "disagree")]
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Classification(Library):
-    """df_c.yaml: how a category is stated, and a sentence that explains each (paper, section II)."""
+    """The content of df_c.yaml: the answers, and an explanation of each category (paper, section II)."""
 
     answers: Annotated[dict[str, Text], _keys("bona_fide", "forged")]
     explanations: Annotated[dict[str, Text], _keys(*CATEGORIES)]
@@ -118,7 +118,7 @@ class Classification(Library):
 
 @dataclass(frozen=True, config=_STRICT)
 class Sentences:
-    """What is said of a bona fide face, of a forgery without artifacts, and of a region with one artifact or two."""
+    """The sentences for bona fide faces, for forgeries without artifacts, and for regions with one or two artifacts."""
 
     bona_fide: Texts
     nothing_named: Text
@@ -130,14 +130,14 @@ class Sentences:
 
 @dataclass(frozen=True, config=_STRICT)
 class Description(Library):
-    """ad.yaml: the sentences of an artifact description."""
+    """The content of ad.yaml: the sentences of an artifact description."""
 
     answers: Sentences
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Libraries:
-    """All template libraries, each of the file of its name; `bench` are the standardised questions of DFA-Bench."""
+    """All templates, by the name of the file. `bench` has the standardised questions of DFA-Bench."""
 
     df_d: Detection
     df_c: Classification
@@ -151,8 +151,7 @@ def load_libraries(folder: Path) -> Libraries:
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: one line that names the file and the key: it is not YAML, or a key is missing, unknown or of the
-            wrong form.
+        ValueError: a file is not YAML, or a key is missing, unknown or of the wrong form. The message names both.
     """
     content = {field.name: read_mapping(folder / f"{field.name}.yaml") for field in fields(Libraries)}
     try:
@@ -183,18 +182,18 @@ def load_libraries(folder: Path) -> Libraries:
 
 
 def _check(where: str, texts: Iterable[str], filled: Set[str]) -> None:
-    """Raise ValueError where a text has a placeholder that nothing fills."""
+    """Raise ValueError if a text has a placeholder without a value."""
     for text in texts:
         try:
             unknown = {key for _, key, _, _ in string.Formatter().parse(text) if key is not None} - filled
         except ValueError as error:
             raise ValueError(f"{where}: {error} in {text!r}") from error
         if unknown:
-            raise ValueError(f"{where}: nothing fills {sorted(unknown)[0]!r} in {text!r}")
+            raise ValueError(f"{where}: {sorted(unknown)[0]!r} has no value in {text!r}")
 
 
 def libraries(folder: str | Path | None = None) -> Libraries:
-    """Return the template libraries of a folder, see `load_libraries`; of none: the package's own, read once."""
+    """Return the templates of a folder, see `load_libraries`. Default: those of the package, which are read once."""
     return load_libraries(Path(folder)) if folder else _own()
 
 
@@ -204,7 +203,7 @@ def _own() -> Libraries:
 
 
 def phrase(question: str, rng: np.random.Generator) -> str:
-    """Choose one of each `(this|that)` in a question."""
+    """Draw one alternative for each `(this|that)` in a question."""
     while found := ALTERNATIVES.search(question):
         choices = found[1].split("|")
         question = question[: found.start()] + choices[rng.integers(len(choices))] + question[found.end() :]
