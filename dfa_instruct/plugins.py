@@ -1,4 +1,4 @@
-"""Load the sources, techniques, annotators and metrics that other packages add through entry points."""
+"""Load sources, techniques, annotators, metrics and vision-only models of other packages through entry points."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +12,7 @@ from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.requests import Doc
 from tqdm import tqdm
 
-from dfa_instruct.construction.embedded_sample import sample_directory
-from dfa_instruct.dataset import DIRECTORY_ENV
+from dfa_instruct.construction.embedded_sample import default_directory
 from dfa_instruct.instruct.options import LETTERS, lettered
 from dfa_instruct.vlm.answer_cache import AnswerCache
 from dfa_instruct.vlm.chat import Answer, Chat, picture_of
@@ -35,7 +33,7 @@ class Response(ModelResponse):
 
 def answers_path(data: Path | None) -> Path:
     """Return the file that keeps answers about a dataset folder: beside the folder, because that may be pushed."""
-    folder = (data or Path(os.environ.get(DIRECTORY_ENV) or sample_directory())).absolute()
+    folder = (data or default_directory()).absolute()
     return folder.with_name(f"{folder.name}.answers.sqlite")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from dfa_instruct.errors import one_line_errors
-from dfa_instruct.vlm.load import check_loadable, check_on_hub
+from dfa_instruct.vlm.load import SERVER_PREFIX, check_loadable, check_on_hub
 from dfa_instruct.vocabulary import BenchTask
 
 _Model = Annotated[
@@ -68,7 +68,7 @@ def bench(
     Answers are kept in <dataset>.answers.sqlite, so that a bench that was stopped asks only for the missing ones.
     """
     with one_line_errors(OSError, ValueError, RuntimeError):
-        if not model.startswith("openai:") and base_url is None:
+        if not model.startswith(SERVER_PREFIX) and base_url is None:
             check_loadable(model)  # before the imports, which take seconds
 
         from rich.console import Console

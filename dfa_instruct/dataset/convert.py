@@ -18,8 +18,8 @@ from dfa_instruct.dataset.reading import paths_of, tables_of
 from dfa_instruct.sources.walk import is_picture
 from dfa_instruct.vocabulary import Label
 
-Coming = Literal["dfa-instruct", "fakeclue", "dd-vqa"]
-Going = Literal["llava", "trl"]
+SourceFormat = Literal["dfa-instruct", "fakeclue", "dd-vqa"]
+OutputFormat = Literal["llava", "trl"]
 
 DD_VQA_ORIGINAL: Final = "5"
 """The number of the original videos in DD-VQA's keys `<technique>_<video>…`. All other numbers are forgeries."""
@@ -40,8 +40,8 @@ class Conversation:
 def convert(
     source: Path,
     output: Path,
-    coming: Coming,
-    going: Going,
+    source_format: SourceFormat,
+    output_format: OutputFormat,
     images: Path | None = None,
     forged_label: int | None = None,
 ) -> Counter[str]:
@@ -50,8 +50,8 @@ def convert(
     Args:
         source: a dataset folder, or a JSON file.
         output: the new file: a JSON list for LLaVA, JSON lines for TRL.
-        coming: the format of the source.
-        going: the format of the output.
+        source_format: the format of the source.
+        output_format: the format of the output.
         images: the folder of the pictures. A dataset folder needs none.
         forged_label: the `label` of forged pictures in FakeClue's file, 0 or 1. It differs between copies of the file.
 
@@ -65,22 +65,24 @@ def convert(
     """
     if output.exists():
         raise FileExistsError(f"{output} exists already; choose a new file")
-    if images is not None and coming == "dfa-instruct":
+    if images is not None and source_format == "dfa-instruct":
         raise ValueError("--images: a dataset folder contains its own pictures")
-    if forged_label is not None and coming != "fakeclue":
+    if forged_label is not None and source_format != "fakeclue":
         raise ValueError("--forged-label: only FakeClue needs it")
     counts: Counter[str] = Counter()
     conversations: Iterator[Conversation]
-    if coming == "dfa-instruct":
+    if source_format == "dfa-instruct":
         conversations = _from_dataset(source)
     else:
         if images is None or not images.is_dir():
             raise FileNotFoundError(f"--images: expected the folder of the pictures, not {images or 'nothing'}")
-        if coming == "fakeclue" and forged_label not in (0, 1):
+        if source_format == "fakeclue" and forged_label not in (0, 1):
             raise ValueError("--forged-label: expected the label of forged pictures, 0 or 1")
         content = _json(source)
         found = (
-            _from_dd_vqa(content, source) if coming == "dd-vqa" else _from_fakeclue(content, source, forged_label == 1)
+            _from_dd_vqa(content, source)
+            if source_format == "dd-vqa"
+            else _from_fakeclue(content, source, forged_label == 1)
         )
         conversations = _with_pictures(found, images, counts)
     first = next(conversations, None)
@@ -91,23 +93,25 @@ def convert(
     partial = output.with_name(f".{output.name}.partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
-            _write(conversations, file, going, output.parent, counts)
+            _write(conversations, file, output_format, output.parent, counts)
         partial.replace(output)
     finally:
         partial.unlink(missing_ok=True)
     return counts
 
 
-def _write(found: Iterable[Conversation], file: TextIO, going: Going, folder: Path, counts: Counter[str]) -> None:
+def _write(
+    found: Iterable[Conversation], file: TextIO, output_format: OutputFormat, folder: Path, counts: Counter[str]
+) -> None:
     """Write a JSON list for LLaVA or JSON lines for TRL, and the pictures that are not files yet below `folder`."""
-    begin, between, end = ("[", ",\n", "]\n") if going == "llava" else ("", "\n", "\n")
+    begin, between, end = ("[", ",\n", "]\n") if output_format == "llava" else ("", "\n", "\n")
     file.write(begin)
     for number, conversation in enumerate(found):
         if conversation.png is not None:
             path = folder / conversation.image
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(conversation.png)
-        line = _llava(conversation) if going == "llava" else _trl(conversation)
+        line = _llava(conversation) if output_format == "llava" else _trl(conversation)
         try:
             file.write((between if number else "") + json.dumps(line, ensure_ascii=False))
         except UnicodeEncodeError as error:  # half of a surrogate pair

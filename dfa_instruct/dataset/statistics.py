@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dfa_instruct.instruct.options import OPTION
+
 COLUMNS: Final = ("label", "category", "technique", "pairing", "source", "identities", "split", "qa")
 """The columns that are counted. Images are not read."""
 
 _REVIEWED: Final = re.compile(r", (accept|edit|reject)ed by ")
-_OPTION: Final = re.compile(r"^[A-E]\. .*$", re.MULTILINE)
 _WORD: Final = re.compile(r"[a-z]{2,}(?:['’-][a-z]+)*")
 
 
@@ -48,7 +49,7 @@ class Statistics:
                 self.pairings[row["technique"], pairing] += 1
         self.questions.update(pair["ability"] for pair in row["qa"])
         for pair in row["qa"]:
-            question = _OPTION.sub("", pair["question"])  # the options of DF-C are the same in every row
+            question = OPTION.sub("", pair["question"])  # the options are no words of the question
             self.words.update(_WORD.findall(f"{question}\n{pair['answer']}".lower()))
         self.sources[row["category"], row["technique"] or "", row["source"]] += 1
         self.writers.update((ability, row[f"{ability}_by"]) for ability in ("ad", "fc") if row.get(f"{ability}_by"))

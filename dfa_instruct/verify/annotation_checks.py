@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, cast
@@ -10,6 +9,7 @@ from typing import Any, Final, cast
 import numpy as np
 
 from dfa_instruct.annotate import Annotator
+from dfa_instruct.instruct.options import OPTION
 from dfa_instruct.instruct.sampling import situations, verdict
 from dfa_instruct.instruct.templates import Libraries
 from dfa_instruct.records import MEASURED, Annotation, Artifact, FaceRecord
@@ -18,7 +18,6 @@ from dfa_instruct.verify.writers import written
 from dfa_instruct.vocabulary import ABILITIES, CATEGORIES, FC_QUESTIONS, REGIONS
 
 ASKED: Final = Counter({ability: FC_QUESTIONS if ability == "fc" else 1 for ability in ABILITIES})
-_OPTION: Final = re.compile(r"^[A-E]\. (.*)$", re.MULTILINE)
 
 
 def check_questions(findings: Findings, name: str, row: Mapping[str, Any]) -> None:
@@ -85,7 +84,7 @@ def _check_instructions(
                 ]
                 kept = any(answer == text.format(**w) for w in named or words for text in template.answers)
                 if template.when == "technique_offered":
-                    kept &= face.technique in _OPTION.findall(pair["question"])
+                    kept &= face.technique in OPTION.findall(pair["question"])
         findings.check("answers", kept, f"{name} ({face.category}): the answer to {pair['question']!r} is {answer!r}")
 
 
@@ -100,10 +99,10 @@ def _check_bench(findings: Findings, name: str, split: str, row: Mapping[str, An
         if question["ability"] == "df_d":
             kept = options == ["Yes", "No"] and answer == ("Yes" if row["label"] == "forged" else "No")
         elif question["ability"] == "df_c":
-            listed = sorted(options) == sorted(CATEGORIES.values()) and _OPTION.findall(question["question"]) == options
+            listed = sorted(options) == sorted(CATEGORIES.values()) and OPTION.findall(question["question"]) == options
             kept = listed and answer == CATEGORIES.get(row["category"])
         elif question["ability"] == "df_t":
-            listed = len(set(options)) == len(options) and _OPTION.findall(question["question"]) == options
+            listed = len(set(options)) == len(options) and OPTION.findall(question["question"]) == options
             kept = listed and answer in options and answer == row["technique"]
         else:
             kept = not options and answer == annotation.ad

@@ -20,10 +20,10 @@ from dfa_instruct.vlm.client import (
     UnansweredError,
     UnavailableError,
 )
+from dfa_instruct.vlm.load import SERVER_PREFIX
 from dfa_instruct.vlm.messages import dialogue, image_url
 from dfa_instruct.vlm.thoughts import split_thought
 
-PREFIX: Final = "openai:"
 TIMEOUT: Final = 120.0
 """The time limit of a request in seconds."""
 TOP_TOKENS: Final = 20
@@ -50,7 +50,7 @@ class Endpoint:
         self.model, self.base_url, self.concurrency = model, base_url, concurrency
         self.left_out = Server(model, base_url, TIMEOUT).left_out
         self.unanswered_in_a_row = 0
-        self.name = PREFIX + model
+        self.name = SERVER_PREFIX + model
         self.has_warned = False
 
     def identity(self, kept: AnswerCache | None) -> str:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     import torch
 
+SERVER_PREFIX: Final = "openai:"
+"""The start of the name of a model at an OpenAI-compatible server, see `dfa_instruct.vlm.endpoint`."""
 ADAPTER_CONFIG: Final = "adapter_config.json"
 """The file that distinguishes an adapter's folder from a whole model's."""
 HUB_SECONDS: Final = 3.0

@@ -7,7 +7,8 @@ from typing import Protocol
 
 from dfa_instruct.vlm.answer_cache import AnswerCache
 from dfa_instruct.vlm.chat import Answer, Chat, Keep, TokenBudget
-from dfa_instruct.vlm.endpoint import PREFIX, Endpoint
+from dfa_instruct.vlm.endpoint import Endpoint
+from dfa_instruct.vlm.load import SERVER_PREFIX
 from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
 
 
@@ -58,11 +59,13 @@ def open_model(
         FileNotFoundError: The model does not exist.
         ValueError: The server's address or the name of its model is missing, or there is no key.
     """
-    kind, _, model = name.partition(PREFIX)
+    kind, _, model = name.partition(SERVER_PREFIX)
     if kind and base_url is not None:
-        raise ValueError(f"{name}: --base-url gives a server, so {PREFIX}NAME is expected, with the name of its model")
+        raise ValueError(
+            f"{name}: --base-url gives a server, so {SERVER_PREFIX}NAME is expected, with the name of its model"
+        )
     if not kind and not model:
-        raise ValueError(f"{name}: expected {PREFIX}NAME, with the name of the server's model")
+        raise ValueError(f"{name}: expected {SERVER_PREFIX}NAME, with the name of the server's model")
     opened: Model = VisionLanguageModel(name) if kind else Endpoint(model, base_url, concurrency)
     opened.budget.limit = answer_tokens
     return opened

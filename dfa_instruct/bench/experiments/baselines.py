@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from datasets import load_dataset
 
 from dfa_instruct.bench.metrics import by_task, classification, detection, rouge_l
 from dfa_instruct.bench.results import Rows, TaskFigures, main_figures, task_figures
+from dfa_instruct.bench.rows import stream
 from dfa_instruct.bench.runner import Answering, ask, load_rows
 from dfa_instruct.bench.tasks.questions import TASKS
-from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.sources.pictures import open_image
 from dfa_instruct.vocabulary import BenchTask
 
@@ -59,9 +58,7 @@ def baselines(
 def majority(data: Path | None, rows: Rows) -> TaskFigures:
     """Score the most frequent label, category, offered technique, and the best description of the training split."""
     columns = ["label", "category", "technique", "qa"]
-    train = list(
-        load_dataset(DATASET_NAME, data_dir=data and str(data), split="train", streaming=True, columns=columns)
-    )
+    train = list(stream(data, "train", columns))
     label, category = (Counter(row[column] for row in train).most_common(1)[0][0] for column in ("label", "category"))
     texts = [(row["label"], qa["answer"]) for row in train for qa in row["qa"] if qa["ability"] == "ad"]
     references = [(row["label"], next(q["answer"] for q in row["bench"] if q["ability"] == "ad")) for row in rows]

@@ -86,7 +86,7 @@ def paraphrases() -> dict[Kind, tuple[Template, ...]]:
     """Return the questions of each kind that occur in no template of the instruction libraries."""
     return {
         kind: tuple(
-            Template(f"{kind}.{number}", (entry["question"],), when=entry["polarity"])
+            Template(f"{kind}.{number}", (entry["question"],), when=entry["when"])
             if isinstance(entry, dict)
             else Template(f"{kind}.{number}", (entry,))
             for number, entry in enumerate(entries, start=1)

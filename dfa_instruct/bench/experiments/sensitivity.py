@@ -10,7 +10,7 @@ from dfa_instruct.bench.runner import Answering, ask
 from dfa_instruct.instruct.options import lettered
 from dfa_instruct.vocabulary import BenchTask
 
-OPPOSITE: Final = "Is this face bona fide? Answer yes or no."
+OPPOSITE_QUESTION: Final = "Is this face bona fide? Answer yes or no."
 ROTATED_BY: Final = 2
 """The number of places by which the options of DF-C are rotated, so that no letter keeps its option."""
 
@@ -24,7 +24,7 @@ def rotate_options(question: dict[str, Any]) -> dict[str, Any]:
 
 def ask_opposite(question: dict[str, Any]) -> dict[str, Any]:
     """Return a question of DF-D that asks whether the face is bona fide."""
-    return {**question, "question": OPPOSITE, "asked": "bona_fide"}
+    return {**question, "question": OPPOSITE_QUESTION, "asked": "bona_fide"}
 
 
 def sensitivity(model: Answering, rows: Rows, results: Results) -> Figures:

@@ -19,7 +19,7 @@ from dfa_instruct.vocabulary import BenchTask
 
 MOST_ERRORS: Final = 6
 """The number of errors of each task that the report shows."""
-WORDINGS: Final = {"templates": "in the templates' words", "paraphrases": "in other words"}
+WORDING_NAMES: Final = {"templates": "in the templates' words", "paraphrases": "in other words"}
 
 
 def metrics_table(results: Mapping[str, Any]) -> str:
@@ -63,7 +63,7 @@ def conversation_table(figures: Mapping[str, Figures]) -> str:
     """Return a table of the figures of DFA-Bench's conversations, in percent."""
     columns = ["right_kind", "contradictions", "region_precision", "region_recall", "false_claims", "repeated"]
     rows: list[list[Cell]] = [
-        [WORDINGS.get(name, name.replace("_", " ")), *(of_row[column] for column in columns)]
+        [WORDING_NAMES.get(name, name.replace("_", " ")), *(of_row[column] for column in columns)]
         for name, of_row in figures.items()
     ]
     return markdown_table(["", *(column.replace("_", " ") for column in columns)], rows)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import yaml
 
 from dfa_instruct.bench.report.markdown_table import markdown_table
+from dfa_instruct.vlm.load import SERVER_PREFIX
 from dfa_instruct.vocabulary import CATEGORIES, BenchTask
 
 COLUMNS: Final[tuple[tuple[str, BenchTask, str], ...]] = (
@@ -81,7 +82,7 @@ def read_result(argument: str) -> Result:
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{file}: not the results of a bench: {error!r}") from error
     model = results.get("model") or file.parent.name
-    row = row or paper()["models"].get(model.removeprefix("openai:"), model)
+    row = row or paper()["models"].get(model.removeprefix(SERVER_PREFIX), model)
     if weights := results.get("weights"):
         model = f"{model} of {weights / 1e6:.1f} M weights"
     return Result(row, model, figures, counts, asked_again)
