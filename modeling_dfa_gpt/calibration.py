@@ -89,7 +89,7 @@ class Calibration:
         return self.certain is not None and 1 - self.certain < probability < self.certain
 
     def warning(self) -> str:
-        """Return a warning if the verdicts were not measured or hardly better than chance, else an empty string."""
+        """Return a warning if the verdicts were not tested or are little better than chance, else an empty string."""
         if not self.tested:
             return "" if self.images else "The accuracy of this model's verdicts was not measured."
         if self.tested["low"] >= MIN_ACCURACY:

@@ -118,7 +118,7 @@ def open_faces(picture: Image.Image, side: int = ALIGNED_SIDE, margin: float = 0
 
 @cache
 def _detector(landmarker: Path) -> FaceDetector:
-    """Return the detector of a FaceLandmarker file. It is cached because loading it takes longer than a detection."""
+    """Return the detector. It is cached for each FaceLandmarker file because loading takes longer than detecting."""
     from dfa_instruct.face.detection import FaceDetector
 
     return FaceDetector().__enter__()

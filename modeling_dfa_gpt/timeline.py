@@ -1,4 +1,4 @@
-"""Analyse a video: the probability of a forgery in frames at a regular interval, and a verdict on the whole video."""
+"""Analyze a video: the probability of a forgery in frames at a regular interval, and a verdict on the whole video."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 FORMATS = ("mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi")
 """FFmpeg's names of MP4, MOV, MKV, WebM and AVI."""
 MAX_FRAMES = 24
-"""Number of frames of a video that are analysed at most."""
+"""Number of frames of a video that are analyzed at most."""
 MIN_INTERVAL = 0.5
-"""Seconds between two frames that are analysed."""
+"""Seconds between two frames that are analyzed."""
 MAX_FRAME_PIXELS = 3840 * 2160
 NO_FACE = "no face"
 
@@ -66,7 +66,7 @@ class VideoVerdict:
     """The verdict on a video.
 
     Attributes:
-        frames: Number of frames that were analysed.
+        frames: Number of frames that were analyzed.
         judged: Number of frames that have a probability.
         without_face: Number of frames without a face.
         probability: Probability that the video is forged, from the mean of the judged frames. None if no frame was
@@ -108,7 +108,7 @@ class VideoVerdict:
 
 @dataclass
 class Timeline:
-    """The analysed frames of a video, and the calibration of the model that analysed them."""
+    """The analyzed frames of a video, and the calibration of the model that analyzed them."""
 
     calibration: Calibration
     frames: list[FrameAnalysis] = field(default_factory=list)
@@ -133,7 +133,7 @@ class Timeline:
 
 
 def analyze_video(model: DfaGpt, path: Path, force: bool = False) -> Timeline:
-    """Analyse frames of a video at a regular interval.
+    """Analyze frames of a video at a regular interval.
 
     Args:
         model: The model.
@@ -169,7 +169,7 @@ def analyze_frame(
 
 
 def video_verdict(frames: Sequence[FrameAnalysis], calibration: Calibration) -> VideoVerdict:
-    """Combine the analysed frames of one video into a verdict."""
+    """Combine the analyzed frames of one video into a verdict."""
     judged = [frame.probability for frame in frames if frame.probability is not None]
     counts = VideoVerdict(len(frames), len(judged), sum(frame.reason == NO_FACE for frame in frames))
     if not judged:

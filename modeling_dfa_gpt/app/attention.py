@@ -1,4 +1,4 @@
-"""Where the vision tower gathered what the language model reads."""
+"""Measure to which patches of a face the vision tower attends."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from dfa_instruct.vlm.parts import parts_of, patch_grid
 
 
 def attention_received(model: Any, face: Image.Image) -> NDArray[np.float32] | None:
-    """Return how much attention each patch of a face receives from all others, as a share of the most, (rows, columns).
+    """Return the attention that each patch of a face receives from all patches, as a share of the maximum.
 
-    It is the mean over the heads and the patches that ask, in the layer whose output the language model reads. That is
-    where the tower drew from, which need not be what decided the verdict. None: the tower tells no attention.
+    The attention is averaged over the heads and the querying patches of the layer whose output the language model
+    reads. It shows which patches the tower used, which are not always the patches that decided the verdict.
 
     Args:
-        model: a `DfaGpt`.
-        face: the picture as the model looks at it.
+        model: A `DfaGpt`.
+        face: The aligned face.
+
+    Returns:
+        The attention in shape (rows, columns), from 0 to 1, or None if the tower does not return its attention.
     """
     import torch
 
@@ -28,7 +31,7 @@ def attention_received(model: Any, face: Image.Image) -> NDArray[np.float32] | N
     tower = parts_of(llava).vision
     pixel_values = on(llava, encode_images(model.processor, [face]).features)["pixel_values"]
     fast = tower.config._attn_implementation
-    tower.set_attn_implementation("eager")  # the fast ones do not tell what they attend to
+    tower.set_attn_implementation("eager")  # the faster implementations do not return the attention
     try:
         with torch.inference_mode():
             attentions = tower(pixel_values, output_attentions=True).attentions
@@ -37,8 +40,8 @@ def attention_received(model: Any, face: Image.Image) -> NDArray[np.float32] | N
     if not attentions:
         return None
     layer = llava.config.vision_feature_layer
-    of_layer = attentions[layer if layer < 0 else layer - 1][0].float().mean(0)  # hidden state 0 is before layer 1
+    of_layer = attentions[layer if layer < 0 else layer - 1][0].float().mean(0)  # hidden state 0 precedes layer 1
     rows, columns = patch_grid(llava.config, pixel_values)
-    others = of_layer.shape[-1] - rows * columns  # the class token and registers stand before the patches
-    received = of_layer[others:, others:].mean(0).reshape(rows, columns)
+    before = of_layer.shape[-1] - rows * columns  # the class token and registers come before the patches
+    received = of_layer[before:, before:].mean(0).reshape(rows, columns)
     return (received / received.max()).cpu().numpy().astype(np.float32)

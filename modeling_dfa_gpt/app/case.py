@@ -62,7 +62,7 @@ class Case:
     Attributes:
         upload: The uploaded file. Its picture is reduced to `DISPLAY_SIDE` after the faces were cut out.
         faces: The faces in the picture, from left to right.
-        chosen: Index of the face that is analysed, or None before one is chosen.
+        chosen: Index of the face that is analyzed, or None before one is chosen.
         analysis: The analysis so far.
         attention: Attention map of the vision tower, shape (rows, columns).
         conversation: The model's conversation, or None if the face gets no verdict.
@@ -90,9 +90,9 @@ class Case:
     def notice(self) -> str:
         """The reason why there is no verdict, as a sentence. It is empty if there is a verdict."""
         if not self.faces:
-            return "No face was found in this picture, so it was not analysed."
+            return "No face was found in this picture, so it was not analyzed."
         if self.chosen is None:
-            return f"{len(self.faces)} faces were found. Choose the face to analyse."
+            return f"{len(self.faces)} faces were found. Choose the face to analyze."
         notice = self.face.notice or (self.analysis.reason if self.analysis else "")
         return f"No verdict: {notice}." if notice else ""
 
@@ -141,7 +141,7 @@ class Analyst:
         return Case(upload, faces, chosen=0 if len(faces) == 1 else None)
 
     def analyze(self, case: Case) -> Iterator[Case]:
-        """Analyse the chosen face. Yield the case after each step, until `case.stop_event` is set."""
+        """Analyze the chosen face. Yield the case after each step, until `case.stop_event` is set."""
         case.stop_event.clear()
         case.analysis, case.turns = None, []  # they may be about another face
         case.attention, case.conversation = None, Conversation(self.model, case.face.image)

@@ -55,9 +55,9 @@ def report_html(case: Case, calibration: Calibration, facts: dict[str, str], fra
 
     Args:
         case: The case, after its analysis.
-        calibration: The calibration of the model that analysed it.
+        calibration: The calibration of the model that analyzed it.
         facts: The result of `model_facts`.
-        frames: All analysed frames of the video, if the case is one of its frames.
+        frames: All analyzed frames of the video, if the case is one of its frames.
     """
     return TEMPLATES.get_template("report.html.jinja").render(
         **template_values(case, calibration, in_report=True),

@@ -67,7 +67,7 @@ class Handlers:
                 yield self.picture_updates(case)
 
     def open_video(self, upload: dict[str, Any] | None) -> Iterator[list[Any]]:
-        """Analyse a video frame by frame. The file is deleted afterwards; the frames are kept."""
+        """Analyze a video frame by frame. The file is deleted afterwards; the frames are kept."""
         yield self.video_updates([])
         if upload is None:
             return
@@ -123,7 +123,7 @@ class Handlers:
         ]
 
     def choose_face(self, case: Case | None, number: int | None) -> Iterator[list[Any]]:
-        """Analyse one of several faces."""
+        """Analyze one of several faces."""
         if case is None or number is None:
             return
         case.chosen = number - 1
@@ -138,7 +138,7 @@ class Handlers:
                     yield self.case_updates(case)
 
     def compare(self, case: Case | None, upload: dict[str, Any] | None) -> Iterator[str]:
-        """Analyse a second picture and show it beside the first one."""
+        """Analyze a second picture and show it beside the first one."""
         if upload is None:
             yield ""
             return

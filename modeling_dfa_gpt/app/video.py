@@ -1,4 +1,4 @@
-"""Analyse a video that a visitor uploaded, frame by frame."""
+"""Analyze a video that a visitor uploaded, frame by frame."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from modeling_dfa_gpt.dfa_gpt import DfaGpt
 from modeling_dfa_gpt.timeline import FrameAnalysis, analyze_frame, sample_frames
 
 TIME_LIMIT = 60
-"""Seconds after which no further frame is analysed."""
+"""Seconds after which no further frame is analyzed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame(FrameAnalysis):
-    """An analysed frame of a video, and the case that shows it."""
+    """An analyzed frame of a video, and the case that shows it."""
 
     case: Case
 
 
 def analyze_upload(model: DfaGpt, path: Path) -> Iterator[list[Frame]]:
-    """Analyse evenly spaced frames of an uploaded video. Yield all frames so far after each one.
+    """Analyze evenly spaced frames of an uploaded video. Yield all frames so far after each one.
 
     Raises:
         BadPictureError: The file is not an accepted video. The message is a sentence for the visitor.

@@ -1,4 +1,4 @@
-"""Push a model to the Hub: an adapter whose base is on the Hub, a merged model, or a full model."""
+"""Push a model to the Hub: an adapter whose base is on the Hub, a merged model, or a complete model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def push(
     weights there are compared with the local ones.
 
     Args:
-        folder: Folder of an adapter, or of a full model with its own card (README.md).
+        folder: Folder of an adapter, or of a complete model with its own card (README.md).
         repo: Hub id of the repository (USER/NAME).
         merged: Merge the adapter into its base and push the merged model.
         base: Hub id of the adapter's base.
@@ -73,7 +73,7 @@ def push(
                 _check_same_weights(folder, base)
             files = _adapter_files(folder, repo, base, results, Path(scratch) / "merged" if merged else None)
         elif merged or base or results:
-            raise ValueError(f"{folder}: a full model; --merged, --base and --results are for adapters only")
+            raise ValueError(f"{folder}: a complete model; --merged, --base and --results are for adapters only")
         elif not (folder / CARD).is_file():
             raise FileNotFoundError(
                 f"{folder / CARD}: no such file; write a card that describes the model and its licence "

@@ -34,7 +34,7 @@ def push_space(
     """Push the app as a Space that opens a model of the Hub, or print what would be pushed.
 
     Args:
-        model: Hub id of an adapter or a full model.
+        model: Hub id of an adapter or a complete model.
         repo: Hub id of the Space (USER/NAME).
         private: Whether to create a private Space.
         revision: A branch. By default main, which is the one that runs.

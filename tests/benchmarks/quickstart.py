@@ -1,11 +1,11 @@
-"""The README's figures: the quickstart with seeds 0, 1 and 2, and of every figure the worst of the three.
+"""Measure the README's figures: run the quickstart with seeds 0, 1 and 2, and print the worst of three for each figure.
 
     python tests/benchmarks/quickstart.py
     python tests/benchmarks/quickstart.py runs/photographs --bona-fide PHOTOGRAPHS --synthesized GAN_FACES
 
-About five minutes a seed on two CPU cores. Runs that are whole in the folder (by default `runs/figures`) are read, not
-made again; remove it when data or training have changed. What stands behind the folder goes to `dfa-gpt quickstart`.
-It prints the README's table in Markdown. The baselines beside a figure are those of the same run.
+A run takes six minutes on two free CPU cores. Complete runs in the folder (by default `runs/figures`) are not repeated;
+remove the folder after a change of data or training. Options after the folder are passed to `dfa-gpt quickstart`.
+The output is a table in Markdown, of which the README shows some rows. The baselines are those of the same run.
 """
 
 from __future__ import annotations
