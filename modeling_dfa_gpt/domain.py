@@ -12,7 +12,7 @@ calls it forged. Therefore its fine detail is also compared with that of the tra
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Self
@@ -35,21 +35,23 @@ CELL: Final = 16
 BLUR: Final = 0.7
 """Sigma in pixels of the blur before a face is described. Without it, grain looks like edges in all directions."""
 COMPONENTS: Final = 64
+FOLDS: Final = 5
+"""The limits are learned by cross-validation with this number of folds. Each person is in one fold."""
 KNOWN_PERCENTILE: Final = 99.5
-"""Percentile of the distances of held-out faces. A face is known if its distance is below it."""
+"""Percentile of the distances of faces in folds that were left out. A face is known if its distance is below it."""
 DRAWN_PERCENTILE: Final = 98
 """The same for drawn portraits. It is lower because a photograph must not be taken for a drawing."""
 DETAIL_PERCENTILE: Final = 99.9
 """The same for the fine detail."""
 MAX_FACES: Final = 2000
 """Number of faces of a split that are used. They are drawn at random."""
-MIN_FACES: Final = 20
+MIN_PEOPLE: Final = 20
 JPEG_QUALITY: Final = 75
 """Each face is also used as a JPEG of this quality."""
 BAND_EDGES: Final = (1 / 4, 3 / 8, 1 / 2)
 """Lower edges of the bands of fine detail, in cycles per pixel. The last band extends to the corners."""
-DRAWN_PEOPLE: Final = (450, 150)
-"""Number of people that are drawn to learn drawn portraits: for the subspace, and for the limit."""
+DRAWN_PEOPLE: Final = 600
+"""Number of people that are drawn to learn drawn portraits."""
 
 Descriptions = NDArray[np.float32]
 """Histograms of oriented gradients, shape (N, 1764): 7 x 7 blocks of 4 cells of 9 bins."""
@@ -71,24 +73,20 @@ class Domain:
     limit: Descriptions
 
     @classmethod
-    def fit(
-        cls, faces: Iterable[Image.Image], held_out: Iterable[Image.Image], percentile: float = KNOWN_PERCENTILE
-    ) -> Self:
+    def fit(cls, faces: Iterable[Image.Image], people: Sequence[str], percentile: float = KNOWN_PERCENTILE) -> Self:
         """Learn a set of faces.
 
         Args:
-            faces: Aligned faces, for the subspace.
-            held_out: Aligned faces of other people, for the limit.
-            percentile: Percentile of the distances of the held-out faces that is the limit.
+            faces: Aligned faces.
+            people: The person of each face.
+            percentile: Percentile of the cross-validated distances that is the limit.
         """
-        from sklearn.decomposition import PCA
-
-        known = _describe(_with_jpeg(faces))
-        mean, scale = known.mean(0), known.std(0) + 1e-3 * known.std()
-        pca = PCA(min(COMPONENTS, len(known) // 2), svd_solver="randomized", random_state=0).fit((known - mean) / scale)
-        subspace = (mean, scale, pca.components_)
-        limit = np.percentile(_distances(_describe(_with_jpeg(held_out)), *subspace), percentile)
-        return cls(*(np.asarray(part, np.float32) for part in (*subspace, limit)))
+        described = _describe(_with_jpeg(faces))
+        distances = np.empty(len(described))
+        for known, left_out in _folds(np.repeat(people, 2)):
+            distances[left_out] = _distances(described[left_out], *_subspace(described[known]))
+        limit = np.percentile(distances, percentile)
+        return cls(*(np.asarray(part, np.float32) for part in (*_subspace(described), limit)))
 
     def contains(self, face: Image.Image) -> bool:
         """Return whether an aligned face belongs to the set."""
@@ -113,15 +111,17 @@ class FineDetail:
     limit: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, faces: Iterable[Image.Image], held_out: Iterable[Image.Image]) -> Self:
-        """Learn the fine detail of aligned faces, and the limit from aligned faces of other people."""
+    def fit(cls, faces: Iterable[Image.Image], people: Sequence[str]) -> Self:
+        """Learn the fine detail of aligned faces of these people."""
         spectra = np.stack([_spectrum(face) for face in faces])
-        distances = [_nearest(spectra, face) for face in held_out]
+        distances = np.empty(len(spectra))
+        for known, left_out in _folds(people):
+            distances[left_out] = [_nearest(spectra[known], spectrum) for spectrum in spectra[left_out]]
         return cls(spectra, np.asarray(np.percentile(distances, DETAIL_PERCENTILE), np.float32))
 
     def contains(self, face: Image.Image) -> bool:
         """Return whether an aligned face is as detailed as the set."""
-        return bool(_nearest(self.spectra, face) <= self.limit)
+        return bool(_nearest(self.spectra, _spectrum(face)) <= self.limit)
 
     def __post_init__(self) -> None:
         if self.spectra.shape[1:] != (len(BAND_EDGES),) or self.limit.shape:
@@ -149,18 +149,19 @@ class KnownFaces:
         """Learn from the training split of a dataset folder, with the limits from its validation split.
 
         Returns:
-            The known faces, or None if one of the splits has fewer than `MIN_FACES` faces.
+            The known faces, or None if there are fewer than `MIN_PEOPLE` people.
         """
         from dfa_instruct.bench.runner import load_rows
 
-        training, validation = (load_rows(data, MAX_FACES, split) for split in ("train", "validation"))
-        if min(len(training), len(validation)) < MIN_FACES:
+        rows = [row for split in ("train", "validation") for row in load_rows(data, MAX_FACES, split)]
+        people = [row["identities"][0] for row in rows]
+        if len(set(people)) < MIN_PEOPLE:
             return None
-        is_drawn = any(row["source"] == SAMPLE for row in training)
+        is_drawn = any(row["source"] == SAMPLE for row in rows)
         return cls(
-            Domain.fit(_pictures(training), _pictures(validation)),
+            Domain.fit(_pictures(rows), people),
             None if is_drawn else learn_drawn_portraits(),
-            FineDetail.fit(_pictures(training), _pictures(validation)),
+            FineDetail.fit(_pictures(rows), people),
         )
 
     def reason_against(self, face: Image.Image, trained_on: str) -> str:
@@ -224,9 +225,9 @@ def learn_drawn_portraits() -> Domain:
     """Learn what the portraits that this package draws look like."""
     from dfa_instruct.sources.portraits.drawing import draw_sample
 
-    fitted, held_out = DRAWN_PEOPLE
-    faces = [Image.fromarray(face.image) for face in draw_sample(fitted + held_out, pictures=1, size=SIDE)]
-    return Domain.fit(faces[:fitted], faces[fitted:], DRAWN_PERCENTILE)
+    faces = list(draw_sample(DRAWN_PEOPLE, pictures=1, size=SIDE))
+    people = [face.identities[0] for face in faces]
+    return Domain.fit((Image.fromarray(face.image) for face in faces), people, DRAWN_PERCENTILE)
 
 
 def _check_finite(arrays: Domain | FineDetail) -> None:
@@ -262,9 +263,26 @@ def _spectrum(face: Image.Image) -> NDArray[np.float32]:
     return np.log(np.asarray(means, np.float32) + 1)
 
 
-def _nearest(spectra: NDArray[np.float32], face: Image.Image) -> float:
-    """Return the distance from a face's spectrum to the nearest of `spectra`."""
-    return float(np.linalg.norm(spectra - _spectrum(face), axis=1).min())
+def _nearest(spectra: NDArray[np.float32], spectrum: NDArray[np.float32]) -> float:
+    """Return the distance from a spectrum to the nearest of `spectra`."""
+    return float(np.linalg.norm(spectra - spectrum, axis=1).min())
+
+
+def _folds(people: Sequence[str] | NDArray[Any]) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield the indices of the faces that are learned and of those that are left out, for each fold."""
+    from sklearn.model_selection import GroupKFold
+
+    return GroupKFold(FOLDS).split(people, groups=people)
+
+
+def _subspace(described: Descriptions) -> tuple[Descriptions, Descriptions, Descriptions]:
+    """Return the mean, scale and principal components of descriptions of faces."""
+    from sklearn.decomposition import PCA
+
+    mean, scale = described.mean(0), described.std(0) + 1e-3 * described.std()
+    components = min(COMPONENTS, len(described) // 2)
+    pca = PCA(components, svd_solver="randomized", random_state=0).fit((described - mean) / scale)
+    return mean, scale, pca.components_
 
 
 def _distances(

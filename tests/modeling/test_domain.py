@@ -21,7 +21,7 @@ from modeling_dfa_gpt.domain import DOMAIN_FILE, Domain, FineDetail, KnownFaces,
 from modeling_dfa_gpt.picture import OpenedFace, open_faces
 from modeling_dfa_gpt.timeline import analyze_frame
 
-PEOPLE = 150
+PEOPLE, KNOWN = 150, 110
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,11 @@ def portraits() -> list[Image.Image]:
 
 @pytest.fixture(scope="module")
 def drawings(portraits: list[Image.Image]) -> Domain:
-    return Domain.fit(portraits[:80], portraits[80:110])
+    return Domain.fit(portraits[:KNOWN], people(KNOWN))
+
+
+def people(count: int) -> list[str]:
+    return [str(number) for number in range(count)]
 
 
 def noise(count: int) -> list[Image.Image]:
@@ -46,7 +50,7 @@ def share(known: Domain | KnownFaces, faces: Iterable[Image.Image]) -> float:
 
 
 def test_held_out_faces_are_known_and_noise_is_not(drawings: Domain, portraits: list[Image.Image]) -> None:
-    assert share(drawings, portraits[110:]) >= 0.95
+    assert share(drawings, portraits[KNOWN:]) >= 0.95
     assert share(drawings, noise(10)) == 0
 
 
@@ -59,22 +63,20 @@ def degraded(face: Image.Image) -> list[Image.Image]:
 
 
 def test_degraded_faces_are_unknown(portraits: list[Image.Image]) -> None:
-    detail = FineDetail.fit(portraits[:80], portraits[80:110])
-    assert np.mean([detail.contains(face) for face in portraits[110:]]) >= 0.9
-    assert np.mean([detail.contains(picture) for face in portraits[110:] for picture in degraded(face)]) <= 0.05
+    detail = FineDetail.fit(portraits[:KNOWN], people(KNOWN))
+    assert np.mean([detail.contains(face) for face in portraits[KNOWN:]]) >= 0.9
+    assert np.mean([detail.contains(picture) for face in portraits[KNOWN:] for picture in degraded(face)]) <= 0.05
 
 
 def test_degraded_faces_are_known_if_they_were_learned(portraits: list[Image.Image]) -> None:
-    learned, held_out = (
-        [p for face in faces for p in (face, *degraded(face))] for faces in (portraits[:80], portraits[80:110])
-    )
-    detail = FineDetail.fit(learned, held_out)
-    assert np.mean([detail.contains(picture) for face in portraits[110:] for picture in degraded(face)]) >= 0.9
+    learned = [picture for face in portraits[:KNOWN] for picture in (face, *degraded(face))]
+    detail = FineDetail.fit(learned, np.repeat(people(KNOWN), 4).tolist())
+    assert np.mean([detail.contains(picture) for face in portraits[KNOWN:] for picture in degraded(face)]) >= 0.9
 
 
 def test_reason_names_the_fine_detail(drawings: Domain, portraits: list[Image.Image]) -> None:
-    known = KnownFaces(drawings, detail=FineDetail.fit(portraits[:80], portraits[80:110]))
-    half = next(p for face in portraits[110:] if drawings.contains(p := degraded(face)[1]))
+    known = KnownFaces(drawings, detail=FineDetail.fit(portraits[:KNOWN], people(KNOWN)))
+    half = next(p for face in portraits[KNOWN:] if drawings.contains(p := degraded(face)[1]))
     assert "(drawn portraits) in its fine detail" in known.reason_against(half, "drawn portraits")
     assert known.reason_against(noise(1)[0], "drawn portraits").endswith("(drawn portraits)")
 
@@ -88,8 +90,8 @@ def test_photographs_and_generated_faces_are_not_drawings(drawings: Domain, phot
 
 def test_model_of_photographs_does_not_know_drawings(drawings: Domain, portraits: list[Image.Image]) -> None:
     anything = Domain(drawings.mean, drawings.scale, drawings.components, np.float32(np.finfo(np.float32).max))
-    assert share(KnownFaces(anything), portraits[110:]) == 1
-    assert share(KnownFaces(anything, drawings), portraits[110:]) <= 0.05
+    assert share(KnownFaces(anything), portraits[KNOWN:]) == 1
+    assert share(KnownFaces(anything, drawings), portraits[KNOWN:]) <= 0.05
     assert share(KnownFaces(anything, drawings), noise(10)) == 1
 
 
