@@ -16,6 +16,7 @@ import urllib.request
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import product
 from pathlib import Path
 from types import TracebackType
@@ -94,26 +95,33 @@ def landmarker_path() -> Path:
         if not Path(configured).is_file():
             raise LandmarkerUnavailableError(f"{LANDMARKER_ENV}: {configured}: no such file")
         return Path(configured)
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dfa-instruct" / "face_landmarker.task"
-    if cache.is_file():
-        return cache
+    path = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dfa-instruct" / "face_landmarker.task"
+    if not path.is_file() and (failure := _download(path)):
+        raise LandmarkerUnavailableError(failure)
+    return path
+
+
+@cache
+def _download(path: Path) -> str:
+    """Download FaceLandmarker's model file, and return the error message, or an empty string.
+
+    The result is cached, because without a network each attempt would take seconds, for each picture.
+    """
     try:
         with urllib.request.urlopen(LANDMARKER_URL, timeout=30) as response:
             content = response.read()
     except OSError as error:
-        raise LandmarkerUnavailableError(
+        return (
             f"FaceLandmarker's model file could not be downloaded ({error}): download {LANDMARKER_URL} "
             f"on a machine with internet access, and set {LANDMARKER_ENV} to the file"
-        ) from error
-    if (found := hashlib.sha256(content).hexdigest()) != LANDMARKER_SHA256:
-        raise LandmarkerUnavailableError(
-            f"{LANDMARKER_URL} has the SHA-256 {found}; expected {LANDMARKER_SHA256}. The file was not saved"
         )
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cache.parent, delete=False) as partial:
+    if (found := hashlib.sha256(content).hexdigest()) != LANDMARKER_SHA256:
+        return f"{LANDMARKER_URL} has the SHA-256 {found}; expected {LANDMARKER_SHA256}. The file was not saved"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as partial:
         partial.write(content)
-    Path(partial.name).rename(cache)
-    return cache
+    Path(partial.name).rename(path)
+    return ""
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dfa_instruct.annotate.answer_parsing import (
 from dfa_instruct.annotate.measured import description
 from dfa_instruct.annotate.prompts import conversation_request, description_request, filled, messages, schema
 from dfa_instruct.instruct.templates import libraries
-from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS
+from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, FORGERY_CATEGORIES, REGIONS, Category
 
 CLAIMS = [
     {"region": "mouth", "artifact": "colour", "sentence": "The lips are too red for this skin."},
@@ -30,12 +30,15 @@ def ad(*claims: dict[str, str]) -> str:
     return json.dumps({"artifacts": list(claims)})
 
 
+@pytest.mark.parametrize("category", FORGERY_CATEGORIES)
 @pytest.mark.parametrize("pictures", [[b"one"], [b"one", b"two"]])
-def test_a_description_is_asked_with_the_categorys_name_and_explanation(pictures: list[bytes]) -> None:
+def test_a_description_is_asked_with_the_categorys_name_and_explanation(
+    pictures: list[bytes], category: Category
+) -> None:
     pair_id = "11" * 8 if len(pictures) == 2 else None
-    request = description_request(FACE, "face_editing", pair_id, "gpt-4o")
+    request = description_request(FACE, category, pair_id, "gpt-4o")
     text = filled(request)
-    assert f'"{CATEGORIES["face_editing"]}"' in text and libraries().df_c.explanations["face_editing"] in text
+    assert f'"{CATEGORIES[category]}"' in text and libraries().df_c.explanations[category] in text
     assert all(word in text for word in (*REGIONS, *ARTIFACTS)) and "$" not in text
     assert ("Compare" in text) == (pair_id is not None)
     (message,) = messages(request, pictures)

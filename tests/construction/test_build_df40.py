@@ -16,6 +16,8 @@ from layouts import BONA_FIDE_FILES, DF40_FILES, FF, portraits, write_clip, writ
 from typer.testing import CliRunner, Result
 
 from dfa_instruct.cli import app
+from dfa_instruct.sources import ARCHIVE, NOT_READ, OTHER
+from dfa_instruct.sources.df40 import IGNORED_PICTURES, UNRECOGNISED
 from dfa_instruct.sources.walk import is_picture
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "dfa-instruct" / "df40.yaml"
@@ -109,9 +111,33 @@ def test_the_shipped_recipe_builds_from_every_layout_with_strays_and_links(tmp_p
     for source, folder in (("df40", root), ("faceforensics", data / "faceforensics"), ("celebdf", data / "celebdf")):
         of_source = {what.removeprefix(f"{source}/") for what in known if what.startswith(f"{source}/")}
         assert list(unaccounted(folder, of_source)) == []
-    strays = ("DF40/teaser.png", "DF40/newest", "DF40/samples", "talk", "DF40/blendface.zip")
-    assert {f"df40/{name}" for name in (*strays, *links)} <= {*named}
-    assert sum("/inversions/" in what for what in named) == 41  # their numbers say nothing about the person
+    (_, inversion), (_, mask) = IGNORED_PICTURES
+    of_the_dataset = (inversion, "fewer than 1000 images", "a near-duplicate of a face in ")
+    strays = {what: reason for what, reason in named.items() if not reason.startswith(of_the_dataset)}
+    no_technique = "not read, because it belongs to no technique of DF40"
+    leads_out = "a link that leads out of the folder"
+    assert strays == {
+        "df40/DF40/teaser.png": no_technique,
+        "df40/DF40/newest": no_technique,
+        "df40/DF40/samples": no_technique,
+        "df40/talk": no_technique,
+        "df40/DF40/hyperreenact": leads_out,
+        "df40/DF40/disk2": leads_out,
+        "df40/DF40/tpsm": leads_out,
+        "df40/DF40/faceswap/ff/frames/993_989/900.png": leads_out,
+        "df40/DF40_train/simswap/frames/latest": "a link to a folder",
+        "df40/DF40/blendface.zip": ARCHIVE,
+        "df40/DF40/mobileswap/ff/frames.zip": ARCHIVE,
+        "df40/DF40_train/simswap/landmarks/993_989/131.npy": OTHER,
+        "df40/DF40/facedancer/ff/masks/000_003/131.png": mask,
+        "df40/DF40/faceswap/ff/frames/leftover/000.png": UNRECOGNISED,
+        "df40/DF40/faceswap/ff/frames/000_003/thumbnail.png": "no frame number in its name",
+        "faceforensics/manipulated_sequences/Deepfakes": NOT_READ,
+        "celebdf/Celeb-synthesis": NOT_READ,
+        "celebdf/List_of_testing_videos.txt": OTHER,
+    }
+    inversions = {what for what, reason in named.items() if reason == inversion}
+    assert len(inversions) == 41 and inversions == {what for what in named if "/inversions/" in what}
 
 
 SMALL = """
@@ -138,7 +164,7 @@ def misread(tmp_path: Path) -> tuple[Path, Path]:
     assert done.exit_code == 2 and done.stderr.count("error:") == 1
     message = done.stderr[done.stderr.index("error:") :]
     assert "df40/simswap: 16 of 46 (34.8%) resolved" in message and "least_resolved is 90%" in message
-    assert f"({', '.join(LOST[:5])} and 25 more)" in message and LOST[5] not in message
+    assert UNRECOGNISED in message and f"({', '.join(LOST[:5])} and 25 more)" in message and LOST[5] not in message
     assert str(tmp_path / "dfa-instruct.dropped.csv") in message and message.count("\n") == 1
     assert set(dropped(tmp_path / "dfa-instruct")) == {f"df40/{file}" for file in LOST}
     return data, recipe

@@ -17,6 +17,7 @@ from layouts import portraits, write_video
 
 from dfa_instruct.construction.pipeline import build
 from dfa_instruct.construction.recipe import Recipe
+from dfa_instruct.face.detection import not_one_face
 from dfa_instruct.vocabulary import Split
 
 VIDEOS = 8
@@ -95,7 +96,7 @@ def test_both_orders_of_a_pair_are_in_one_split(built: Path) -> None:
 def test_what_is_dropped_is_named(built: Path) -> None:
     with built.with_name("dfa-instruct.dropped.csv").open() as file:
         dropped = list(csv.DictReader(file))
-    assert [row["technique"] for row in dropped] == ["bona_fide"]
+    assert [(row["technique"], row["reason"]) for row in dropped] == [("bona_fide", "does not decode as an image")]
     assert dropped[0]["what"].endswith("000/009.png#9")
 
 
@@ -124,16 +125,22 @@ def test_files_that_are_no_picture_of_a_source_are_named_too(
     built = build(recipe, workers=1)
     with (tmp_path / "dfa-instruct.dropped.csv").open(encoding="utf-8") as file:
         named = {row["what"]: row["reason"] for row in csv.DictReader(file)}
-    assert {"folder/out.jpg", "folder/none.mp4", "folder/caf\\xe9.jpg"} <= {*named}
+    assert named == {
+        "folder/out.jpg": "a link that leads out of the folder",
+        "folder/none.mp4": "does not open as a video (it is empty, truncated or not a video)",
+        "folder/caf\\xe9.jpg": "a name that is not UTF-8",
+        "folder/empty.png": "does not decode as an image",
+        **dict.fromkeys(("folder/clip.mp4#4", "folder/clip.mp4#12"), not_one_face(0)),
+    }
     assert built.dropped.total() == len(named)
     printed = " ".join(capsys.readouterr().err.split())
-    assert "clip.mp4: " in printed and "other reasons" in printed
+    assert "clip.mp4: cut short, it has " in printed and "other reasons" in printed
 
 
 def test_techniques_with_few_images_are_left_out_and_those_with_bad_images_fail(recipe: Recipe, tmp_path: Path) -> None:
     few = replace(recipe, fewest_images=100, output=str(tmp_path / "few"))
     assert build(few, workers=1).dropped["fewer than 100 images"] == 2 * VIDEOS
-    with pytest.raises(ValueError, match=r"bona_fide: 16 of 17 \(94.1%\) aligned"):
+    with pytest.raises(ValueError, match=r"bona_fide: 16 of 17 \(94.1%\) aligned, .* does not decode"):
         build(replace(recipe, least_aligned=0.99, output=str(tmp_path / "bad")), workers=1)
     # A recipe with another threshold continues from the aligned faces.
     build(replace(recipe, least_aligned=0.9, output=str(tmp_path / "bad")), workers=1)
@@ -144,8 +151,8 @@ def test_a_missing_executor_is_named(small_recipe: Recipe, tmp_path: Path, monke
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("dfa_instruct.construction.executors.find_spec", lambda name: None)
     recipe = replace(small_recipe, output=str(tmp_path / "out"), slurm={"time": "1:00:00", "partition": "cpu"})
-    for executor in ("slurm", "ray"):
-        with pytest.raises(ValueError, match=f"--executor {executor}: "):
+    for executor, missing in (("slurm", "sbatch is not installed"), ("ray", "Ray is not installed")):
+        with pytest.raises(ValueError, match=f"--executor {executor}: {missing}"):
             build(recipe, executor=executor)
     assert list(tmp_path.iterdir()) == []
 

@@ -42,6 +42,8 @@ def test_rows_hold_what_the_contract_says(dataset_folder: Path) -> None:
     assert {row["category"] for row in rows.values()} == set(CATEGORIES)
     for face_id, row in rows.items():
         assert face_id == face_id_of(np.asarray(row["image"]))
+        notes = {"dfa:label": "forged", "dfa:technique": row["technique"], "dfa:source_sha256": row["source_sha256"]}
+        assert row["image"].text == ({} if row["label"] == "bona_fide" else notes)
         assert (row["label"] == "bona_fide") == (row["category"] == "bona_fide") == (row["technique"] is None)
         assert Counter(pair["ability"] for pair in row["qa"]) == {"df_d": 1, "df_c": 1, "ad": 1, "fc": 4}
         abilities = [question["ability"] for question in row["bench"]]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import cv2
 import numpy as np
@@ -21,7 +24,14 @@ from dfa_instruct.face.alignment import (
     move,
     warp,
 )
-from dfa_instruct.face.detection import LANDMARKER_ENV, FaceDetector, LandmarkerUnavailableError, largest, nearest
+from dfa_instruct.face.detection import (
+    LANDMARKER_ENV,
+    FaceDetector,
+    LandmarkerUnavailableError,
+    landmarker_path,
+    largest,
+    nearest,
+)
 from dfa_instruct.records import Landmarks, Pixels
 from dfa_instruct.sources.portraits.drawing import draw_person
 
@@ -192,3 +202,20 @@ def test_a_model_file_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.
         FaceDetector(),
     ):
         pass
+
+
+def test_a_failed_download_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network, each attempt would take seconds, for each picture."""
+    monkeypatch.delenv(LANDMARKER_ENV, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        monkeypatch.setattr(
+            "dfa_instruct.face.detection.LANDMARKER_URL", f"http://127.0.0.1:{server.server_port}/face.task"
+        )
+        Thread(target=server.serve_forever, daemon=True).start()
+        for _ in range(2):
+            with pytest.raises(LandmarkerUnavailableError, match=r"could not be downloaded .*404"):
+                landmarker_path()
+            (tmp_path / "face.task").write_text("no model")  # another download would get this
+        server.shutdown()

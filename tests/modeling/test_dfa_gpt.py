@@ -19,7 +19,7 @@ from peft import PeftModel
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from dfa_instruct.bench.tasks.parsing import described_label, label_of, parse_yes_no
 from dfa_instruct.sources.portraits.drawing import draw_sample
@@ -169,15 +169,18 @@ def test_a_photograph_is_aligned_at_the_input_size_of_the_model(adapter: Path, p
     assert model.chat(photograph).image.size == (side, side)
 
 
-def run(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, input=text)
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
 
 
 def test_chat_and_analyze(adapter: Path, portrait: Path) -> None:
-    chatted = run("chat", str(adapter), str(portrait), text="Has this face been forged?\nWhat gives it away?\n\n")
+    questions = "Has this face been forged?\nWhat gives it away?\n\n"
+    command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()"]
+    chatted, analyzed = (
+        subprocess.run([*command, *arguments], capture_output=True, text=True, input=questions)
+        for arguments in (["chat", adapter, portrait], ["analyze", adapter, portrait, "--json", "--force"])
+    )
     assert chatted.returncode == 0 and chatted.stdout.count("DFA-GPT:") == 2
-    analyzed = run("analyze", str(adapter), str(portrait), "--json", "--force")
     assert analyzed.returncode == 0
     assert "Loading weights" not in chatted.stderr + analyzed.stderr
     assert set(json.loads(analyzed.stdout)) >= {"image", "label", "probability", "disagreements", "description"}
@@ -186,16 +189,16 @@ def test_chat_and_analyze(adapter: Path, portrait: Path) -> None:
 def test_a_missing_image_does_not_stop_the_others(adapter: Path, portrait: Path, tmp_path: Path) -> None:
     absent = tmp_path / "absent.png"
     done = run("analyze", str(adapter), str(portrait), str(absent), str(portrait), "--json", "--force")
-    assert done.returncode == 2
+    assert done.exit_code == 2
     first, bad, last = map(json.loads, done.stdout.splitlines())
     assert first["image"] == last["image"] == str(portrait)
-    assert bad["file"] == str(absent) and str(absent) in bad["error"]
-    assert f"error: {absent}: " in done.stderr
+    assert bad == {"file": str(absent), "error": f"{absent}: no such file"}
+    assert f"error: {absent}: no such file" in done.stderr
 
 
 def test_the_image_is_read_before_the_weights(portrait: Path, tmp_path: Path) -> None:
     done = run("chat", str(tmp_path / "absent"), str(tmp_path / "none.png"))
-    assert done.returncode == 2 and "none.png: " in done.stderr
+    assert done.exit_code == 2 and "none.png: no such file" in done.stderr
 
 
 def broken(adapter: Path, folder: Path, **files: str | None) -> Path:
@@ -211,40 +214,40 @@ def broken(adapter: Path, folder: Path, **files: str | None) -> Path:
 
 MISTAKES = {
     "model": (["analyze", "{tmp}/absent", "{face}"], "absent: no such model"),
-    "image": (["analyze", "{adapter}", "{tmp}/none.png"], "none.png"),
-    "text": (["chat", "{adapter}", "{tmp}/notes.txt"], "notes.txt: "),
-    "output": (["merge", "{adapter}", "--output", "{tmp}"], "{tmp} "),
+    "image": (["analyze", "{adapter}", "{tmp}/none.png"], "none.png: no such file"),
+    "text": (["chat", "{adapter}", "{tmp}/notes.txt"], "notes.txt: does not decode as an image"),
+    "output": (["merge", "{adapter}", "--output", "{tmp}"], "{tmp} holds something already"),
     "folder": (["analyze", "{adapter}", "{tmp}"], "{tmp}: a folder"),
     "url": (["chat", "{adapter}", "https://example.org/a.jpg"], "a URL"),
-    "pickle": (["analyze", "{tmp}/pickle", "{face}"], "pickle"),
-    "moved": (["analyze", "{tmp}/moved", "{face}"], "moved: its base model /gone/base"),
-    "template": (["chat", "{tmp}/template", "{face}"], "chat template"),
-    "blind": (["chat", "{tmp}/blind", "{face}"], "chat template"),
+    "pickle": (["analyze", "{tmp}/pickle", "{face}"], "pickle: the folder has no safetensors"),
+    "moved": (["analyze", "{tmp}/moved", "{face}"], "moved: its base model /gone/base is not there"),
+    "template": (["chat", "{tmp}/template", "{face}"], "chat template cannot be used: 'dict object' has no attribute"),
+    "blind": (["chat", "{tmp}/blind", "{face}"], "chat template cannot be used: it does not show the picture"),
     "escape": (["analyze", "{adapter}", "{tmp}/\x1b[31mred.png"], "\\x1b[31mred.png"),
 }
 MALFORMED = {
-    "a list": {"adapter_config__json": "[]"},
-    "no end": {"adapter_config__json": "[" * 100_000},
-    "no base": {"adapter_config__json": '{"base_model_name_or_path": 3}'},
-    "no peft": {"peft_type": "NONE"},
-    "other ranks": {"r": 3},
-    "other targets": {"target_modules": ["nothing"]},
-    "no tokenizer": {"tokenizer__json": "{}"},
-    "no processor": {"processor_config__json": "[1]"},
-    "no calibration": {"calibration__json": '{"scale": "x"}'},
-    "syntax": {"chat_template__jinja": "{% if %}"},
-    "attribute": {"chat_template__jinja": "{{ ''.__class__.__mro__ }}"},
-    "file": {"chat_template__jinja": "{% include '/etc/hostname' %}"},
-    "division": {"chat_template__jinja": "{{ 1 / 0 }}"},
-    "second turn": {"chat_template__jinja": "<image>{{ messages[1].content + 3 }}"},
+    "a list": ({"adapter_config__json": "[]"}, "list indices must be integers"),
+    "no end": ({"adapter_config__json": "[" * 100_000}, "RecursionError"),
+    "no base": ({"adapter_config__json": '{"base_model_name_or_path": 3}'}, "base_model_name_or_path: .* not 3"),
+    "no peft": ({"peft_type": "NONE"}, "'NONE'"),
+    "other ranks": ({"r": 3}, "mismatched_sizes"),
+    "other targets": ({"target_modules": ["nothing"]}, "No modules were targeted"),
+    "no tokenizer": ({"tokenizer__json": "{}"}, "'added_tokens'"),
+    "no processor": ({"processor_config__json": "[1]"}, "'list' object has no attribute 'get'"),
+    "no calibration": ({"calibration__json": '{"scale": "x"}'}, r"calibration\.json cannot be read"),
+    "syntax": ({"chat_template__jinja": "{% if %}"}, "chat template .*Expected an expression"),
+    "attribute": ({"chat_template__jinja": "{{ ''.__class__.__mro__ }}"}, "chat template .*access to attribute"),
+    "file": ({"chat_template__jinja": "{% include '/etc/hostname' %}"}, "chat template .*no loader"),
+    "division": ({"chat_template__jinja": "{{ 1 / 0 }}"}, "chat template .*division by zero"),
+    "second turn": ({"chat_template__jinja": "<image>{{ messages[1].content + 3 }}"}, "chat template .*concatenate"),
 }
 
 
-@pytest.mark.parametrize("changes", MALFORMED.values(), ids=MALFORMED)
-def test_a_malformed_model_is_named(changes: dict[str, Any], adapter: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("changes", "message"), MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_model_is_named(changes: dict[str, Any], message: str, adapter: Path, tmp_path: Path) -> None:
     config = json.loads((adapter / "adapter_config.json").read_text()) | changes
     files = changes if any("__" in name for name in changes) else {"adapter_config__json": json.dumps(config)}
-    with pytest.raises((OSError, ValueError), match="strange: "):
+    with pytest.raises((OSError, ValueError), match=f"strange: .*{message}"):
         DfaGpt.from_pretrained(broken(adapter, tmp_path / "strange", **files))
 
 
@@ -252,7 +255,7 @@ def test_an_adapter_of_adapters_is_refused(adapter: Path, tmp_path: Path) -> Non
     config = json.loads((adapter / "adapter_config.json").read_text())
     folder = tmp_path / "round"
     broken(adapter, folder, adapter_config__json=json.dumps(config | {"base_model_name_or_path": str(folder)}))
-    with pytest.raises(ValueError, match=f"{folder}: .*adapter"):
+    with pytest.raises(ValueError, match=f"{folder}: its base model {folder} is an adapter"):
         DfaGpt.from_pretrained(folder)
 
 
@@ -285,7 +288,7 @@ def test_a_question_in_another_encoding_is_a_one_line_error(adapter: Path, portr
     command = [sys.executable, "-c", "from modeling_dfa_gpt.cli import app; app()", "chat", adapter, portrait]
     done = subprocess.run(command, capture_output=True, input=b"\xff\xfe?\n", env={**os.environ, "PYTHONUTF8": "1"})
     assert done.returncode == 2
-    assert b"error: standard input: " in done.stderr and b"Traceback" not in done.stderr
+    assert b"error: standard input: expected UTF-8" in done.stderr and b"Traceback" not in done.stderr
 
 
 def test_without_exactly_one_face_there_is_no_verdict_unless_forced(
@@ -300,12 +303,15 @@ def test_without_exactly_one_face_there_is_no_verdict_unless_forced(
     Image.new("RGB", (200, 200), "green").save(tmp_path / "none.png")
     given = [str(tmp_path / f"{name}.png") for name in ("one", "two", "none")]
     done = run("analyze", str(adapter), *given, "--json")
-    assert done.returncode == 3
+    assert done.exit_code == 3
     one, two, none = map(json.loads, done.stdout.splitlines())
     assert (one["faces"], one["aligned"]) == (1, True) and one["label"] in ("forged", "bona_fide")
     assert (two["faces"], two["aligned"], two["label"], two["probability"]) == (2, False, None, None)
     assert (none["faces"], none["label"]) == (0, None)
-    assert run("analyze", str(adapter), *given[1:]).stdout.count("no verdict: ") == 2
+    assert "2 faces were found" in two["reason"] and "no face was found" in none["reason"]
+    printed = run("analyze", str(adapter), *given[1:]).stdout
+    assert printed.count("no verdict: ") == 2
+    assert "no verdict: 2 faces were found" in printed and "no verdict: no face was found" in printed
     done = run("analyze", str(adapter), *given[1:], "--json", "--force")
-    assert done.returncode == 0
+    assert done.exit_code == 0
     assert all(json.loads(line)["label"] in ("forged", "bona_fide") for line in done.stdout.splitlines())

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from datasets import load_dataset
+from tiny_recipe import tiny_recipe
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from modeling_dfa_gpt.errors import RecipeError
@@ -76,12 +77,6 @@ def test_memory_follows_the_recipe(paper: TrainingEstimate) -> None:
     assert quantized["frozen weights"][0] < 4.5 * 2**30
     assert sum(one for one, _ in quantized.values()) < 24e9 / 2
     assert all(each <= one for one, each in full.values())
-
-
-def tiny_recipe(folder: Path, base: Path, **changes: object) -> Path:
-    recipe = yaml.safe_load((RECIPES / "dfa-gpt-tiny" / "sft.yaml").read_text())
-    (folder / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "model_name_or_path": str(base), **changes}))
-    return folder / "recipe.yaml"
 
 
 def test_the_counts_of_the_tiny_model_are_those_of_its_training(

@@ -101,5 +101,5 @@ def test_a_missing_model_is_a_one_line_error(
     )
     assert done.returncode == status
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-    assert len(errors) == 1 and "absent" in errors[0]
+    assert len(errors) == 1 and "absent: no such model" in errors[0]
     assert "Traceback" not in done.stderr

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from datasets import load_dataset
 from safetensors.torch import load_file
+from tiny_recipe import tiny_recipe
 from transformers import AutoProcessor
 
 from modeling_dfa_gpt.checkpoints import last_checkpoint
@@ -23,7 +23,6 @@ from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
 from modeling_dfa_gpt.trainer import DfaTrainer, UndecodableError
 
 SMALL_STEPS = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 1}
-RECIPE = Path(__file__).parents[2] / "recipes" / "dfa-gpt-tiny" / "sft.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +43,8 @@ def write_rows(rows: Any, broken: set[int], path: Path) -> list[dict[str, Any]]:
 
 def run(folder: Path, base: Path, data: list[dict[str, Any]], **changes: Any) -> Path:
     """Train the tiny recipe with changes, and return the folder of the run."""
-    recipe = {**yaml.safe_load(RECIPE.read_text()), "model_name_or_path": str(base), "datasets": data, "max_steps": 3}
-    folder.mkdir(exist_ok=True)
-    recipe |= {"output_dir": str(folder / "run"), "logging_steps": 1, **SMALL_STEPS, **changes}
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    train(["--config", str(folder / "recipe.yaml")])
+    settings = {"datasets": data, "max_steps": 3, "logging_steps": 1, **SMALL_STEPS, **changes}
+    train(["--config", str(tiny_recipe(folder, base, **settings))])
     return folder / "run"
 
 
@@ -70,7 +66,7 @@ def test_an_undecodable_image_is_named_and_counted(
     assert len(history(folder, "loss")) == 6  # every batch of the epoch was trained on
     assert history(folder, "skipped_images")[-1] == 1
     name = rows[5]["images"][0]["path"]
-    assert f"skipped {name}: " in capfd.readouterr().err
+    assert f"skipped {name}: does not decode as an image" in capfd.readouterr().err
 
 
 def test_accumulated_batches_sorted_by_length_train_the_same_adapter(
@@ -105,7 +101,7 @@ def test_too_many_undecodable_images_stop_the_training(
 ) -> None:
     monkeypatch.setattr("modeling_dfa_gpt.trainer.SKIPPED_AT_LEAST", 3)
     data = write_rows(rows, set(range(8)), tmp_path / "rows.parquet")
-    with pytest.raises(UndecodableError, match=r"of \d+ images"):
+    with pytest.raises(UndecodableError, match=r"of \d+ images cannot be decoded"):
         run(tmp_path, base, data, max_steps=6)
 
 
@@ -208,14 +204,14 @@ def test_incomplete_checkpoints_are_ignored_and_those_of_another_run_refused(
     state.unlink()
     assert last_checkpoint(folder) == folder / "checkpoint-2"
     run(tmp_path, base, data, **saving, logging_strategy="no")  # logging may change
-    with pytest.raises(RecipeError, match=r"\(learning_rate\)"):
+    with pytest.raises(RecipeError, match=r"different settings \(learning_rate\)"):
         run(tmp_path, base, data, **saving, learning_rate=1e-4)
     write_rows(rows.select(range(11)), set(), tmp_path / "rows.parquet")
-    with pytest.raises(RecipeError, match=r"\(data\)"):
+    with pytest.raises(RecipeError, match=r"different settings \(data\)"):
         run(tmp_path, base, data, **saving)
     shutil.rmtree(folder / "checkpoint-2")
     (folder / "run.json").unlink()
-    with pytest.raises(RecipeError, match=r"run\.json"):
+    with pytest.raises(RecipeError, match=r"checkpoints but no run\.json"):
         run(tmp_path, base, data, **saving)
 
 

@@ -158,4 +158,4 @@ def test_a_killed_worker_is_an_error(recipe: Path, tmp_path: Path) -> None:
     worker.send_signal(signal.SIGKILL)
     _, printed = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert printed.splitlines()[-1].startswith("error: ")
+    assert printed.splitlines()[-1].startswith("error: a worker was killed")

@@ -178,10 +178,14 @@ def verdict_of(case: Case, calibration: Calibration, **changes: object) -> str:
 
 
 def test_uncertainty_and_warnings_are_shown(opened: Case) -> None:
-    assert "Uncertain" not in verdict_of(opened, Calibration(certain=0.9))
-    assert "Uncertain, more likely forged" in verdict_of(opened, Calibration(certain=0.99), uncertain=True)
-    assert "not measured" in verdict_of(opened, Calibration())
-    assert "from 50 % to 50 %" not in verdict_of(opened, Calibration(certain=0.501, images=100))
+    certain = verdict_of(opened, Calibration(certain=0.9))
+    assert "Uncertain" not in certain and "from 10 % to 90 % the verdict is called uncertain" in certain
+    uncertain = verdict_of(opened, Calibration(certain=0.99), uncertain=True)
+    assert "Uncertain, more likely forged" in uncertain
+    assert "from 1 % to 99 % the verdict is called uncertain" in uncertain
+    assert "not measured at which probabilities this model is uncertain" in verdict_of(opened, Calibration())
+    no_band = verdict_of(opened, Calibration(certain=0.501, images=100))
+    assert "from 50 % to 50 %" not in no_band and "no verdict is called uncertain" in no_band
     assert "shifted by half a pixel" in verdict_of(opened, Calibration(), unstable=True)
     assert "in its description" in verdict_of(opened, Calibration(), disagreements=("description",))
     tested = {"images": 9, "people": 9, "balanced_acc": 50.0, "low": 40.0, "high": 60.0}

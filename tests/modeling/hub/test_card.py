@@ -1,11 +1,10 @@
-"""The tiny base's card, and the files of a checkpoint that are published."""
+"""The card of the tiny base."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from modeling_dfa_gpt.checkpoints import publish_checkpoint
 from modeling_dfa_gpt.hub.card import base_card
 
 
@@ -14,20 +13,3 @@ def test_card_of_the_tiny_base_describes_its_training(adapter: Path) -> None:
     card = base_card(run)
     assert f"`{run['data']['sha256']}`" in card and f"on {run['data']['rows']} drawn faces" in card
     assert "3 steps of\n4 faces, learning rate\n0.0005, seed 0" in card and f"trl {run['versions']['trl']}" in card
-
-
-def test_files_for_resuming_are_not_published(tmp_path: Path) -> None:
-    best, last, folder = (tmp_path / name for name in ("best", "last", "published"))
-    for path in (best, last, folder):
-        path.mkdir()
-    for name in ("adapter_model.safetensors", "tokenizer.json", "optimizer.pt", "rng_state.pth", "README.md"):
-        (best / name).write_text(name)
-    for path in (best, last):
-        (path / "trainer_state.json").write_text(path.name)
-    publish_checkpoint(best, last, folder)
-    assert {path.name for path in folder.iterdir()} == {
-        "adapter_model.safetensors",
-        "tokenizer.json",
-        "trainer_state.json",
-    }
-    assert (folder / "trainer_state.json").read_text() == "last"
