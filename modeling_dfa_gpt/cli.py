@@ -41,10 +41,7 @@ def quickstart(
     ] = None,
     forged: Annotated[
         Path | None,
-        typer.Option(
-            help="Your forged faces: a folder with a subfolder for each technique, named TECHNIQUE (Deepfakes) or "
-            "CATEGORY-TECHNIQUE (face_editing-my_tool), or a CSV. Nothing else is forged."
-        ),
+        typer.Option(help="A CSV, or a folder with subfolders named as techniques or CATEGORY-TECHNIQUE."),
     ] = None,
     faceforensics: Annotated[
         Path | None, typer.Option(help="FaceForensics++ as it lies on disk, instead of all other faces.")
