@@ -41,7 +41,7 @@ def quickstart(
     ] = None,
     forged: Annotated[
         Path | None,
-        typer.Option(help="A CSV, or a folder with subfolders named as techniques or CATEGORY-TECHNIQUE."),
+        typer.Option(help="Forged faces: a CSV, or a folder with subfolders named TECHNIQUE or CATEGORY-TECHNIQUE."),
     ] = None,
     faceforensics: Annotated[
         Path | None, typer.Option(help="FaceForensics++ as it lies on disk, instead of all other faces.")

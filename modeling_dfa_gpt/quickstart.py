@@ -70,6 +70,9 @@ class Given:
             raise ValueError("--faceforensics has bona fide and forged faces; give no other faces with it")
         if self.forged and not self.bona_fide and self.forged.suffix.lower() != ".csv":
             raise ValueError(f"--forged {self.forged}: give the bona fide faces too, with --bona-fide or in a CSV")
+        for forged in (self.synthesized, self.forged):
+            if self.bona_fide and forged and forged.resolve().is_relative_to(self.bona_fide.resolve()):
+                raise ValueError(f"{forged}: expected it outside of {self.bona_fide}, whose faces are all bona fide")
 
 
 def quickstart(given: Given, output: Path, seed: int) -> None:

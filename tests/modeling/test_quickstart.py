@@ -122,8 +122,10 @@ SUBFOLDERS = "expected a folder with a subfolder for each technique"
         ("--forged none", f"none: {SUBFOLDERS}, but it has none"),
         ("--forged linked", f"linked: {SUBFOLDERS}, but it has simswap .a link"),
         ("--forged absent", f"absent: {SUBFOLDERS}, or a CSV"),
-        ("--forged bona_fide/ben.png", f"ben.png: {SUBFOLDERS}, or a CSV"),
+        ("--forged forged/Deepfakes/ben.png", f"ben.png: {SUBFOLDERS}, or a CSV"),
         ("--forged absent.csv", "absent.csv: no such file; expected a CSV"),
+        ("--forged bona_fide/ada", "bona_fide/ada: expected it outside of bona_fide"),
+        ("--synthesized bona_fide", "bona_fide: expected it outside of bona_fide"),
         ("--faceforensics forged", "--faceforensics .* no other faces"),
     ],
 )
