@@ -39,14 +39,22 @@ def quickstart(
     synthesized: Annotated[
         Path | None, typer.Option(help="A folder of faces made by a generator. Default: eigenfaces.")
     ] = None,
+    forged: Annotated[
+        Path | None,
+        typer.Option(help="Forged faces: a CSV, or a folder with subfolders named TECHNIQUE or CATEGORY-TECHNIQUE."),
+    ] = None,
+    faceforensics: Annotated[
+        Path | None, typer.Option(help="FaceForensics++ as it lies on disk, instead of all other faces.")
+    ] = None,
     output: Annotated[Path, typer.Option(help="The folder for all results.")] = Path("runs/quickstart"),
     seed: Annotated[int, typer.Option(min=0, help="The same seed and faces give the same dataset.")] = 0,
 ) -> None:
     """Run all steps once on a small scale: dataset, training, calibration, DFA-Bench and report."""
     with one_line_errors(OSError, ValueError, RuntimeError, subprocess.CalledProcessError):
+        from modeling_dfa_gpt.quickstart import Given
         from modeling_dfa_gpt.quickstart import quickstart as run
 
-        run(bona_fide, synthesized, output, seed)
+        run(Given(bona_fide, synthesized, forged, faceforensics), output, seed)
 
 
 @app.command()

@@ -229,6 +229,11 @@ class ClipSource:
             raise FileNotFoundError(f"{self.root}: no such folder; {self._expected}")
         self.frames_of = lru_cache(maxsize=1024)(self._frames_of)
 
+    @property
+    def bona_fide_videos(self) -> Collection[str]:
+        """The names of the bona fide videos."""
+        return self._bona_fide
+
     def items(self) -> Iterator[SourceItem]:
         """Yield the bona fide frames, then the forged frames, clip by clip."""
         self.report = defaultdict(TechniqueReport)

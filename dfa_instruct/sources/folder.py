@@ -22,12 +22,11 @@ from dfa_instruct.errors import nearest
 from dfa_instruct.sources import IGNORED_REASONS, SourceItem, TechniqueReport
 from dfa_instruct.sources.clips import ClipSettings, Word, clip_items, read_clip
 from dfa_instruct.sources.licences import LICENCES
-from dfa_instruct.sources.technique_names import DATASET_TECHNIQUES, canonical_technique
+from dfa_instruct.sources.technique_names import TECHNIQUE_CATEGORIES, canonical_technique
 from dfa_instruct.sources.walk import is_picture, is_video, walk_files
 from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 
 COLUMNS: Final = ("file", "label", "category", "technique", "identity", "pair")
-_CATEGORIES: Final[dict[str, Category]] = {n: c for known in DATASET_TECHNIQUES.values() for n, c in known.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,8 @@ class FolderSettings(ClipSettings):
         labels: the meaning of the words in the CSV's column `label` (`{real: bona_fide, fake: forged}`).
         name: the name of the source, instead of `folder`, and the prefix of its identities, instead of the name of the
             folder. Two folders that would share these names need it.
+        identity_prefix: the prefix of the identities, instead of `name`. Folders with the same prefix show the same
+            people: `ada` in a folder of forgeries is `ada` in the bona fide folder.
     """
 
     category: Category = "bona_fide"
@@ -48,11 +49,15 @@ class FolderSettings(ClipSettings):
     csv: Path | None = None
     labels: dict[Word, Label] = field(default_factory=dict)
     name: str | None = None
+    identity_prefix: str | None = None
 
     def __post_init__(self) -> None:
         ClipSettings.__post_init__(self)
         if self.name in LICENCES:
             raise ValueError(f"name: {self.name!r} is the name of pictures under other terms; choose another one")
+        known = TECHNIQUE_CATEGORIES.get(canonical_technique(self.technique or "") or "")
+        if known and self.category != known and not self.csv:
+            raise ValueError(f"technique: {self.technique} is {known}, not {self.category}")
 
     @property
     def categories(self) -> set[Category]:
@@ -80,6 +85,7 @@ class FolderSource:
         self.root = settings.root.expanduser()
         self.name = settings.name or "folder"
         self.prefix = settings.name or self.root.resolve().name
+        self.identity_prefix = settings.identity_prefix or self.prefix
         self.report: dict[str, TechniqueReport] = {}
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root}: no such folder")
@@ -140,7 +146,7 @@ class FolderSource:
         category, technique = self.settings.category, None
         if category != "bona_fide":
             technique = self.settings.technique or self.prefix
-        return _Row(category, technique, (f"{self.prefix}/{identity}",))
+        return _Row(category, technique, (f"{self.identity_prefix}/{identity}",))
 
     def _read_csv(self, path: Path) -> dict[str, _Row]:
         """Return the row of each file, in the order of the CSV."""
@@ -176,7 +182,7 @@ class FolderSource:
         if pair and category == "bona_fide":
             raise ValueError(f"{where}: a bona fide file cannot have the pair {pair!r}")
         names = [name.strip() for name in cells.get("identity", "").split(";") if name.strip()]
-        identities = tuple(f"{self.prefix}/{name}" for name in names)
+        identities = tuple(f"{self.identity_prefix}/{name}" for name in names)
         if not identities and not pair:
             identities = self._row_from_path(cells["file"]).identities
         return _Row(category, technique, identities, pair)
@@ -191,10 +197,10 @@ class FolderSource:
         stated, technique = cells.get("category", ""), cells.get("technique", "")
         if stated and stated not in CATEGORIES:
             raise ValueError(f"{where}: unknown category {stated!r}{nearest(stated, CATEGORIES)}")
-        by_technique = _CATEGORIES.get(canonical_technique(technique) or "")
+        by_technique = TECHNIQUE_CATEGORIES.get(canonical_technique(technique) or "")
         if technique and not by_technique and not stated:
             raise ValueError(
-                f"{where}: unknown technique {technique!r}: give its category{nearest(technique, _CATEGORIES)}"
+                f"{where}: unknown technique {technique!r}: give its category{nearest(technique, TECHNIQUE_CATEGORIES)}"
             )
         if stated and by_technique and stated != by_technique:
             raise ValueError(f"{where}: {technique} is {by_technique}, not {stated}")

@@ -11,7 +11,7 @@ from typing import Final
 
 from dfa_instruct.errors import nearest
 from dfa_instruct.sources import TechniqueReport
-from dfa_instruct.vocabulary import Category
+from dfa_instruct.vocabulary import FORGERY_CATEGORIES, Category
 
 _NAMES_BY_CATEGORY: Final[dict[str, dict[Category, str]]] = {
     "df40": {
@@ -34,6 +34,11 @@ DATASET_TECHNIQUES: Final[dict[str, dict[str, Category]]] = {
     for dataset, groups in _NAMES_BY_CATEGORY.items()
 }
 """Dataset → technique, spelled as its folder → category."""
+
+TECHNIQUE_CATEGORIES: Final = {
+    name: category for known in DATASET_TECHNIQUES.values() for name, category in known.items()
+}
+"""Technique of any dataset → category."""
 
 ALIASES: Final[dict[str, str]] = {
     "inswapper": "inswap",
@@ -60,6 +65,27 @@ def find_technique(dataset: str, name: str) -> str | None:
 def canonical_technique(name: str) -> str | None:
     """Return the technique of any dataset with this name or alias, spelled as in the table; or None."""
     return next((found for dataset in DATASET_TECHNIQUES if (found := find_technique(dataset, name))), None)
+
+
+def technique_of_folder(folder: Path) -> tuple[Category, str]:
+    """Return the category and the technique that the name of a folder states.
+
+    Args:
+        folder: named as a known technique (`Deepfakes`), as a category and a technique of one's own
+            (`face_editing-my_tool`), or as a category.
+
+    Raises:
+        ValueError: the name is none of these.
+    """
+    stated, _, own = folder.name.partition("-")
+    if technique := canonical_technique(folder.name):
+        return TECHNIQUE_CATEGORIES[technique], technique
+    if category := next((c for c in FORGERY_CATEGORIES if c == stated), None):
+        return category, canonical_technique(own) or own or folder.name
+    raise ValueError(
+        f"{folder}: expected a folder named as a known technique or CATEGORY-TECHNIQUE, with a category of "
+        f"{', '.join(FORGERY_CATEGORIES)}{nearest(folder.name, TECHNIQUE_CATEGORIES)}"
+    )
 
 
 def select_techniques(dataset: str, names: Iterable[str] | None) -> dict[str, Category]:

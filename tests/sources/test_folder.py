@@ -87,6 +87,17 @@ def test_a_subfolder_is_an_identity(tmp_path: Path) -> None:
         assert source.report[technique or "bona_fide"].resolved == 4
 
 
+def test_folders_with_the_same_identity_prefix_show_the_same_people(tmp_path: Path) -> None:
+    write_files(tmp_path, ["real/ada/1.jpg", "forged/ada/1.jpg"])
+    roots = (open_source("folder", root=tmp_path / name, identity_prefix="mine") for name in ("real", "forged"))
+    assert [item.identities for source in roots for item in source.items()] == [("mine/ada",), ("mine/ada",)]
+
+
+def test_a_technique_of_another_category_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="technique: SimSwap is face_swapping, not face_editing"):
+        open_source("folder", root=tmp_path, category="face_editing", technique="SimSwap")
+
+
 @pytest.fixture
 def media(tmp_path: Path) -> Path:
     """A folder of pictures and videos that a CSV can describe."""
