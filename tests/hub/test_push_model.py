@@ -98,7 +98,7 @@ def pushed(hub: Hub, repo: str) -> dict[str, bytes]:
     return {path: blob.content for path, blob in commit.files.items() if path != ".gitattributes"}
 
 
-def test_pushed_models_give_the_same_logits(
+def test_pushed_models_give_the_same_logits_and_a_merged_one_replaces_the_adapter(
     calibrated: Path, base: Path, hub: Hub, client: Client, tmp_path: Path
 ) -> None:
     client.output(*PUSH, base, BASE)
@@ -117,11 +117,6 @@ def test_pushed_models_give_the_same_logits(
     assert not {"run.json", "trainer_state.json"} & set(pushed(hub, ADAPTER))
     merged = pushed(hub, MERGED)
     assert "adapter_config.json" not in merged and "PeftModel" not in merged["README.md"].decode()
-
-
-def test_merged_model_replaces_the_adapter(calibrated: Path, base: Path, hub: Hub, client: Client) -> None:
-    client.output(*PUSH, base, BASE)
-    client.output(*PUSH, calibrated, ADAPTER, "--base", BASE)
     client.output(*PUSH, calibrated, ADAPTER, "--merged")
     assert "model.safetensors" in pushed(hub, ADAPTER)
     assert not {"adapter_config.json", "adapter_model.safetensors"} & set(pushed(hub, ADAPTER))
