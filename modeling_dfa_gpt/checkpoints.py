@@ -11,9 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerState
-from transformers.trainer_utils import sort_checkpoints
-
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.recipe import Recipe
 
@@ -82,6 +79,8 @@ def last_checkpoint(folder: Path) -> Path | None:
     Trainer writes `trainer_state.json` last, so a run that was killed may leave a newer checkpoint without a readable
     one. Transformers' `get_last_checkpoint` would return that checkpoint.
     """
+    from transformers.trainer_utils import sort_checkpoints
+
     for checkpoint in reversed(sort_checkpoints(os.fspath(folder))):
         try:
             json.loads(Path(checkpoint, "trainer_state.json").read_text(encoding="utf-8"))
@@ -96,6 +95,8 @@ def finished_checkpoint(checkpoint: Path, best: bool) -> Path | None:
 
     If Trainer resumed a complete training, it would take another step.
     """
+    from transformers import TrainerState
+
     state = TrainerState.load_from_json(os.fspath(checkpoint / "trainer_state.json"))
     if state.global_step < state.max_steps:
         return None

@@ -1,4 +1,4 @@
-"""Printing a command's help imports no slow package, and the builder is registered for any order of imports."""
+"""What commands import: nothing slow for the help, no PyTorch where no model is used; and the builder's registration."""
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ def test_help_imports_nothing_slow(package: str) -> None:
     shown, imported = done.stdout.rsplit("\nimported:", 1)
     assert "Usage: command" in shown
     assert SLOW & {*imported.split()} == set()
+
+
+@pytest.mark.parametrize("module", ["dfa_instruct", "dfa_instruct.bench.report.markdown", "modeling_dfa_gpt.hub.push"])
+def test_torch_is_not_imported_where_no_model_is_used(module: str) -> None:
+    program = f"import sys, {module}\nprint('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from statistics import fmean
-from typing import Any
-
-from rouge_score.rouge_scorer import RougeScorer
+from typing import TYPE_CHECKING, Any
 
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, BenchTask, Label
+
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
 
 Prediction = dict[str, Any]
 """A question and its answer, see `dfa_instruct.bench.tasks.questions.prediction`."""
 Figures = dict[str, float | None]
 """Name → figure in percent, rounded to two decimals; None if no row can determine it."""
-
-_ROUGE = RougeScorer(["rougeL"], use_stemmer=False)
 
 
 def percent(hits: Sequence[bool]) -> float:
@@ -75,7 +75,14 @@ def classification(gold: Sequence[str], predicted: Sequence[str | None]) -> dict
 
 def rouge_l(reference: str, answer: str) -> float:
     """Return the ROUGE-L F-measure of one answer, from 0 to 100; words are not stemmed."""
-    return 100 * float(_ROUGE.score(reference, answer)["rougeL"].fmeasure)
+    return 100 * float(_rouge_scorer().score(reference, answer)["rougeL"].fmeasure)
+
+
+@cache
+def _rouge_scorer() -> RougeScorer:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"], use_stemmer=False)
 
 
 def chance(gold: Sequence[str], predicted: Sequence[str | None]) -> float:

@@ -6,7 +6,7 @@ A perturbation is a function of the image alone: noise is drawn with the image's
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,14 +24,6 @@ from dfa_instruct.vlm.chat import decoded, digest, picture_of, png
 from dfa_instruct.vocabulary import BenchTask
 
 CLEAN: Final = "none"
-COLUMNS: Final[dict[str, tuple[BenchTask, str]]] = {
-    "DF-D ACC": (BenchTask.DF_D, "acc"),
-    "DF-D ACER": (BenchTask.DF_D, "acer"),
-    "DF-D AUC": (BenchTask.DF_D, "auc"),
-    "DF-C ACC": (BenchTask.DF_C, "acc"),
-    "AD ROUGE-L": (BenchTask.AD, "rouge_l"),
-}
-"""Heading → task and figure of a table's column."""
 
 
 def _jpeg(pixels: Pixels, quality: float, seed: int) -> Pixels:
@@ -129,12 +121,3 @@ def _with_auc(predictions: Sequence[Prediction]) -> TaskFigures:
     if auc is not None and not np.isnan(auc):
         figures[BenchTask.DF_D]["auc"] = round(auc, 2)
     return figures
-
-
-def robustness_columns(figures: Mapping[str, TaskFigures]) -> dict[str, list[float | None]]:
-    """Return heading → a figure for each perturbation, without columns that hold no figure at all."""
-    columns = {
-        heading: [by_task.get(task, {}).get(name) for by_task in figures.values()]
-        for heading, (task, name) in COLUMNS.items()
-    }
-    return {heading: values for heading, values in columns.items() if any(v is not None for v in values)}

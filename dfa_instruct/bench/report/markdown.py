@@ -6,11 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from dfa_instruct.bench.experiments.robustness import robustness_columns
 from dfa_instruct.bench.metrics import Figures, Prediction, by_task
 from dfa_instruct.bench.report.markdown_table import Cell, markdown_table
 from dfa_instruct.bench.report.paper_tables import majority
-from dfa_instruct.bench.report.plots import plot_confusion, plot_reliability, plot_robustness, plot_roc
+from dfa_instruct.bench.report.plots import (
+    plot_confusion,
+    plot_reliability,
+    plot_robustness,
+    plot_roc,
+    robustness_columns,
+)
 from dfa_instruct.bench.results import HeldOut, Results, TaskFigures
 from dfa_instruct.bench.rows import pictures_of
 from dfa_instruct.bench.scores import forged_probabilities, has_both

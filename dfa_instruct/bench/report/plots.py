@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from dfa_instruct.bench.experiments.robustness import robustness_columns
 from dfa_instruct.bench.metrics import Prediction, by_task
 from dfa_instruct.bench.results import TaskFigures
 from dfa_instruct.bench.scores import BINS, forged_probabilities
@@ -19,6 +18,14 @@ if TYPE_CHECKING:
 
 DOTS_PER_INCH: Final = 110
 LABELS: Final = {"bona_fide": "bona fide", "forged": "forged"}
+ROBUSTNESS_COLUMNS: Final[dict[str, tuple[BenchTask, str]]] = {
+    "DF-D ACC": (BenchTask.DF_D, "acc"),
+    "DF-D ACER": (BenchTask.DF_D, "acer"),
+    "DF-D AUC": (BenchTask.DF_D, "auc"),
+    "DF-C ACC": (BenchTask.DF_C, "acc"),
+    "AD ROUGE-L": (BenchTask.AD, "rouge_l"),
+}
+"""Heading → task and figure in percent."""
 
 
 def plot_confusion(predictions: Sequence[Prediction], target: Path) -> None:
@@ -88,6 +95,15 @@ def plot_reliability(predictions: Sequence[Prediction], target: Path) -> None:
     below.locator_params(axis="y", nbins=3, integer=True)
     below.set(xlabel="predicted probability of a forgery, %", ylabel="faces", xlim=(-3, 103))
     figure.savefig(target, dpi=DOTS_PER_INCH)
+
+
+def robustness_columns(figures: Mapping[str, TaskFigures]) -> dict[str, list[float | None]]:
+    """Return heading → a figure for each perturbation, without columns that hold no figure at all."""
+    columns = {
+        heading: [by_task.get(task, {}).get(name) for by_task in figures.values()]
+        for heading, (task, name) in ROBUSTNESS_COLUMNS.items()
+    }
+    return {heading: values for heading, values in columns.items() if any(v is not None for v in values)}
 
 
 def plot_robustness(figures: Mapping[str, TaskFigures], target: Path) -> None:

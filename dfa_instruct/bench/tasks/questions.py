@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
-
-from lighteval.models.model_output import ModelResponse
-from lighteval.tasks.requests import Doc
+from typing import TYPE_CHECKING, Any, Final
 
 from dfa_instruct.bench.metrics import (
     Prediction,
@@ -23,6 +20,10 @@ from dfa_instruct.sources.pictures import BadPictureError, open_image
 from dfa_instruct.vlm.chat import CUT
 from dfa_instruct.vlm.thoughts import split_thought
 from dfa_instruct.vocabulary import BenchAbility, BenchTask, Label
+
+if TYPE_CHECKING:
+    from lighteval.models.model_output import ModelResponse
+    from lighteval.tasks.requests import Doc
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ def document(line: dict[str, Any], name: str) -> Doc:
     Raises:
         BadPictureError: The image is broken; the message names the face.
     """
+    from lighteval.tasks.requests import Doc
+
     task = TASKS[name]
     question = next(question for question in line["bench"] if question["ability"] == task.ability)
     image = line["image"]
