@@ -1,4 +1,4 @@
-"""What commands import: nothing slow for the help, no PyTorch where no model is used; and the builder's registration."""
+"""Imports: a help loads nothing slow, PyTorch is loaded only for models, and importing registers the builder."""
 
 from __future__ import annotations
 
