@@ -103,6 +103,7 @@ def faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tmp_path, ["misspelt/simswpa/1.png", "flat/1.png", "bona/bona_fide/1.png", "wrong/face_editing-simswap/1.png"]
     )
     (tmp_path / "none").mkdir()
+    (tmp_path / "empty" / "Deepfakes").mkdir(parents=True)
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "simswap").symlink_to(tmp_path / "forged" / "simswap")
     return tmp_path
@@ -120,6 +121,7 @@ SUBFOLDERS = "expected a folder with a subfolder for each technique"
         ("--forged wrong", "simswap is face_swapping, not face_editing"),
         ("--forged flat", f"flat: {SUBFOLDERS}, but it has 1.png"),
         ("--forged none", f"none: {SUBFOLDERS}, but it has none"),
+        ("--forged empty", "empty/Deepfakes: no image and no video in it"),
         ("--forged linked", f"linked: {SUBFOLDERS}, but it has simswap .a link"),
         ("--forged absent", f"absent: {SUBFOLDERS}, or a CSV"),
         ("--forged forged/Deepfakes/ben.png", f"ben.png: {SUBFOLDERS}, or a CSV"),
