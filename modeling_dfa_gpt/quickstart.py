@@ -230,6 +230,7 @@ def quickstart_recipe(given: Given, output: Path, seed: int) -> Recipe:
 def forged_sources(forged: Path) -> list[dict[str, Any]]:
     """Return the sources of a recipe for the faces that a CSV names, or for a folder with a subfolder a technique."""
     from dfa_instruct.sources import IGNORED_REASONS
+    from dfa_instruct.sources.registry import open_source
     from dfa_instruct.sources.technique_names import technique_of_folder
     from dfa_instruct.sources.walk import entries
 
@@ -248,6 +249,7 @@ def forged_sources(forged: Path) -> list[dict[str, Any]]:
     sources = []
     for name in folders:
         category, technique = technique_of_folder(forged / name)
+        next(open_source("folder", root=forged / name).items(), None)  # fails here if it is empty
         names = {"category": category, "technique": technique, "name": name}
         sources.append({**people, "root": str(forged / name), **names})
     return sources
