@@ -17,7 +17,7 @@ from dfa_instruct.sources.pictures import read_image
 
 CACHED_GROUPS: Final = 4
 """Row groups that stay in memory. A forgery and its bona fide face are close to each other in the folder."""
-COLUMNS: Final = ("face_id", "label", "category", "pair_id", "pairing", "split", "artifacts")
+COLUMNS: Final = ("face_id", "label", "category", "technique", "pair_id", "pairing", "split", "artifacts")
 NO_SOURCE: Final[dict[str, Any]] = {"identities": (), "source": "", "source_path": "", "source_sha256": ""}
 
 
@@ -78,8 +78,9 @@ class Faces:
 
 
 def face_of(row: Mapping[str, Any]) -> FaceRecord:
-    """Return the `face_id`, `label` and `category` of a row as a record without a source."""
-    return FaceRecord(face_id=row["face_id"], label=row["label"], category=row["category"], **NO_SOURCE)
+    """Return the `face_id`, `label`, `category` and `technique` of a row as a record without a source."""
+    facts = {name: row[name] for name in ("face_id", "label", "category", "technique")}
+    return FaceRecord(**facts, **NO_SOURCE)
 
 
 def artifacts_of(row: Mapping[str, Any]) -> list[Artifact]:

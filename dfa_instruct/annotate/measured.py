@@ -59,7 +59,7 @@ class Measured:
     def annotate(self, face: FaceRecord, artifacts: list[Artifact]) -> Annotation:
         """Write the DF-D, DF-C and AD annotations of a face (paper, Fig. 1)."""
         library, name = self.library, CATEGORIES[face.category]
-        explanation = library.df_c.explanations[face.category]
+        explanation = library.df_c.explanation(face.category, face.technique)
         df_c = library.df_c.answers[face.label].format(Category=name.capitalize(), explanation=explanation)
         if face.label == "bona_fide":
             rng, texts = np.random.default_rng(int(face.face_id, 16)), library.ad.answers.bona_fide

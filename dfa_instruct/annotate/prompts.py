@@ -65,17 +65,21 @@ def parameters(request: Request) -> dict[str, Any]:
     return request.parameters | {"response_format": {"type": "json_schema", "json_schema": form}}
 
 
-def description_request(face_id: str, category: Category, pair_id: str | None, model: str) -> Request:
+def description_request(
+    face_id: str, category: Category, technique: str | None, pair_id: str | None, model: str
+) -> Request:
     """Build the request for the artifact description of a forgery.
 
     Args:
         face_id: the forgery.
         category: its category.
+        technique: its technique, if it is known. It is not named in the request.
         pair_id: the bona fide face to show beside it; None: the forgery is shown alone.
         model: the name of the model.
     """
     prompt = load_prompt("ad_alone" if pair_id is None else "ad_compared")
-    variables = {"category": CATEGORIES[category], "explanation": libraries().df_c.explanations[category]}
+    explanation = libraries().df_c.explanation(category, technique)
+    variables = {"category": CATEGORIES[category], "explanation": explanation}
     return Request(face_id, "ad", prompt.version, variables, model, prompt.parameters, pair_id)
 
 

@@ -116,7 +116,7 @@ def _descriptions(faces: Faces, settings: Settings) -> Iterator[Request]:
         pair_id = row["pair_id"] if row["pair_id"] in faces else None
         if row["category"] == "entire_face_synthesis" or _random_share(row["face_id"]) >= settings.compared:
             pair_id = None
-        yield description_request(row["face_id"], row["category"], pair_id, settings.model)
+        yield description_request(row["face_id"], row["category"], row["technique"], pair_id, settings.model)
 
 
 def _random_share(face_id: str) -> float:

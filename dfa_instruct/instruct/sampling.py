@@ -79,7 +79,8 @@ def situations(
         techniques: the options of a question about the technique, or none.
     """
     explanations = library.df_c.explanations
-    known = {"category": CATEGORIES[face.category], "explanation": explanations[face.category]}
+    explanation = library.df_c.explanation(face.category, face.technique)
+    known = {"category": CATEGORIES[face.category], "explanation": explanation}
     findings = annotation.findings
     named = [finding.region for finding in findings]
     clear = [region for region in REGIONS if region not in named]

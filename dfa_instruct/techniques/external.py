@@ -95,6 +95,11 @@ class OnnxGenerator:
             if wrong := [len(v) for v in self.vectors if len(v) != numbers]:
                 raise ValueError(f"{title}: its input {name} takes vectors of {numbers} numbers; one has {wrong[0]}")
 
+    @property
+    def needs_other(self) -> bool:
+        """Whether the network takes a donor or driver, see `Technique`."""
+        return len(self.images) == 2
+
     def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         """Run the network, see `Technique`."""
         low, high = self.pixel_range

@@ -1,10 +1,13 @@
-"""Face swapping: the donor's inner face is warped onto the target's landmarks and blended in."""
+"""Face swapping: the donor's inner face is warped onto the target's landmarks and blended in.
+
+`SelfBlending` has no donor. It leaves the same traces as a swap, but the face stays that of the same person.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import cv2
 import numpy as np
@@ -12,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from dfa_instruct.face.colour import to_lab, to_rgb
-from dfa_instruct.face.landmarks import CONTOUR, FOREHEAD, MIRRORED
+from dfa_instruct.face.landmarks import CONTOUR, FOREHEAD, MIRRORED, RIM
 from dfa_instruct.records import Face, Forgery, Landmarks, Pixels
 from dfa_instruct.techniques import Technique
 from dfa_instruct.techniques.warping import (
@@ -22,7 +25,9 @@ from dfa_instruct.techniques.warping import (
     grow,
     hull,
     piecewise_affine,
+    pixel_grid,
     polygon_mask,
+    remap,
     usable,
     yaw,
 )
@@ -30,6 +35,12 @@ from dfa_instruct.vocabulary import Category
 
 MAX_YAW_DIFFERENCE = 0.5
 """The largest difference in `yaw` between target and donor."""
+RATIOS = (0.5, 0.75, 1.0, 1.0)
+"""The blending ratios that `SelfBlending` draws from. The paper also has 0.25, at which hardly anything can be seen."""
+MAX_DRAWS = 10
+"""The number of self-blended faces that are drawn until the change can be seen."""
+MIN_CHANGE = 3.0
+"""The smallest visible change of a self-blended face: the mean inside the mask, in levels of 255."""
 Blended = tuple[Pixels, dict[str, Any]]
 """A forged image and the parameters of the blending."""
 
@@ -61,6 +72,86 @@ class FaceSwapping:
         reach = round(float(rng.uniform(0.82, 0.92)), 3)
         swapped, parameters = self.blend_in(image, donor, polygon_mask(len(image), inner_face(points, reach)), rng)
         return Forgery(swapped, points, {"reach": reach, **parameters})
+
+
+class SelfBlending:
+    """A technique that blends a changed copy of a face into its own picture (Shiohara and Yamasaki, 2022).
+
+    The copy has another colour, other detail, and is slightly shifted and scaled. The forgery shows the target's
+    identity and nobody else's, with the seam of a swap and statistics inside the seam that differ from those outside.
+
+    The paper changes either the copy or the picture. Here, it is always the copy, so that the forgery equals its bona
+    fide face outside the mask. As in any swap, the landmarks stay those of the target, although the features move by up
+    to a fiftieth of the side.
+    """
+
+    name: ClassVar[str] = "self_blended"
+    category: ClassVar[Category] = "face_swapping"
+    needs_other: ClassVar[bool] = False
+
+    def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
+        """Blend a changed copy of `target` into `target`, see `Technique`. `other` is ignored."""
+        image, points = usable(target)
+        for _ in range(MAX_DRAWS):
+            outline = deformed_hull(points, rng)
+            feather = round(float(rng.uniform(0.006, 0.03)) * len(image), 3)
+            mask = fade_inwards(polygon_mask(len(image), outline), feather)
+            inside = mask > 0.5
+            if not inside.any():
+                continue
+            copy, parameters = changed_copy(image, inside, rng)
+            ratio = float(rng.choice(RATIOS))
+            forged = blend(copy, image, ratio * mask)
+            if cv2.absdiff(forged, image)[inside].mean() > MIN_CHANGE:
+                return Forgery(forged, points, {"ratio": ratio, "feather": feather, **parameters})
+        raise ValueError("the blend would hardly be seen")
+
+
+def deformed_hull(points: Landmarks, rng: np.random.Generator) -> Landmarks:
+    """Return the hull of the whole face or of its inner part, randomly scaled and deformed, shape (n, 2)."""
+    part = (points[RIM], inner_face(points, 0.9), points[17:68])[rng.integers(3)]
+    outline = hull(part)
+    centre = outline.mean(0)
+    angle = np.arctan2(*(outline - centre).T)
+    # Waves along the outline, one to four of them, deform it smoothly.
+    waves = [rng.normal(0, 0.03) * np.cos(n * angle + rng.uniform(0, 2 * np.pi)) for n in range(1, 5)]
+    scale = rng.uniform(0.85, 1.0) + np.sum(waves, axis=0)
+    return np.asarray(centre + scale[:, None] * (outline - centre), np.float32)
+
+
+def changed_copy(image: Pixels, face: NDArray[np.bool_], rng: np.random.Generator) -> Blended:
+    """Randomly change the colour, the detail and the position of a picture.
+
+    Args:
+        image: The picture, shape (side, side, 3).
+        face: Where the face is, shape (side, side). Contrast and scale change around its middle.
+        rng: The random generator.
+    """
+    side = len(image)
+    contrast, saturation = (round(float(rng.uniform(0.85, 1.15)), 3) for _ in range(2))
+    tint = rng.uniform(-7, 7, 3).round(1)
+    lab = to_lab(image)
+    lightness = lab[face][:, 0].mean()
+    lab[..., 0] = lightness + contrast * (lab[..., 0] - lightness)
+    lab[..., 1:] *= saturation
+    copy = np.rint(to_rgb(lab + tint.astype(np.float32))).astype(np.uint8)
+
+    detail = ("downscaled", "sharpened")[rng.integers(2)]
+    if detail == "downscaled":
+        amount = round(float(rng.uniform(1.5, 3.0)), 3)
+        small = cv2.resize(copy, None, fx=1 / amount, fy=1 / amount, interpolation=cv2.INTER_AREA)
+        copy = np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
+    else:
+        amount = round(float(rng.uniform(0.6, 1.5)), 3)
+        soft = cv2.GaussianBlur(copy, (0, 0), 0.008 * side)
+        copy = np.asarray(cv2.addWeighted(copy, 1 + amount, soft, -amount, 0), np.uint8)
+
+    scale = round(float(rng.uniform(0.97, 1.03)), 3)
+    shift = (rng.uniform(-1, 1, 2) * (0.02, 0.01) * side).round(2)
+    centre = np.argwhere(face).mean(0)[::-1]
+    inverse = centre + (np.stack(pixel_grid(side), -1) - centre - shift) / scale
+    parameters = {"contrast": contrast, "saturation": saturation, "tint": tint.tolist(), detail: amount}
+    return remap(copy, inverse), {**parameters, "scale": scale, "shift": shift.tolist()}
 
 
 def poisson(image: Pixels, donor: Pixels, inner: Mask, rng: np.random.Generator) -> Blended:
@@ -152,4 +243,5 @@ TECHNIQUES: Final[tuple[Technique, ...]] = (
     FaceSwapping("delaunay_swap", poisson),
     FaceSwapping("feathered_swap", feathered),
     FaceSwapping("colour_transferred_swap", colour_transferred),
+    SelfBlending(),
 )

@@ -108,7 +108,7 @@ def forge(
         ValueError: The technique cannot use the target, or none of the donors.
     """
     rng = np.random.default_rng([seed, int(target.face_id, 16) if target else number, *technique.name.encode()])
-    needs_other = target is not None and technique.category in ("face_swapping", "face_reenactment")
+    needs_other = getattr(technique, "needs_other", technique.category in ("face_swapping", "face_reenactment"))
     refusal = ValueError("no other identity in its split")
     for _ in range(MAX_ATTEMPTS if needs_other else 1):
         other = None

@@ -36,13 +36,21 @@ def test_a_description_is_asked_with_the_categorys_name_and_explanation(
     pictures: list[bytes], category: Category
 ) -> None:
     pair_id = "11" * 8 if len(pictures) == 2 else None
-    request = description_request(FACE, category, pair_id, "gpt-4o")
+    request = description_request(FACE, category, "lips", pair_id, "gpt-4o")
     text = filled(request)
     assert f'"{CATEGORIES[category]}"' in text and libraries().df_c.explanations[category] in text
     assert all(word in text for word in (*REGIONS, *ARTIFACTS)) and "$" not in text
     assert ("Compare" in text) == (pair_id is not None)
     (message,) = messages(request, pictures)
     assert [part["type"] for part in message["content"]] == ["text"] + ["image_url"] * len(pictures)
+
+
+def test_a_description_of_a_self_blended_face_is_not_asked_as_one_of_another_person() -> None:
+    swapped, blended = (
+        filled(description_request(FACE, "face_swapping", technique, None, "gpt-4o"))
+        for technique in ("feathered_swap", "self_blended")
+    )
+    assert "another person" in swapped and "another person" not in blended and "self_blended" not in blended
 
 
 def test_a_conversation_is_asked_from_the_annotations_of_a_bona_fide_face_too() -> None:

@@ -71,7 +71,7 @@ def main() -> None:
         for number in range(REQUESTS):
             if number in (REQUESTS // 4, REQUESTS - 1):
                 memory[number] = process.memory_info().rss / 2**20
-            yield description_request(f"{number:016x}", "face_swapping", None, "tiny")
+            yield description_request(f"{number:016x}", "face_swapping", None, None, "tiny")
 
     command = [sys.executable, __file__, "serve"]
     with (

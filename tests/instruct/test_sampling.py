@@ -23,6 +23,7 @@ from dfa_instruct.records import Artifact, Face, QuestionAnswer
 from dfa_instruct.vocabulary import ARTIFACTS, CATEGORIES, REGIONS, Category
 
 CATEGORY_NAMES = set(CATEGORIES.values())
+TEMPLATES_OF_TINY_BASE = Path(__file__).parents[2] / "modeling_dfa_gpt" / "bases" / "templates"
 
 
 def made_up_faces(count: int) -> list[tuple[Face, list[Artifact]]]:
@@ -82,8 +83,7 @@ def test_an_ability_has_as_many_plain_questions_as_a_person_can_read() -> None:
 
 
 def test_the_many_phrasings_of_the_tiny_base_are_clean_sentences() -> None:
-    folder = Path(__file__).parents[2] / "modeling_dfa_gpt" / "bases" / "templates"
-    library, rng = load_libraries(folder), np.random.default_rng(0)
+    library, rng = load_libraries(TEMPLATES_OF_TINY_BASE), np.random.default_rng(0)
     every = [t for part in (library.df_d, library.df_c, library.ad, library.fc) for t in part.questions]
     questions = [question for template in every for question in template.questions + template.followups]
     drawn = {phrase(question, rng) for question in questions for _ in range(60)}
@@ -190,6 +190,20 @@ def test_situations_fill_what_they_promise() -> None:
             assert SITUATIONS[situation] <= set(words)
             met.add(situation)
     assert met == set(SITUATIONS)
+
+
+@pytest.mark.parametrize("folder", [None, TEMPLATES_OF_TINY_BASE])
+def test_no_answer_about_a_self_blended_face_claims_another_person(folder: Path | None) -> None:
+    library = libraries(folder)
+    assert "another person" in library.df_c.explanation("face_swapping", "feathered_swap")
+    own = library.df_c.explanation("face_swapping", "self_blended")
+    for face, artifacts in made_up_faces(40):
+        face = replace(face, label="forged", category="face_swapping", technique="self_blended")
+        annotation = Measured(library).annotate(face, artifacts)
+        rows = questions_and_answers(face, annotation, 0, TECHNIQUES, library)
+        assert [row.answer for row in rows if row.ability == "df_c"] == [f"Face swapping is used. {own}"]
+        definitions = [name for t in library.fc.questions if t.when == "term" for name in t.names]
+        assert not [row for row in rows if "another person" in row.answer and row.template not in definitions]
 
 
 def test_conversations_say_only_what_was_measured() -> None:

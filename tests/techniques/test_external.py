@@ -14,6 +14,7 @@ import pytest
 from dfa_instruct.records import Face
 from dfa_instruct.sources.portraits.drawing import draw_person
 from dfa_instruct.techniques.external import DiffusersGenerator
+from dfa_instruct.techniques.forge import forge
 from dfa_instruct.techniques.registry import find_technique
 
 SIDE = 128
@@ -86,6 +87,14 @@ def test_onnx_swaps_a_target_and_a_donor(target_input: str | None, tmp_path: Pat
     assert np.abs(forgery.image - expected).max() <= 1
     with pytest.raises(ValueError, match="landmarks"):
         technique.forge(faces[0], None, rng())
+
+
+def test_a_forgery_by_a_network_without_a_donor_shows_the_target_only(tmp_path: Path, faces: list[Face]) -> None:
+    node = [("Mul", ["a", "much"], "made")]
+    name = write_onnx(tmp_path / "one_person.onnx", {"a": [1, 3, SIDE, SIDE]}, node, much=np.float32(0.75))
+    technique = find_technique(name, category="face_swapping", pixel_range=(0, 1))
+    forged = forge(technique, faces[0], faces, 0, "train", seed=0)
+    assert forged.identities == faces[0].identities and "other" not in forged.parameters
 
 
 @pytest.mark.usefixtures("landmarker")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dfa_instruct.records import Face, Forgery
 from dfa_instruct.sources.portraits.drawing import draw_sample
@@ -63,6 +65,16 @@ def test_without_another_identity_there_is_no_swap(faces: list[Face]) -> None:
             forge(SWAP, faces[0], donors, 0, "train", seed=0)
     with pytest.raises(ValueError, match="landmarks"):
         forge(LIPS, replace(faces[0], landmarks=None), [], 0, "train", seed=0)
+
+
+def test_a_technique_that_uses_the_target_only_is_given_no_donor(faces: list[Face]) -> None:
+    """A self-blended face shows nobody else, whether its split has other people or not."""
+    alone, among_others = (forge(TECHNIQUES["self_blended"], faces[0], d, 0, "train", seed=4) for d in ([], faces))
+    assert alone.face_id == among_others.face_id
+    assert (alone.category, alone.technique) == ("face_swapping", "self_blended")
+    assert alone.identities == faces[0].identities and alone.pair_id == faces[0].face_id
+    assert "other" not in alone.parameters
+    assert Image.open(io.BytesIO(alone.to_png())).text["dfa:technique"] == "self_blended"
 
 
 def test_a_synthesized_face_has_an_invented_identity(faces: list[Face]) -> None:

@@ -43,6 +43,10 @@ def forge(technique: str | Technique, target: Face, other: Face, seed: int = 0) 
     return technique.forge(target, other, np.random.default_rng(seed))
 
 
+def rng(seed: int) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
 def changed(face: Face, forgery: Forgery) -> np.ndarray:
     """Return the largest difference over the channels, shape (side, side)."""
     return np.abs(forgery.image.astype(int) - face.image).max(-1)
@@ -113,6 +117,7 @@ def test_only_the_face_changes(name: str, faces: list[Face]) -> None:
         "delaunay_swap": inside(points, 1.02),
         "feathered_swap": inside(points, 1.02),
         "colour_transferred_swap": inside(points, 1.15),
+        "self_blended": inside(points, 1.15),
         "triangulated_reenactment": inside(points, 1.5),
         "thin_plate_reenactment": inside(points, 1.6),
         "mouth_reenactment": inside(points, 1.5),
@@ -158,6 +163,30 @@ def test_a_donor_who_looks_the_other_way_is_mirrored(faces: list[Face]) -> None:
     mirrored = dataclasses.replace(donor, image=donor.image[:, ::-1], landmarks=points)
     once, twice = forge("delaunay_swap", target, donor), forge("delaunay_swap", target, mirrored)
     assert np.abs(once.image.astype(int) - twice.image).max() <= 1
+
+
+def test_a_self_blended_face_is_the_targets_own_with_other_detail_inside_a_mask(faces: list[Face]) -> None:
+    grain: dict[str, list[float]] = {"downscaled": [], "sharpened": []}
+    shares = []
+    for seed, face in enumerate(faces):
+        forgery = forge("self_blended", face, faces[0], seed)
+        assert forgery.image.tobytes() == TECHNIQUES["self_blended"].forge(face, None, rng(seed)).image.tobytes()
+        assert np.array_equal(forgery.landmarks, face.landmarks)
+        shares.append((changed(face, forgery) > 0).mean())
+        core = inside(face.landmarks[27:68], 0.7)
+        pictures = [image.mean(-1) for image in (face.image, forgery.image)]
+        shades = [cv2.GaussianBlur(picture, (0, 0), 3)[core] for picture in pictures]
+        assert np.corrcoef(*shades)[0, 1] > 0.8
+        before, after = (np.abs(cv2.Laplacian(picture, cv2.CV_64F))[core].mean() for picture in pictures)
+        (detail,) = grain.keys() & forgery.parameters.keys()
+        grain[detail].append(after / before)
+    assert np.mean(grain["downscaled"]) < 0.9 * np.mean(grain["sharpened"])
+    assert max(shares) > 1.5 * min(shares)
+
+
+def test_a_face_outside_the_picture_is_not_blended(faces: list[Face]) -> None:
+    with pytest.raises(ValueError, match="hardly be seen"):
+        forge("self_blended", dataclasses.replace(faces[0], landmarks=faces[0].landmarks + 3 * SIDE), faces[0])
 
 
 @pytest.mark.parametrize("name", REENACTMENTS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import fields
+from dataclasses import field, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from dfa_instruct.vocabulary import ARTIFACTS, BENCH_ABILITIES, CATEGORIES
+from dfa_instruct.vocabulary import ARTIFACTS, BENCH_ABILITIES, CATEGORIES, Category
 from dfa_instruct.yaml_file import read_mapping
 
 ALTERNATIVES: Final = re.compile(r"\(([^()]*\|[^()]*)\)")
@@ -110,10 +110,18 @@ class Detection(Library):
 
 @dataclass(frozen=True, config=_STRICT)
 class Classification(Library):
-    """The content of df_c.yaml: the answers, and an explanation of each category (paper, section II)."""
+    """The content of df_c.yaml: the answers, and an explanation of each category (paper, section II).
+
+    `technique_explanations` replaces the explanation of the category for techniques that it does not fit.
+    """
 
     answers: Annotated[dict[str, Text], _keys("bona_fide", "forged")]
     explanations: Annotated[dict[str, Text], _keys(*CATEGORIES)]
+    technique_explanations: dict[str, Text] = field(default_factory=dict)
+
+    def explanation(self, category: Category, technique: str | None) -> str:
+        """Return the explanation of a technique or, if it has none of its own, that of its category."""
+        return self.technique_explanations.get(technique or "", self.explanations[category])
 
 
 @dataclass(frozen=True, config=_STRICT)
