@@ -154,8 +154,8 @@ def tune(backbone: Pretrained, faces: dict[Split, Dataset], epochs: int, seed: i
         )
         trainer = Trainer(detector, settings, train_dataset=prepared["train"], eval_dataset=prepared["validation"])
         trainer.train()
-        best_epoch = epochs * trainer.state.best_global_step // trainer.state.max_steps
-        return trainer.predict(prepared["test"]).predictions, best_epoch
+        best_epoch = epochs * (trainer.state.best_global_step or 0) // trainer.state.max_steps
+        return np.asarray(trainer.predict(prepared["test"]).predictions), best_epoch
 
 
 def preparation(prepare: Any, change: Callable[[PIL.Image.Image], PIL.Image.Image] | None) -> Callable[..., Any]:
