@@ -40,6 +40,10 @@ def bench(
     with_baselines: Annotated[
         bool, typer.Option("--baselines", help="Also measure the baselines, and ask in other forms and orders.")
     ] = False,
+    detector: Annotated[
+        Path | None,
+        typer.Option(help="With --baselines: the output folder of `probe --tune`, to be shown as a baseline."),
+    ] = None,
     perturb: Annotated[
         str | None,
         typer.Option(help="Repeat the questions for perturbed images, for example jpeg:30,blur:2,resize:0.5,noise:8."),
@@ -85,11 +89,19 @@ def bench(
 
         if output and output.exists() and not output.is_dir():  # before hours of work
             raise ValueError(f"--output {output}: that is a file; expected a folder")
+        if detector and not with_baselines:
+            raise ValueError("--detector: its figures stand among the baselines; add --baselines")
         perturbations = parse_perturbations(perturb) if perturb else []
         opened = open_model(model, base_url, concurrency, answer_tokens)
         bench_model = BenchModel(opened, AnswerCache(answers_path(data)))
         measured = measure(
-            bench_model, data, tasks, limit=limit, with_baselines=with_baselines, perturbations=perturbations
+            bench_model,
+            data,
+            tasks,
+            limit=limit,
+            with_baselines=with_baselines,
+            detector=detector,
+            perturbations=perturbations,
         )
         if not opened.is_main_process:
             return
@@ -114,8 +126,16 @@ def probe(
         int | None, typer.Option(min=8, help="The side of images in pixels. Default: that of the model's folder.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The seed for the layers' weights and the order of the faces.")] = 0,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Train the whole model with one linear layer, as a plain detector.")
+    ] = False,
+    epochs: Annotated[int, typer.Option(min=1, help="The number of epochs of --tune.")] = 10,
 ) -> None:
-    """Measure a frozen vision-only model as in Table I, with one linear layer for DF-D and one for DF-C."""
+    """Measure a frozen vision-only model as in Table I, with one linear layer for DF-D and one for DF-C.
+
+    With --tune, the result is the plain detector, which `bench --baselines --detector OUTPUT` shows beside a
+    vision-language model.
+    """
     with one_line_errors(OSError, ValueError):
         if "/" in model and not Path(model).is_dir():
             check_on_hub(model)  # before the imports, which take seconds
@@ -123,15 +143,23 @@ def probe(
         from rich.console import Console
         from rich.markdown import Markdown
 
-        from dfa_instruct.bench.experiments.probe import run_probe
-        from dfa_instruct.bench.report.markdown import metrics_table, write_report
+        from dfa_instruct.bench.report.markdown import summary, write_report
         from dfa_instruct.bench.results import write_results
 
-        results = run_probe(model, data, image_size=image_size, seed=seed)
+        if output and output.exists() and not output.is_dir():  # before minutes of work
+            raise ValueError(f"--output {output}: that is a file; expected a folder")
+        if tune:
+            from dfa_instruct.bench.experiments.plain_detector import run_plain_detector
+
+            results = run_plain_detector(model, data, image_size=image_size, epochs=epochs, seed=seed)
+        else:
+            from dfa_instruct.bench.experiments.probe import run_probe
+
+            results = run_probe(model, data, image_size=image_size, seed=seed)
         if output is not None:
             write_results(results, output)
             write_report(results, data, output)
-        Console().print(Markdown(metrics_table(results)))
+        Console().print(*map(Markdown, summary(results)))
 
 
 def table(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfa_instruct.bench.bench_model import BenchModel
-from dfa_instruct.bench.experiments.baselines import baselines
+from dfa_instruct.bench.experiments.baselines import baselines, plain_detector
 from dfa_instruct.bench.experiments.conversation import run_conversation
 from dfa_instruct.bench.experiments.generalisation import generalisation
 from dfa_instruct.bench.experiments.robustness import Perturbation, robustness
@@ -23,6 +23,7 @@ def measure(
     *,
     limit: int | None = None,
     with_baselines: bool = False,
+    detector: Path | None = None,
     perturbations: Sequence[Perturbation] = (),
 ) -> Results:
     """Measure a model on the test split of a dataset folder.
@@ -33,15 +34,19 @@ def measure(
         tasks: The tasks to measure. None: all tasks and the conversations.
         limit: Ask about this many images only.
         with_baselines: Also measure the baselines, and how much answers depend on the form of a question.
+        detector: The output folder of a plain detector, whose figures join the baselines.
         perturbations: Repeat the tasks for images perturbed in each of these ways.
     """
     asked = tasks or list(BenchTask)
-    results = run_bench(model, data, tasks=asked, limit=limit)
     rows = load_rows(data, limit)
+    detected = plain_detector(detector, rows) if detector else None  # before hours of work
+    results = run_bench(model, data, tasks=asked, limit=limit)
     if held_out := generalisation(data, rows, results["predictions"]):
         results["generalisation"] = held_out
     if with_baselines:
         results["baselines"] = baselines(model, data, tasks=asked, limit=limit)
+        if detected:
+            results["baselines"]["plain_detector"] = {task: detected[task] for task in detected if task in asked}
         results["sensitivity"] = sensitivity(model, rows, results)
     if perturbations:
         results["robustness"] = robustness(model, rows, perturbations, results)

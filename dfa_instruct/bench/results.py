@@ -51,7 +51,7 @@ class Results(TypedDict):
         predictions: One entry for each question, see `dfa_instruct.bench.tasks.questions.prediction`.
         model: The model's name.
         weights: The number of the model's weights; None if it is unknown.
-        probe: The settings of a probe: learning rates, seed and image size.
+        probe: The settings of a probe: learning rates, or epochs of a plain detector (`tuned`), seed and image size.
         generalisation: "techniques" and "sources" → the figures of held-out ones.
         baselines: Baseline → its figures.
         sensitivity: How answers depend on the form of a question.

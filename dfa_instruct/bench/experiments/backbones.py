@@ -11,14 +11,17 @@ import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from dfa_instruct.plugins import call_with, load_plugin
-from dfa_instruct.vlm.load import check_on_hub, naming
+from dfa_instruct.vlm.load import check_on_hub, is_model, naming
+
+if TYPE_CHECKING:
+    import torch
 
 ENTRY_POINTS: Final = "dfa_instruct.probes"
 IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -63,17 +66,21 @@ def load_backbone(name: str, image_size: int | None = None) -> Backbone:
 class Pretrained:
     """The vision part of a model that `AutoModel` loads: ResNet, DeiT, CLIP, SigLIP, DINOv2, LLaVA and others.
 
-    The feature vector is the model's pooled output. If the pooler is not pretrained, as for DeiT, it is the first token
-    of the last layer.
-
     Args:
         name: See `load_backbone`.
         image_size: See `load_backbone`.
+
+    Attributes:
+        model: The vision model.
+        prepare: Its image processor.
+        pooled: Whether its pooler is pretrained, see `vectors_of`.
     """
 
     def __init__(self, name: str, image_size: int | None = None) -> None:
         if not Path(name).is_dir():
             check_on_hub(name)
+        elif not is_model(name):
+            raise FileNotFoundError(f"{name}: no model in this folder (expected config.json and safetensors)")
 
         import torch
         from transformers import AutoModel
@@ -82,33 +89,41 @@ class Pretrained:
             loaded, info = AutoModel.from_pretrained(
                 name, dtype=torch.float32, use_safetensors=True, output_loading_info=True
             )
-        self._model: Any = loaded.eval()
+        self.model: Any = loaded.eval()
         missing = set(info["missing_keys"])
         for part in ("vision_tower", "vision_model"):  # LLaVA has the first; CLIP, also that of a LLaVA, the second
-            if hasattr(self._model, part):
-                self._model = getattr(self._model, part)
+            if hasattr(self.model, part):
+                self.model = getattr(self.model, part)
                 missing = {key.removeprefix(f"{part}.") for key in missing if key.startswith(f"{part}.")}
-        if self._model.main_input_name != "pixel_values":
+        if self.model.main_input_name != "pixel_values":
             raise ValueError(f"{name}: a {loaded.config.model_type}, which takes no images")
-        self._pooled = not any("pooler" in key for key in missing)
+        self.pooled = not any("pooler" in key for key in missing)
         if random := sorted(key for key in missing if "pooler" not in key):
             raise ValueError(f"{name}: the weights of {random[0]} and {len(random) - 1} more are missing")
-        self._prepare = _preparation(name, self._model.config, image_size)
+        self.prepare = _preparation(name, self.model.config, image_size)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._model.to(self._device)
-        read = {k: tensor for k, tensor in self._model.state_dict().items() if self._pooled or "pooler" not in k}
-        self.fingerprint = _fingerprint(read, self._prepare.to_dict())
+        self.model.to(self._device)
+        read = {k: tensor for k, tensor in self.model.state_dict().items() if self.pooled or "pooler" not in k}
+        self.fingerprint = _fingerprint(read, self.prepare.to_dict())
 
     def features(self, images: Sequence[Image.Image]) -> Features:
         """Return the feature vector of each image (RGB)."""
         import torch
 
-        pixels = self._prepare(list(images), return_tensors="pt")["pixel_values"].to(self._device)
+        pixels = self.prepare(list(images), return_tensors="pt")["pixel_values"].to(self._device)
         with torch.inference_mode():
-            output = self._model(pixel_values=pixels)
-        pooled = getattr(output, "pooler_output", None) if self._pooled else None
-        vectors = output.last_hidden_state[:, 0] if pooled is None else pooled
-        return vectors.flatten(1).float().cpu().numpy()
+            return vectors_of(self.model, pixels, self.pooled).float().cpu().numpy()
+
+
+def vectors_of(model: Any, pixels: torch.Tensor, pooled: bool) -> torch.Tensor:
+    """Return the feature vectors of prepared images, shape (images, channels).
+
+    A vector is the model's pooled output. If the pooler is not pretrained, as for DeiT, it is the first token of the
+    last layer.
+    """
+    output = model(pixel_values=pixels)
+    vectors = getattr(output, "pooler_output", None) if pooled else None
+    return (output.last_hidden_state[:, 0] if vectors is None else vectors).flatten(1)
 
 
 def _preparation(name: str, config: Any, image_size: int | None) -> Any:

@@ -7,6 +7,7 @@ without its image or with the image of another face.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ import numpy as np
 import PIL.Image
 
 from dfa_instruct.bench.metrics import by_task, classification, detection, rouge_l
+from dfa_instruct.bench.predictions import read_predictions
 from dfa_instruct.bench.results import Rows, TaskFigures, main_figures, task_figures
 from dfa_instruct.bench.rows import stream
 from dfa_instruct.bench.runner import Answering, ask, load_rows
@@ -82,6 +84,27 @@ def majority(data: Path | None, rows: Rows) -> TaskFigures:
         },
     }
     return {task: main_figures(task, of_task) for task, of_task in figures.items()}
+
+
+def plain_detector(output: Path, rows: Rows) -> TaskFigures:
+    """Return the figures of a plain detector on test rows.
+
+    Args:
+        output: The output folder of `dfa-instruct probe --tune`.
+        rows: The test rows.
+
+    Raises:
+        FileNotFoundError: The folder holds no results.
+        ValueError: The results are not those of a plain detector, or it was not asked about one of the rows.
+    """
+    predictions = read_predictions(output)
+    results = output / "results.json"
+    if not results.is_file() or not json.loads(results.read_text(encoding="utf-8")).get("probe", {}).get("tuned"):
+        raise ValueError(f"{output}: not a plain detector (expected the output of `dfa-instruct probe --tune`)")
+    faces = {row["face_id"] for row in rows}
+    if missing := sorted(faces - {p["face_id"] for p in predictions}):
+        raise ValueError(f"{output}: no prediction for test face {missing[0]}; it was measured on another dataset")
+    return task_figures([p for p in predictions if p["face_id"] in faces])
 
 
 def _best_constant(texts: Sequence[str], candidates: int = 8, against: int = 64) -> str:

@@ -62,7 +62,9 @@ def run_probe(
     for task, column, names in ((BenchTask.DF_D, "label", LABELS), (BenchTask.DF_C, "category", CLASSES)):
         truth = {s: np.array([names.index(row[column]) for row in of_split]) for s, of_split in rows.items()}
         logits, rates[task] = classify(features, truth, len(names), seed)
-        predictions += [_prediction(task, row, names, of_row) for row, of_row in zip(rows["test"], logits, strict=True)]
+        predictions += [
+            prediction_of(task, row, names, of_row) for row, of_row in zip(rows["test"], logits, strict=True)
+        ]
     settings = {"rates": rates, "seed": seed, "image_size": image_size}
     return {"model": model_name(model), "probe": settings, **make_results(predictions, rows["test"], metrics)}
 
@@ -136,7 +138,9 @@ def linear_layer(vectors: Features, truth: NDArray[np.int64], classes: int, rate
     return logits
 
 
-def _prediction(task: BenchTask, row: dict[str, Any], names: Sequence[str], logits: NDArray[np.float32]) -> Prediction:
+def prediction_of(
+    task: BenchTask, row: dict[str, Any], names: Sequence[str], logits: NDArray[np.float32]
+) -> Prediction:
     """Return a layer's prediction in the form of `dfa_instruct.bench.tasks.questions.prediction`."""
     predicted = names[int(logits.argmax())]
     log_probabilities = (logits - np.logaddexp.reduce(logits)).tolist()

@@ -103,6 +103,9 @@ def summary(results: Results) -> list[str]:
     if "baselines" not in results:
         dfd, _, _, dfc, _ = majority(results["counts"])
         sections.append(f"Always the most frequent answer would give DF-D ACC {dfd:.2f} and DF-C ACC {dfc:.2f}.")
+    if "probabilities" in results["scores"]:
+        ranking = {name: results["scores"]["probabilities"][name] for name in ("auc", "eer")}
+        sections.append(_sentence("Probabilities of DF-D", ranking))
     if "sensitivity" in results:
         sections.append(_sentence("Asked in another form", results["sensitivity"]))
     if "videos" in results["scores"]:
