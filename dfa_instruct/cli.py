@@ -31,7 +31,7 @@ def build(
     recipe: Annotated[Path, typer.Argument(help="A recipe, see recipes/dfa-instruct/.")],
     output: Annotated[Path | None, typer.Option(help="The dataset folder to write. Default: the recipe's.")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of shards to make at once. Default: the number of processors.")
+        int | None, typer.Option(min=1, help="Number of shards to build at once. Default: the number of processors.")
     ] = None,
     executor: Annotated[
         Literal["local", "slurm", "ray"], typer.Option(help="Where datatrove runs the steps.")
@@ -50,7 +50,7 @@ def views(
     photographs: Annotated[
         Path, typer.Argument(help="A folder of pictures. All pictures in a subfolder show the same person.")
     ],
-    output: Annotated[Path, typer.Argument(metavar="VIEWS", help="The new folder.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The new folder.")],
     count: Annotated[int, typer.Option(min=1, help="Number of views of each photograph.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same views.")] = 0,
 ) -> None:
@@ -75,7 +75,7 @@ def annotate(
     ] = 0.5,
     ungrounded: Annotated[
         Literal["keep", "drop", "review"],
-        typer.Option(help="Whether conversations use claims that the pixels contradict, see `instruct`."),
+        typer.Option(help="What conversations do with claims that the pixels contradict, see `instruct`."),
     ] = "drop",
     batch: Annotated[
         bool, typer.Option("--batch", help="Use the provider's batch service, which is cheaper and takes up to a day.")
@@ -87,12 +87,12 @@ def annotate(
     limit: Annotated[int | None, typer.Option(min=1, help="Annotate only this number of faces.")] = None,
     budget: Annotated[
         float | None,
-        typer.Option(min=0, help="Stop before all answers about this dataset cost more than this many dollars."),
+        typer.Option(min=0, help="Stop before the answers for this dataset cost more than this many dollars in total."),
     ] = None,
     prices: Annotated[
         Path | None, typer.Option(help="A file like annotate/prices.yaml, with dollars for a million tokens.")
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request has failed.")] = 120.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request counts as failed.")] = 120.0,
     templates: Templates = None,
 ) -> None:
     """Let a language model write the missing texts. Its answers are kept in <dataset>.annotations.sqlite."""
@@ -125,7 +125,10 @@ def annotate(
 def review(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder.")],
     reviewer: Annotated[
-        str, typer.Option(prompt="Your name (it is written to the rows)", help="The name of the reviewer.")
+        str,
+        typer.Option(
+            prompt="Your name (it is written to the rows)", help="The name of the reviewer. Asked for if missing."
+        ),
     ],
     split: Annotated[
         Split,
@@ -160,7 +163,7 @@ def instruct(
             "description until they are reviewed."
         ),
     ] = "drop",
-    seed: Annotated[int, typer.Option(min=0, help="The seed of the build draws the same questions.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the build gives the same questions.")] = 0,
     templates: Templates = None,
 ) -> None:
     """Write the questions and answers again, from new and reviewed annotations. Nothing is detected or forged."""
@@ -297,12 +300,11 @@ def verify(
     recipe: Annotated[
         Path | None,
         typer.Option(
-            help="The recipe of the build. Its templates are used, and splits and categories that it leaves out may "
-            "be missing."
+            help="The recipe of the build. Its templates are used, and only its splits and categories are expected."
         ),
     ] = None,
 ) -> None:
-    """Check every promise of a dataset on its rows. The exit status is 1 if a promise is broken."""
+    """Check the rows of a dataset against its guarantees. The exit status is 1 if one fails."""
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 

@@ -341,7 +341,7 @@ def probe(
 
 @app.command()
 def pretrain(
-    data: Annotated[Path, typer.Option(help="The dataset folder of recipes/dfa-gpt-tiny/dfa-instruct.yaml.")],
+    data: Annotated[Path, typer.Option(help="The dataset folder that recipes/dfa-gpt-tiny/dfa-instruct.yaml builds.")],
     output: Annotated[Path, typer.Option(help="A new folder for the base.")],
     seed: Annotated[int, typer.Option(min=0, help="The seed of the weights and the order.")] = 0,
 ) -> None:

@@ -84,7 +84,7 @@ class Conversation:
         self.messages = [*asked, {"role": "assistant", "content": answer.strip()}]
 
     def forget(self, turns: int = 0) -> None:
-        """Discard the key-value cache and the last turns."""
+        """Discard the key-value cache and the last `turns` questions with their answers (by default, none)."""
         self._cached_tokens, self._cache = [], None
         del self.messages[len(self.messages) - 2 * turns :]
 

@@ -67,10 +67,10 @@ def check_answers(tokenizer: Any, ids: list[int], labels: list[int], answers: Se
 
 
 def check_batch(batch: Any, rows: Sequence[dict[str, Any]], processor: Any, config: Any) -> TokenCounts:
-    """Check the image tokens and the label mask of a collated batch.
+    """Check the image tokens and the label mask of a collated batch, and return its numbers of tokens.
 
     Raises:
-        RecipeError: See `check_answers`; or the number of image tokens is not that of the vision tower's patches.
+        RecipeError: The loss does not cover exactly the answers, or an image does not have one token for each patch.
     """
     grid_rows, columns = patch_grid(config, batch["pixel_values"])
     patches = grid_rows * columns

@@ -33,12 +33,12 @@ def bench(
     tasks: Annotated[
         list[BenchTask] | None,
         typer.Option(
-            "--task", metavar="TASK", help=f"{', '.join(BenchTask)}. May be repeated. Default: all, and conversations."
+            "--task", metavar="TASK", help=f"{', '.join(BenchTask)}. May be repeated. Default: all, then conversations."
         ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask about this many test images only.")] = None,
     with_baselines: Annotated[
-        bool, typer.Option("--baselines", help="Also measure the baselines, and ask in other forms and orders.")
+        bool, typer.Option("--baselines", help="Also measure simpler answers, and ask in other forms and orders.")
     ] = False,
     detector: Annotated[
         Path | None,
@@ -123,7 +123,7 @@ def probe(
         Path | None, typer.Option(help="Write report.md, results.json and predictions.parquet here.")
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=8, help="The side of images in pixels. Default: that of the model's folder.")
+        int | None, typer.Option(min=8, help="The side of images in pixels. Default: the model's own.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The seed for the layers' weights and the order of the faces.")] = 0,
     tune: Annotated[
@@ -168,7 +168,7 @@ def table(
         list[str] | None,
         typer.Argument(
             metavar="[[ROW=]RESULTS]...",
-            help="An output folder of `bench` or `probe`. ROW names the table's row, unless the model's name does: "
+            help="An output folder of `bench` or `probe`. ROW is the row of the table, if the model has another name: "
             "'D+C=runs/dc'. Of several results for one row, the worst figures are printed.",
         ),
     ] = None,

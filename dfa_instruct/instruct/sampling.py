@@ -206,7 +206,10 @@ def questions_and_answers(
 
 
 def bench_questions(face: FaceRecord, annotation: Annotation, seed: int, library: Libraries) -> list[BenchQuestion]:
-    """Return the standardised questions of DFA-Bench: DF-D (yes: forged), DF-C with five options, and an open AD."""
+    """Return the standardised questions of DFA-Bench.
+
+    They are a DF-D question whose answer yes means forged, a DF-C question with five options, and an open AD question.
+    """
     bench = library.bench
     rng = np.random.default_rng([seed, int(face.face_id, 16), 1])
     drawn = {a: bench[a][rng.integers(len(bench[a]))] for a in ("df_d", "df_c", "ad")}

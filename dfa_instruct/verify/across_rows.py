@@ -82,7 +82,7 @@ class AcrossRows:
         return kept
 
     def pairs(self) -> list[Forgery]:
-        """Check the facts of the pairs and the donors. Return the forgeries whose pair is right."""
+        """Check the bona fide face of each pair, and each donor. Return the forgeries whose pair is right."""
         sound = []
         for forgery in self.forgeries:
             if forgery.pair_id is not None and self.belongs("pairs", forgery, forgery.pair_id):

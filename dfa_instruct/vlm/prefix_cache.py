@@ -45,7 +45,7 @@ class Prefix:
     def inputs(self, processor: Any, rows: list[int], asked: list[list[Message]], tokens: int) -> dict[str, Any]:
         """Return the inputs of `generate` for a batch of questions.
 
-        Questions are padded on the left, between the picture and the question; padding tokens have no position.
+        Questions are padded on the left, between the picture and the question. Padding tokens are masked.
 
         Args:
             processor: The model's processor.

@@ -146,7 +146,7 @@ class Patches(torch.utils.data.Dataset[dict[str, Any]]):
         }
 
     def patch_labels(self, changed: torch.Tensor, label: int) -> torch.Tensor:
-        """Return the label for each changed patch, and that of bona fide for the others, in shape (patches,)."""
+        """Return one label for each patch, shape (patches,): `label` where the patch is changed, else bona fide (0)."""
         share = torch.nn.functional.avg_pool2d(changed[None].float(), self.patch)[0]
         return torch.where((share > COVERED) | self.label_all, label, 0).flatten()
 

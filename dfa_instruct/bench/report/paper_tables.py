@@ -72,7 +72,7 @@ def read_result(argument: str) -> Result:
         row, path = "", argument
     file = Path(path) / "results.json" if Path(path).is_dir() else Path(path)
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: no results (expected what `--output` of a bench wrote)")
+        raise FileNotFoundError(f"{file}: no such file (expected an output folder of bench or probe)")
     try:
         results = json.loads(file.read_text(encoding="utf-8"))
         tasks = results["tasks"]

@@ -124,7 +124,7 @@ class MakeRows(Step):
                 write(self.row(made, artifacts, shared))
 
     def row(self, face: Face, artifacts: list[Artifact], shared: _Shared) -> dict[str, Any]:
-        """Return the columns of a face's row, with what its artifacts say and the questions about them."""
+        """Return the columns of a face's row, with its annotation and its questions and answers."""
         annotation = shared.annotator.annotate(face, artifacts)
         row = instruct(face, artifacts, annotation, self.recipe.seed, shared.categories, shared.library)
         return row_columns(row, face.to_png())
