@@ -33,8 +33,8 @@ def exact_duplicates(face_ids: Sequence[str], preferred: Sequence[bool]) -> list
     """Return the indices of the faces to drop so that no two faces have the same pixels, and so the same `face_id`.
 
     Args:
-        face_ids: the `face_id` of each face.
-        preferred: whether to keep a face rather than its duplicates. Bona fide faces are preferred, because a forgery
+        face_ids: The `face_id` of each face.
+        preferred: Whether to keep a face rather than its duplicates. Bona fide faces are preferred, because a forgery
             with the same pixels changed nothing.
     """
     seen: set[str] = set()
@@ -57,9 +57,9 @@ def near_duplicates(
     It keeps one pair per copy, so that memory grows only with the number of hashes.
 
     Args:
-        hashes: the perceptual hashes.
-        groups: the group of each hash.
-        distance: the largest number of different bits between near-duplicates.
+        hashes: The perceptual hashes.
+        groups: The group of each hash.
+        distance: The largest number of different bits between near-duplicates.
 
     Returns:
         The number of hashes that are not copies but have a near-duplicate in their own group, and one pair for each

@@ -9,7 +9,7 @@ def secret(name: str) -> str:
     """Return the secret in an environment variable without surrounding white space, or "" if it is not set.
 
     Raises:
-        ValueError: the value contains characters that no HTTP header may contain, such as a line break. The message
+        ValueError: The value contains characters that no HTTP header may contain, such as a line break. The message
             does not show the value.
     """
     value = os.environ.get(name, "").strip()

@@ -61,7 +61,7 @@ def token_for_pushing() -> str:
     """Return the token in the environment. Tokens in files are not used.
 
     Raises:
-        ValueError: there is no token, or it contains characters that no token has.
+        ValueError: There is no token, or it contains characters that no token has.
     """
     token = secret(TOKEN_ENV)
     if not token:
@@ -73,8 +73,8 @@ def check_token(repo: str) -> None:
     """Ask the Hub whether it knows the token, before a push is prepared, which may take long.
 
     Raises:
-        ValueError: there is no token.
-        OSError: the Hub does not know it, or cannot be asked.
+        ValueError: There is no token.
+        OSError: The Hub does not know it, or cannot be asked.
     """
     from huggingface_hub import HfApi
 
@@ -99,21 +99,21 @@ def push(
 
     Args:
         repo: USER/NAME.
-        kind: the type of the repository.
-        files: the path in the repository → a file on disk, or its content.
-        replaceable: the paths that an earlier push may have written. Those that are not in `files` are deleted, and all
+        kind: The type of the repository.
+        files: The path in the repository → a file on disk, or its content.
+        replaceable: The paths that an earlier push may have written. Those that are not in `files` are deleted, and all
             other files in the repository stay.
-        upload_last: the paths of files that largely repeat the content of other files. They are uploaded after the
+        upload_last: The paths of files that largely repeat the content of other files. They are uploaded after the
             others, so that Xet sends only the new content.
-        private: hide the repository from others.
-        revision: a branch; None is the main branch.
+        private: Hide the repository from others.
+        revision: A branch; None is the main branch.
 
     Returns:
         The URL of the commit.
 
     Raises:
-        ValueError: there is no token, or the Hub does not accept the card.
-        OSError: the Hub refuses the push, or the connection breaks.
+        ValueError: There is no token, or the Hub does not accept the card.
+        OSError: The Hub refuses the push, or the connection breaks.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 

@@ -41,9 +41,9 @@ def similarity(image: Pixels, other: Pixels, landmarks: Landmarks | None = None)
     """Return the similarity of two squares outside the face, ignoring colour.
 
     Args:
-        image: the pixels, shape (size, size, 3).
-        other: the other pixels, of the same shape.
-        landmarks: the landmarks of the face, shape (81, 2). Without them, the whole squares are compared.
+        image: The pixels, shape (size, size, 3).
+        other: The other pixels, of the same shape.
+        landmarks: The landmarks of the face, shape (81, 2). Without them, the whole squares are compared.
 
     Returns:
         The correlation of the lightness around its local mean, over all neighbourhoods: 1 for the same structures in
@@ -68,7 +68,7 @@ def most_similar(squares: Iterable[tuple[Pixels, Face]]) -> int | None:
     """Return the index of the bona fide frame that is most similar to a forgery outside the face.
 
     Args:
-        squares: for each frame, the forgery cropped to the place of the frame's face, and the frame.
+        squares: For each frame, the forgery cropped to the place of the frame's face, and the frame.
 
     Returns:
         The index, or None if the forgery is similar to none of the frames.
@@ -101,10 +101,10 @@ def forgeries_without_pair(
     """Return the indices of the kept forgeries whose bona fide face was dropped or is in another split.
 
     Args:
-        face_ids: the `face_id` of each face.
-        pair_ids: the `face_id` of the bona fide face of each face, or None.
-        splits: the split of each face.
-        kept: whether each face has not been dropped.
+        face_ids: The `face_id` of each face.
+        pair_ids: The `face_id` of the bona fide face of each face, or None.
+        splits: The split of each face.
+        kept: Whether each face has not been dropped.
     """
     split_by_id = {face_id: split for face_id, split, is_kept in zip(face_ids, splits, kept, strict=True) if is_kept}
     return [

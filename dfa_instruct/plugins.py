@@ -14,14 +14,14 @@ def load_plugin(group: str, what: str, name: str, built_in: Iterable[str], hint:
     """Load an entry point.
 
     Args:
-        group: the group of entry points, such as `dfa_instruct.annotators`.
-        what: a word for the messages that says what is loaded.
-        name: the name of the entry point.
-        built_in: the names that need no plug-in, for the messages.
-        hint: the end of the message about an unknown name.
+        group: The group of entry points, such as `dfa_instruct.annotators`.
+        what: A word for the messages that says what is loaded.
+        name: The name of the entry point.
+        built_in: The names that need no plug-in, for the messages.
+        hint: The end of the message about an unknown name.
 
     Raises:
-        ValueError: the name is unknown, or its plug-in does not load.
+        ValueError: The name is unknown, or its plug-in does not load.
     """
     found = entry_points(group=group)
     if name not in found.names:

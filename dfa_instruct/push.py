@@ -49,18 +49,18 @@ def push(
     """Push a dataset folder, or print what a push would send.
 
     Args:
-        folder: a dataset folder.
+        folder: A dataset folder.
         repo: USER/NAME.
-        private: hide the repository from others.
-        revision: a branch; None is the main branch.
-        dry_run: send nothing, which needs no token and no connection.
-        images: push the pictures as well.
-        permitted: sources whose pictures the user has the right to redistribute.
+        private: Hide the repository from others.
+        revision: A branch; None is the main branch.
+        dry_run: Send nothing, which needs no token and no connection.
+        images: Push the pictures as well.
+        permitted: Sources whose pictures the user has the right to redistribute.
 
     Raises:
-        FileNotFoundError: there is no dataset folder.
-        ValueError: the pictures of a source may not be redistributed; or see `dfa_instruct.hub.push`.
-        OSError: see `dfa_instruct.hub.push`.
+        FileNotFoundError: There is no dataset folder.
+        ValueError: The pictures of a source may not be redistributed; or see `dfa_instruct.hub.push`.
+        OSError: See `dfa_instruct.hub.push`.
     """
     from datasets import Features
 

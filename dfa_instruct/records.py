@@ -35,13 +35,13 @@ class FaceRecord:
     """The facts about one face, without its pixels. Its fields are columns of the dataset, in the same order.
 
     Args:
-        face_id: the id of the face; see `face_id_of`.
-        identities: all people whose features are in the picture: the target, and the donor or driver. For entire face
+        face_id: The id of the face; see `face_id_of`.
+        identities: All people whose features are in the picture: the target, and the donor or driver. For entire face
             synthesis, it is an invented identity.
-        pair_id: the `face_id` of the bona fide picture that a forgery was made from.
-        pairing: how that picture was found (`dfa_instruct.vocabulary.PAIRINGS`).
-        landmarks: the landmarks in pixels of the aligned square, shape (81, 2).
-        parameters: the parameters of the technique, with its seed, as JSON-serialisable values.
+        pair_id: The `face_id` of the bona fide picture that a forgery was made from.
+        pairing: How that picture was found (`dfa_instruct.vocabulary.PAIRINGS`).
+        landmarks: The landmarks in pixels of the aligned square, shape (81, 2).
+        parameters: The parameters of the technique, with its seed, as JSON-serialisable values.
     """
 
     face_id: str
@@ -122,19 +122,19 @@ class Annotation:
     """The texts about a face from which its questions and answers are made.
 
     Args:
-        df_d: the text for deepfake detection.
-        df_c: the text for deepfake classification.
-        ad: the artifact description.
-        findings: the parts of the artifact description, one per region, the strongest first; none for a bona fide face.
+        df_d: The text for deepfake detection.
+        df_c: The text for deepfake classification.
+        ad: The artifact description.
+        findings: The parts of the artifact description, one per region, the strongest first; none for a bona fide face.
             Free conversation uses their sentences, so that it cannot contradict the artifact description.
-        conversation: the questions and answers of the free conversation, if the annotator wrote them. Otherwise they
+        conversation: The questions and answers of the free conversation, if the annotator wrote them. Otherwise they
             are drawn from templates.
-        ad_by: the author of the artifact description.
-        fc_by: the author of the free conversation.
-        grounding: the share (0 to 1) of a text that was not measured that the pixels support.
+        ad_by: The author of the artifact description.
+        fc_by: The author of the free conversation.
+        grounding: The share (0 to 1) of a text that was not measured that the pixels support.
 
     Raises:
-        ValueError: the sentence of a finding is not in the artifact description, or two findings have the same region.
+        ValueError: The sentence of a finding is not in the artifact description, or two findings have the same region.
     """
 
     df_d: str

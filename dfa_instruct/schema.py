@@ -34,7 +34,7 @@ def arrow_schema(record: type) -> pa.Schema:
     Pixels are stored as raw bytes, landmarks as lists of points, dictionaries as JSON.
 
     Raises:
-        TypeError: the type of a field has no column type.
+        TypeError: The type of a field has no column type.
     """
     hints = get_type_hints(record)
     return pa.schema([(field.name, _arrow_type(hints[field.name])) for field in fields(record)])
@@ -76,9 +76,9 @@ def from_columns(record: type[Record], columns: Mapping[str, Any], **known: Any)
     """Create a record from the values of its columns.
 
     Args:
-        record: the class of the record.
-        columns: the values by column; columns without a field are ignored.
-        known: fields that replace columns. Pixels must be given here, because the column does not have their shape.
+        record: The class of the record.
+        columns: The values by column; columns without a field are ignored.
+        known: Fields that replace columns. Pixels must be given here, because the column does not have their shape.
     """
     hints = get_type_hints(record)
     names = [field.name for field in fields(record) if field.name in columns and field.name not in known]  # type: ignore[arg-type]

@@ -55,11 +55,11 @@ def split_images(
     """Split pictures so that the pictures of each kind come close to the shares; see `assign_splits`.
 
     Args:
-        identities: the identities in each picture.
-        kinds: the kind of each picture.
-        seed: see `assign_splits`.
-        shares: see `assign_splits`.
-        fixed: see `assign_splits`.
+        identities: The identities in each picture.
+        kinds: The kind of each picture.
+        seed: See `assign_splits`.
+        shares: See `assign_splits`.
+        fixed: See `assign_splits`.
 
     Returns:
         The split of each picture, or None if its identities are in different splits.
@@ -83,15 +83,15 @@ def assign_splits(
     """Assign each identity to a split so that the splits come close to their shares and few pictures are dropped.
 
     Args:
-        images: the number of pictures of each set of identities.
-        seed: the seed of the search, and of the order of equally heavy components.
-        shares: the share of each split in the pictures that are kept.
-        fixed: the split of some identities. Identities that are connected only with these follow them.
-        kinds: the number of pictures of each kind, shape (sets, kinds), with the sets in sorted order. The pictures of
+        images: The number of pictures of each set of identities.
+        seed: The seed of the search, and of the order of equally heavy components.
+        shares: The share of each split in the pictures that are kept.
+        fixed: The split of some identities. Identities that are connected only with these follow them.
+        kinds: The number of pictures of each kind, shape (sets, kinds), with the sets in sorted order. The pictures of
             each kind come close to the shares, too.
 
     Raises:
-        ValueError: there are fewer identities than splits with a share.
+        ValueError: There are fewer identities than splits with a share.
     """
     sets = sorted(images)
     names = sorted({name for identities in sets for name in identities})

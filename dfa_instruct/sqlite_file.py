@@ -10,14 +10,14 @@ def open_sqlite(path: Path, application: int, version: int, schema: str, what: s
     """Open an SQLite file of this package, or create it.
 
     Args:
-        path: the file.
-        application: its `application_id`, which distinguishes it from other databases.
-        version: its `user_version`.
-        schema: the statements that create its tables.
-        what: a short name of the file for the messages.
+        path: The file.
+        application: Its `application_id`, which distinguishes it from other databases.
+        version: Its `user_version`.
+        schema: The statements that create its tables.
+        what: A short name of the file for the messages.
 
     Raises:
-        ValueError: the file is another database, was written by another version of this package, or cannot be opened.
+        ValueError: The file is another database, was written by another version of this package, or cannot be opened.
     """
 
     def pragma(name: str) -> int:

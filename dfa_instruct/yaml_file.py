@@ -24,8 +24,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
     """Read the keys and values of a YAML file.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is not a YAML mapping, or has a key twice.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a YAML mapping, or has a key twice.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")

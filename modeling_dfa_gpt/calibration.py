@@ -49,7 +49,7 @@ class Calibration:
             bona fide faces called forged), `turned_forged` and `turned_bona_fide` (percent of the faces of a label
             whose verdict changes when the image is re-encoded).
         certain: The probability from which a verdict is not uncertain (for bona fide, one minus this value). Beyond it,
-            at most `MAX_ERROR_RATE` of the verdicts on the validation split were wrong. None: not measured.
+            at most `MAX_ERROR_RATE` of the verdicts on the validation split were wrong. None: Not measured.
         video_scale: Like `scale`, for the logit of the mean probability of a video's frames.
         video_bias: Like `bias`, for videos.
         videos: The number of videos used to fit. 0: not calibrated; the mean is reported as it is.

@@ -24,8 +24,8 @@ class Annotator(Protocol):
         """Describe one face. The same face and artifacts must always get the same annotation.
 
         Args:
-            face: the face. The annotation must agree with its label and category.
-            artifacts: the measured artifacts, those of the most altered region first; empty for a bona fide face.
+            face: The face. The annotation must agree with its label and category.
+            artifacts: The measured artifacts, those of the most altered region first; empty for a bona fide face.
         """
         ...
 

@@ -68,7 +68,7 @@ def read_answer(ability: Ability, text: str) -> list[dict[str, Any]]:
         For `ad`: claims with `region`, `artifact` and `sentence`. For `fc`: turns with `question` and `answer`.
 
     Raises:
-        NotUnderstoodError: the answer has the wrong form, contains unknown regions or artifacts, has the wrong number
+        NotUnderstoodError: The answer has the wrong form, contains unknown regions or artifacts, has the wrong number
             of turns, or is not in English.
     """
     key, entry_keys = KEYS[ability]
@@ -112,7 +112,7 @@ def check_claims(claims: list[dict[str, Any]]) -> None:
     """Check claims, and normalise the spelling of their regions and artifacts in place.
 
     Raises:
-        NotUnderstoodError: a region or artifact is unknown or appears twice, or a sentence is too long, is not plain
+        NotUnderstoodError: A region or artifact is unknown or appears twice, or a sentence is too long, is not plain
             text, or mentions another picture.
     """
     seen = set()

@@ -69,11 +69,11 @@ class Asking:
     """One run of requests to one server.
 
     Args:
-        pictures: returns the PNG files that are shown with a request.
-        price: the price of the model; None if it is unknown.
-        bar: the progress bar, which counts requests.
-        stopped: why the run stopped early; empty if it did not.
-        paid: the cost of this run so far, in dollars.
+        pictures: Returns the PNG files that are shown with a request.
+        price: The price of the model; None if it is unknown.
+        bar: The progress bar, which counts requests.
+        stopped: Why the run stopped early; empty if it did not.
+        paid: The cost of this run so far, in dollars.
     """
 
     store: Store
@@ -91,7 +91,7 @@ class Asking:
         """Send requests, `concurrency` at a time. Ctrl-C waits for those in progress; a second one cancels them.
 
         Raises:
-            UnavailableError: the server cannot answer any request.
+            UnavailableError: The server cannot answer any request.
         """
         loop = asyncio.get_running_loop()
         workers = [asyncio.create_task(self._work(requests)) for _ in range(concurrency)]

@@ -34,7 +34,7 @@ class Batches(Asking):
     """One run that can also send its requests in batches.
 
     Args:
-        failed: keys of the requests that came back without an answer; the next run sends them again.
+        failed: Keys of the requests that came back without an answer; the next run sends them again.
     """
 
     failed: set[str] = field(default_factory=set)
@@ -43,10 +43,10 @@ class Batches(Asking):
         """Send the missing requests, wait for the answers, and repeat until no request has to be sent again.
 
         Args:
-            requests: returns all requests of the run, answered or not.
+            requests: Returns all requests of the run, answered or not.
 
         Raises:
-            UnavailableError: the server does not accept batches, or not with this key.
+            UnavailableError: The server does not accept batches, or not with this key.
         """
         try:
             while True:

@@ -35,9 +35,9 @@ class Agreement:
     """The agreement of two reviewers.
 
     Args:
-        reviewers: their names.
-        count: the descriptions that both have decided on.
-        observed: the share of these on which both made the same choice (0 to 1).
+        reviewers: Their names.
+        count: The descriptions that both have decided on.
+        observed: The share of these on which both made the same choice (0 to 1).
         kappa: Cohen's kappa; None if it is undefined because both always made one and the same choice.
     """
 
@@ -119,7 +119,7 @@ def reviewer_name(given: str) -> str:
     """Return a reviewer's name with single spaces.
 
     Raises:
-        ValueError: the name is empty, too long, or contains a comma or unprintable characters.
+        ValueError: The name is empty, too long, or contains a comma or unprintable characters.
     """
     plain = " ".join(given.split())
     if not plain or len(plain) > MAX_NAME_LENGTH or not plain.isprintable() or "," in plain:

@@ -28,8 +28,8 @@ class Faces:
         """Index the folder.
 
         Raises:
-            FileNotFoundError: the folder contains no dataset.
-            ValueError: a file cannot be read, or a column is missing.
+            FileNotFoundError: The folder contains no dataset.
+            ValueError: A file cannot be read, or a column is missing.
         """
         self.folder = folder
         self.paths = paths_of(folder)

@@ -44,8 +44,8 @@ class Stored:
         """Open the store if it is given as a path.
 
         Raises:
-            FileNotFoundError: the file does not exist.
-            ValueError: the file is not a store, or `ungrounded` is not one of its values.
+            FileNotFoundError: The file does not exist.
+            ValueError: The file is not a store, or `ungrounded` is not one of its values.
         """
         if ungrounded not in get_args(Ungrounded):
             raise ValueError(f"ungrounded: expected {', '.join(get_args(Ungrounded))}, not {ungrounded!r}")

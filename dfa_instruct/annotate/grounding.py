@@ -34,10 +34,10 @@ def ground(
     """Compute a verdict for each claim and the grounding score of the description.
 
     Args:
-        claims: the claims, with `region` and `artifact`.
-        face: the forgery.
-        artifacts: the measured artifacts of the forgery. They are used when there is no bona fide face.
-        bona_fide: the face that the forgery was made from, if there is one.
+        claims: The claims, with `region` and `artifact`.
+        face: The forgery.
+        artifacts: The measured artifacts of the forgery. They are used when there is no bona fide face.
+        bona_fide: The face that the forgery was made from, if there is one.
 
     Returns:
         The claims, each with its `verdict`, and the mean of their weights (0 to 1); None if no claim has a weight.

@@ -38,16 +38,16 @@ def find_price(model: str, path: Path | None = None, batch: bool = False) -> Pri
     """Look up the price of a model.
 
     Args:
-        model: the name of the model.
-        path: a file in the format of `prices.yaml`; None: the `prices.yaml` of the package.
-        batch: whether to return the price in a batch.
+        model: The name of the model.
+        path: A file in the format of `prices.yaml`; None: the `prices.yaml` of the package.
+        batch: Whether to return the price in a batch.
 
     Returns:
         The price, or None if the file does not list the model.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file has the wrong format.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file has the wrong format.
     """
     source = path or files("dfa_instruct.annotate") / "prices.yaml"
     if not source.is_file():
@@ -86,9 +86,9 @@ class Budget:
     """The spending limit of a run. All amounts are in dollars.
 
     Args:
-        limit: the limit; None: no limit.
-        spent: the cost of all answers in the store, earlier runs included.
-        reserved: the expected cost of the requests in progress.
+        limit: The limit; None: no limit.
+        spent: The cost of all answers in the store, earlier runs included.
+        reserved: The expected cost of the requests in progress.
     """
 
     limit: float | None

@@ -71,11 +71,11 @@ def description_request(
     """Build the request for the artifact description of a forgery.
 
     Args:
-        face_id: the forgery.
-        category: its category.
-        technique: its technique, if it is known. It is not named in the request.
-        pair_id: the bona fide face to show beside it; None: the forgery is shown alone.
-        model: the name of the model.
+        face_id: The forgery.
+        category: Its category.
+        technique: Its technique, if it is known. It is not named in the request.
+        pair_id: The bona fide face to show beside it; None: the forgery is shown alone.
+        model: The name of the model.
     """
     prompt = load_prompt("ad_alone" if pair_id is None else "ad_compared")
     explanation = libraries().df_c.explanation(category, technique)
@@ -103,10 +103,10 @@ def messages(request: Request, pictures: list[bytes], answer: str = "", complain
     """Build the chat messages of a request.
 
     Args:
-        request: the request.
+        request: The request.
         pictures: PNG files: none for a conversation, the face, or the face and its bona fide face.
-        answer: the last answer, if it was not understood.
-        complaint: what was wrong with the last answer.
+        answer: The last answer, if it was not understood.
+        complaint: What was wrong with the last answer.
     """
     text = filled(request)
     content = [{"type": "text", "text": text}, *map(image_url, pictures)] if pictures else text

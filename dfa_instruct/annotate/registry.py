@@ -22,7 +22,7 @@ def annotator(wanted: str | Mapping[str, Any], library: Libraries) -> Annotator:
     Our own annotators take their sentences from `library`.
 
     Raises:
-        ValueError: the name or a setting is unknown, or the plug-in cannot be loaded or does not return an annotator.
+        ValueError: The name or a setting is unknown, or the plug-in cannot be loaded or does not return an annotator.
     """
     settings = {"name": wanted} if isinstance(wanted, str) else dict(wanted)
     name = settings.pop("name", None)

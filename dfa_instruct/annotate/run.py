@@ -64,10 +64,10 @@ def annotate(folder: Path, settings: Settings) -> str:
         Why some requests have no answer; empty if all have one.
 
     Raises:
-        FileNotFoundError: the folder contains no dataset.
-        FileExistsError: another process is annotating the dataset.
-        ValueError: there is no API key, no price for the budget, or a prompt has changed without a new version.
-        UnavailableError: the server does not answer.
+        FileNotFoundError: The folder contains no dataset.
+        FileExistsError: Another process is annotating the dataset.
+        ValueError: There is no API key, no price for the budget, or a prompt has changed without a new version.
+        UnavailableError: The server does not answer.
     """
     faces = Faces(folder)
     price = find_price(settings.model, settings.prices, settings.batch)

@@ -77,11 +77,11 @@ class Request:
     """A request to a language model about one face.
 
     Args:
-        prompt: name and version of the prompt.
-        variables: the values of its placeholders.
-        parameters: the sampling parameters.
-        pair_id: the bona fide face that is shown beside the forgery.
-        key: a hash of all other fields.
+        prompt: Name and version of the prompt.
+        variables: The values of its placeholders.
+        parameters: The sampling parameters.
+        pair_id: The bona fide face that is shown beside the forgery.
+        key: A hash of all other fields.
     """
 
     face_id: str
@@ -104,12 +104,12 @@ class Outcome:
     """The current state of a request.
 
     Args:
-        reason: why the request was marked or failed, or what was wrong with the last answer.
-        answer: the text of the last answer.
-        parsed: its claims or turns.
-        dollars: the cost of all answers; None if the price of the model is unknown. Tokens and seconds are sums, too.
-        attempts: the number of answers.
-        batch: the batch that contains the request.
+        reason: Why the request was marked or failed, or what was wrong with the last answer.
+        answer: The text of the last answer.
+        parsed: Its claims or turns.
+        dollars: The cost of all answers; None if the price of the model is unknown. Tokens and seconds are sums, too.
+        attempts: The number of answers.
+        batch: The batch that contains the request.
     """
 
     status: Status
@@ -151,7 +151,7 @@ class Store(AbstractContextManager["Store"]):
         """Open a store, or create it.
 
         Raises:
-            ValueError: the file is not a store, or was written by another version of this package.
+            ValueError: The file is not a store, or was written by another version of this package.
         """
         self.path = path
         self.connection = open_sqlite(path, APPLICATION, SCHEMA_VERSION, SCHEMA, "store of annotations")
@@ -163,7 +163,7 @@ class Store(AbstractContextManager["Store"]):
         """Store the text of a prompt.
 
         Raises:
-            ValueError: the store has another text for this version, so that its answers belong to another prompt.
+            ValueError: The store has another text for this version, so that its answers belong to another prompt.
         """
         self.connection.execute("INSERT OR IGNORE INTO prompts VALUES (?, ?)", (version, text))
         (stored,) = self.connection.execute("SELECT text FROM prompts WHERE version = ?", (version,)).fetchone()

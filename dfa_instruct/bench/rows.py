@@ -16,13 +16,13 @@ def stream(data: Path | None, split: Split, columns: Sequence[str] | None = None
     """Open a split as a stream. Images are not decoded.
 
     Args:
-        data: the dataset folder. Default: see `default_directory`.
-        split: the split.
-        columns: the columns to read. Default: all.
+        data: The dataset folder. Default: see `default_directory`.
+        split: The split.
+        columns: The columns to read. Default: all.
 
     Raises:
-        FileNotFoundError: there is no dataset in the folder.
-        ValueError: there is no such split, or a file cannot be read.
+        FileNotFoundError: There is no dataset in the folder.
+        ValueError: There is no such split, or a file cannot be read.
     """
     folder = data or default_directory()
     splits = open_splits(str(folder), columns)
@@ -35,7 +35,7 @@ def pictures_of(face_ids: Collection[str], data: Path | None) -> dict[str, bytes
     """Return the encoded images of faces in the test split, by `face_id`.
 
     Raises:
-        ValueError: the test split lacks one of the faces.
+        ValueError: The test split lacks one of the faces.
     """
     wanted = set(face_ids)
     rows = stream(data, "test", ["face_id", "image"])

@@ -73,11 +73,11 @@ def print_table(
     """Print how many files of each technique were found, resolved, paired, written and dropped; then the notes.
 
     Args:
-        listed: the report of the first step.
-        margins: the report of the second step.
-        planned: the report of the plan.
-        statistics: the counts of the rows that were written.
-        dropped: technique → reason → number of files.
+        listed: The report of the first step.
+        margins: The report of the second step.
+        planned: The report of the plan.
+        statistics: The counts of the rows that were written.
+        dropped: Technique → reason → number of files.
     """
     table = Table(title="What was built")
     for column in ("technique", "files", "resolved", "paired", "images", "dropped, and why"):

@@ -43,7 +43,7 @@ class LocalExecutor(LocalPipelineExecutor):
         """Run the tasks that are not complete.
 
         Raises:
-            RuntimeError: a worker was killed. Exceptions of the step pass through.
+            RuntimeError: A worker was killed. Exceptions of the step pass through.
         """
         ranks = self.get_incomplete_ranks()
         if self.workers == 1:
@@ -97,14 +97,14 @@ def run_step(
     """Run the tasks of a step that are not complete, with a progress bar. Return when all are complete.
 
     Args:
-        step: the step.
-        sizes: the number of images of each task.
-        executor: see `build`.
-        workers: see `build`.
-        title: the title of the progress bar.
+        step: The step.
+        sizes: The number of images of each task.
+        executor: See `build`.
+        workers: See `build`.
+        title: The title of the progress bar.
 
     Raises:
-        RuntimeError: tasks failed on the cluster. Exceptions of the step pass through.
+        RuntimeError: Tasks failed on the cluster. Exceptions of the step pass through.
     """
     logs = step.work.logs(step.folder)
     common: dict[str, Any] = {"pipeline": [step], "tasks": len(sizes), "logging_dir": str(logs)}

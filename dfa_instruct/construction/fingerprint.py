@@ -28,7 +28,7 @@ def digest_of(paths: Iterable[str | Path]) -> str:
     """Hash the contents of files and folders.
 
     Args:
-        paths: files or folders, absolute or relative to the package. Hidden files and byte code are ignored.
+        paths: Files or folders, absolute or relative to the package. Hidden files and byte code are ignored.
     """
     digest = hashlib.sha256()
     for path in paths:
@@ -46,7 +46,7 @@ def fingerprints(recipe: Mapping[str, Any]) -> dict[str, str]:
     step before it.
 
     Args:
-        recipe: the recipe's keys and values in JSON form.
+        recipe: The recipe's keys and values in JSON form.
     """
     found: dict[str, str] = {}
     previous = ""

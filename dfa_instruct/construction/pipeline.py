@@ -49,20 +49,20 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
     from there. `<output>.dropped.csv` lists what was dropped, also if the build fails.
 
     Args:
-        recipe: see `dfa_instruct.construction.recipe`.
-        workers: the number of shards that are made at the same time. Default: the number of processors; no limit on
+        recipe: See `dfa_instruct.construction.recipe`.
+        workers: The number of shards that are made at the same time. Default: the number of processors; no limit on
             Slurm and Ray.
-        executor: the datatrove executor that runs the steps.
+        executor: The datatrove executor that runs the steps.
 
     Returns:
         The counts of what was written and dropped.
 
     Raises:
-        ValueError: a source, a technique, an annotator or an argument of the executor is unknown, or too few files of
+        ValueError: A source, a technique, an annotator or an argument of the executor is unknown, or too few files of
             a technique are usable.
-        FileNotFoundError: a source's folder is missing.
-        FileExistsError: the output, or the work folder beside it, contains something else.
-        RuntimeError: tasks failed on the cluster.
+        FileNotFoundError: A source's folder is missing.
+        FileExistsError: The output, or the work folder beside it, contains something else.
+        RuntimeError: Tasks failed on the cluster.
     """
     folder = Path(recipe.output).absolute()
     refuse_foreign(folder)

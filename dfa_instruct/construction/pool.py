@@ -54,8 +54,8 @@ def write_pool(work: WorkFolder, places: Sequence[tuple[int, int, Split]]) -> No
     """Write the pool.
 
     Args:
-        work: the work folder.
-        places: the shard, the row in the shard and the split of each face. The pool is written shard by shard.
+        work: The work folder.
+        places: The shard, the row in the shard and the split of each face. The pool is written shard by shard.
     """
     by_shard: dict[int, list[tuple[int, Split]]] = defaultdict(list)
     for shard, row, split in places:

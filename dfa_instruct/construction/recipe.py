@@ -116,7 +116,7 @@ def techniques_of(recipe: Recipe) -> list[Technique | Fittable]:
     """Return the techniques that a recipe names.
 
     Raises:
-        ValueError: a technique is unknown, or its settings are wrong.
+        ValueError: A technique is unknown, or its settings are wrong.
     """
     found = []
     for entry in recipe.techniques:
@@ -149,12 +149,12 @@ def read_recipe(path: Path, output: Path | None = None) -> Recipe:
     """Read a recipe from a YAML file.
 
     Args:
-        path: the file.
-        output: the dataset folder, instead of the recipe's.
+        path: The file.
+        output: The dataset folder, instead of the recipe's.
 
     Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is not YAML, a key is unknown, or a value is wrong. The message is one line.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not YAML, a key is unknown, or a value is wrong. The message is one line.
     """
     content = read_mapping(path)
     known = [field.name for field in fields(Recipe)]

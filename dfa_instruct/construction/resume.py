@@ -33,7 +33,7 @@ def work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
     this step and the later ones run again.
 
     Raises:
-        FileExistsError: the folder holds something else, or a build whose recipe lists or aligns other faces; or
+        FileExistsError: The folder holds something else, or a build whose recipe lists or aligns other faces; or
             another process is building in it.
     """
     work = WorkFolder(folder.with_name(f"{folder.name}.build"))
@@ -77,7 +77,7 @@ def _remove_outdated(work: WorkFolder, before: Mapping[str, Any], after: Mapping
     """Remove the results of the steps whose fingerprints have changed.
 
     Raises:
-        FileExistsError: the recipe lists or aligns other faces. Then nothing is removed.
+        FileExistsError: The recipe lists or aligns other faces. Then nothing is removed.
     """
     face_keys = {"output"}.union(*(step.recipe_keys for step in STEPS if step.folder in ("list", "margins", "faces")))
     old, new = before["recipe"], after["recipe"]

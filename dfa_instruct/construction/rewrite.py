@@ -32,16 +32,16 @@ def reinstruct(folder: Path, output: Path, annotator: Annotator, seed: int, libr
     """Write the questions and answers of a dataset folder again. The same annotations and seed give the same bytes.
 
     Args:
-        folder: a dataset folder.
-        output: the new dataset folder, which may be the same.
-        annotator: the annotator that describes the faces.
-        seed: the seed that draws the questions. With the seed of the build, they are the same questions as before.
-        library: the templates.
+        folder: A dataset folder.
+        output: The new dataset folder, which may be the same.
+        annotator: The annotator that describes the faces.
+        seed: The seed that draws the questions. With the seed of the build, they are the same questions as before.
+        library: The templates.
 
     Raises:
-        FileNotFoundError: there is no dataset in the folder.
-        FileExistsError: the output contains something else.
-        ValueError: a file cannot be read or lacks a column.
+        FileNotFoundError: There is no dataset in the folder.
+        FileExistsError: The output contains something else.
+        ValueError: A file cannot be read or lacks a column.
     """
     return write_tables(_tables(paths_of(folder), annotator, seed, library), output)
 

@@ -42,12 +42,12 @@ def dataset_card(
     """Make the card of a dataset folder or repository.
 
     Args:
-        statistics: the counts of all rows.
-        splits: the files of each split.
-        conversations: the files of the config `conversations`, if there are any.
-        repo: the Hub repository that the card is for. Default: a local folder.
-        images: whether the rows contain the pictures.
-        figure: whether the picture `FIGURE` is beside the card.
+        statistics: The counts of all rows.
+        splits: The files of each split.
+        conversations: The files of the config `conversations`, if there are any.
+        repo: The Hub repository that the card is for. Default: a local folder.
+        images: Whether the rows contain the pictures.
+        figure: Whether the picture `FIGURE` is beside the card.
     """
     from huggingface_hub import DatasetCard
     from jinja2 import Environment, StrictUndefined

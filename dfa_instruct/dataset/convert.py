@@ -48,20 +48,20 @@ def convert(
     """Write the conversations of `source` into a new file.
 
     Args:
-        source: a dataset folder, or a JSON file.
-        output: the new file: a JSON list for LLaVA, JSON lines for TRL.
-        source_format: the format of the source.
-        output_format: the format of the output.
-        images: the folder of the pictures. A dataset folder needs none.
-        forged_label: the `label` of forged pictures in FakeClue's file, 0 or 1. It differs between copies of the file.
+        source: A dataset folder, or a JSON file.
+        output: The new file: a JSON list for LLaVA, JSON lines for TRL.
+        source_format: The format of the source.
+        output_format: The format of the output.
+        images: The folder of the pictures. A dataset folder needs none.
+        forged_label: The `label` of forged pictures in FakeClue's file, 0 or 1. It differs between copies of the file.
 
     Returns:
         The number of conversations that were written, by label, and of those whose picture is missing.
 
     Raises:
-        FileNotFoundError: the source or the folder of pictures does not exist.
-        FileExistsError: the output exists.
-        ValueError: the source has another format, does not take an option, or its answers contradict its labels.
+        FileNotFoundError: The source or the folder of pictures does not exist.
+        FileExistsError: The output exists.
+        ValueError: The source has another format, does not take an option, or its answers contradict its labels.
     """
     if output.exists():
         raise FileExistsError(f"{output} exists already; choose a new file")
@@ -163,7 +163,7 @@ def _from_fakeclue(content: Any, path: Path, forged_is_one: bool) -> Iterator[Co
     """Read FakeClue's list of images, labels and LLaVA conversations, which FakeVLM is trained on.
 
     Raises:
-        ValueError: an entry has another format, or most answers contradict their labels.
+        ValueError: An entry has another format, or most answers contradict their labels.
     """
     agreeing = 0
     conversations = []

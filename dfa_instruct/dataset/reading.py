@@ -26,12 +26,12 @@ def open_splits(where: str, columns: Sequence[str] | None = None) -> dict[str, I
     """Open every split as a stream.
 
     Args:
-        where: a dataset folder, or the id of a dataset repository on the Hub.
-        columns: the columns to read. Default: all.
+        where: A dataset folder, or the id of a dataset repository on the Hub.
+        columns: The columns to read. Default: all.
 
     Raises:
-        FileNotFoundError: there is no such folder, or a file that its card names is missing.
-        ValueError: a file or the card cannot be read, a column is missing, or there is no such repository.
+        FileNotFoundError: There is no such folder, or a file that its card names is missing.
+        ValueError: A file or the card cannot be read, a column is missing, or there is no such repository.
     """
     folder = Path(where)
     source: dict[str, Any]
@@ -53,7 +53,7 @@ def rows_of(where: str, split: str, rows: Any, title: str) -> Iterator[dict[str,
     """Yield the rows of a split with a progress bar.
 
     Raises:
-        ValueError: a file cannot be read.
+        ValueError: A file cannot be read.
     """
     with _errors_begin(f"{where}: a file of the split {split} cannot be read"):
         yield from tqdm(rows, f"{title} {split}", unit="image")
@@ -66,8 +66,8 @@ def files_of(folder: Path) -> dict[str, list[Path]]:
     card, or it names no files, these are `data/<split>-*.parquet`.
 
     Raises:
-        FileNotFoundError: the folder contains no dataset, or a file that the card names is missing.
-        ValueError: the card's header is not YAML or has an unexpected form.
+        FileNotFoundError: The folder contains no dataset, or a file that the card names is missing.
+        ValueError: The card's header is not YAML or has an unexpected form.
     """
     card = folder / "README.md"
     try:
@@ -95,7 +95,7 @@ def tables_of(paths: Iterable[Path], columns: Sequence[str]) -> Iterator[pa.Tabl
     """Yield the rows of Parquet files as tables of at most `ROWS_AT_ONCE` rows.
 
     Raises:
-        ValueError: a file cannot be read or lacks a column. The message names the file.
+        ValueError: A file cannot be read or lacks a column. The message names the file.
     """
     for path in paths:
         with _open(path, columns) as file:

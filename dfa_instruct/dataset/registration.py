@@ -48,7 +48,7 @@ def register(default_folder: Callable[[], Path]) -> None:
     factory replaces its base class, and treats all other names as the base class does.
 
     Args:
-        default_folder: returns the dataset folder to use if `data_dir` is not given.
+        default_folder: Returns the dataset folder to use if `data_dir` is not given.
     """
     _ModuleFactory.default_folder = staticmethod(default_folder)
     code = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))

@@ -20,14 +20,14 @@ class Statistics:
     """The counts of a stream of rows.
 
     Attributes:
-        images: the number of images by split and category.
-        techniques: the number of images by category and technique.
-        pairings: the number of forgeries by technique and by how their bona fide picture was found.
-        questions: the number of questions by ability.
-        words: the frequency of each word in the questions and answers.
-        sources: the number of images by category, technique (empty for bona fide images) and source.
-        writers: the number of images by ability and by who wrote its text.
-        identities: the identities in each split.
+        images: The number of images by split and category.
+        techniques: The number of images by category and technique.
+        pairings: The number of forgeries by technique and by how their bona fide picture was found.
+        questions: The number of questions by ability.
+        words: The frequency of each word in the questions and answers.
+        sources: The number of images by category, technique (empty for bona fide images) and source.
+        writers: The number of images by ability and by who wrote its text.
+        identities: The identities in each split.
     """
 
     def __init__(self) -> None:

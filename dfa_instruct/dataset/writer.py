@@ -54,15 +54,15 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
     dataset folder is replaced.
 
     Args:
-        tables: tables with the columns of `FEATURES`.
-        folder: the dataset folder.
+        tables: Tables with the columns of `FEATURES`.
+        folder: The dataset folder.
 
     Returns:
         The counts of the rows.
 
     Raises:
-        FileExistsError: the folder contains something else.
-        ValueError: there are no rows.
+        FileExistsError: The folder contains something else.
+        ValueError: There are no rows.
     """
     refuse_foreign(folder)
     statistics = Statistics()

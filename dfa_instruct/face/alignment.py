@@ -35,9 +35,9 @@ def alignment(landmarks: Landmarks, size: int, margin: float = 0.0) -> Transform
     """Return the similarity transform that maps the anchors of a face as closely as possible to `TEMPLATE`.
 
     Args:
-        landmarks: the landmarks of a face in pixels of its picture, shape (81, 2).
-        size: the side of the aligned square in pixels.
-        margin: the margin that is added on each side, as a share of the square of `TEMPLATE`.
+        landmarks: The landmarks of a face in pixels of its picture, shape (81, 2).
+        size: The side of the aligned square in pixels.
+        margin: The margin that is added on each side, as a share of the square of `TEMPLATE`.
     """
     return _similarity(anchors(landmarks), (TEMPLATE + margin) * size / (1 + 2 * margin))
 

@@ -87,7 +87,7 @@ def landmarker_path() -> Path:
     cached in `dfa-instruct` in the user's cache folder (`XDG_CACHE_HOME`, by default `~/.cache`).
 
     Raises:
-        LandmarkerUnavailableError: the file that the variable names is missing, the download fails, or the downloaded
+        LandmarkerUnavailableError: The file that the variable names is missing, the download fails, or the downloaded
             file does not have the expected SHA-256.
     """
     configured = os.environ.get(LANDMARKER_ENV)
@@ -145,7 +145,7 @@ class FaceDetector:
     runs on a crop around each face that was found there.
 
     Raises:
-        LandmarkerUnavailableError: on entering the context, the model file is unavailable (see `landmarker_path`) or is
+        LandmarkerUnavailableError: On entering the context, the model file is unavailable (see `landmarker_path`) or is
             not a model file of FaceLandmarker.
     """
 
@@ -184,8 +184,8 @@ class FaceDetector:
         """Detect the faces in a picture.
 
         Args:
-            image: the picture in RGB, shape (height, width, 3).
-            near: the landmarks of the one face that is needed, for example those of the bona fide frame. If this face
+            image: The picture in RGB, shape (height, width, 3).
+            near: The landmarks of the one face that is needed, for example those of the bona fide frame. If this face
                 is not found in the whole picture, only its surroundings are searched, not the tiles.
 
         Returns:
@@ -300,9 +300,9 @@ def nearest(found: Sequence[Landmarks], landmarks: Landmarks, max_distance: floa
     """Return the face that is nearest to a given face, or None if none is near enough.
 
     Args:
-        found: the landmarks of the faces to choose from.
-        landmarks: the landmarks of the given face.
-        max_distance: the limit of the mean distance between the landmarks of the two faces, as a share of the longer
+        found: The landmarks of the faces to choose from.
+        landmarks: The landmarks of the given face.
+        max_distance: The limit of the mean distance between the landmarks of the two faces, as a share of the longer
             side of the given face's box. (The distance between the eyes is not a usable unit: in a profile, it is
             almost zero.)
     """

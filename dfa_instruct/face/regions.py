@@ -33,8 +33,8 @@ def region_masks(landmarks: Landmarks, size: int) -> dict[Region, NDArray[np.boo
     """Return the masks of the nine regions, which do not overlap.
 
     Args:
-        landmarks: the landmarks of the aligned face in pixels, shape (81, 2).
-        size: the side of the aligned square in pixels.
+        landmarks: The landmarks of the aligned face in pixels, shape (81, 2).
+        size: The side of the aligned square in pixels.
 
     Returns:
         The mask of each region, shape (size, size). It is empty if the region is outside the picture.

@@ -31,10 +31,10 @@ def techniques_offered(
     Names that differ in upper and lower case only are never offered together.
 
     Args:
-        technique: the right technique. None: it is unknown.
-        category: its category.
-        techniques: the category of each technique that can be offered.
-        rng: shuffles the names.
+        technique: The right technique. None: it is unknown.
+        category: Its category.
+        techniques: The category of each technique that can be offered.
+        rng: Shuffles the names.
 
     Returns:
         Four names. No names if the technique is unknown or there are fewer than four.

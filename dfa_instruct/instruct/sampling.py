@@ -72,11 +72,11 @@ def situations(
     """Return the situations of a face (see `SITUATIONS`) with the values of their placeholders.
 
     Args:
-        face: the face.
-        annotation: its annotation.
-        rng: draws the region or the category that a situation is about.
-        library: the templates.
-        techniques: the options of a question about the technique, or none.
+        face: The face.
+        annotation: Its annotation.
+        rng: Draws the region or the category that a situation is about.
+        library: The templates.
+        techniques: The options of a question about the technique, or none.
     """
     explanations = library.df_c.explanations
     explanation = library.df_c.explanation(face.category, face.technique)
@@ -135,12 +135,12 @@ def instruct(
     """Make the row of a face: its questions and answers, and the questions of DFA-Bench for a test face.
 
     Args:
-        face: the facts of the face.
-        artifacts: its measured artifacts.
-        annotation: its annotation.
-        seed: all random choices depend on the seed and the `face_id` only.
-        techniques: the category of every technique in the dataset. Options are drawn from these.
-        library: the templates.
+        face: The facts of the face.
+        artifacts: Its measured artifacts.
+        annotation: Its annotation.
+        seed: All random choices depend on the seed and the `face_id` only.
+        techniques: The category of every technique in the dataset. Options are drawn from these.
+        library: The templates.
     """
     qa = questions_and_answers(face, annotation, seed, techniques, library)
     of_bench = bench_questions(face, annotation, seed, library) + which_technique(face, seed, techniques, library)

@@ -65,10 +65,10 @@ class Page:
         """Perform an action and show the next item. If it fails, show a notice and keep the text in the editor.
 
         Args:
-            action: the name of the button.
-            face_id: the face that was shown; empty before the first one.
-            stored: the stored claims at the time when they were shown.
-            text: the text in the editor.
+            action: The name of the button.
+            face_id: The face that was shown; empty before the first one.
+            stored: The stored claims at the time when they were shown.
+            text: The text in the editor.
 
         Returns:
             A value for each of the `outputs` in `build`.
@@ -192,8 +192,8 @@ def review(folder: Path, split: Split, reviewer: str, templates: Path | None = N
     """Serve the review of a split's descriptions until Ctrl+C.
 
     Raises:
-        OSError: the folder contains no dataset, or no port is free.
-        ValueError: there is nothing to review, or the reviewer's name is not valid.
+        OSError: The folder contains no dataset, or no port is free.
+        ValueError: There is nothing to review, or the reviewer's name is not valid.
     """
     work = Work(folder, split, reviewer, templates)
     blocks = build(work)

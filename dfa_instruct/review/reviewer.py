@@ -59,14 +59,14 @@ class Work:
         """Open a dataset folder and its store, and sort the descriptions of the split.
 
         Args:
-            folder: the dataset folder.
-            split: the split to review.
-            reviewer: the reviewer's name.
-            templates: the folder of templates from which the dataset was made. Default: the package's.
+            folder: The dataset folder.
+            split: The split to review.
+            reviewer: The reviewer's name.
+            templates: The folder of templates from which the dataset was made. Default: the package's.
 
         Raises:
-            FileNotFoundError: the folder contains no dataset.
-            ValueError: the split has no forgeries, the name is not valid, or the store is not one.
+            FileNotFoundError: The folder contains no dataset.
+            ValueError: The split has no forgeries, the name is not valid, or the store is not one.
         """
         self.faces = Faces(folder)
         self.path = store_path(folder)
@@ -112,7 +112,7 @@ class Work:
         """Replace the claims of an item by those in a text (see `read_lines`), and ground them.
 
         Raises:
-            NotUnderstoodError: the text cannot be parsed; the message says why.
+            NotUnderstoodError: The text cannot be parsed; the message says why.
         """
         claims, grounding = ground_in(self.faces, read_lines(text), item.face_id)
         self._put(item, Decision(self.reviewer, "edit", tuple(claims), grounding))
@@ -169,7 +169,7 @@ def read_lines(text: str) -> list[dict[str, Any]]:
     """Parse claims in the format of `lines`.
 
     Raises:
-        NotUnderstoodError: a line has another format, or a claim is not valid, or there are no claims.
+        NotUnderstoodError: A line has another format, or a claim is not valid, or there are no claims.
     """
     claims: list[dict[str, Any]] = []
     for number, line in enumerate(text.splitlines(), start=1):

@@ -23,16 +23,16 @@ class SourceItem:
     """One picture, or one frame of a video file, with what its path or a table says about it.
 
     Args:
-        source: the name of the source.
-        source_path: the path of the file below the source's root, in POSIX form.
-        identities: the people in the picture, the target first.
-        video: the name of the video, which is unique.
-        frame: the number of the frame in its video. For a video file, it is the frame to decode.
-        pair: the `key` of the bona fide item that a forgery was made from.
-        pair_candidates: the keys of bona fide frames near the forged frame, if none has its number. Their pixels decide
+        source: The name of the source.
+        source_path: The path of the file below the source's root, in POSIX form.
+        identities: The people in the picture, the target first.
+        video: The name of the video, which is unique.
+        frame: The number of the frame in its video. For a video file, it is the frame to decode.
+        pair: The `key` of the bona fide item that a forgery was made from.
+        pair_candidates: The keys of bona fide frames near the forged frame, if none has its number. Their pixels decide
             which one is the pair.
-        pair_only: whether a bona fide frame was not sampled and is listed only as the pair of forgeries.
-        cropped: whether the picture is already a cropped face.
+        pair_only: Whether a bona fide frame was not sampled and is listed only as the pair of forgeries.
+        cropped: Whether the picture is already a cropped face.
     """
 
     path: Path
@@ -91,12 +91,12 @@ class TechniqueReport:
     A video counts as one file. Files that `frames` and `interval` skip are not counted, and neither are ignored files.
 
     Args:
-        found: the number of files.
-        resolved: how many of them gave an item.
-        paired: how many of them have a pair; for a video, one paired frame is enough.
-        dropped_files: the files that gave no item, each with the reason.
-        ignored_files: the files and folders that are not part of the layout, each with the reason.
-        notes: problems of files that are used, and folders that were not read.
+        found: The number of files.
+        resolved: How many of them gave an item.
+        paired: How many of them have a pair; for a video, one paired frame is enough.
+        dropped_files: The files that gave no item, each with the reason.
+        ignored_files: The files and folders that are not part of the layout, each with the reason.
+        notes: Problems of files that are used, and folders that were not read.
     """
 
     found: int = 0
@@ -143,7 +143,7 @@ class Source(Protocol):
         Bona fide frames that are `pair_only` come before the forgeries that need them, and may come several times.
 
         Raises:
-            FileNotFoundError, ValueError: the root is missing or contains nothing of this layout.
+            FileNotFoundError, ValueError: The root is missing or contains nothing of this layout.
         """
         ...
 

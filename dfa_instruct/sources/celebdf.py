@@ -34,10 +34,10 @@ class CelebDFSettings(ClipSettings):
     """Which part of Celeb-DF to read.
 
     Args:
-        root: the folder that contains `Celeb-real`.
-        forgeries: read Celeb-synthesis.
-        testing_list: the dataset's `List_of_testing_videos.txt`; if given, only its videos are read.
-        labels: the meaning of the numbers in this list (`{"1": bona_fide, "0": forged}`), on which projects disagree.
+        root: The folder that contains `Celeb-real`.
+        forgeries: Read Celeb-synthesis.
+        testing_list: The dataset's `List_of_testing_videos.txt`; if given, only its videos are read.
+        labels: The meaning of the numbers in this list (`{"1": bona_fide, "0": forged}`), on which projects disagree.
     """
 
     forgeries: bool = True
@@ -106,15 +106,15 @@ def read_testing_list(path: Path, labels: dict[str, Label]) -> list[str]:
     """Read Celeb-DF's list of test videos, with lines such as `1 YouTube-real/00170.mp4`.
 
     Args:
-        path: the list.
-        labels: the meaning of the first word of each line.
+        path: The list.
+        labels: The meaning of the first word of each line.
 
     Returns:
         The names of the videos, as in `SourceItem.video`, sorted.
 
     Raises:
-        FileNotFoundError: the list does not exist.
-        ValueError: a line does not have this form, its first word is not in `labels`, or the label contradicts the
+        FileNotFoundError: The list does not exist.
+        ValueError: A line does not have this form, its first word is not in `labels`, or the label contradicts the
             folder of the video.
     """
     path = path.expanduser()

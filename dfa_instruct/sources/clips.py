@@ -32,14 +32,14 @@ class ClipSettings:
     """The settings that all sources of clips share.
 
     Args:
-        root: the folder of the dataset.
-        frames: how many frames to take from each clip, evenly spread over every `interval`-th frame; None takes all. A
+        root: The folder of the dataset.
+        frames: How many frames to take from each clip, evenly spread over every `interval`-th frame; None takes all. A
             forged clip takes the frames of its bona fide clip where possible.
-        interval: see `frames`.
-        pair_within: a forged frame is paired with the bona fide frame with the same number. If there is none, it is
+        interval: See `frames`.
+        pair_within: A forged frame is paired with the bona fide frame with the same number. If there is none, it is
             paired with the most similar one (outside the face) up to this many frames before or after, if any is
             similar enough. 0 turns this off.
-        follow_links: follow links that lead out of `root`.
+        follow_links: Follow links that lead out of `root`.
     """
 
     root: Path
@@ -112,11 +112,11 @@ def add_frame(files: dict[int, File], name: str, file: File, report: TechniqueRe
     """Add a frame to `files` under its number, the last number in its name, or drop it.
 
     Args:
-        files: the frames of the clip by their numbers.
-        name: the name without extension: 131 is the number of `131`, 45 of `id13_0011_045`.
-        file: the file to add.
-        report: the report of the technique.
-        path: the path for the report.
+        files: The frames of the clip by their numbers.
+        name: The name without extension: 131 is the number of `131`, 45 of `id13_0011_045`.
+        file: The file to add.
+        report: The report of the technique.
+        path: The path for the report.
     """
     numbers = re.findall(r"\d+", name)
     if not numbers:
@@ -133,10 +133,10 @@ def clip_items(
     """Yield the sampled frames of a clip, each with its bona fide frame, and count the files in the report.
 
     Args:
-        clip: the item of the clip; its `path` is a folder of pictures or a video file.
-        settings: the settings that choose the frames.
-        report: the report of the clip's technique.
-        bona_fide: the frames of the clip that it was made from.
+        clip: The item of the clip; its `path` is a folder of pictures or a video file.
+        settings: The settings that choose the frames.
+        report: The report of the clip's technique.
+        bona_fide: The frames of the clip that it was made from.
     """
     frames = read_clip(clip, settings, report, bona_fide.sampled if bona_fide else ())
     pairs = 0
@@ -184,10 +184,10 @@ def with_pair(
     """Pair a forged frame with the bona fide frame with the same number.
 
     Args:
-        item: the forged frame.
-        bona_fide: the frames of the clip that it was made from.
-        within: if no frame has its number, the frames up to this many before and after become `pair_candidates`.
-        likely_number: the number to use if the number of the forged frame means nothing. Since it is uncertain, it
+        item: The forged frame.
+        bona_fide: The frames of the clip that it was made from.
+        within: If no frame has its number, the frames up to this many before and after become `pair_candidates`.
+        likely_number: The number to use if the number of the forged frame means nothing. Since it is uncertain, it
             gives candidates only.
 
     Returns:
@@ -211,8 +211,8 @@ class ClipSource:
     A subclass fills `_bona_fide` and `_forged` when it is created, and `_refused` with the files that it does not use.
 
     Args:
-        settings: the settings of the subclass.
-        expected: the folders that the root should contain, for the messages.
+        settings: The settings of the subclass.
+        expected: The folders that the root should contain, for the messages.
     """
 
     name: str

@@ -31,8 +31,8 @@ class FrameChoice:
     """A rule that chooses frames of a video.
 
     Args:
-        count: the largest number of frames, which are evenly spread over the video. None means no limit.
-        interval: the rule chooses from every `interval`-th frame.
+        count: The largest number of frames, which are evenly spread over the video. None means no limit.
+        interval: The rule chooses from every `interval`-th frame.
     """
 
     count: int | None = 32
@@ -42,8 +42,8 @@ class FrameChoice:
         """Choose from the frame numbers of a video.
 
         Args:
-            numbers: the numbers of the frames in the video, in ascending order.
-            matching: the frame numbers of its bona fide video. If some frames must be left out, and at least half of
+            numbers: The numbers of the frames in the video, in ascending order.
+            matching: The frame numbers of its bona fide video. If some frames must be left out, and at least half of
                 `count` frames have a matching number, the rule chooses only from these and ignores `interval`.
 
         Returns:
@@ -64,17 +64,17 @@ class Video:
     """An open video file, which counts and decodes its frames. Use it as a context manager.
 
     Args:
-        path: the path of the file.
+        path: The path of the file.
         formats: FFmpeg's names of the formats that may be opened, or None for all formats. Some of FFmpeg's formats are
             lists of other files and of URLs.
 
     Attributes:
-        width: the stored width in pixels, before any rotation.
-        height: the stored height in pixels, before any rotation.
-        rate: the average number of frames per second.
+        width: The stored width in pixels, before any rotation.
+        height: The stored height in pixels, before any rotation.
+        rate: The average number of frames per second.
 
     Raises:
-        BadPictureError: the file does not exist, is not a video, is cut before its index, has a damaged header or no
+        BadPictureError: The file does not exist, is not a video, is cut before its index, has a damaged header or no
             frame rate, or its frames are too large or too small.
     """
 
@@ -163,7 +163,7 @@ class Video:
         are missing from the file or do not decode are skipped.
 
         Args:
-            numbers: the numbers of the frames, in any order. Duplicates are ignored.
+            numbers: The numbers of the frames, in any order. Duplicates are ignored.
 
         Yields:
             The given number and the upright frame in RGB, shape (height, width, 3).
@@ -221,7 +221,7 @@ def read_items(items: Iterable[SourceItem]) -> Iterator[tuple[SourceItem, Pixels
     A video is opened once for consecutive items that are frames of it.
 
     Args:
-        items: the items to decode. Frames of a video file are named by `SourceItem.frame`, which defaults to 0.
+        items: The items to decode. Frames of a video file are named by `SourceItem.frame`, which defaults to 0.
 
     Yields:
         The item and its upright RGB pixels, shape (height, width, 3), or the error if it cannot be decoded. Consecutive

@@ -18,8 +18,8 @@ def listed_files(path: Path) -> Iterator[str]:
     """Yield the file paths in a list, or in all lists (`*.json`) of a folder, with `/` as separator.
 
     Raises:
-        FileNotFoundError: there is no list.
-        ValueError: a list does not have this form.
+        FileNotFoundError: There is no list.
+        ValueError: A list does not have this form.
     """
     lists = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not lists or not lists[0].is_file():

@@ -74,10 +74,10 @@ class DF40Settings(ClipSettings):
     """Which part of DF40 to read.
 
     Args:
-        root: the folder that contains the techniques' folders, at any depth.
-        techniques: the techniques to read, each of which must exist; None reads all that exist and reports the folders
+        root: The folder that contains the techniques' folders, at any depth.
+        techniques: The techniques to read, each of which must exist; None reads all that exist and reports the folders
             of no technique as `unknown`.
-        lists: a JSON list of DeepfakeBench, or a folder of such lists; if given, only the listed files are used and
+        lists: A JSON list of DeepfakeBench, or a folder of such lists; if given, only the listed files are used and
             missing ones are counted.
     """
 
@@ -99,9 +99,9 @@ class PathInfo:
     """The information in a path; for the first fields, see `SourceItem`.
 
     Args:
-        bona_fide: the name of the bona fide video that a forgery was made from.
-        file: the part of the path with the number of the frame.
-        in_order: whether that number only gives the order of the frames.
+        bona_fide: The name of the bona fide video that a forgery was made from.
+        file: The part of the path with the number of the frame.
+        in_order: Whether that number only gives the order of the frames.
     """
 
     category: Category

@@ -34,9 +34,9 @@ class FaceForensicsSettings(ClipSettings):
     """Which part of FaceForensics++ to read.
 
     Args:
-        root: the folder that contains `original_sequences`.
-        compression: the compression level to read.
-        techniques: the techniques to read, each of which must exist; None reads all that exist.
+        root: The folder that contains `original_sequences`.
+        compression: The compression level to read.
+        techniques: The techniques to read, each of which must exist; None reads all that exist.
     """
 
     compression: str = "c23"

@@ -34,13 +34,13 @@ class FolderSettings(ClipSettings):
     """What a folder contains.
 
     Args:
-        category: the category of all files, if there is no CSV.
-        technique: the technique of forged files for which the CSV gives none; None stands for the name of the folder.
-        csv: the table of the files.
-        labels: the meaning of the words in the CSV's column `label` (`{real: bona_fide, fake: forged}`).
-        name: the name of the source, instead of `folder`, and the prefix of its identities, instead of the name of the
+        category: The category of all files, if there is no CSV.
+        technique: The technique of forged files for which the CSV gives none; None stands for the name of the folder.
+        csv: The table of the files.
+        labels: The meaning of the words in the CSV's column `label` (`{real: bona_fide, fake: forged}`).
+        name: The name of the source, instead of `folder`, and the prefix of its identities, instead of the name of the
             folder. Two folders that would share these names need it.
-        identity_prefix: the prefix of the identities, instead of `name`. Folders with the same prefix show the same
+        identity_prefix: The prefix of the identities, instead of `name`. Folders with the same prefix show the same
             people: `ada` in a folder of forgeries is `ada` in the bona fide folder.
     """
 

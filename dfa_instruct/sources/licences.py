@@ -12,9 +12,9 @@ class Licence:
     """The licence of a source's pictures.
 
     Args:
-        terms: the terms as a dataset card states them.
-        link: the address of the terms.
-        redistributable: whether others may be given the pictures. False if each user must ask the owner for them, or if
+        terms: The terms as a dataset card states them.
+        link: The address of the terms.
+        redistributable: Whether others may be given the pictures. False if each user must ask the owner for them, or if
             the owner is not known here.
     """
 

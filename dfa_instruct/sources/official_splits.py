@@ -15,13 +15,13 @@ def read_official(folder: Path) -> dict[str, Split]:
     """Read the official splits of FaceForensics++ from train.json, val.json and test.json.
 
     Args:
-        folder: the folder with the three files; each is a list of pairs of video numbers.
+        folder: The folder with the three files; each is a list of pairs of video numbers.
 
     Returns:
         The split of each identity, such as `ff/071`.
 
     Raises:
-        ValueError: a file is missing, or is not a list of pairs.
+        ValueError: A file is missing, or is not a list of pairs.
     """
     assignment: dict[str, Split] = {}
     for split, name in FILES.items():

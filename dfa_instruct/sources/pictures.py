@@ -80,11 +80,11 @@ def open_image(file: Path | bytes, smallest: int = SMALLEST_SIDE) -> Image.Image
     """Open a picture and check its format, size and number of pictures, without decoding its pixels.
 
     Args:
-        file: the file, or its content.
-        smallest: the smallest permitted side in pixels.
+        file: The file, or its content.
+        smallest: The smallest permitted side in pixels.
 
     Raises:
-        BadPictureError: the file has none of `FORMATS`, is damaged, too small or too large, or contains several
+        BadPictureError: The file has none of `FORMATS`, is damaged, too small or too large, or contains several
             pictures; or it is a HEIC picture and the extra that reads it is not installed.
     """
     if isinstance(file, Path) and not file.is_file():
@@ -107,11 +107,11 @@ def read_image(file: Path | bytes, smallest: int = SMALLEST_SIDE) -> Pixels:
     """Decode a picture as upright RGB pixels, shape (height, width, 3).
 
     Args:
-        file: the file, or its content.
-        smallest: the smallest permitted side in pixels.
+        file: The file, or its content.
+        smallest: The smallest permitted side in pixels.
 
     Raises:
-        BadPictureError: see `open_image`; or the pixels do not decode.
+        BadPictureError: See `open_image`; or the pixels do not decode.
     """
     with open_image(file, smallest) as image, _one_error():
         return to_rgb(image)

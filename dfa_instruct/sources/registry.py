@@ -32,12 +32,12 @@ def open_source(kind: str, /, **settings: Any) -> Source:
     """Create a source from its settings in a recipe.
 
     Args:
-        kind: a key of `SOURCES`, or the name of a plug-in.
-        settings: values for the fields of the kind's `Settings`; paths may be strings.
+        kind: A key of `SOURCES`, or the name of a plug-in.
+        settings: Values for the fields of the kind's `Settings`; paths may be strings.
 
     Raises:
-        ValueError: the kind, a setting or its value is unknown.
-        FileNotFoundError: a file or folder that a setting names does not exist.
+        ValueError: The kind, a setting or its value is unknown.
+        FileNotFoundError: A file or folder that a setting names does not exist.
     """
     source_class, typed = _resolve(kind, settings)
     try:
@@ -78,7 +78,7 @@ def open_sources(entries: Iterable[Mapping[str, Any]]) -> list[Source]:
     A DF40 source finds its bona fide frames in the FaceForensics++ and Celeb-DF sources of the same recipe.
 
     Raises:
-        ValueError: see `open_source`; an entry has no kind, or two sources have the same name.
+        ValueError: See `open_source`; an entry has no kind, or two sources have the same name.
     """
     sources: list[Source] = []
     for number, entry in enumerate(entries, 1):

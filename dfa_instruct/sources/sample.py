@@ -23,10 +23,10 @@ class SampleSettings:
     """How many portraits to draw.
 
     Args:
-        identities: the number of people.
-        pictures: the number of pictures of each person.
-        seed: the seed of the drawings.
-        first: the number of the first person. Different numbers are different people, for any seed.
+        identities: The number of people.
+        pictures: The number of pictures of each person.
+        seed: The seed of the drawings.
+        first: The number of the first person. Different numbers are different people, for any seed.
     """
 
     identities: Annotated[int, Field(ge=1)] = 160

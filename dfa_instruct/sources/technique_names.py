@@ -71,11 +71,11 @@ def technique_of_folder(folder: Path) -> tuple[Category, str]:
     """Return the category and the technique that the name of a folder states.
 
     Args:
-        folder: named as a known technique (`Deepfakes`), as a category and a technique of one's own
+        folder: Named as a known technique (`Deepfakes`), as a category and a technique of one's own
             (`face_editing-my_tool`), or as a category.
 
     Raises:
-        ValueError: the name is none of these.
+        ValueError: The name is none of these.
     """
     stated, _, own = folder.name.partition("-")
     if technique := canonical_technique(folder.name):
@@ -92,7 +92,7 @@ def select_techniques(dataset: str, names: Iterable[str] | None) -> dict[str, Ca
     """Return the techniques of a dataset with these names, or all of them if `names` is None, with their categories.
 
     Raises:
-        ValueError: the dataset has no technique with one of the names.
+        ValueError: The dataset has no technique with one of the names.
     """
     known = DATASET_TECHNIQUES[dataset]
     if names is None:

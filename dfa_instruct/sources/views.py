@@ -27,8 +27,8 @@ def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> No
     original, and other files become empty files with the same name.
 
     Raises:
-        FileNotFoundError, ValueError: see `find_images`.
-        FileExistsError: the folder of views is not empty.
+        FileNotFoundError, ValueError: See `find_images`.
+        FileExistsError: The folder of views is not empty.
     """
     found = find_images(photographs)
     if views.exists() and any(views.iterdir()):

@@ -102,8 +102,8 @@ def find_images(folder: Path) -> list[Path]:
     """List the image files below a folder, in the order of `walk`.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
-        ValueError: it contains no image file.
+        FileNotFoundError: The folder does not exist.
+        ValueError: It contains no image file.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")

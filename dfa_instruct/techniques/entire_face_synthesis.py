@@ -70,10 +70,10 @@ class Eigenfaces:
         """Fit principal components.
 
         Args:
-            shapes: landmarks, shape (n, 81, 2).
-            pictures: flattened pictures that were warped to the mean shape, shape (m, side · side · 3).
-            components: the number of components.
-            seed: the seed of the random projections.
+            shapes: Landmarks, shape (n, 81, 2).
+            pictures: Flattened pictures that were warped to the mean shape, shape (m, side · side · 3).
+            components: The number of components.
+            seed: The seed of the random projections.
         """
         from sklearn.decomposition import PCA
 

@@ -37,8 +37,8 @@ def count(where: str) -> Statistics:
     """Count the rows of a dataset folder or a repository on the Hub. No image is read.
 
     Raises:
-        FileNotFoundError: see `dfa_instruct.dataset.reading.open_splits`.
-        ValueError: see there; or a value is null that must not be.
+        FileNotFoundError: See `dfa_instruct.dataset.reading.open_splits`.
+        ValueError: See there; or a value is null that must not be.
     """
     statistics = Statistics()
     for name, rows in open_splits(where, COLUMNS).items():
@@ -83,7 +83,7 @@ def draw(statistics: Statistics) -> Figure:
     """Draw Fig. 3 of the paper: (a) words, (b) questions by ability, (c) images by split, (d) images by technique.
 
     Raises:
-        ValueError: there are no rows.
+        ValueError: There are no rows.
     """
     from matplotlib.figure import Figure
 

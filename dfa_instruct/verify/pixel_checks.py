@@ -24,10 +24,10 @@ def check_pixels(findings: Findings, where: str, pairs: Sequence[Forgery], unsou
     """Compare the pixels of a sample of the pairs.
 
     Args:
-        findings: the findings to add to.
-        where: a dataset folder, or the id of a repository on the Hub.
-        pairs: the forgeries whose pairs are right as far as their facts tell.
-        unsound: the `face_id` of each face whose image or landmarks are broken.
+        findings: The findings to add to.
+        where: A dataset folder, or the id of a repository on the Hub.
+        pairs: The forgeries whose pairs are right as far as their facts tell.
+        unsound: The `face_id` of each face whose image or landmarks are broken.
     """
     of_technique: dict[str, list[Forgery]] = defaultdict(list)
     for pair in sorted(pairs, key=lambda pair: pair.face_id):

@@ -50,14 +50,14 @@ def contact_sheet(
     """Draw forgeries of each technique in a split: bona fide face, forgery, difference, regions and artifacts.
 
     Args:
-        where: a dataset folder, or the id of a dataset repository on the Hub.
-        split: the split to draw from.
-        technique: the only technique to draw. Default: all.
-        examples: the number of forgeries of each technique. The first ones in the split are drawn.
+        where: A dataset folder, or the id of a dataset repository on the Hub.
+        split: The split to draw from.
+        technique: The only technique to draw. Default: all.
+        examples: The number of forgeries of each technique. The first ones in the split are drawn.
 
     Raises:
-        FileNotFoundError: see `dfa_instruct.dataset.reading.open_splits`.
-        ValueError: the split or the technique is missing, or there is no forgery.
+        FileNotFoundError: See `dfa_instruct.dataset.reading.open_splits`.
+        ValueError: The split or the technique is missing, or there is no forgery.
     """
     splits = open_splits(where, ["face_id", "category", "technique", "pair_id"])
     if split not in splits:

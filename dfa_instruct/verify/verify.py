@@ -42,13 +42,13 @@ def verify(where: str, recipe: Recipe | None = None) -> Findings:
     If the columns are not as promised, the rows are not checked.
 
     Args:
-        where: a dataset folder, or the id of a repository on the Hub.
-        recipe: the recipe of the build. Splits and categories that it leaves out may be missing. Without a recipe, each
+        where: A dataset folder, or the id of a repository on the Hub.
+        recipe: The recipe of the build. Splits and categories that it leaves out may be missing. Without a recipe, each
             split must have all categories, unless there is a test split only.
 
     Raises:
-        FileNotFoundError: see `dfa_instruct.dataset.reading.open_splits`.
-        ValueError: see there.
+        FileNotFoundError: See `dfa_instruct.dataset.reading.open_splits`.
+        ValueError: See there.
     """
     splits = open_splits(where)
     findings = Findings()

@@ -16,10 +16,10 @@ def written(row: Mapping[str, Any], annotation: Annotation, library: Libraries) 
     """Find the annotation that the answers of a row must follow from.
 
     Args:
-        row: the row.
-        annotation: the annotation of the recipe's annotator. If that only measures, but a language model wrote the
+        row: The row.
+        annotation: The annotation of the recipe's annotator. If that only measures, but a language model wrote the
             row's description, the annotation is made from the row's findings instead.
-        library: the templates.
+        library: The templates.
 
     Returns:
         The annotation, and a message about what is wrong with the writers of the row, or an empty text.

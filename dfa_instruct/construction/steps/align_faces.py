@@ -103,12 +103,12 @@ class AlignFaces(Step):
         A frame that is only listed for its forgeries (`item.pair_only`) is yielded right before the first of them.
 
         Args:
-            item: the picture's facts.
-            pixels: the picture, shape (height, width, 3), RGB.
-            heads: item key → bona fide face. The dictionary is changed.
+            item: The picture's facts.
+            pixels: The picture, shape (height, width, 3), RGB.
+            heads: Item key → bona fide face. The dictionary is changed.
 
         Raises:
-            BadPictureError: the picture shows no face, or several where the recipe expects one.
+            BadPictureError: The picture shows no face, or several where the recipe expects one.
         """
         size = self.recipe.size
         pairing: Pairing | None = "content" if item.pair_candidates else "same_frame"

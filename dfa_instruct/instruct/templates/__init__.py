@@ -73,11 +73,11 @@ class Template:
     """Several wordings of one question and, for free conversation, of its answer.
 
     Attributes:
-        id: the name, unique in the file.
-        questions: the wordings of the question.
-        answers: the wordings of the answer (free conversation only). Each of them fits each question.
-        followups: wordings that refer to an earlier turn.
-        when: for DF-D, the label for which the answer is yes, or `either`. For free conversation, one of `SITUATIONS`.
+        id: The name, unique in the file.
+        questions: The wordings of the question.
+        answers: The wordings of the answer (free conversation only). Each of them fits each question.
+        followups: Wordings that refer to an earlier turn.
+        when: For DF-D, the label for which the answer is yes, or `either`. For free conversation, one of `SITUATIONS`.
             Otherwise empty.
     """
 
@@ -158,8 +158,8 @@ def load_libraries(folder: Path) -> Libraries:
     """Read and check the template libraries of a folder.
 
     Raises:
-        FileNotFoundError: a file is missing.
-        ValueError: a file is not YAML, or a key is missing, unknown or of the wrong form. The message names both.
+        FileNotFoundError: A file is missing.
+        ValueError: A file is not YAML, or a key is missing, unknown or of the wrong form. The message names both.
     """
     content = {field.name: read_mapping(folder / f"{field.name}.yaml") for field in fields(Libraries)}
     try:

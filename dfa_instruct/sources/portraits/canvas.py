@@ -92,9 +92,9 @@ class Canvas:
         """Rasterise the area inside an outline, or the line along it.
 
         Args:
-            points: the outline, shape (k, 2), or several lines, shape (m, k, 2).
-            blur: the standard deviation of the blur.
-            width: the width of the line, in pixels of a canvas of 256 pixels; 0 fills the area.
+            points: The outline, shape (k, 2), or several lines, shape (m, k, 2).
+            blur: The standard deviation of the blur.
+            width: The width of the line, in pixels of a canvas of 256 pixels; 0 fills the area.
 
         Returns:
             The coverage of each pixel in the box around the outline, and that box.
