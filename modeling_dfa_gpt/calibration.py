@@ -82,7 +82,7 @@ class Calibration:
         """Return a sentence about the training data of the model."""
         if not self.trained_on:
             return "The training data of this model is unknown, because the model was not calibrated."
-        return f"This model was trained on {self.trained_on} and on forgeries of them; it knows no other images."
+        return f"This model was trained on {self.trained_on}, bona fide and forged; it knows no other images."
 
     def is_uncertain(self, probability: float) -> bool:
         """Return whether too many verdicts on the validation split were wrong at this probability."""
