@@ -7,6 +7,7 @@ A tower that has seen clean bona fide faces and recompressed forgeries learns th
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Final
 
 import av
@@ -70,10 +71,10 @@ def h264(image: Pixels, rng: np.random.Generator) -> Pixels:
     """
     height, width = image.shape[:2]
     # The colours of 4:2:0 need even sides.
-    even = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+    even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
     encoder = av.VideoCodecContext.create("libx264", "w")
     encoder.height, encoder.width = even.shape[:2]
-    encoder.pix_fmt, encoder.framerate = "yuv420p", 25
+    encoder.pix_fmt, encoder.framerate = "yuv420p", Fraction(25)
     crf = str(int(rng.integers(20, 41)))
     encoder.options = {"preset": "ultrafast", "tune": "zerolatency", "crf": crf, "threads": "1"}
     decoder = av.VideoCodecContext.create("h264", "r")
@@ -90,7 +91,8 @@ def jpeg(image: Pixels, rng: np.random.Generator) -> Pixels:
     quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(40, 96))]
     # The codec takes the channels as blue, green, red, and treats them differently.
     _, encoded = cv2.imencode(".jpg", image[..., ::-1], quality)
-    return np.ascontiguousarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR)[..., ::-1])
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 OPERATIONS: Final[dict[Callable[[Pixels, np.random.Generator], Pixels], float]] = {
