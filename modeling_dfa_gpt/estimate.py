@@ -113,7 +113,7 @@ def estimate_training(path: Path) -> TrainingEstimate:
     base = base_folder(path, arguments.model_name_or_path)
     config = AutoConfig.from_pretrained(base)
     try:
-        family = family_of(config)
+        family_of(config)
     except ValueError as error:
         raise RecipeError(f"{path}: model_name_or_path: {error}") from error
     for key in ("per_device_train_batch_size", "lora_r", "lora_alpha"):
@@ -123,11 +123,12 @@ def estimate_training(path: Path) -> TrainingEstimate:
     dtype = defaults.get(arguments.dtype) or getattr(torch, str(arguments.dtype), None)
     if not isinstance(dtype, torch.dtype):
         raise RecipeError(f"{path}: dtype: expected auto, float32, bfloat16 or float16, not {arguments.dtype}")
+    vision_tower = recipe.get("lora_vision_tower") is True
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(config, dtype=dtype)
-        if adapter := lora_and_projector_config(arguments, family):
+        if adapter := lora_and_projector_config(arguments, config, vision_tower):
             model = get_peft_model(model, adapter)
-            check_trainable(model)
+            check_trainable(model, vision_tower)
     parts = count_parameters(model)
     lora = sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name)
 
@@ -148,11 +149,10 @@ def estimate_training(path: Path) -> TrainingEstimate:
         branches=fmean(len(lengths) for lengths in lengths_by_form["separate rows"]),
         tokens={form: fmean(map(sum, rows)) for form, rows in lengths_by_form.items()},
         batch=batch,
-        memory=memory(recipe, config, parts, dtype.itemsize, batch, longest, checkpointing),
+        memory=memory(recipe, config, parts, dtype.itemsize, batch, longest, image_tokens, checkpointing),
         flops={
             form: fmean(
-                sum(flops(length, config, parts, lora, image_tokens, checkpointing) for length in lengths)
-                for lengths in rows
+                sum(flops(length, config, parts, image_tokens, checkpointing) for length in lengths) for lengths in rows
             )
             for form, rows in lengths_by_form.items()
         },
@@ -246,24 +246,28 @@ def conversation_tokens(
 
 
 def flops(
-    length: float, config: Any, parts: dict[str, tuple[int, int]], lora: int, image_tokens: int, checkpointing: bool
+    length: float, config: Any, parts: dict[str, tuple[int, int]], image_tokens: int, checkpointing: bool
 ) -> float:
     """Return the FLOPs of one training sequence.
 
     A matrix of n weights needs 2n FLOPs per token in the forward pass, 2n in the backward pass for the gradients of the
     activations, and another 2n if it is trained. Attention needs 4 · layers · length² · width in the forward pass (the
-    mask saves nothing) and twice that in the backward pass. Checkpointing repeats the forward pass of the language
-    model. A frozen vision tower has no backward pass.
+    mask saves nothing) and twice that in the backward pass. Checkpointing repeats the forward passes. A frozen vision
+    tower has no backward pass.
     """
     text, vision = config.text_config, config.vision_config
     frozen, trained = parts["language model"]
     matrices = frozen + trained - text.vocab_size * text.hidden_size  # embeddings are looked up, not multiplied
     forward = 2 * matrices * length + 4 * text.num_hidden_layers * length**2 * text.hidden_size
     backward = 2 * matrices * length + 8 * text.num_hidden_layers * length**2 * text.hidden_size
-    backward += 2 * (lora or trained) * length
+    backward += 2 * trained * length
     patches = image_tokens + 1
-    tower = 2 * sum(parts["vision tower"]) * patches + 4 * vision.num_hidden_layers * patches**2 * vision.hidden_size
-    tower *= 3 if parts["vision tower"][1] else 1
+    tower_matrices = 2 * sum(parts["vision tower"]) * patches
+    tower_attention = 4 * vision.num_hidden_layers * patches**2 * vision.hidden_size
+    tower = tower_matrices + tower_attention
+    if tower_trained := parts["vision tower"][1]:
+        tower *= 2 if checkpointing else 1
+        tower += tower_matrices + 2 * tower_attention + 2 * tower_trained * patches
     projector = 6 * sum(parts["projector"]) * image_tokens
     return forward * (2 if checkpointing else 1) + backward + tower + projector
 
@@ -275,6 +279,7 @@ def memory(
     itemsize: int,
     batch: int,
     length: float,
+    image_tokens: int,
     checkpointing: bool,
 ) -> dict[str, tuple[float, float]]:
     """Return the bytes of each part on one GPU, and on each of two GPUs with ZeRO-3.
@@ -282,7 +287,8 @@ def memory(
     PEFT keeps trained weights in fp32, with gradients and the two moments of AdamW, which take one byte each in an
     8-bit optimizer. For each token, a decoder layer keeps 7 tensors of its width and 4 of its inner width; LoRA with
     dropout keeps for each of its 7 matrices the input in fp32, the dropped input and the mask of the dropout. With
-    checkpointing, only the inputs of all layers and the tensors of one layer are kept.
+    checkpointing, only the inputs of all layers and the tensors of one layer are kept. A trained vision tower keeps as
+    much for each patch.
     """
     text = config.text_config
     frozen = sum(frozen for frozen, _ in parts.values())
@@ -293,12 +299,17 @@ def memory(
         weights -= quantized * (itemsize - 4.13 / 8)  # nf4 with quantized scales
     moments = 1 if "8bit" in str(recipe.get("optim")) else 4
 
-    inputs = 6 * text.hidden_size + text.intermediate_size
-    per_layer = (7 * text.hidden_size + 4 * text.intermediate_size) * itemsize
-    per_layer += inputs * 9 if recipe.get("use_peft") and recipe.get("lora_dropout", 0.05) else 0
-    layers = text.num_hidden_layers
-    per_token = text.hidden_size * itemsize * layers + per_layer if checkpointing else per_layer * layers
-    activations = batch * length * per_token
+    dropout = recipe.get("use_peft") and recipe.get("lora_dropout", 0.05)
+
+    def kept_per_token(part: Any) -> float:
+        inner = getattr(part, "intermediate_size", 4 * part.hidden_size)  # DINOv2 states no size
+        layer = (7 * part.hidden_size + 4 * inner) * itemsize + (6 * part.hidden_size + inner) * 9 * bool(dropout)
+        layers = part.num_hidden_layers
+        return part.hidden_size * itemsize * layers + layer if checkpointing else layer * layers
+
+    activations = batch * length * kept_per_token(text)
+    if parts["vision tower"][1]:
+        activations += batch * (image_tokens + 1) * kept_per_token(config.vision_config)
     mask = batch * length**2 * (1 + itemsize) if recipe.get("shared_prefix") is not False else 0.0
     return {
         "frozen weights": (weights, weights / GPUS),

@@ -46,6 +46,9 @@ class DfaArguments:
     freeze_vision_tower: bool = field(
         default=False, metadata={"help": "Without an adapter, train everything except the vision tower."}
     )
+    lora_vision_tower: bool = field(
+        default=False, metadata={"help": "LoRA also adapts the vision tower. The paper's vision tower is frozen."}
+    )
     chat_template: Literal["vicuna_v1"] | None = field(
         default=None, metadata={"help": "Use this chat template instead of the base's own."}
     )
@@ -170,14 +173,14 @@ def parse_recipe(arguments: list[str]) -> Recipe:
         replace(dataset, name=config_for_abilities(dataset.path, dataset.name, dfa.abilities))
         for dataset in data.datasets
     ]
-    check_values(data, training, model)
+    check_values(data, training, model, dfa)
     parsed = {f.name: getattr(part, f.name) for part in (data, training, model, dfa) for f in fields(part)}
     settings = {key: parsed[key] for key in sorted({*recipe, *given} - {"config", "env", "datasets"})}
     settings["datasets"] = [asdict(dataset) for dataset in data.datasets]
     return Recipe(data, training, model, dfa, settings)
 
 
-def check_values(data: Any, training: Any, model: Any) -> None:
+def check_values(data: Any, training: Any, model: Any, dfa: DfaArguments) -> None:
     """Check the values that would otherwise fail after minutes, or silently train something else.
 
     Raises:
@@ -190,6 +193,15 @@ def check_values(data: Any, training: Any, model: Any) -> None:
         raise RecipeError(f"model_name_or_path: {base}: no such model (expected the folder or Hub id of a LLaVA model)")
     if model.use_peft and folder.resolve() == Path(base).resolve():
         raise RecipeError(f"output_dir: {folder} is the folder of the base; use another folder")
+    if dfa.lora_vision_tower:
+        if not model.use_peft:
+            raise RecipeError("lora_vision_tower: expected use_peft: true; without it, there is no LoRA")
+        for key, value in (
+            ("freeze_vision_tower", dfa.freeze_vision_tower),
+            ("lora_target_modules", model.lora_target_modules),
+        ):
+            if value:
+                raise RecipeError(f"lora_vision_tower and {key} contradict each other; remove one of them")
     if not training.assistant_only_loss:
         raise RecipeError("assistant_only_loss: expected true: the loss covers only the answers")
     for dataset in data.datasets:

@@ -1,4 +1,4 @@
-r"""Train DFA-GPT with TRL's SFTTrainer: LoRA on the language model, and the whole projector.
+r"""Train DFA-GPT with TRL's SFTTrainer: LoRA on the language model (and the vision tower), and the whole projector.
 
     accelerate launch --quiet --config_file recipes/accelerate_configs/cpu.yaml \
         -m modeling_dfa_gpt.sft --config recipes/dfa-gpt-tiny/sft.yaml
@@ -73,7 +73,7 @@ def train(arguments: list[str]) -> None:
         if shared
         else DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)
     )
-    adapter = lora_and_projector_config(recipe.model, family)
+    adapter = lora_and_projector_config(recipe.model, model.config, recipe.dfa.lora_vision_tower)
     if adapter:
         recipe.settings |= {key: getattr(recipe.model, key) for key in ("lora_target_modules", "lora_modules_to_save")}
     rows = load_rows(recipe.data)
@@ -92,7 +92,7 @@ def train(arguments: list[str]) -> None:
     for split in (rows, validation):
         check_rows(split, processor)
     if adapter:
-        check_trainable(trainer.model)
+        check_trainable(trainer.model, recipe.dfa.lora_vision_tower)
     sample = [{**row, "images": [GREY] * len(row["images"])} for row in islice(rows, CHECKED_ROWS)]
     tokens = check_batch(collator(sample), sample, processor, model.config)
     trainer.lengths = count_lengths(recipe.training, rows, processor, tokens.image // tokens.rows, shared)

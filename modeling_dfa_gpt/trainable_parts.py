@@ -1,24 +1,26 @@
 """Choose and check the trained parts of a model: LoRA on the language model, and the whole projector.
 
-The vision tower and the original weights of the language model stay frozen. LoRA's targets and the projector's module
-are those of the base's family (`dfa_instruct.vlm.parts`), unless the recipe sets PEFT's own keys `lora_target_modules`
-and `lora_modules_to_save`. TRL and PEFT build the adapter; this module checks that nothing else is trained.
+The original weights of the language model and of the vision tower stay frozen. If `lora_vision_tower` is set, LoRA
+adapts the vision tower, too. LoRA's targets and the projector's module are those of the base's family
+(`dfa_instruct.vlm.parts`), unless the recipe sets PEFT's own keys `lora_target_modules` and `lora_modules_to_save`. TRL
+and PEFT build the adapter; this module checks that nothing else is trained.
 """
 
 from __future__ import annotations
 
 from typing import Any, get_args
 
-from dfa_instruct.vlm.parts import Family, Part, family_of
+from dfa_instruct.vlm.parts import Part, family_of, vision_lora_targets
 from modeling_dfa_gpt.errors import RecipeError
 
 
-def lora_and_projector_config(arguments: Any, family: Family) -> Any:
+def lora_and_projector_config(arguments: Any, config: Any, vision_tower: bool) -> Any:
     """Return PEFT's configuration of an adapter that trains LoRA and the projector.
 
     Args:
         arguments: TRL's `ModelConfig`. Where it names no targets, those of the family are written into it.
-        family: The family of the base.
+        config: The configuration of the base.
+        vision_tower: Whether LoRA adapts the vision tower, too.
 
     Returns:
         A `PeftConfig`, or None if `use_peft` is not set.
@@ -26,7 +28,9 @@ def lora_and_projector_config(arguments: Any, family: Family) -> Any:
     from trl import get_peft_config
 
     if arguments.use_peft:
-        arguments.lora_target_modules = arguments.lora_target_modules or family.lora_targets
+        family = family_of(config)
+        targets = f"{family.lora_targets}|{vision_lora_targets(config)}" if vision_tower else family.lora_targets
+        arguments.lora_target_modules = arguments.lora_target_modules or targets
         arguments.lora_modules_to_save = arguments.lora_modules_to_save or [family.projector]
     return get_peft_config(arguments)
 
@@ -37,8 +41,12 @@ def projector_parameters(model: Any) -> list[Any]:
     return [parameter for name, parameter in model.named_parameters() if family.part_of(name) == "projector"]
 
 
-def check_trainable(model: Any) -> None:
-    """Check that a model with an adapter trains the language model's LoRA and the projector, and nothing else.
+def check_trainable(model: Any, vision_tower: bool) -> None:
+    """Check that a model with an adapter trains LoRA and the projector, and nothing else.
+
+    Args:
+        model: The model with the adapter.
+        vision_tower: Whether LoRA adapts the vision tower, and not only the language model.
 
     Raises:
         RecipeError: Another weight is trainable, or LoRA or the projector is not.
@@ -50,14 +58,17 @@ def check_trainable(model: Any) -> None:
             continue
         part, is_lora = family.part_of(name), ".lora_" in name
         is_language_lora = is_lora and part == "language model" and f".{family.language}." in name
+        is_vision_lora = is_lora and part == "vision tower" and vision_tower
         is_projector = not is_lora and part == "projector"
-        if not (is_language_lora or is_projector):
+        if not (is_language_lora or is_vision_lora or is_projector):
             raise RecipeError(f"lora_target_modules or lora_modules_to_save would train {name}")
         trained_parts.add(part)
     if "projector" not in trained_parts:
         raise RecipeError(f"lora_modules_to_save does not contain the projector ({family.projector})")
     if "language model" not in trained_parts:
         raise RecipeError("lora_target_modules matches no layer of the language model")
+    if vision_tower and "vision tower" not in trained_parts:
+        raise RecipeError("lora_vision_tower: the layers of this vision tower have unknown names")
 
 
 def count_parameters(model: Any) -> dict[str, tuple[int, int]]:

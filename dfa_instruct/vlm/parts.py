@@ -19,7 +19,9 @@ class Family:
         vision: The name of the vision tower's module.
         projector: The name of the module that maps the vision tower's features to the language model's width.
         language: The name of the language model's module.
-        lora_targets: A regular expression of the linear layers that LoRA adapts.
+        lora_targets: A regular expression of the language model's linear layers, which LoRA adapts.
+        vision_linear: A regular expression of the last part of the names of the linear layers in the vision tower's
+            blocks.
         prefix_cache: Whether the text before a question can be processed once for all questions. This requires that
             positions count the tokens, and that each token attends to previous tokens only.
     """
@@ -28,6 +30,7 @@ class Family:
     projector: str
     language: str
     lora_targets: str
+    vision_linear: str
     prefix_cache: bool
 
     def part_of(self, parameter: str) -> Part:
@@ -43,6 +46,7 @@ FAMILIES: Final = {
         projector="multi_modal_projector",
         language="language_model",
         lora_targets=r"model\.language_model\..*\.(q|k|v|o|gate|up|down)_proj",  # LLaVA: every one but lm_head
+        vision_linear=r"((q|k|v|o|out|gate|up|down)_proj|fc1|fc2)",  # of CLIP and DINOv2
         prefix_cache=True,
     )
 }
@@ -67,6 +71,23 @@ def family_of(config: Any) -> Family:
     if config.model_type not in FAMILIES:
         raise ValueError(f"model type {config.model_type}: expected a model of type {' or '.join(FAMILIES)}")
     return FAMILIES[config.model_type]
+
+
+def vision_lora_targets(config: Any) -> str:
+    """Return a regular expression of the linear layers in the vision tower's blocks up to the one that is read.
+
+    The language model reads the hidden states of the block `vision_feature_layer` (or of several). Later blocks do not
+    affect the loss, so they cannot be trained.
+
+    Raises:
+        ValueError: The family is unknown.
+    """
+    family = family_of(config)
+    chosen, blocks = config.vision_feature_layer, config.vision_config.num_hidden_layers
+    layers = [chosen] if isinstance(chosen, int) else chosen
+    read = max(layer if layer >= 0 else layer + blocks + 1 for layer in layers)
+    numbers = "|".join(map(str, range(read)))
+    return rf"model\.{family.vision}\..*\.layers?\.({numbers})\..*\.{family.vision_linear}"
 
 
 def parts_of(model: Any) -> Parts:

@@ -92,6 +92,18 @@ def test_the_counts_of_the_tiny_model_are_those_of_its_training(
     assert found.tokens["shared prefix"] == pytest.approx(sum(lengths) / len(lengths), rel=0.1)
 
 
+def test_an_adapted_vision_tower_costs_more(base: Path, tmp_path: Path) -> None:
+    frozen, adapted = (
+        estimate_training(tiny_recipe(tmp_path / name, base, lora_vision_tower=name == "adapted"))
+        for name in ("frozen", "adapted")
+    )
+    in_tower = adapted.parts["vision tower"][1]
+    assert frozen.parts["vision tower"] == (adapted.parts["vision tower"][0], 0)
+    assert in_tower == adapted.lora - frozen.lora == 4 * 32 * (4 * 2 * 192 + 2 * (192 + 384))  # blocks, rank, widths
+    assert adapted.memory["activations"][0] > frozen.memory["activations"][0]
+    assert all(adapted.flops[form] > flops for form, flops in frozen.flops.items())
+
+
 def test_the_recipe_of_the_paper_has_the_values_of_llava_and_their_sources() -> None:
     text = (SEVEN_B / "sft.yaml").read_text()
     recipe = yaml.safe_load(text)

@@ -12,10 +12,13 @@ import torch
 from datasets import load_dataset
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
+from tiny_recipe import tiny_recipe
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from modeling_dfa_gpt.dfa_gpt import merge
 from modeling_dfa_gpt.errors import RecipeError
+from modeling_dfa_gpt.sft import train
 from modeling_dfa_gpt.trainable_parts import check_trainable
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "dfa-gpt-tiny"
@@ -65,6 +68,26 @@ def test_training_changes_the_adapter_but_not_the_vision_tower(adapter: Path, ba
     assert not torch.equal(projector, before["model.multi_modal_projector.linear_1.weight"])
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_lora_adapts_the_vision_tower_if_asked(
+    checkpointing: bool, base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
+    settings = {"lora_vision_tower": True, "activation_checkpointing": checkpointing}
+    recipe = tiny_recipe(tmp_path, base, **settings, max_steps=2, gradient_accumulation_steps=1)
+    train(["--config", str(recipe)])
+    trained = load_file(tmp_path / "run" / "adapter_model.safetensors")
+    changed = {n for n, t in trained.items() if ".vision_tower." in n and "lora_B" in n and t.abs().max() > 0}
+    assert len(changed) == 4 * 6  # blocks, and their linear layers
+    assert {n for n in trained if ".lora_" not in n} == {n for n in trained if ".multi_modal_projector." in n}
+    before = AutoModelForImageTextToText.from_pretrained(base)
+    merge(tmp_path / "run", tmp_path / "merged")
+    after = AutoModelForImageTextToText.from_pretrained(tmp_path / "merged").state_dict()
+    name = "model.vision_tower.encoder.layers.0.mlp.fc1.weight"
+    assert not torch.equal(before.state_dict()[name], after[name])
+    assert "lora_vision_tower" in (tmp_path / "run" / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("targets", "saved", "message"),
     [
@@ -79,7 +102,7 @@ def test_other_trainable_weights_are_refused(
     config = LoraConfig(target_modules=targets, modules_to_save=saved, r=4)
     model = get_peft_model(AutoModelForImageTextToText.from_pretrained(base), config)
     with pytest.raises(RecipeError, match=message):
-        check_trainable(model)
+        check_trainable(model, vision_tower=False)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 from peft import LoraConfig, get_peft_model
 from PIL import Image
 from test_inputs import llava_next
-from transformers import AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText
 from typer.testing import CliRunner
 
-from dfa_instruct.vlm.parts import FAMILIES, family_of, parts_of
+from dfa_instruct.vlm.parts import FAMILIES, family_of, parts_of, vision_lora_targets
 from modeling_dfa_gpt.cli import app
 
 
@@ -29,6 +29,18 @@ def test_the_parts_are_the_same_with_and_without_an_adapter(base: Path) -> None:
     of_part = {family.part_of(name) for name, weights in adapted.named_parameters() if weights.requires_grad}
     assert of_part == {"projector", "language model"}
     assert {family.part_of(name) for name, _ in model.named_parameters()} == {*of_part, "vision tower"}
+
+
+@pytest.mark.parametrize(("feature_layer", "blocks"), [(-1, 4), (-2, 3), (2, 2), ([1, -2], 3)])
+def test_lora_adapts_the_blocks_of_the_vision_tower_that_are_read(
+    feature_layer: int | list[int], blocks: int, base: Path
+) -> None:
+    config = AutoConfig.from_pretrained(base, vision_feature_layer=feature_layer)
+    model = AutoModelForImageTextToText.from_config(config)
+    adapted = get_peft_model(model, LoraConfig(target_modules=vision_lora_targets(config), r=2))
+    trained = [name for name, weights in adapted.named_parameters() if weights.requires_grad]
+    assert len(trained) == blocks * 6 * 2
+    assert {family_of(config).part_of(name) for name in trained} == {"vision tower"}
 
 
 @pytest.mark.parametrize("command", ["chat", "analyze", "app", "calibrate"])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import get_peft_model
 from PIL import Image
 from transformers import (
     AutoModelForImageTextToText,
@@ -18,10 +19,12 @@ from transformers import (
     ViTConfig,
     ViTModel,
 )
+from trl import ModelConfig
 
 from modeling_dfa_gpt.bases.assemble import assemble
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 from modeling_dfa_gpt.preflight import check_base, check_template
+from modeling_dfa_gpt.trainable_parts import check_trainable, lora_and_projector_config
 
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14}
 
@@ -64,6 +67,16 @@ def test_the_weights_of_both_models_are_kept(dinov2: Path, language: Path, tmp_p
         [(0 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0 - 0.406) / 0.225]
     )  # ImageNet's normalization, as for DINOv2
     assert torch.allclose(inputs["pixel_values"][0, :, 0, 0], black, atol=1e-4)
+
+
+def test_lora_adapts_a_dinov2_tower(dinov2: Path, language: Path, tmp_path: Path) -> None:
+    assemble(str(dinov2), str(language), tmp_path / "base", image_size=112)
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "base")
+    adapter = lora_and_projector_config(ModelConfig(use_peft=True), model.config, vision_tower=True)
+    adapted = get_peft_model(model, adapter)
+    check_trainable(adapted, vision_tower=True)
+    in_tower = [name for name, _ in adapted.named_parameters() if ".vision_tower." in name and ".lora_A." in name]
+    assert len(in_tower) == 6  # of the first of two blocks, because LLaVA reads the last block but one
 
 
 def test_it_answers_a_question(clip: Path, language: Path, tmp_path: Path) -> None:
