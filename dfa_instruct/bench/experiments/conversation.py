@@ -58,7 +58,8 @@ IMPLIED_LABELS: Final[dict[Kind, Callable[[Turn], Label | None]]] = {
 
 def _is_description(turn: Turn) -> bool:
     claims = parse_claims(turn["answer"])
-    return bool(claims) or (claims is not None and not mentions_confidence(turn["answer"]))
+    is_of_other_kind = mentions_confidence(turn["answer"]) or IMPLIED_LABELS["classify"](turn)
+    return bool(claims) or (claims is not None and not is_of_other_kind)
 
 
 IS_RIGHT_KIND: Final[dict[Kind, Callable[[Turn], bool]]] = {
