@@ -21,9 +21,9 @@ FINGERPRINTS = {
 }
 """The names of the files of `small_recipe`'s dataset. The last part of each is a hash of its content."""
 OF_TINY_BASE = {
-    "test-00000-of-00001-3fd98e0349d85123.parquet",
-    "train-00000-of-00001-f9c91c1082f17d72.parquet",
-    "validation-00000-of-00001-5a4ccf85634c780f.parquet",
+    "test-00000-of-00001-473cfb9dcde92157.parquet",
+    "train-00000-of-00001-ffb77afbd555ea0a.parquet",
+    "validation-00000-of-00001-1e15bd8255f85b2b.parquet",
 }
 """The same, with the templates on which the tiny base is pretrained."""
 
