@@ -96,7 +96,7 @@ def test_latex_has_as_many_cells_in_every_row_and_escapes_names(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(None, "no results"), ("{", "not the results of a bench"), ('{"tasks": 3}', "not the results of a bench")],
+    [(None, "no such file"), ("{", "not the results of a bench"), ('{"tasks": 3}', "not the results of a bench")],
 )
 def test_what_is_no_result_is_named_in_one_line(content: str | None, said: str, tmp_path: Path) -> None:
     if content is not None:
