@@ -78,8 +78,8 @@ def test_a_dataset_for_testing_only_may_be_small(tmp_path: Path) -> None:
     assert {"df_d", "df_c"} <= {question["ability"] for question in rows[0]["bench"]}
     conversations = load_dataset("dfa-instruct", "conversations", data_dir=str(tmp_path / "dfa-instruct"))
     assert [*conversations] == ["test"] and len(conversations["test"]) >= len(rows)
-    for command in ("verify", "stats"):
-        done = CliRunner().invoke(app, [command, str(tmp_path / "dfa-instruct")])
+    for command, *options in (["verify"], ["stats", "--output", str(tmp_path / "statistics.png")]):
+        done = CliRunner().invoke(app, [command, str(tmp_path / "dfa-instruct"), *options])
         assert done.exit_code == 0, done.output
 
 
