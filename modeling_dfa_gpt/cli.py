@@ -51,8 +51,8 @@ def quickstart(
 ) -> None:
     """Run all steps once on a small scale: dataset, training, calibration, DFA-Bench and report."""
     with one_line_errors(OSError, ValueError, RuntimeError, subprocess.CalledProcessError):
-        from modeling_dfa_gpt.quickstart import Given
         from modeling_dfa_gpt.quickstart import quickstart as run
+        from modeling_dfa_gpt.quickstart_recipe import Given
 
         run(Given(bona_fide, synthesized, forged, faceforensics), output, seed)
 

@@ -5,30 +5,23 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dfa_instruct.dataset import DATASET_NAME
 from modeling_dfa_gpt.bases import TINY_BASE
 from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
-
-if TYPE_CHECKING:
-    from dfa_instruct.construction.recipe import Recipe
+from modeling_dfa_gpt.quickstart_recipe import Given, quickstart_recipe
 
 OUTPUTS = frozenset(
     {DATASET_NAME, "views", "base", "adapter", "results.json", "predictions.parquet", "conversations.jsonl"}
     | {"report.md", "images"}
 )
 """The files and folders that the quickstart writes."""
-MIN_VIEWS = 800
-"""If there are fewer photographs, several views of each are made, up to this total. As many frames are taken from the
-bona fide videos of FaceForensics++."""
-PHOTOGRAPH_STEPS = 200
-"""The number of training steps on photographs: more than in the recipe, as the base was trained on drawn portraits."""
+OWN_FACES_STEPS = 200
+"""The number of training steps on given faces: more than in the recipe, as the base was trained on drawn portraits."""
 BENCH_IMAGES = 240
-FACEFORENSICS_IMAGES = 300
-"""The most images of each technique of FaceForensics++."""
 MIN_TEST_FACES = 10
 """The fewest bona fide and the fewest forged faces of a test split on which a model is measured."""
 
@@ -46,33 +39,6 @@ class Timer:
         result = work()
         self.seconds[name] = round(time.perf_counter() - start, 1)
         return result
-
-
-@dataclass(frozen=True)
-class Given:
-    """The faces that the user gives. Without any, the embedded sample of drawn portraits is used.
-
-    Args:
-        bona_fide: A folder of photographs (and videos, with `forged`), with the pictures of a person in one subfolder.
-        synthesized: A folder of images made by a generator. None: eigenfaces are sampled.
-        forged: A folder with a subfolder for each technique, see `technique_of_folder`, or a CSV as
-            `dfa_instruct.sources.folder` reads it, whose files are below its folder. Nothing else is forged.
-        faceforensics: The root of FaceForensics++, instead of all others.
-    """
-
-    bona_fide: Path | None = None
-    synthesized: Path | None = None
-    forged: Path | None = None
-    faceforensics: Path | None = None
-
-    def __post_init__(self) -> None:
-        if self.faceforensics and (self.bona_fide or self.synthesized or self.forged):
-            raise ValueError("--faceforensics has bona fide and forged faces; give no other faces with it")
-        if self.forged and not self.bona_fide and self.forged.suffix.lower() != ".csv":
-            raise ValueError(f"--forged {self.forged}: give the bona fide faces too, with --bona-fide or in a CSV")
-        for forged in (self.synthesized, self.forged):
-            if self.bona_fide and forged and forged.resolve().is_relative_to(self.bona_fide.resolve()):
-                raise ValueError(f"{forged}: expected it outside of {self.bona_fide}, whose faces are all bona fide")
 
 
 def quickstart(given: Given, output: Path, seed: int) -> None:
@@ -96,7 +62,7 @@ def quickstart(given: Given, output: Path, seed: int) -> None:
     from modeling_dfa_gpt.launch import launch_training
 
     shutil.copytree(TINY_BASE, base, dirs_exist_ok=True)
-    max_steps = PHOTOGRAPH_STEPS if given.bona_fide or given.forged or given.faceforensics else None
+    max_steps = None if given == Given() else OWN_FACES_STEPS
     timer.run("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed, max_steps))
 
     from dfa_instruct.bench.bench_model import BenchModel
@@ -182,86 +148,3 @@ def build_dataset(given: Given, output: Path, seed: int) -> Any:
             f"least {MIN_TEST_FACES} of each: give faces of more people, of whom about a fifth are for testing"
         )
     return construction
-
-
-def quickstart_recipe(given: Given, output: Path, seed: int) -> Recipe:
-    """Return the recipe of the dataset. If there are few photographs to forge, write views of them."""
-    from dfa_instruct.construction.recipe import SAMPLE_IDENTITIES, SAMPLE_PICTURES, sample_recipe
-    from dfa_instruct.face.detection import landmarker_path
-    from dfa_instruct.sources.registry import open_source
-    from dfa_instruct.sources.views import write_views
-    from dfa_instruct.sources.walk import find_images
-
-    recipe = replace(sample_recipe(output / DATASET_NAME, seed=seed), several_faces="fail", least_aligned=0.0)
-    if given.faceforensics is not None:
-        sources = [faceforensics_source(given.faceforensics)]
-        recipe = replace(recipe, sources=sources, several_faces="largest", most_images=FACEFORENSICS_IMAGES)
-        return replace(recipe, techniques=[], forgeries_per_face=0.0)
-    pictures = SAMPLE_IDENTITIES * SAMPLE_PICTURES
-    if given.bona_fide is not None:
-        root = given.bona_fide
-        if given.forged is not None:
-            pictures = sum(1 for _ in open_source("folder", root=root).items())
-        else:
-            pictures = len(find_images(root))
-            landmarker_path()  # fails here if it is missing, before anything is written
-            if (count := MIN_VIEWS // pictures) > 1:
-                root = output / "views"
-                shutil.rmtree(root, ignore_errors=True)
-                write_views(given.bona_fide, root, count, seed)
-                pictures *= count
-        recipe = replace(recipe, sources=[{"kind": "folder", "root": str(root), "name": "bona_fide"}])
-    if given.forged is not None:
-        sources = [*(recipe.sources if given.bona_fide else []), *forged_sources(given.forged)]
-        recipe = replace(recipe, sources=sources, most_images=pictures, techniques=[], forgeries_per_face=0.0)
-    if given.synthesized is not None:
-        find_images(given.synthesized)
-        images = {"kind": "folder", "root": str(given.synthesized), "category": "entire_face_synthesis"}
-        recipe = replace(
-            recipe,
-            sources=[*recipe.sources, {**images, "technique": given.synthesized.resolve().name, "name": "synthesized"}],
-            most_images=pictures,
-            techniques=[name for name in recipe.techniques if name != "eigenface"],
-            forgeries_per_face=recipe.forgeries_per_face * 3 / 4,  # synthesized faces replace the fourth category
-        )
-    return recipe
-
-
-def forged_sources(forged: Path) -> list[dict[str, Any]]:
-    """Return the sources of a recipe for the faces that a CSV names, or for a folder with a subfolder a technique."""
-    from dfa_instruct.sources import IGNORED_REASONS
-    from dfa_instruct.sources.registry import open_source
-    from dfa_instruct.sources.technique_names import technique_of_folder
-    from dfa_instruct.sources.walk import entries
-
-    people = {"kind": "folder", "identity_prefix": "bona_fide"}  # the same names are the same people
-    if forged.suffix.lower() == ".csv":
-        labels = {"bona_fide": "bona_fide", "real": "bona_fide", "forged": "forged", "fake": "forged"}
-        return [{**people, "root": str(forged.parent), "csv": str(forged), "labels": labels, "name": "forged"}]
-    expected = "expected a folder with a subfolder for each technique"
-    if not forged.is_dir():
-        raise FileNotFoundError(f"{forged}: {expected}, or a CSV")
-    refused: dict[str, str] = {}
-    files, folders = entries(forged, refuse=refused.__setitem__)
-    files += [f"{name} ({reason})" for name, reason in refused.items() if reason not in IGNORED_REASONS]
-    if files or not folders:
-        raise ValueError(f"{forged}: {expected}, but it has {files[0] if files else 'none'}")
-    sources = []
-    for name in folders:
-        category, technique = technique_of_folder(forged / name)
-        next(open_source("folder", root=forged / name).items(), None)  # fails here if it is empty
-        names = {"category": category, "technique": technique, "name": name}
-        sources.append({**people, "root": str(forged / name), **names})
-    return sources
-
-
-def faceforensics_source(root: Path) -> dict[str, Any]:
-    """Return the source of a recipe for FaceForensics++, with the compression on disk and few frames of each video."""
-    from dfa_instruct.sources.faceforensics import FaceForensicsSettings, FaceForensicsSource
-
-    youtube = root / "original_sequences" / "youtube"
-    compression = next((name for name in ("c23", "c40", "raw") if (youtube / name).is_dir()), "c23")
-    settings = FaceForensicsSettings(root, compression=compression)
-    videos = max(1, len(FaceForensicsSource(settings).bona_fide_videos))
-    frames = min(settings.frames or 1, max(1, MIN_VIEWS // videos))
-    return {"kind": "faceforensics", "root": str(root), "compression": compression, "frames": frames}

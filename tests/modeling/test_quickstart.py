@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from dfa_instruct.sources.registry import open_sources
 from modeling_dfa_gpt.cli import app
 from modeling_dfa_gpt.launch import RECIPES
-from modeling_dfa_gpt.quickstart import OUTPUTS, Given, build_dataset, quickstart, quickstart_recipe
+from modeling_dfa_gpt.quickstart import OUTPUTS, build_dataset, quickstart
+from modeling_dfa_gpt.quickstart_recipe import Given, quickstart_recipe
 
 METRICS = {
     "dfa_bench_dfd": {"acc", "err", "acer", "invalid"},
