@@ -22,7 +22,7 @@ app.command()(probe)
 app.command()(table)
 app.command()(compare)
 Templates = Annotated[
-    Path | None, typer.Option(help="The folder of templates from which the dataset was made. Default: the package's.")
+    Path | None, typer.Option(help="The folder of templates, as in the recipe of the build. Default: the package's.")
 ]
 
 
