@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from datasets import IterableDataset
+from peft import PeftModel
 from safetensors import SafetensorError
 from torch.utils.data import Sampler, SequentialSampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -87,6 +88,22 @@ class DfaTrainer(SFTTrainer):
         super()._save(output_dir, state_dict)
         folder = output_dir or str(self.args.output_dir)
         Path(folder, "training_args.bin").unlink(missing_ok=True)  # a pickle; run.json contains the settings
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        model = self.model if model is None else model
+        if isinstance(model, PeftModel) or self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        # Trainer looks for the names that the model has in memory, does not find those that `save_pretrained` has
+        # written, and would go on with the weights from before the training.
+        saved = type(model).from_pretrained(resume_from_checkpoint, dtype=model.dtype, use_safetensors=True)
+        model.load_state_dict(saved.state_dict())
+
+    def _load_best_model(self) -> None:
+        if isinstance(self.model, PeftModel) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_best_model()
+        else:
+            self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         try:

@@ -142,8 +142,12 @@ def test_lengths_sort_rows_within_a_step() -> None:
     assert padded_tokens(LENGTHS, grouped, batch=8) < 0.75 * padded_tokens(LENGTHS, random, batch=8)
 
 
+WHOLE = {"use_peft": False, "freeze_vision_tower": True}
+
+
+@pytest.mark.parametrize(("kind", "file"), [({}, "adapter_model.safetensors"), (WHOLE, "model.safetensors")])
 def test_the_model_with_the_best_validation_loss_is_saved(
-    base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: Any
+    kind: dict[str, bool], file: str, base: Path, dataset_folder: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
     steps = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1}
@@ -151,18 +155,30 @@ def test_the_model_with_the_best_validation_loss_is_saved(
     data = [{"path": "dfa-instruct", "name": "conversations_d"}]
     stale = [tmp_path / "run" / name for name in ("results.json", "calibration.json")]  # measured with other weights
     (tmp_path / "run").mkdir()
-    for file in stale:
-        file.write_text("{}")
-    folder = run(
-        tmp_path, base, data, validation_split="validation", learning_rate=0.5, warmup_steps=0, **steps, **best
-    )
-    assert not any(file.exists() for file in stale)
+    for measured in stale:
+        measured.write_text("{}")
+    rate = {"learning_rate": 0.5, "warmup_steps": 0}
+    folder = run(tmp_path, base, data, validation_split="validation", **rate, **kind, **steps, **best)
+    assert not any(measured.exists() for measured in stale)
     losses = history(folder, "eval_loss")
     assert len(losses) == 3
     kept = folder / f"checkpoint-{losses.index(min(losses)) + 1}"
-    saved, best_saved = (load_file(where / "adapter_model.safetensors") for where in (folder, kept))
+    saved, best_saved = (load_file(where / file) for where in (folder, kept))
     assert saved.keys() == best_saved.keys()
     assert all(torch.equal(saved[name], best_saved[name]) for name in best_saved)
+
+
+def test_a_whole_model_resumes_with_its_trained_weights(rows: Any, base: Path, tmp_path: Path) -> None:
+    data = write_rows(rows, set(), tmp_path / "rows.parquet")
+    saving = {"save_strategy": "steps", "save_steps": 1, "learning_rate": 1e-2, **WHOLE}
+    folder = run(tmp_path, base, data, **saving)
+    trained, losses = load_file(folder / "model.safetensors"), history(folder, "loss")
+    for checkpoint in ("checkpoint-2", "checkpoint-3"):
+        shutil.rmtree(folder / checkpoint)
+    (folder / "trainer_state.json").unlink()
+    resumed = run(tmp_path, base, data, **saving)
+    assert history(resumed, "loss") == losses
+    assert all(torch.equal(trained[name], tensor) for name, tensor in load_file(folder / "model.safetensors").items())
 
 
 def test_a_full_disk_keeps_the_previous_checkpoint(
