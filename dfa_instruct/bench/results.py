@@ -149,5 +149,5 @@ def write_results(results: Mapping[str, Any], output: Path, images: Mapping[str,
 
 
 def model_name(model: str) -> str:
-    """Return the name of a model in its results: of a folder only its last part, because results may be published."""
-    return Path(model).resolve().name if Path(model).is_dir() else model
+    """Return a Hub id unchanged, and only the last part of a folder, because results and reports may be published."""
+    return Path(model).resolve().name if Path(model).is_absolute() or Path(model).is_dir() else model
