@@ -180,22 +180,14 @@ class Handlers:
         return chat_messages(case)
 
     def report(self, case: Case | None, frames: Sequence[Frame] = ()) -> str:
-        """`/report`: return the report of a case as HTML. For a frame of a video, it includes the timeline.
-
-        Raises:
-            gr.Error: There is no analyzed picture.
-        """
+        """`/report`: return the report of a case as HTML. For a frame of a video, it includes the timeline."""
         if case is None or case.analysis is None:
             raise gr.Error(NO_PICTURE, print_exception=False)
         is_frame = any(frame.case is case for frame in frames)
         return report_html(case, self.calibration, self.facts, frames if is_frame else ())
 
     def analyze(self, upload: dict[str, Any] | None, face: int | None = None) -> tuple[Case, dict[str, Any]]:
-        """`/analyze`: start a new case with a picture and, if it shows several faces, the number of one of them.
-
-        Raises:
-            gr.Error: There is no picture, it is not accepted, or it has no face with this number.
-        """
+        """`/analyze`: start a new case with a picture and, if it shows several faces, the number of one of them."""
         if upload is None:
             raise gr.Error(NO_PICTURE, print_exception=False)
         try:
