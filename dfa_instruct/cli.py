@@ -29,7 +29,9 @@ Templates = Annotated[
 @app.command()
 def build(
     recipe: Annotated[Path, typer.Argument(help="A recipe, see recipes/dfa-instruct/.")],
-    output: Annotated[Path | None, typer.Option(help="The dataset folder to write. Default: the recipe's.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The dataset folder to write. Default: the recipe's `output`.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of shards to build at once. Default: the number of processors.")
     ] = None,
@@ -54,7 +56,7 @@ def views(
     count: Annotated[int, typer.Option(min=1, help="Number of views of each photograph.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same views.")] = 0,
 ) -> None:
-    """Write several slightly different views (rotation, zoom, light) of each photograph, to extend a small dataset."""
+    """Write several views of each photograph with other zoom, light and JPEG quality, to extend a small dataset."""
     with one_line_errors(OSError, ValueError):
         from dfa_instruct.sources.views import write_views
 

@@ -70,7 +70,7 @@ def token_for_pushing() -> str:
 
 
 def check_token(repo: str) -> None:
-    """Ask the Hub whether it knows the token, before a push is prepared, which may take long.
+    """Ask the Hub whether it knows the token. Call this first, because preparing a push may take long.
 
     Raises:
         ValueError: There is no token.

@@ -1,4 +1,4 @@
-"""Decide by their pixels which bona fide picture a forgery was made from, and refuse false pairs.
+"""Decide from the pixels which bona fide picture a forgery was made from, and refuse false pairs.
 
 A source proposes the pair, from the number of the frame (`dfa_instruct.sources.clips`) or from a table.
 """
@@ -82,7 +82,7 @@ def most_similar(squares: Iterable[tuple[Pixels, Face]]) -> int | None:
 
 
 def is_false_pair(forgery: Face, bona_fide: Face) -> bool:
-    """Return whether a forgery was made from another picture, because it differs from this one outside the face."""
+    """Return whether a forgery differs outside the face, so that it was made from another picture."""
     landmarks = pair_landmarks(forgery, bona_fide)
     return landmarks is not None and similarity(forgery.image, bona_fide.image, landmarks) < SAME_PICTURE
 

@@ -131,7 +131,7 @@ class Annotation:
             are drawn from templates.
         ad_by: The author of the artifact description.
         fc_by: The author of the free conversation.
-        grounding: The share (0 to 1) of a text that was not measured that the pixels support.
+        grounding: For a text that was not measured, the share of it (0 to 1) that the pixels support.
 
     Raises:
         ValueError: The sentence of a finding is not in the artifact description, or two findings have the same region.

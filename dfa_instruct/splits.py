@@ -31,8 +31,7 @@ HEAVY = 0.02
 STARTS = 6
 """The number of pairs of random starts of the search."""
 TRIALS = 400, 50, 20_000
-"""The number of moves that the search tries: the first number per identity, but in a large graph the second number per
-identity, and there at least the third number in total."""
+"""For n identities, the search tries min(400 n, max(50 n, 20,000)) moves."""
 
 Identities = tuple[str, ...]
 SplitNumbers = NDArray[np.int64]
@@ -52,17 +51,20 @@ def split_images(
     shares: Mapping[Split, float] = SHARES,
     fixed: Mapping[str, Split] | None = None,
 ) -> list[Split | None]:
-    """Split pictures so that the pictures of each kind come close to the shares; see `assign_splits`.
+    """Split pictures so that the pictures of each kind come close to the shares.
 
     Args:
         identities: The identities in each picture.
-        kinds: The kind of each picture.
+        kinds: The kind of each picture, such as its source and technique.
         seed: See `assign_splits`.
         shares: See `assign_splits`.
         fixed: See `assign_splits`.
 
     Returns:
         The split of each picture, or None if its identities are in different splits.
+
+    Raises:
+        ValueError: There are fewer identities than splits with a share.
     """
     row = {names: n for n, names in enumerate(sorted(set(identities)))}
     column = {kind: n for n, kind in enumerate(sorted(set(kinds)))}

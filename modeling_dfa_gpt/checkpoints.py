@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from dfa_instruct.dataset import DIRECTORY_ENV
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.recipe import Recipe
 
@@ -35,7 +36,7 @@ def describe_run(recipe: Recipe, rows: Any, model: Any) -> dict[str, Any]:
     return {
         "settings": json.loads(json.dumps(recipe.settings, default=str)),
         "data": {
-            "directory": os.environ.get("DFA_INSTRUCT_DIR"),
+            "directory": os.environ.get(DIRECTORY_ENV),
             "rows": None if is_streamed else len(rows),
             "sha256": None if is_streamed else digest.hexdigest(),
         },

@@ -44,7 +44,7 @@ def quickstart(
         typer.Option(help="Forged faces: a CSV, or a folder with subfolders named TECHNIQUE or CATEGORY-TECHNIQUE."),
     ] = None,
     faceforensics: Annotated[
-        Path | None, typer.Option(help="FaceForensics++ as it lies on disk, instead of all other faces.")
+        Path | None, typer.Option(help="The folder of FaceForensics++. No other faces can be given with it.")
     ] = None,
     output: Annotated[Path, typer.Option(help="The folder for all results.")] = Path("runs/quickstart"),
     seed: Annotated[int, typer.Option(min=0, help="The same seed and faces give the same dataset.")] = 0,

@@ -222,7 +222,7 @@ def read_known_faces(name: str | Path) -> KnownFaces | None:
 
 
 def learn_drawn_portraits() -> Domain:
-    """Learn what the portraits that this package draws look like."""
+    """Learn the look of the portraits that this package draws."""
     from dfa_instruct.sources.portraits.drawing import draw_sample
 
     faces = list(draw_sample(DRAWN_PEOPLE, pictures=1, size=SIDE))

@@ -160,7 +160,7 @@ def estimate_training(path: Path) -> TrainingEstimate:
 
 
 def base_folder(recipe: Path, name: str | None) -> Path:
-    """Return the folder with the configuration of the base: its own, or one of the same name next to the recipe."""
+    """Return the folder with the base's configuration: its own, or one of the same name next to the recipe."""
     if name is None:
         raise RecipeError(f"{recipe}: model_name_or_path is missing: expected the folder or Hub id of a LLaVA model")
     folders = [Path(name), *(parent / Path(name).name for parent in recipe.resolve().parents[:2])]

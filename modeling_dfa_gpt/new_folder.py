@@ -16,7 +16,7 @@ def new_folder(output: Path) -> Iterator[Path]:
         FileExistsError: `output` is a file or a folder that is not empty.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(f"{output} holds something already; name an empty or a new folder")
+        raise FileExistsError(f"{output} is not an empty folder; use an empty or a new one")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}-") as scratch:
         folder = Path(scratch) / "folder"

@@ -89,23 +89,20 @@ def quickstart(given: Given, output: Path, seed: int) -> None:
     )
 
     results = {
+        **bench,
         "weights": model.model.weights,
-        "warnings": bench["warnings"],
-        "tasks": bench["tasks"],
-        "details": bench["details"],
-        "answers": bench["answers"],
-        "scores": bench["scores"],
         "baselines": baseline_results,
         "conversation": conversation,
+        "talks": conversations,
         "calibration": asdict(calibration),
         "counts": {**count_built(construction), "bench": bench["counts"]},
         "seconds": {**timer.seconds, "all": round(sum(timer.seconds.values()), 1)},
     }
-    write_results({**results, "predictions": bench["predictions"], "talks": conversations}, output)
+    write_results(results, output)
     tiny_base = Base("the tiny base of this package", licence={"license": "apache-2.0"})
     model_card(adapter, tiny_base, results).save(adapter / "README.md")
     shutil.copy(output / RESULTS_FILE, adapter)  # the Hub needs the results that the card states
-    write_report(output, results, bench["predictions"], calibration)
+    write_report(output, results, calibration)
     print_summary(output, results, calibration.warning())
 
 

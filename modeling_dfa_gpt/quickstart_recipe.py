@@ -27,8 +27,8 @@ class Given:
         bona_fide: A folder of photographs (and videos, with `forged`), with the pictures of a person in one subfolder.
         synthesized: A folder of images made by a generator. None: eigenfaces are sampled.
         forged: A folder with a subfolder for each technique, see `technique_of_folder`, or a CSV as
-            `dfa_instruct.sources.folder` reads it, whose files are below its folder. Nothing else is forged.
-        faceforensics: The root of FaceForensics++, instead of all others.
+            `dfa_instruct.sources.folder` reads it, whose files are below its folder. The package then forges nothing.
+        faceforensics: The root of FaceForensics++. No other faces can be given with it.
     """
 
     bona_fide: Path | None = None
@@ -43,7 +43,7 @@ class Given:
             raise ValueError(f"--forged {self.forged}: give the bona fide faces too, with --bona-fide or in a CSV")
         for forged in (self.synthesized, self.forged):
             if self.bona_fide and forged and forged.resolve().is_relative_to(self.bona_fide.resolve()):
-                raise ValueError(f"{forged}: expected it outside of {self.bona_fide}, whose faces are all bona fide")
+                raise ValueError(f"{forged} is in {self.bona_fide}, which must hold bona fide faces only")
 
 
 def quickstart_recipe(given: Given, output: Path, seed: int) -> Recipe:
@@ -90,7 +90,11 @@ def quickstart_recipe(given: Given, output: Path, seed: int) -> Recipe:
 
 
 def forged_sources(forged: Path) -> list[dict[str, Any]]:
-    """Return the sources of a recipe for the faces that a CSV names, or for a folder with a subfolder a technique."""
+    """Return the sources of a recipe for the faces that a CSV names, or for a folder with a subfolder per technique.
+
+    Raises:
+        FileNotFoundError, ValueError: The folder is missing or contains something else.
+    """
     from dfa_instruct.sources import IGNORED_REASONS
     from dfa_instruct.sources.registry import open_source
     from dfa_instruct.sources.technique_names import technique_of_folder

@@ -21,9 +21,7 @@ CONVERSATION = (
 )
 
 
-def write_report(
-    output: Path, results: dict[str, Any], predictions: list[dict[str, Any]], calibration: Calibration
-) -> None:
+def write_report(output: Path, results: dict[str, Any], calibration: Calibration) -> None:
     """Write `report.md` and its pictures (`images/`) into a quickstart's folder."""
     from datasets import load_dataset
 
@@ -32,7 +30,7 @@ def write_report(
     test = load_dataset(DATASET_NAME, data_dir=str(output / DATASET_NAME), split="test")
     contact_sheet(str(output / DATASET_NAME)).save(images / "faces.png")
     plot_loss(output / "adapter" / "trainer_state.json", images / "loss.png")
-    plot_confusion(predictions, images / "confusion.png")
+    plot_confusion(results["predictions"], images / "confusion.png")
     sections = [
         "# DFA-GPT quickstart",
         "This model has a few million parameters and was trained in minutes. Its metrics show that the whole chain "

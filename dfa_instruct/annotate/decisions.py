@@ -89,7 +89,7 @@ class Decisions:
         return [Decision(name, choice, tuple(json.loads(claims)), score) for name, choice, claims, score, _ in rows]
 
     def choices(self) -> dict[str, dict[tuple[str, str], Choice]]:
-        """Return the last choices of each reviewer by face id and description."""
+        """Return each reviewer's last choice on each description: reviewer → (face id, description) → choice."""
         choices: dict[str, dict[tuple[str, str], Choice]] = defaultdict(dict)
         rows = self.connection.execute(
             "SELECT reviewer, face_id, description, choice, max(number) FROM decisions GROUP BY 1, 2, 3"

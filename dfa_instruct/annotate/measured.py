@@ -53,7 +53,7 @@ class Measured:
     name = "measured"
 
     def __init__(self, library: Libraries | None = None) -> None:
-        """Take the sentences of a template library; else the package's own."""
+        """Use the sentences of a template library, by default the package's own."""
         self.library = library or libraries()
 
     def annotate(self, face: FaceRecord, artifacts: list[Artifact]) -> Annotation:

@@ -90,7 +90,7 @@ def bench(
         if output and output.exists() and not output.is_dir():  # before hours of work
             raise ValueError(f"--output {output}: that is a file; expected a folder")
         if detector and not with_baselines:
-            raise ValueError("--detector: its figures stand among the baselines; add --baselines")
+            raise ValueError("--detector: expected with --baselines, because it is one of them")
         perturbations = parse_perturbations(perturb) if perturb else []
         opened = open_model(model, base_url, concurrency, answer_tokens)
         bench_model = BenchModel(opened, AnswerCache(answers_path(data)))

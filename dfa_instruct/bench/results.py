@@ -103,12 +103,12 @@ def make_results(predictions: list[Prediction], rows: Rows, metrics: Mapping[str
 
 
 def task_figures(predictions: Sequence[Prediction]) -> TaskFigures:
-    """Return the figures of each task that belong into `tasks` of the results."""
+    """Return the figures of each task that belong in `tasks` of the results."""
     return {task: main_figures(task, TASKS[task].figures(group)) for task, group in by_task(predictions).items()}
 
 
 def main_figures(task: str, figures: Mapping[str, float]) -> Figures:
-    """Select those of a task's figures that belong into `tasks` of the results, and round them."""
+    """Select those of a task's figures that belong in `tasks` of the results, and round them."""
     return rounded({name: figures[name] for name in TASKS[task].results})
 
 
@@ -149,5 +149,5 @@ def write_results(results: Mapping[str, Any], output: Path, images: Mapping[str,
 
 
 def model_name(model: str) -> str:
-    """Return the name of a model in its results: of a folder only its last part, because results may be published."""
-    return Path(model).resolve().name if Path(model).is_dir() else model
+    """Return a Hub id unchanged, and only the last part of a folder, because results and reports may be published."""
+    return Path(model).resolve().name if Path(model).is_absolute() or Path(model).is_dir() else model

@@ -97,7 +97,7 @@ def ask(model: Answering, rows: Rows, tasks: Sequence[str] = tuple(TASKS)) -> li
     """
     docs = [document(row, name) for name in TASKS if name in tasks for row in rows if is_asked(row, name)]
     if not docs:
-        raise ValueError(f"no test row has a question of {', '.join(tasks)}; `dfa-instruct instruct` writes them anew")
+        raise ValueError(f"no test row has a question of {', '.join(tasks)}; `dfa-instruct instruct` writes them again")
     responses = model.greedy_until(docs)
     predictions = [prediction(doc, response, doc.task_name) for doc, response in zip(docs, responses, strict=True)]
     if isinstance(model, BenchModel):

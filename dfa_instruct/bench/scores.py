@@ -74,8 +74,8 @@ def probability_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Score the probabilities of DF-D.
 
     Returns:
-        `auc`, `eer`, `apcer_at_bpcer_1` and `apcer_at_bpcer_5` (at 1 % and 5 % BPCER), `ece`, `brier`, and `said`, the
-        mean probability that the answer starts with yes or no. If it is low, the other figures mean little.
+        `auc`, `eer`, `apcer_at_bpcer_1` and `apcer_at_bpcer_5` (at 1 % and 5 % BPCER), `ece`, `brier`, and `choice`:
+        the mean probability that the answer starts with yes or no. If it is low, the other figures mean little.
     """
     from sklearn.metrics import brier_score_loss, roc_auc_score
 
@@ -90,7 +90,7 @@ def probability_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
         "apcer_at_bpcer_5": apcer_at(labels, probabilities, 0.05) if both else math.nan,
         "ece": ece(labels, probabilities),
         "brier": 100 * float(brier_score_loss(labels, probabilities, pos_label=True)),
-        "said": _mean_choice_probability(with_first_token(predictions, BenchTask.DF_D)),
+        "choice": _mean_choice_probability(with_first_token(predictions, BenchTask.DF_D)),
     }
 
 
@@ -103,7 +103,7 @@ def option_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
     """Score the probabilities of DF-C's letters as the first token.
 
     Returns:
-        `auc` of the forged options against bona fide, `acc` of the likeliest option, and `said`, the mean probability
+        `auc` of the forged options against bona fide, `acc` of the likeliest option, and `choice`, the mean probability
         that the answer starts with a letter. If it is low, as for a model that answers in sentences, the other figures
         mean little.
     """
@@ -119,7 +119,7 @@ def option_scores(predictions: Sequence[Prediction]) -> dict[str, float]:
     return {
         "auc": 100 * float(roc_auc_score(labels, -bona_fide)) if has_both(labels) else math.nan,
         "acc": percent([name == p["category"] for name, p in zip(likeliest, known, strict=True)]),
-        "said": _mean_choice_probability(known),
+        "choice": _mean_choice_probability(known),
     }
 
 

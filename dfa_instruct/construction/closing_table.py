@@ -1,4 +1,4 @@
-"""What a build ends with: a table of each technique's images, and a list of everything that was dropped."""
+"""The end of a build: a table of each technique's images, and a list of everything that was dropped."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ NOTES = 20
 
 
 @contextmanager
-def dropped_named(work: WorkFolder) -> Iterator[None]:
-    """Write the list of what was dropped if a step fails, too."""
+def write_dropped_on_failure(work: WorkFolder) -> Iterator[None]:
+    """Write the list of what was dropped even if a step fails."""
     try:
         yield
     except Exception:
@@ -104,8 +104,8 @@ def print_table(
     for source, cut in margins.items():
         if cut.sampled:
             console.print(
-                f"{source}: cut with a margin of {cut.margin:g}, bona fide and forged; "
-                f"{cut.inside} of {cut.sampled} examined pictures contain the whole square."
+                f"{source}: all pictures were cut with a margin of {cut.margin:g}; "
+                f"{cut.inside} of {cut.sampled} examined ones contain the whole square."
             )
     for message in planned.lacking:
         console.print(f"warning: {message}", markup=False, highlight=False)

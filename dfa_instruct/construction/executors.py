@@ -84,7 +84,7 @@ def check_arguments(recipe: Recipe, executor: Executor) -> None:
             raise ValueError(f"{executor}: unknown argument {name!r}{nearest(name, known)}")
     for name in known:
         if takes[name].default is inspect.Parameter.empty and name not in given:
-            raise ValueError(f"{executor}: the recipe's `{executor}` lacks the argument {name!r}")
+            raise ValueError(f"{executor}: the argument {name!r} is missing in the recipe")
     if executor == "ray" and find_spec("ray") is None:
         raise ValueError("--executor ray: Ray is not installed; pip install 'dfa-instruct[ray]'")
     if executor == "slurm" and shutil.which("sbatch") is None:

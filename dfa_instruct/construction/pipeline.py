@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from dfa_instruct.annotate.registry import annotator
-from dfa_instruct.construction.closing_table import dropped_named, print_table, write_dropped
+from dfa_instruct.construction.closing_table import print_table, write_dropped, write_dropped_on_failure
 from dfa_instruct.construction.executors import Executor, check_arguments, run_step
 from dfa_instruct.construction.recipe import Recipe, techniques_of
 from dfa_instruct.construction.resume import work_folder
@@ -74,7 +74,7 @@ def build(recipe: Recipe, workers: int | None = None, executor: Executor = "loca
     check_arguments(recipe, executor)
     if recipe.detect_cropped and not all(isinstance(source, SampleSource) for source in sources):
         landmarker_path()
-    with work_folder(folder, recipe) as work, dropped_named(work):
+    with work_folder(folder, recipe) as work, write_dropped_on_failure(work):
         _remove_failed_list(recipe, work)
         run_step(ListItems(recipe, work), [1], executor, workers, "list")
         listed = work.report("list", ListReport)

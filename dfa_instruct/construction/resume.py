@@ -61,10 +61,7 @@ def work_folder(folder: Path, recipe: Recipe) -> Iterator[WorkFolder]:
 
 
 def _plug_ins(content: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """Extend the values of recipe keys that name code or texts outside this package by what is installed or stored now.
-
-    These are the releases of plug-ins, the templates, and the digest of an annotator whose texts can change.
-    """
+    """Return the recipe's values that name plug-ins, templates or stored texts, with their versions or contents."""
     library = libraries(recipe.templates)
     described_by = annotator(recipe.annotator, library)
     texts = described_by.digest() if isinstance(described_by, Changing) else ""
@@ -93,5 +90,7 @@ def _remove_outdated(work: WorkFolder, before: Mapping[str, Any], after: Mapping
         shutil.rmtree(work.root / name, ignore_errors=True)
     if removed:
         print(
-            f"repeated, because something they depend on has changed: {', '.join(removed)}", file=sys.stderr, flush=True
+            f"steps that run again, because their inputs or code changed: {', '.join(removed)}",
+            file=sys.stderr,
+            flush=True,
         )

@@ -23,9 +23,9 @@ from dfa_instruct.records import Artifact, FaceRecord
 from dfa_instruct.schema import from_columns, to_columns
 from dfa_instruct.vocabulary import Category
 
-ASKED = ("qa", "bench", "ad_by", "fc_by", "grounding", "findings")
+REWRITTEN = ("qa", "bench", "ad_by", "fc_by", "grounding", "findings")
 """The columns that are written again."""
-KEPT = [name for name in FEATURES.arrow_schema.names if name not in ASKED]
+KEPT = [name for name in FEATURES.arrow_schema.names if name not in REWRITTEN]
 
 
 def reinstruct(folder: Path, output: Path, annotator: Annotator, seed: int, library: Libraries) -> Statistics:
@@ -48,25 +48,25 @@ def reinstruct(folder: Path, output: Path, annotator: Annotator, seed: int, libr
 
 def _tables(paths: list[Path], annotator: Annotator, seed: int, library: Libraries) -> Iterator[pa.Table]:
     schema = FEATURES.arrow_schema
-    asked = pa.schema([schema.field(name) for name in ASKED])
+    rewritten = pa.schema([schema.field(name) for name in REWRITTEN])
     techniques: dict[str, Category] = {}
     for table in tables_of(paths, ["technique", "category"]):
         techniques |= {row["technique"]: row["category"] for row in table.to_pylist() if row["technique"]}
-    with tqdm(desc="ask", unit="image") as bar:
+    with tqdm(desc="write questions", unit="image") as bar:
         for table in tables_of(paths, KEPT):
             rows = table.drop_columns(["image", "landmarks"]).to_pylist()
-            answered = [_ask(row, annotator, seed, techniques, library) for row in rows]
-            new = pa.Table.from_pylist(answered, schema=asked)
-            columns = {name: (new if name in ASKED else table)[name] for name in schema.names}
+            new_rows = [_rewrite(row, annotator, seed, techniques, library) for row in rows]
+            new = pa.Table.from_pylist(new_rows, schema=rewritten)
+            columns = {name: (new if name in REWRITTEN else table)[name] for name in schema.names}
             yield pa.table(columns, schema=schema)
             bar.update(len(rows))
 
 
-def _ask(
+def _rewrite(
     row: dict[str, Any], annotator: Annotator, seed: int, techniques: Mapping[str, Category], library: Libraries
 ) -> dict[str, Any]:
-    """Return the new values of the columns `ASKED` for a row. Its pixels are not needed."""
+    """Return the new values of the columns `REWRITTEN` for a row. Its pixels are not needed."""
     face = from_columns(FaceRecord, row)
     artifacts = [Artifact(**artifact) for artifact in row["artifacts"]]
     made = to_columns(instruct(face, artifacts, annotator.annotate(face, artifacts), seed, techniques, library))
-    return {name: made[name] for name in ASKED}
+    return {name: made[name] for name in REWRITTEN}

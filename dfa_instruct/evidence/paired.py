@@ -79,7 +79,9 @@ def strengths(forgery: Face, bona_fide: Face) -> dict[Region, dict[ArtifactKind,
     """
     landmarks = pair_landmarks(forgery, bona_fide)
     if landmarks is None:
-        raise ValueError(f"{forgery.face_id}: neither the forgery nor its bona fide {bona_fide.face_id} has landmarks")
+        raise ValueError(
+            f"{forgery.face_id}: neither the forgery nor its bona fide face {bona_fide.face_id} has landmarks"
+        )
     if forgery.image.shape != bona_fide.image.shape:
         raise ValueError(
             f"{forgery.face_id}: its size {forgery.image.shape} differs from that of its bona fide face, "

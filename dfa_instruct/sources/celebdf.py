@@ -133,6 +133,8 @@ def read_testing_list(path: Path, labels: dict[str, Label]) -> list[str]:
         if label is None:
             raise ValueError(f"{where}: unknown label {match['word']!r}; `labels` has {', '.join(sorted(labels))}")
         if label != ("forged" if folder == "celeb-synthesis" else "bona_fide"):
-            raise ValueError(f"{where}: `labels` says that {match['word']} means {label}, which {match['path']} is not")
+            raise ValueError(
+                f"{where}: {match['path']} is not {label}, but `labels` gives {match['word']} this meaning"
+            )
         videos.add(VIDEO_PREFIXES[folder] + match["clip"].casefold())
     return sorted(videos)

@@ -39,7 +39,7 @@ class ClipSettings:
         pair_within: A forged frame is paired with the bona fide frame with the same number. If there is none, it is
             paired with the most similar one (outside the face) up to this many frames before or after, if any is
             similar enough. 0 turns this off.
-        follow_links: Follow links that lead out of `root`.
+        follow_links: Follow links to folders, and links that lead out of `root`.
     """
 
     root: Path

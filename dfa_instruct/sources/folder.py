@@ -31,11 +31,11 @@ COLUMNS: Final = ("file", "label", "category", "technique", "identity", "pair")
 
 @dataclass(frozen=True, slots=True)
 class FolderSettings(ClipSettings):
-    """What a folder contains.
+    """The content of a folder.
 
     Args:
         category: The category of all files, if there is no CSV.
-        technique: The technique of forged files for which the CSV gives none; None stands for the name of the folder.
+        technique: The technique of forged files for which the CSV gives none. Default: `name`, else the folder's name.
         csv: The table of the files.
         labels: The meaning of the words in the CSV's column `label` (`{real: bona_fide, fake: forged}`).
         name: The name of the source, instead of `folder`, and the prefix of its identities, instead of the name of the
@@ -54,7 +54,7 @@ class FolderSettings(ClipSettings):
     def __post_init__(self) -> None:
         ClipSettings.__post_init__(self)
         if self.name in LICENCES:
-            raise ValueError(f"name: {self.name!r} is the name of pictures under other terms; choose another one")
+            raise ValueError(f"name: {self.name!r} is a source with a licence of its own; choose another name")
         known = TECHNIQUE_CATEGORIES.get(canonical_technique(self.technique or "") or "")
         if known and self.category != known and not self.csv:
             raise ValueError(f"technique: {self.technique} is {known}, not {self.category}")
@@ -162,9 +162,13 @@ class FolderSource:
             raise ValueError(f"{path}: it has no rows")
         for file_name, row in rows.items():
             if row.pair and (row.pair not in rows or rows[row.pair].category != "bona_fide"):
-                raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}, which is not a bona fide file of it")
+                raise ValueError(
+                    f"{path}: {file_name} has the pair {row.pair!r}, which is not a bona fide file in this CSV"
+                )
             if row.pair and is_video(row.pair) != is_video(file_name):
-                raise ValueError(f"{path}: {file_name} has the pair {row.pair!r}: a video is not a picture's pair")
+                raise ValueError(
+                    f"{path}: {file_name} has the pair {row.pair!r}, but a picture and a video cannot be a pair"
+                )
         # The people in a bona fide file are also in its forgeries, even if their rows name only the donor.
         in_pair = {name: rows[row.pair].identities if row.pair else () for name, row in rows.items()}
         return {

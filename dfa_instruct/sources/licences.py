@@ -39,7 +39,7 @@ LICENCES: Final[dict[str, Licence]] = {
         "https://github.com/yuezunli/celeb-deepfakeforensics",
     ),
 }
-"""The `source` of a row → its licence. Faces computed from others have the terms of those others as well."""
+"""The `source` of a row → its licence. Faces that were computed from other faces have the terms of those as well."""
 
 OWN: Final = Licence("provided by the person who built this dataset, who is responsible for the right to use them")
 """The licence of all other sources, such as a folder of the user's own pictures."""

@@ -83,7 +83,7 @@ def technique_of_folder(folder: Path) -> tuple[Category, str]:
     if category := next((c for c in FORGERY_CATEGORIES if c == stated), None):
         return category, canonical_technique(own) or own or folder.name
     raise ValueError(
-        f"{folder}: expected a folder named as a known technique or CATEGORY-TECHNIQUE, with a category of "
+        f"{folder}: expected a folder named as a known technique or CATEGORY-TECHNIQUE with one of the categories "
         f"{', '.join(FORGERY_CATEGORIES)}{nearest(folder.name, TECHNIQUE_CATEGORIES)}"
     )
 

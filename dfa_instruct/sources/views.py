@@ -32,7 +32,7 @@ def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> No
     """
     found = find_images(photographs)
     if views.exists() and any(views.iterdir()):
-        raise FileExistsError(f"{views} is not empty; name an empty or a new folder")
+        raise FileExistsError(f"{views} is not empty; use an empty or a new folder")
     refused: dict[str, str] = {}
     videos = list(filter(is_video, walk_files(photographs, refused.__setitem__)))
     for name in (*videos, *refused):

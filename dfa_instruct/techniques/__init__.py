@@ -34,7 +34,7 @@ class Technique(Named, Protocol):
     """A technique that can forge faces.
 
     Face swapping and face reenactment are given a donor or driver, whose identity the forgery then shows, too. A
-    technique of these categories that uses the target only has an attribute `needs_other`, which is False.
+    technique of these categories that needs neither sets its attribute `needs_other` to False.
     """
 
     def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:

@@ -33,8 +33,8 @@ from dfa_instruct.vocabulary import Category
 LIP_COLOURS = {"red": (40, 52, 28), "plum": (28, 34, -4), "coral": (58, 44, 34), "brown": (36, 24, 20)}
 """Colours in L*a*b*."""
 MIN_LIP_SHIFT = 18
-"""The smallest distance in L*a*b* from the present colour: under half the largest distance between two colours, so that
-one always qualifies."""
+"""The smallest distance in L*a*b* from the present colour. It is less than half of the largest distance between two lip
+colours, so that at least one of them can always be used."""
 SKIN_TONES = {
     "tanned": (0.88, 1.15, 1.3),
     "pale": (1.12, 0.7, 0.7),
@@ -67,7 +67,7 @@ LIP_SHAPES = {
 MIN_DIFFERENCE = 12
 """The smallest visible difference of a pixel, in levels of 255."""
 MIN_VISIBLE_SHARE = 0.0008
-"""The smallest share of the pixels that must differ visibly. Nobody could be asked to find a smaller forgery."""
+"""The smallest share of the pixels that must differ visibly. Nobody can see a smaller change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,12 +182,12 @@ def turn(
     The landmarks have the depth of a common head, which turns about the axis between its ears.
 
     Raises:
-        ValueError: The two look in the same direction, or the turn would hide half of the face.
+        ValueError: Both look in the same direction, or the turn would hide half of the face.
     """
     sine = (yaw(driver) - yaw(target)) / YAW_PER_SINE
     angle = float(rng.uniform(0.8, 1.0) * np.arcsin(np.clip(sine, -np.sin(MAX_TURN), np.sin(MAX_TURN))))
     if abs(angle) < MIN_TURN:
-        raise ValueError("the driver looks where the target does: there is nothing to reenact")
+        raise ValueError("the driver and the target look in the same direction: there is nothing to reenact")
     across = face_coordinates(target)[1][0]
     # x is measured from the middle between the ears, in interocular distances.
     x = (target - target[[0, 16]].mean(0)) @ across / (across @ across)

@@ -108,7 +108,7 @@ class SelfBlending:
 
 
 def deformed_hull(points: Landmarks, rng: np.random.Generator) -> Landmarks:
-    """Return the hull of the whole face or of its inner part, randomly scaled and deformed, shape (n, 2)."""
+    """Return the hull of the face, its inner part or its features, randomly scaled and deformed, shape (n, 2)."""
     part = (points[RIM], inner_face(points, 0.9), points[17:68])[rng.integers(3)]
     outline = hull(part)
     centre = outline.mean(0)
@@ -185,7 +185,7 @@ def colour_transferred(image: Pixels, donor: Pixels, inner: Mask, rng: np.random
 
 
 def inner_face(landmarks: Landmarks, reach: float) -> Landmarks:
-    """Return the convex hull of the face, shape (n, 2), scaled to `reach` and further below the hairline."""
+    """Return the convex hull of the face, shape (n, 2), scaled by `reach`, and by 0.85 · `reach` at the forehead."""
     centre = landmarks[27:31].mean(0)
     rim = np.concatenate([reach * (landmarks[CONTOUR] - centre), 0.85 * reach * (landmarks[FOREHEAD] - centre)])
     return hull(centre + rim)

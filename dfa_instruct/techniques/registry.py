@@ -60,9 +60,7 @@ def find_technique(
     scheme, _, model = name.partition(":")
     if scheme in ("onnx", "diffusers") and model:
         if category is None:
-            raise ValueError(
-                f"{name}: its file does not tell its category; state one of {', '.join(FORGERY_CATEGORIES)}"
-            )
+            raise ValueError(f"{name}: its category is missing; expected one of {', '.join(FORGERY_CATEGORIES)}")
         generator = OnnxGenerator if scheme == "onnx" else DiffusersGenerator
         return call_with(generator, what, {"model": model, "category": category, "size": size, **settings})
     technique: Technique | Fittable

@@ -106,7 +106,7 @@ class AcrossRows:
         return bona_fide and not strangers and same
 
     def duplicates(self) -> None:
-        """Check that no picture is in two splits."""
+        """Check that no two splits contain near-duplicates."""
         splits = [self.faces[face_id].split for face_id in self.hashed]
         _, across = near_duplicates(self.hashes, [sorted(set(splits)).index(split) for split in splits])
         twins = {second: first for first, second in across}

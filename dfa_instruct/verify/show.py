@@ -57,7 +57,7 @@ def contact_sheet(
 
     Raises:
         FileNotFoundError: See `dfa_instruct.dataset.reading.open_splits`.
-        ValueError: The split or the technique is missing, or there is no forgery.
+        ValueError: The split or the technique is missing, there is no forgery, or a row has no image or is unreadable.
     """
     splits = open_splits(where, ["face_id", "category", "technique", "pair_id"])
     if split not in splits:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from dfa_instruct.bench.results import model_name
 from dfa_instruct.vlm.load import naming
 from modeling_dfa_gpt.app.case import Case
 from modeling_dfa_gpt.app.drawing import TEMPLATES, template_values, video_html
@@ -28,7 +29,7 @@ def model_facts(name: str) -> dict[str, str]:
     """
     from huggingface_hub import snapshot_download
 
-    folder, facts = Path(name), {"model": _without_path(name)}
+    folder, facts = Path(name), {"model": model_name(name)}
     if not folder.is_dir():
         folder = Path(snapshot_download(name, local_files_only=True))  # the model was loaded from there
         facts["commit on the Hub"] = folder.name
@@ -38,16 +39,11 @@ def model_facts(name: str) -> dict[str, str]:
     if (folder / "run.json").is_file():
         with naming(name):
             run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        facts["base model"] = " ".join([_without_path(run["base"]["name"]), run["base"]["commit"] or ""]).strip()
+        facts["base model"] = " ".join([model_name(run["base"]["name"]), run["base"]["commit"] or ""]).strip()
         facts["training data"] = f"{run['data']['rows']} rows, SHA-256 {run['data']['sha256']}"
         facts["commit of the code"] = run["commit"] or "unknown"
         facts["versions"] = ", ".join(f"{package} {version}" for package, version in run["versions"].items())
     return facts
-
-
-def _without_path(name: str) -> str:
-    """Return a Hub id unchanged, and only the last part of a folder, because a report must not reveal local paths."""
-    return Path(name).resolve().name if Path(name).is_absolute() or Path(name).exists() else name
 
 
 def report_html(case: Case, calibration: Calibration, facts: dict[str, str], frames: Sequence[Frame] = ()) -> str:

@@ -111,7 +111,7 @@ class Guard:
         return None
 
     def is_known(self, host: str) -> bool:
-        """Return whether a Host header names this machine. Any IP address does: no other site can have it."""
+        """Return whether a Host header may name this machine. Any IP address may: DNS rebinding needs a name."""
         try:
             name = urlsplit(f"//{host}").hostname or ""
             return name in self.names or bool(ipaddress.ip_address(name))

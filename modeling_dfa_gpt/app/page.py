@@ -36,7 +36,7 @@ from modeling_dfa_gpt.app.upload import MAX_FILE_BYTES
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 
 SESSION_SECONDS = 3600
-"""A case is deleted after so many seconds without an event."""
+"""Seconds without an event after which a case is deleted."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 ANNOUNCE_JS = "element.setAttribute('aria-live', 'polite')"
 """Lets screen readers announce the changes of an element."""

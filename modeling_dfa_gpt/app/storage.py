@@ -22,7 +22,7 @@ MAX_AGE = 900
 SWEEP_INTERVAL = 60
 """Seconds."""
 MIN_COUNTED_BYTES = 100_000
-"""Each file counts as at least so many bytes, which limits the number of small files."""
+"""The smallest number of bytes that a file counts as, which limits the number of small files."""
 
 
 @contextmanager

@@ -14,14 +14,13 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
 )
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from dfa_instruct.vlm.messages import IMAGE_TOKEN
 from dfa_instruct.vlm.parts import parts_of
 from modeling_dfa_gpt.bases.processor import make_processor
 from modeling_dfa_gpt.new_folder import new_folder
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""The mean and standard deviation with which DINOv2's training images were normalized."""
 LAYER = -2
 """LLaVA-1.5 uses the last layer but one, which retains more spatial information."""
 
@@ -92,7 +91,8 @@ def join(vision: str, language: str, image_size: int | None, feature_layer: int,
 
     processor = make_processor(tokenizer, side, vision_config.patch_size)
     if vision_config.model_type == "dinov2":
-        processor.image_processor.image_mean, processor.image_processor.image_std = map(list, IMAGENET)
+        processor.image_processor.image_mean = IMAGENET_DEFAULT_MEAN
+        processor.image_processor.image_std = IMAGENET_DEFAULT_STD
     return model, processor
 
 

@@ -83,7 +83,7 @@ def model_card(
         merged=merged,
         table=metrics_table(results) if results else None,
         baselines=bool(results and results.get("baselines")),
-        images=_bench_counts(results)["images"] if results else None,
+        images=results["counts"].get("bench", results["counts"])["images"] if results else None,
         unreadable=unreadable_tasks(results) if results else {},
         max_invalid=MAX_INVALID,
         errors=error_rates(results) if results else {},
@@ -206,12 +206,6 @@ def error_rates(results: Mapping[str, Any]) -> dict[str, float]:
     names = {"bpcer": CATEGORIES["bona_fide"]} | {f"apcer_{c}": CATEGORIES[c] for c in FORGERY_CATEGORIES}
     rates = {name: details.get(key) for key, name in names.items()} | results.get("scores", {}).get("techniques", {})
     return {name: rate for name, rate in rates.items() if rate is not None and name not in ("macro", "worst")}
-
-
-def _bench_counts(results: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the counts of DFA-Bench. The results of a quickstart also contain those of its dataset."""
-    counts: Mapping[str, Any] = results["counts"]
-    return counts.get("bench", counts)
 
 
 def _datasets(run: Mapping[str, Any]) -> list[str]:

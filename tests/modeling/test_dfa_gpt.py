@@ -216,7 +216,7 @@ MISTAKES = {
     "model": (["analyze", "{tmp}/absent", "{face}"], "absent: no such model"),
     "image": (["analyze", "{adapter}", "{tmp}/none.png"], "none.png: no such file"),
     "text": (["chat", "{adapter}", "{tmp}/notes.txt"], "notes.txt: does not decode as an image"),
-    "output": (["merge", "{adapter}", "--output", "{tmp}"], "{tmp} holds something already"),
+    "output": (["merge", "{adapter}", "--output", "{tmp}"], "{tmp} is not an empty folder"),
     "folder": (["analyze", "{adapter}", "{tmp}"], "{tmp}: a folder"),
     "url": (["chat", "{adapter}", "https://example.org/a.jpg"], "a URL"),
     "pickle": (["analyze", "{tmp}/pickle", "{face}"], "pickle: the folder has no safetensors"),

@@ -127,8 +127,8 @@ SUBFOLDERS = "expected a folder with a subfolder for each technique"
         ("--forged absent", f"absent: {SUBFOLDERS}, or a CSV"),
         ("--forged forged/Deepfakes/ben.png", f"ben.png: {SUBFOLDERS}, or a CSV"),
         ("--forged absent.csv", "absent.csv: no such file; expected a CSV"),
-        ("--forged bona_fide/ada", "bona_fide/ada: expected it outside of bona_fide"),
-        ("--synthesized bona_fide", "bona_fide: expected it outside of bona_fide"),
+        ("--forged bona_fide/ada", "bona_fide/ada is in bona_fide, which must hold"),
+        ("--synthesized bona_fide", "bona_fide is in bona_fide, which must hold"),
         ("--faceforensics forged", "--faceforensics .* no other faces"),
     ],
 )

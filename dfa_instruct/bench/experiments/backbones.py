@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 ENTRY_POINTS: Final = "dfa_instruct.probes"
-IMAGENET: Final = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and standard deviation of the pixels, for a model whose folder has no image processor."""
 USUAL_SIDE: Final = 224
-"""The side of images in pixels, for such a model."""
+"""The side of images in pixels, for a model whose folder has no image processor."""
 
 Features = NDArray[np.float32]
 """Shape (images, channels)."""
@@ -129,6 +127,7 @@ def vectors_of(model: Any, pixels: torch.Tensor, pooled: bool) -> torch.Tensor:
 def _preparation(name: str, config: Any, image_size: int | None) -> Any:
     """Return the model's image processor, or the usual one for ImageNet if the folder has none."""
     from transformers import AutoImageProcessor, ViTImageProcessorPil
+    from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
     has_one = not Path(name).is_dir() or any(
         (Path(name) / file).is_file() for file in ("preprocessor_config.json", "processor_config.json")
@@ -136,10 +135,9 @@ def _preparation(name: str, config: Any, image_size: int | None) -> Any:
     if has_one:
         processor = AutoImageProcessor.from_pretrained(name)
     else:
-        mean, deviation = IMAGENET
         side = min(getattr(config, "image_size", USUAL_SIDE), USUAL_SIDE)
         processor = ViTImageProcessorPil(
-            size={"height": side, "width": side}, image_mean=list(mean), image_std=list(deviation)
+            size={"height": side, "width": side}, image_mean=IMAGENET_DEFAULT_MEAN, image_std=IMAGENET_DEFAULT_STD
         )
     if image_size is not None:
         processor.size = {"height": image_size, "width": image_size}

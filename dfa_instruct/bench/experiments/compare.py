@@ -69,7 +69,7 @@ def pair_predictions(a: Sequence[Prediction], b: Sequence[Prediction]) -> dict[B
         if same:
             pairs[task] = same
     if not pairs:
-        raise ValueError("the two have no question about the same face in common: were they asked about one dataset?")
+        raise ValueError("both have no question about the same face in common; were they measured on the same dataset?")
     return pairs
 
 

@@ -42,7 +42,7 @@ def _sha256(path: Path) -> str:
 
 
 @dataclass
-class _Head:
+class _BonaFide:
     """A bona fide face and its place in its picture. Its forgeries are cut out at the same place.
 
     `waits` is true for a frame that is written only if a forgery matches it, until the first one does.
@@ -69,7 +69,7 @@ class AlignFaces(Step):
         ]
         margins = self.work.report("margins", dict[str, SourceMargin])
         self.margins = {source: found.margin for source, found in margins.items()}
-        heads: dict[str, _Head] = {}
+        known: dict[str, _BonaFide] = {}
         forging = False
         with (
             one_thread(),
@@ -82,13 +82,13 @@ class AlignFaces(Step):
                         write(face_row(draw_item(item, self.recipe.size)))
                     continue
                 for item, pixels in read_items(group):
-                    if forging and item.category == BONA_FIDE:  # all forgeries of these heads are done
-                        heads.clear()
+                    if forging and item.category == BONA_FIDE:  # all forgeries of these faces are done
+                        known.clear()
                     forging = item.category != BONA_FIDE
                     try:
                         if isinstance(pixels, BadPictureError):
                             raise pixels
-                        for face in self.faces(item, pixels, heads):
+                        for face in self.faces(item, pixels, known):
                             write(face_row(face))
                     except BadPictureError as error:
                         drop({"what": item.key, "technique": item.technique or BONA_FIDE, "reason": str(error)})
@@ -97,29 +97,29 @@ class AlignFaces(Step):
         """Close the detector."""
         close_detector()
 
-    def faces(self, item: SourceItem, pixels: Pixels, heads: dict[str, _Head]) -> Iterator[Face]:
-        """Yield the aligned faces of a picture, and keep a bona fide face in `heads`.
+    def faces(self, item: SourceItem, pixels: Pixels, known: dict[str, _BonaFide]) -> Iterator[Face]:
+        """Yield the aligned faces of a picture, and keep a bona fide face in `known`.
 
         A frame that is only listed for its forgeries (`item.pair_only`) is yielded right before the first of them.
 
         Args:
             item: The picture's facts.
             pixels: The picture, shape (height, width, 3), RGB.
-            heads: Item key → bona fide face. The dictionary is changed.
+            known: Item key → bona fide face. The dictionary is changed.
 
         Raises:
             BadPictureError: The picture shows no face, or several where the recipe expects one.
         """
         size = self.recipe.size
         pairing: Pairing | None = "content" if item.pair_candidates else "same_frame"
-        head = heads.get(item.pair or "")
+        bona_fide = known.get(item.pair or "")
         found: list[Landmarks] = []
         if self.recipe.detect_cropped or not item.cropped:
-            near = head.landmarks if head and head.shape == pixels.shape else None
+            near = bona_fide.landmarks if bona_fide and bona_fide.shape == pixels.shape else None
             found = detector().detect(pixels, near)
         if item.pair_candidates:
-            head = self.most_similar(item, pixels, found, heads)
-        for number, (transform, landmarks) in enumerate(self.places(item, pixels, found, head)):
+            bona_fide = self.most_similar(item, pixels, found, known)
+        for number, (transform, landmarks) in enumerate(self.places(item, pixels, found, bona_fide)):
             image = warp(pixels, transform, size)
             forged = item.category != BONA_FIDE
             face = Face(
@@ -128,8 +128,8 @@ class AlignFaces(Step):
                 category=item.category,
                 technique=item.technique,
                 identities=item.identities if number == 0 else (f"{item.key}/{number}",),
-                pair_id=head.face.face_id if head else None,
-                pairing=pairing if head else None,
+                pair_id=bona_fide.face.face_id if bona_fide else None,
+                pairing=pairing if bona_fide else None,
                 source=item.source,
                 source_path=item.source_path,
                 source_sha256=_sha256(item.path),
@@ -138,37 +138,37 @@ class AlignFaces(Step):
                 landmarks=None if landmarks is None else move(landmarks, transform),
             )
             if number == 0 and not forged:
-                heads[item.key] = _Head(face, pixels.shape, transform, landmarks, item.pair_only)
-            if head and head.waits:
-                head.waits = False
-                yield head.face
+                known[item.key] = _BonaFide(face, pixels.shape, transform, landmarks, item.pair_only)
+            if bona_fide and bona_fide.waits:
+                bona_fide.waits = False
+                yield bona_fide.face
             if not item.pair_only:
                 yield face
 
     def most_similar(
-        self, item: SourceItem, pixels: Pixels, found: list[Landmarks], heads: dict[str, _Head]
-    ) -> _Head | None:
+        self, item: SourceItem, pixels: Pixels, found: list[Landmarks], known: dict[str, _BonaFide]
+    ) -> _BonaFide | None:
         """Return the bona fide frame that is most similar to a forgery outside the face, or None."""
-        near = [heads[key] for key in item.pair_candidates if key in heads]
-        places = (self.places(item, pixels, found, head)[0] for head in near)
+        near = [known[key] for key in item.pair_candidates if key in known]
+        places = (self.places(item, pixels, found, bona_fide)[0] for bona_fide in near)
         squares = (warp(pixels, transform, self.recipe.size) for transform, _ in places)
-        best = most_similar(zip(squares, (head.face for head in near), strict=True))
+        best = most_similar(zip(squares, (bona_fide.face for bona_fide in near), strict=True))
         return None if best is None else near[best]
 
     def places(
-        self, item: SourceItem, pixels: Pixels, found: list[Landmarks], head: _Head | None
+        self, item: SourceItem, pixels: Pixels, found: list[Landmarks], bona_fide: _BonaFide | None
     ) -> list[tuple[Transform, Landmarks | None]]:
         """Choose the faces of a picture. Return for each its transform into the square and its landmarks, if any."""
         recipe = self.recipe
         as_cropped = cropped_alignment(pixels.shape[0], pixels.shape[1], recipe.size)
-        if head is not None:  # both are compared pixel by pixel, so they need the same place in the square
-            if head.landmarks is None:
+        if bona_fide is not None:  # both are compared pixel by pixel, so they need the same place in the square
+            if bona_fide.landmarks is None:
                 return [(as_cropped, largest(found) if found else None)]
-            if pixels.shape == head.shape:
-                return [(head.transform, nearest(found, head.landmarks))]
+            if pixels.shape == bona_fide.shape:
+                return [(bona_fide.transform, nearest(found, bona_fide.landmarks))]
             if found:
                 landmarks = largest(found)
-                return [(alignment_onto(landmarks, move(head.landmarks, head.transform)), landmarks)]
+                return [(alignment_onto(landmarks, move(bona_fide.landmarks, bona_fide.transform)), landmarks)]
         if not found:
             if item.cropped and (recipe.keep_without_landmarks or not recipe.detect_cropped):
                 return [(as_cropped, None)]
@@ -176,5 +176,5 @@ class AlignFaces(Step):
         if len(found) > 1 and recipe.several_faces == "fail":
             raise BadPictureError(not_one_face(len(found)))
         first = largest(found)
-        others = [f for f in found if f is not first] if recipe.several_faces == "all" and head is None else []
+        others = [f for f in found if f is not first] if recipe.several_faces == "all" and bona_fide is None else []
         return [(alignment(f, recipe.size, self.margins[item.source]), f) for f in (first, *others)]

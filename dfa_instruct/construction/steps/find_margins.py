@@ -24,9 +24,9 @@ from dfa_instruct.sources.sample import is_drawn
 SAMPLE = 48
 """Number of pictures of a source that are examined."""
 OUTSIDE = 0.05
-"""Share of them whose squares may extend beyond the picture."""
+"""Share of the examined pictures beyond whose border the square may extend."""
 WHOLE_FACE = -0.1
-"""The smallest margin. A smaller one would cut off the chin. What a picture lacks is filled with grey instead."""
+"""The smallest margin. A smaller one would cut off the chin. What lies outside the picture is grey instead."""
 
 
 class FindMargins(Step):
@@ -43,7 +43,7 @@ class FindMargins(Step):
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
         """Write the report: source → `SourceMargin`."""
         sampled, labels = self.sample()
-        allowed = {source: self.allowed(items) for source, items in sorted(sampled.items())}
+        allowed = {source: self.largest_margins(items) for source, items in sorted(sampled.items())}
         margins = {source: self.margin(found) for source, found in allowed.items()}
         one_sided = [source for source in margins if len(labels[source]) == 1 and allowed[source]]
         margins |= dict.fromkeys(one_sided, min((margins[source] for source in one_sided), default=0.0))
@@ -80,7 +80,7 @@ class FindMargins(Step):
                 )
         return sampled, labels
 
-    def allowed(self, items: list[SourceItem]) -> list[float]:
+    def largest_margins(self, items: list[SourceItem]) -> list[float]:
         """Return the largest margin that each picture with a face allows, in ascending order."""
         found = []
         with one_thread():

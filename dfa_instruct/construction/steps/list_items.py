@@ -82,9 +82,9 @@ class ListItems(Step):
             for source_name, technique, found in reports:
                 for file, reason in (*found.dropped_files, *found.ignored_files):
                     drop({"what": f"{source_name}/{file}", "technique": technique, "reason": reason})
-            order, head = listed.order(listed.needed(self.kept(listed, drop)))
+            order, bona_fide = listed.order(listed.needed(self.kept(listed, drop)))
         unit = listed.unit
-        undivided = {unit[head[i]] for i in listed.pair_candidates}
+        undivided = {unit[bona_fide[i]] for i in listed.pair_candidates}
         size = int(np.clip(-(-len(order) // SHARD_IMAGES[0]), *SHARD_IMAGES))
         sizes: list[int] = []
         shard: list[int] = []
@@ -95,7 +95,7 @@ class ListItems(Step):
             in_shard = sorted(
                 range(len(part)),
                 key=lambda i: (
-                    listed.unit[head[shard[i]]],
+                    listed.unit[bona_fide[shard[i]]],
                     part[i]["category"] != BONA_FIDE,
                     part[i]["path"],
                     part[i]["frame"] or 0,
@@ -108,8 +108,8 @@ class ListItems(Step):
             shard.clear()
 
         def together(i: int) -> tuple[bool, int]:
-            whole_unit = unit[head[i]] in undivided
-            return whole_unit, unit[head[i]] if whole_unit else head[i]
+            whole_unit = unit[bona_fide[i]] in undivided
+            return whole_unit, unit[bona_fide[i]] if whole_unit else bona_fide[i]
 
         for _, group in groupby(order, key=together):
             shard += group
@@ -133,7 +133,7 @@ class ListItems(Step):
         """
         recipe = self.recipe
         technique_of = np.frombuffer(listed.technique, np.int32)
-        lot = np.frombuffer(listed.lot, np.uint64)
+        key_hash = np.frombuffer(listed.key_hash, np.uint64)
         kept = np.ones(len(technique_of), bool)
         for technique, code in sorted(listed.techniques.items()):
             own = np.flatnonzero(technique_of == code)
@@ -142,7 +142,7 @@ class ListItems(Step):
                 most, reason = 0, f"fewer than {recipe.fewest_images} images"
             elif technique != BONA_FIDE and recipe.most_images is not None and len(own) > recipe.most_images:
                 most, reason = recipe.most_images, f"beyond {recipe.most_images} images"
-                own = own[np.argsort(lot[own], kind="stable")]
+                own = own[np.argsort(key_hash[own], kind="stable")]
             kept[own[most:]] = False
             for begin in range(most, len(own), CHUNK):
                 for row in listed.rows(own[begin : begin + CHUNK]):
@@ -158,7 +158,7 @@ class _Listed:
         self.batches: list[pa.RecordBatch] = []
         self.techniques: dict[str, int] = {}
         self.technique = array("i")  # the number of its technique
-        self.lot = array("Q")  # the hash of its key
+        self.key_hash = array("Q")  # the hash of its key
         self.pair = array("Q")  # the hash of the key of its bona fide picture
         self.unit = array("Q")  # the hash of what stays together: its video or the person in it
         self.pair_only = array("b")  # whether it is listed only for the forgeries that may belong to it
@@ -170,9 +170,9 @@ class _Listed:
         self.batches.append(pa.RecordBatch.from_pylist(rows, schema=CHUNK_SCHEMA))
         for item in items:
             if item.pair_candidates:
-                self.pair_candidates[len(self.lot)] = item.pair_candidates
+                self.pair_candidates[len(self.key_hash)] = item.pair_candidates
             self.technique.append(self.techniques.setdefault(item.technique or BONA_FIDE, len(self.techniques)))
-            self.lot.append(self.hash(item.key))
+            self.key_hash.append(self.hash(item.key))
             self.pair.append(self.hash(item.pair or (item.pair_candidates[0] if item.pair_candidates else item.key)))
             self.pair_only.append(item.pair_only)
             self.unit.append(self.hash(item.video or (*item.identities, item.key)[0]))
@@ -183,11 +183,11 @@ class _Listed:
 
     def needed(self, kept: NDArray[np.int64]) -> NDArray[np.int64]:
         """Remove the frames that were listed only for forgeries that are not kept."""
-        lot, pair = (np.frombuffer(column, np.uint64) for column in (self.lot, self.pair))
+        key_hash, pair = (np.frombuffer(column, np.uint64) for column in (self.key_hash, self.pair))
         pair_only = np.frombuffer(self.pair_only, np.int8).astype(bool)
         frames = [self.hash(key) for keys in self.pair_candidates.values() for key in keys]
         wanted = np.concatenate([pair[kept[~pair_only[kept]]], np.array(frames, np.uint64)])
-        return kept[~pair_only[kept] | np.isin(lot[kept], wanted)]
+        return kept[~pair_only[kept] | np.isin(key_hash[kept], wanted)]
 
     def order(self, kept: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Order the kept items so that people are mixed, and each picture is followed by its forgeries.
@@ -196,12 +196,12 @@ class _Listed:
             The numbers of the kept items in order, and for every listed item the number of its bona fide item or its
             own number.
         """
-        lot, pair, unit = (np.frombuffer(column, np.uint64) for column in (self.lot, self.pair, self.unit))
-        by_lot = np.argsort(lot, kind="stable")
-        found = np.searchsorted(lot, pair, sorter=by_lot).clip(max=len(lot) - 1)
-        head = np.where(lot[by_lot[found]] == pair, by_lot[found], np.arange(len(lot)))
-        order = np.lexsort((kept, head[kept], unit[head[kept]]))
-        return kept[order], head
+        key_hash, pair, unit = (np.frombuffer(column, np.uint64) for column in (self.key_hash, self.pair, self.unit))
+        by_key_hash = np.argsort(key_hash, kind="stable")
+        found = np.searchsorted(key_hash, pair, sorter=by_key_hash).clip(max=len(key_hash) - 1)
+        bona_fide = np.where(key_hash[by_key_hash[found]] == pair, by_key_hash[found], np.arange(len(key_hash)))
+        order = np.lexsort((kept, bona_fide[kept], unit[bona_fide[kept]]))
+        return kept[order], bona_fide
 
     def rows(self, numbers: Sequence[int] | NDArray[np.int64]) -> list[dict[str, Any]]:
         """Return the items with these numbers as rows of `ITEM_SCHEMA`."""

@@ -133,8 +133,8 @@ class Plan(Step):
         categories = [technique.category for technique in techniques_of(recipe)]
         for_test = [technique.name in recipe.held_out for technique in techniques_of(recipe)]
         planned = assign_forgeries(bona_fide, aligned, categories, recipe.forgeries_per_face, rng)
-        for target, technique, number, near in planned:
-            split = splits[near]
+        for target, technique, number, in_split_of in planned:
+            split = splits[in_split_of]
             if for_test[technique] and split != "test":
                 continue
             shard = number % shards if target is None else faces.shard[target]
@@ -197,7 +197,7 @@ class Plan(Step):
                 raise ValueError(f"{failure}; see {self.work.dropped_table} for everything that was dropped")
 
     def drop_before_splits(self, faces: _Faces) -> list[str | None]:
-        """Return why each face is dropped, or None: too few images of its technique, or the same image before."""
+        """Return why each face is dropped, or None: too few images of its technique, or the pixels of another face."""
         fewest = self.recipe.fewest_images
         counts = Counter(faces.technique)
         reasons: list[str | None] = [
@@ -250,5 +250,5 @@ class Plan(Step):
             for kept, copy in copies:
                 reasons[own[copy]] = f"a near-duplicate of a face in {splits[own[kept]]}"
         for i in forgeries_without_pair(faces.face_id, faces.pair_id, splits, [reason is None for reason in reasons]):
-            reasons[i] = "its bona fide was dropped"
+            reasons[i] = "its bona fide face was dropped"
         return inside

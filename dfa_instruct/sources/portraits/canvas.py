@@ -61,7 +61,7 @@ def grid(pixels: int) -> tuple[Floats, Floats]:
 
 
 def noise(rng: np.random.Generator, pixels: int, *octaves: int) -> Floats:
-    """Return smooth noise of about unit deviation, the sum of grids with these numbers of cells per side."""
+    """Return smooth noise of about unit deviation, the sum of grids with `octaves` cells per side."""
     total = np.zeros((1, 1), np.float32)
     for cells in octaves:
         coarser = cv2.resize(total, (cells, cells), interpolation=cv2.INTER_CUBIC)
