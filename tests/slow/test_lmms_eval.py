@@ -39,7 +39,8 @@ def test_lmms_eval_gives_our_figures(adapter: Path, dataset_folder: Path, tmp_pa
     merge(adapter, tmp_path / "merged")
     ours = run_bench(AskedOnce(tmp_path / "merged"), dataset_folder)
     write_lmms_eval(dataset_folder, tmp_path / "tasks")
-    model = ["--model", "llava_hf", "--model_args", "pretrained=merged,device=cpu,dtype=float32"]
+    arguments = "pretrained=merged,device=cpu,device_map=cpu,dtype=float32"
+    model = ["--model", "llava_hf", "--model_args", arguments]
     tasks = ["--include_path", "tasks", "--tasks", "dfa_bench", "--output_path", "out"]
     done = subprocess.run(
         [python, "-m", "lmms_eval", *model, *tasks],
