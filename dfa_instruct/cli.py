@@ -188,22 +188,42 @@ def instruct(
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(help="A dataset folder, or a JSON file of FakeClue or DD-VQA.")],
-    output: Annotated[Path, typer.Argument(help="The new file: a JSON list for LLaVA, JSON lines for TRL.")],
+    output: Annotated[
+        Path,
+        typer.Argument(
+            help="The new file: a JSON list for LLaVA, JSON lines for TRL, NAME.tsv for VLMEvalKit. "
+            "For lmms-eval, a new folder."
+        ),
+    ],
     source_format: Annotated[
         Literal["dfa-instruct", "fakeclue", "dd-vqa"], typer.Option("--from", help="The format of the source.")
     ] = "dfa-instruct",
-    output_format: Annotated[Literal["llava", "trl"], typer.Option("--to", help="The format of the output.")] = "llava",
+    output_format: Annotated[
+        Literal["llava", "trl", "lmms-eval", "vlmevalkit"], typer.Option("--to", help="The format of the output.")
+    ] = "llava",
     images: Annotated[Path | None, typer.Option(help="The folder of FakeClue's or DD-VQA's pictures.")] = None,
     forged_label: Annotated[
         int | None, typer.Option(min=0, max=1, help="The label of forged pictures in FakeClue's file.")
     ] = None,
 ) -> None:
-    """Convert the conversations of a dataset folder, FakeClue or DD-VQA to the format of LLaVA or TRL."""
-    with one_line_errors(OSError, ValueError):
-        from dfa_instruct.dataset.convert import convert as run
+    """Convert the conversations of a dataset folder, FakeClue or DD-VQA to the format of LLaVA or TRL.
 
-        for label, count in sorted(run(source, output, source_format, output_format, images, forged_label).items()):
-            print(f"{label}: {count}")
+    Or convert the test questions of a dataset folder (DFA-Bench) to the format of lmms-eval or VLMEvalKit.
+    """
+    with one_line_errors(OSError, ValueError):
+        if output_format in ("llava", "trl"):
+            from dfa_instruct.dataset.convert import convert as run
+
+            counts = run(source, output, source_format, output_format, images, forged_label)
+        elif source_format != "dfa-instruct" or images or forged_label is not None:
+            raise ValueError(f"--to {output_format}: only a dataset folder, without --images and --forged-label")
+        else:
+            from dfa_instruct.bench.export import write_lmms_eval, write_vlmevalkit
+
+            write = write_lmms_eval if output_format == "lmms-eval" else write_vlmevalkit
+            counts = write(source, output)
+        for name, count in sorted(counts.items()):
+            print(f"{name}: {count}")
 
 
 def _picture_path(output: Path | None, where: str, kind: str) -> Path:

@@ -241,7 +241,9 @@ class DfaGpt:
 
 
 def merge(adapter: Path, output: Path) -> None:
-    """Merge an adapter into its base, and write a folder with a card that Transformers and lighteval load.
+    """Merge an adapter into its base, and write a folder with a card that Transformers, lighteval and vLLM load.
+
+    The weights have the names of the published checkpoints.
 
     Raises:
         FileNotFoundError: There is no adapter.
@@ -254,6 +256,7 @@ def merge(adapter: Path, output: Path) -> None:
     with new_folder(output) as made:
         from peft import PeftConfig, PeftModel  # takes seconds, so only after the output was checked
         from transformers import AutoModelForImageTextToText, AutoProcessor
+        from transformers.conversion_mapping import get_model_conversion_mapping
 
         from modeling_dfa_gpt.hub.card import card_of
 
@@ -263,6 +266,9 @@ def merge(adapter: Path, output: Path) -> None:
             model = AutoModelForImageTextToText.from_pretrained(base, dtype="auto")
             merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
             processor = AutoProcessor.from_pretrained(adapter)
+        # Transformers reverses the renamings that loading the base took. A base that Transformers 5 saved from scratch
+        # took fewer than a published one: it has vision_tower.embeddings, not vision_tower.vision_model.embeddings.
+        merged._weight_conversions = get_model_conversion_mapping(merged, add_legacy=False)
         with naming(output):
             merged.save_pretrained(made)
             processor.save_pretrained(made)

@@ -17,6 +17,7 @@ import pytest
 import torch
 from peft import PeftModel
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from typer.testing import CliRunner, Result
@@ -79,6 +80,26 @@ def test_all_ways_of_loading_and_the_merged_model_agree(
     assert (plain - by_peft).abs().max() < 1e-4
     assert (untrained - by_peft).abs().max() > 1e-2
     assert not (merged / "adapter_config.json").exists()
+
+
+def test_a_merged_model_has_the_names_of_the_published_checkpoints(merged: Path) -> None:
+    with safe_open(merged / "model.safetensors", framework="pt") as file:
+        names = set(file.keys())
+    beginnings = {
+        "language_model.model.embed_tokens.",
+        "language_model.model.layers.",
+        "language_model.model.norm.",
+        "multi_modal_projector.linear_1.",
+        "multi_modal_projector.linear_2.",
+        "vision_tower.vision_model.embeddings.",
+        "vision_tower.vision_model.encoder.layers.",
+        "vision_tower.vision_model.post_layernorm.",
+        "vision_tower.vision_model.pre_layrnorm.",
+    }
+    assert {begin for begin in beginnings for name in names if name.startswith(begin)} == beginnings
+    assert [name for name in names if not name.startswith(tuple(beginnings))] == []
+    _, loading = AutoModelForImageTextToText.from_pretrained(merged, output_loading_info=True)
+    assert not any(loading.values())
 
 
 def test_truncated_weights_are_named(adapter: Path, tmp_path: Path) -> None:
