@@ -242,16 +242,23 @@ def stats(
     where: Annotated[str, _WHERE],
     output: Annotated[Path | None, typer.Option(help="The PNG file. Default: ./<dataset>-statistics.png.")] = None,
 ) -> None:
-    """Count a dataset and draw the counts: words, questions by ability, images by split, category and technique."""
+    """Count a dataset and draw the counts: words, questions by ability, images by split, category and technique.
+
+    If people have described forged faces, tables say how far they agree with the pixels and with each other.
+    """
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
+        from dfa_instruct.verify.agreement import ALL, agreement, region_table, technique_table
         from dfa_instruct.verify.dataset_plots import count, draw, table
 
         path = _picture_path(output, where, "statistics")
         statistics = count(where)
         figure = draw(statistics)
         Console().print(table(statistics))
+        if statistics.human:
+            agreements = agreement(where)
+            Console().print(technique_table(agreements), region_table(agreements[ALL]))
         figure.savefig(path, dpi=110, metadata={"Software": None})
         print(path)
 

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import PIL.Image
@@ -26,6 +26,9 @@ from dfa_instruct.bench.tasks.questions import TASKS
 from dfa_instruct.bench.tasks.references import against_people
 from dfa_instruct.sources.pictures import open_image
 from dfa_instruct.vocabulary import BenchTask
+
+_OF_FORGED: Final = ("_forged", "_people", "_pixels")
+"""The endings of AD's figures that are computed from forged faces alone."""
 
 
 def baselines(
@@ -84,9 +87,7 @@ def majority(data: Path | None, rows: Rows) -> TaskFigures:
         BenchTask.DF_T: classification([row["technique"] for row, _ in asked], guesses),
         BenchTask.AD: {
             **constant(("bona_fide", "forged")),
-            **{
-                name: n for name, n in constant(("forged",)).items() if name.endswith(("_forged", "_people", "_pixels"))
-            },
+            **{name: n for name, n in constant(("forged",)).items() if name.endswith(_OF_FORGED)},
         },
     }
     return {task: main_figures(task, of_task) for task, of_task in figures.items()}

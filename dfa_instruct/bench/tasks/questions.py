@@ -162,10 +162,10 @@ def prediction(doc: Doc, response: ModelResponse, name: str) -> Prediction:
 
     Returns:
         `task`, `face_id`, `video`, `identities`, `label`, `category`, `technique`, `question`, `reference`, `answer`.
-        For AD also `rouge_l` and the keys of `against_people`; for the other tasks `predicted`, a label, a category or a technique, or None if the
-        answer could not be read. If the model provides them, also `thought`, the text before the answer;
-        `finish_reason`, "length" if the answer was cut; and `first_token`, the log probability that the answer starts
-        with each choice.
+        For AD also `rouge_l` and the keys of `against_people`; for the other tasks `predicted`, a label, a category or
+        a technique, or None if the answer could not be read. If the model provides them, also `thought`, the text
+        before the answer; `finish_reason`, "length" if the answer was cut; and `first_token`, the log probability that
+        the answer starts with each choice.
     """
     task = TASKS[name]
     # lighteval's vision backend gives a string where its pipeline expects a list of strings
