@@ -301,8 +301,8 @@ def push(
         list[str] | None,
         typer.Option(
             metavar="SOURCE",
-            help="State that you have the right to redistribute the pictures of this source. May be repeated. Drawn "
-            "faces need no such statement.",
+            help="State that you have the right to redistribute the pictures of this source; descriptions: what "
+            "people have written. May be repeated. Drawn faces need no such statement.",
         ),
     ] = None,
 ) -> None:

@@ -143,3 +143,11 @@ def test_what_people_describe_is_not_reviewed(folder: Path, tmp_path: Path) -> N
     before = len(Work(folder, "test", "ann").items)
     assert run("annotate", folder, "--human", table(tmp_path / "w.csv", ("2.png", "", "odd chin"))).exit_code == 0
     assert len(Work(folder, "test", "ann").items) == before - 1
+
+
+def test_words_of_people_are_pushed_only_by_those_who_may(folder: Path, tmp_path: Path) -> None:
+    written(folder, table(tmp_path / "w.csv", ("2.png", "chin", "odd")))
+    words = "push", tmp_path / "described", "user/faces", "--dry-run", "--without-images"
+    refused = run(*words)
+    assert refused.exit_code != 0 and "--may-redistribute descriptions" in refused.output
+    assert run(*words, "--may-redistribute", "descriptions").exit_code == 0
