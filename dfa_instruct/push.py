@@ -63,7 +63,8 @@ def push(
 
     Raises:
         FileNotFoundError: There is no dataset folder.
-        ValueError: The pictures of a source, or people's words, may not be redistributed; or see `dfa_instruct.hub.push`.
+        ValueError: The pictures of a source, or people's words, may not be redistributed; or see
+            `dfa_instruct.hub.push`.
         OSError: See `dfa_instruct.hub.push`.
     """
     from datasets import Features
