@@ -249,6 +249,7 @@ def stats(
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
+        from dfa_instruct.records import HUMAN
         from dfa_instruct.verify.agreement import ALL, agreement, region_table, technique_table
         from dfa_instruct.verify.dataset_plots import count, draw, table
 
@@ -256,8 +257,7 @@ def stats(
         statistics = count(where)
         figure = draw(statistics)
         Console().print(table(statistics))
-        if statistics.human:
-            agreements = agreement(where)
+        if statistics.writers["ad", HUMAN] and (agreements := agreement(where)):
             Console().print(technique_table(agreements), region_table(agreements[ALL]))
         figure.savefig(path, dpi=110, metadata={"Software": None})
         print(path)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from dfa_instruct.instruct.options import OPTION
-from dfa_instruct.records import HUMAN
 
 COLUMNS: Final = ("label", "category", "technique", "pairing", "source", "identities", "split", "qa", "ad_by")
 """The columns that are counted. Images are not read."""
@@ -29,7 +28,6 @@ class Statistics:
         sources: The number of images by category, technique (empty for bona fide images) and source.
         writers: The number of images by ability and by who wrote its text.
         identities: The identities in each split.
-        human: The number of forged faces that people have described.
     """
 
     def __init__(self) -> None:
@@ -41,7 +39,6 @@ class Statistics:
         self.sources: Counter[tuple[str, str, str]] = Counter()
         self.writers: Counter[tuple[str, str]] = Counter()
         self.identities: dict[str, set[str]] = {}
-        self.human = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Count a row, which has at least the columns `COLUMNS`."""
@@ -56,7 +53,6 @@ class Statistics:
             self.words.update(_WORD.findall(f"{question}\n{pair['answer']}".lower()))
         self.sources[row["category"], row["technique"] or "", row["source"]] += 1
         self.writers.update((ability, row[f"{ability}_by"]) for ability in ("ad", "fc") if row.get(f"{ability}_by"))
-        self.human += row["ad_by"] == HUMAN and row["label"] == "forged"
         self.identities.setdefault(row["split"], set()).update(row["identities"])
 
     def images_of(self, split: str | None = None, category: str | None = None) -> int:
