@@ -4,7 +4,8 @@ r"""Train an adapter further by rewards that the pixels give, with TRL's GRPOTra
         -m modeling_dfa_gpt.grpo --config recipes/dfa-gpt-tiny/grpo.yaml
 
 For each question, the model writes several answers. Those with a higher reward than the others become more likely
-(group relative policy optimization). The rewards are in `modeling_dfa_gpt.rewards`. The same command resumes from the newest complete checkpoint in `output_dir`.
+(group relative policy optimization). The rewards are in `modeling_dfa_gpt.rewards`. The same command resumes from the
+newest complete checkpoint in `output_dir`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dfa_instruct.instruct.sampling import is_dialogue
 from dfa_instruct.vlm.load import ADAPTER_CONFIG, load_processor, naming
 from dfa_instruct.vlm.messages import dialogue
 from dfa_instruct.vocabulary import Ability
-from modeling_dfa_gpt.checkpoints import RUN_FILE, check_same_run, describe_run, last_checkpoint
+from modeling_dfa_gpt.checkpoints import RUN_FILE, check_same_run, describe_run, finished_checkpoint, last_checkpoint
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.hub.card import card_of
 from modeling_dfa_gpt.recipe import Recipe, parse_arguments
@@ -57,10 +58,13 @@ def train(arguments: list[str]) -> None:
         processing_class=processor,
     )
     folder = Path(recipe.training.output_dir)
-    run = describe_run(recipe, rows.select_columns(["face_id", "label", "category", "artifacts", "qa"]), trainer.model)
+    run = describe_run(recipe, rows, trainer.model)
     checkpoint = last_checkpoint(folder)
     if checkpoint:
         check_same_run(folder, run)
+        if finished_checkpoint(checkpoint, best=False) and (folder / "trainer_state.json").is_file():
+            print(f"{folder}: training is already complete", flush=True)
+            return
     trainer.accelerator.wait_for_everyone()
     if trainer.accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
