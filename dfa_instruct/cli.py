@@ -66,8 +66,18 @@ def views(
 @app.command()
 def annotate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset folder.")],
-    ability: Annotated[Literal["ad", "fc"], typer.Option(help="Artifact descriptions or free conversations.")],
-    model: Annotated[str, typer.Option(help="The name of the model on its server.")],
+    human: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Take descriptions that people have written, instead of asking a model: DD-VQA's JSON files, a CSV or "
+            "JSON file of file, region, text and optionally person, or a folder of such files. May be repeated.",
+        ),
+    ] = None,
+    ability: Annotated[
+        Literal["ad", "fc"] | None, typer.Option(help="Artifact descriptions or free conversations.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The name of the model on its server.")] = None,
     base_url: Annotated[
         str | None,
         typer.Option(help="An OpenAI-compatible server. Default: OpenAI. The key is taken from OPENAI_API_KEY."),
@@ -97,8 +107,21 @@ def annotate(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds after which a request counts as failed.")] = 120.0,
     templates: Templates = None,
 ) -> None:
-    """Let a language model write the missing texts. Its answers are kept in <dataset>.annotations.sqlite."""
+    """Let a language model write the missing texts, or take what people have written (--human).
+
+    All texts are kept in <dataset>.annotations.sqlite; `instruct` writes them into the dataset.
+    """
     with one_line_errors(OSError, ValueError, RuntimeError):
+        if human and not (ability or model):
+            from rich.console import Console
+
+            from dfa_instruct.annotate.people import annotate_in_words_of_people
+
+            Console().print(annotate_in_words_of_people(folder, human))
+            print(f"`dfa-instruct instruct {folder}` writes these descriptions into the dataset")
+            return
+        if human or not ability or not model:
+            raise ValueError("annotate: expected either --ability and --model, or --human alone")
         from dfa_instruct.annotate.run import Settings
         from dfa_instruct.annotate.run import annotate as run
 
@@ -241,16 +264,23 @@ def stats(
     where: Annotated[str, _WHERE],
     output: Annotated[Path | None, typer.Option(help="The PNG file. Default: ./<dataset>-statistics.png.")] = None,
 ) -> None:
-    """Count a dataset and draw the counts: words, questions by ability, images by split, category and technique."""
+    """Count a dataset and draw the counts: words, questions by ability, images by split, category and technique.
+
+    If people have described forged faces, tables say how far they agree with the pixels and with each other.
+    """
     with one_line_errors(OSError, ValueError):
         from rich.console import Console
 
+        from dfa_instruct.records import HUMAN
+        from dfa_instruct.verify.agreement import ALL, agreement, region_table, technique_table
         from dfa_instruct.verify.dataset_plots import count, draw, table
 
         path = _picture_path(output, where, "statistics")
         statistics = count(where)
         figure = draw(statistics)
         Console().print(table(statistics))
+        if statistics.writers["ad", HUMAN] and (agreements := agreement(where)):
+            Console().print(technique_table(agreements), region_table(agreements[ALL]))
         figure.savefig(path, dpi=110, metadata={"Software": None})
         print(path)
 
@@ -293,8 +323,8 @@ def push(
         list[str] | None,
         typer.Option(
             metavar="SOURCE",
-            help="State that you have the right to redistribute the pictures of this source. May be repeated. Drawn "
-            "faces need no such statement.",
+            help="State that you have the right to redistribute the pictures of this source; descriptions: what "
+            "people have written. May be repeated. Drawn faces need no such statement.",
         ),
     ] = None,
 ) -> None:

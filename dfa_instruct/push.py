@@ -19,6 +19,7 @@ from dfa_instruct.dataset.reading import files_of, tables_of
 from dfa_instruct.dataset.statistics import Statistics
 from dfa_instruct.hub import CARD, check_repo, check_token, show
 from dfa_instruct.hub import push as push_files
+from dfa_instruct.records import HUMAN
 from dfa_instruct.sources.licences import licence_of, not_redistributable
 from dfa_instruct.verify.dataset_plots import count, draw
 from dfa_instruct.vocabulary import SPLITS
@@ -32,6 +33,8 @@ REPLACEABLE: Final = re.compile(
     rf"(data|conversations)/({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}-[0-9a-f]{{16}}\.parquet|{re.escape(FIGURE)}"
 )
 """The paths that a push writes, apart from the card."""
+DESCRIPTIONS: Final = "descriptions"
+"""The name by which a user states the right to redistribute what people have written."""
 IMAGE_COLUMNS: Final = ("image", "landmarks")
 """The columns that are left out if the pictures are not pushed."""
 
@@ -55,11 +58,13 @@ def push(
         revision: A branch; None is the main branch.
         dry_run: Send nothing, which needs no token and no connection.
         images: Push the pictures as well.
-        permitted: Sources whose pictures the user has the right to redistribute.
+        permitted: Sources whose pictures the user has the right to redistribute, and `DESCRIPTIONS` for the words of
+            people.
 
     Raises:
         FileNotFoundError: There is no dataset folder.
-        ValueError: The pictures of a source may not be redistributed; or see `dfa_instruct.hub.push`.
+        ValueError: The pictures of a source, or people's words, may not be redistributed; or see
+            `dfa_instruct.hub.push`.
         OSError: See `dfa_instruct.hub.push`.
     """
     from datasets import Features
@@ -72,8 +77,7 @@ def push(
     if not dry_run:
         check_token(repo)
     statistics = count(str(folder))
-    if images:
-        _check_terms(statistics, permitted)
+    _check_terms(statistics, permitted, images)
     with tempfile.TemporaryDirectory(prefix="dfa-instruct-") as scratch:
         conversations: dict[str, SplitWriter] = {}
         if images:
@@ -106,10 +110,16 @@ def push(
             print(push_files(repo, "dataset", files, REPLACEABLE, upload_last=last, private=private, revision=revision))
 
 
-def _check_terms(statistics: Statistics, permitted: Collection[str]) -> None:
-    """Raise ValueError if the pictures of a source may not be redistributed."""
-    sources = {source for _, _, source in statistics.sources}
-    if unknown := sorted(set(permitted) - sources):
+def _check_terms(statistics: Statistics, permitted: Collection[str], images: bool) -> None:
+    """Raise ValueError if people's descriptions, or the pictures of a source, may not be redistributed."""
+    sources = {source for _, _, source in statistics.sources} if images else set()
+    words = {DESCRIPTIONS} if statistics.writers["ad", HUMAN] else set()
+    if words - set(permitted):
+        raise ValueError(
+            "the dataset contains what people have written about the faces, which has terms of its own; "
+            f"--may-redistribute {DESCRIPTIONS} states that you have the right to redistribute it"
+        )
+    if images and (unknown := sorted(set(permitted) - sources - words)):
         raise ValueError(
             f"--may-redistribute {unknown[0]}: no row has this source; the sources are {', '.join(sorted(sources))}"
         )

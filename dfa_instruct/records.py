@@ -23,6 +23,8 @@ forehead, from the subject's right temple to the left one. See `dfa_instruct.fac
 
 MEASURED: Final = "measured"
 """The author of texts that are composed from measured evidence."""
+HUMAN: Final = "human"
+"""The author of descriptions that people have written."""
 
 
 def face_id_of(image: Pixels) -> str:
@@ -118,6 +120,24 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Description:
+    """What a person has written about a face.
+
+    Args:
+        person: Who wrote it: a name, or a number among the people who described this face.
+        about: The part of the face that it is about, in the person's or the questioner's words; empty: the whole face.
+        text: The words, as they were written.
+        findings: The regions that it calls faulty, see `dfa_instruct.annotate.claims.read_findings`; none for a bona
+            fide face.
+    """
+
+    person: str
+    about: str
+    text: str
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Annotation:
     """The texts about a face from which its questions and answers are made.
 
@@ -132,6 +152,7 @@ class Annotation:
         ad_by: The author of the artifact description.
         fc_by: The author of the free conversation.
         grounding: For a text that was not measured, the share of it (0 to 1) that the pixels support.
+        descriptions: What people have written about the face. The artifact description is that of the first person.
 
     Raises:
         ValueError: The sentence of a finding is not in the artifact description, or two findings have the same region.
@@ -145,6 +166,7 @@ class Annotation:
     ad_by: str = MEASURED
     fc_by: str = MEASURED
     grounding: float | None = None
+    descriptions: tuple[Description, ...] = ()
 
     def __post_init__(self) -> None:
         regions = [finding.region for finding in self.findings]
@@ -179,7 +201,7 @@ class BenchQuestion:
 
 @dataclass(slots=True)
 class InstructRow:
-    """A row of DFA-Instruct without the image. For its last four fields, see `Annotation`."""
+    """A row of DFA-Instruct without the image. For its last five fields, see `Annotation`."""
 
     face: FaceRecord
     artifacts: list[Artifact]
@@ -189,3 +211,4 @@ class InstructRow:
     fc_by: str = MEASURED
     grounding: float | None = None
     findings: list[Finding] = field(default_factory=list)
+    descriptions: list[Description] = field(default_factory=list)

@@ -30,7 +30,7 @@ def describe_run(recipe: Recipe, rows: Any, model: Any) -> dict[str, Any]:
     is_streamed = not hasattr(rows, "__len__")
     digest = hashlib.sha256()
     if not is_streamed:
-        for row in rows.remove_columns(["images"]):
+        for row in rows.select_columns([name for name in rows.column_names if name not in ("image", "images")]):
             digest.update(json.dumps(row, sort_keys=True, ensure_ascii=False).encode())
     packages = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "dfa-instruct")
     return {

@@ -79,20 +79,25 @@ def config_for_abilities(path: str, name: str | None, abilities: Any) -> str | N
     raise RecipeError(f"abilities: expected {choices}, not [{', '.join(abilities)}]")
 
 
-def recipe_parser() -> Any:
-    """Return TRL's parser for all keys of a recipe, which raises RecipeError instead of exiting."""
-    from trl import DatasetMixtureConfig, ModelConfig, SFTConfig, TrlParser
+def recipe_parser(rewarded: bool = False) -> Any:
+    """Return TRL's parser for all keys of a recipe, which raises RecipeError instead of exiting.
+
+    Args:
+        rewarded: Whether the recipe is one of `modeling_dfa_gpt.grpo`, with the fields of TRL's `GRPOConfig` instead of
+            those of `SFTConfig` and `DfaArguments`.
+    """
+    from trl import DatasetMixtureConfig, GRPOConfig, ModelConfig, SFTConfig, TrlParser
 
     class OneLineParser(TrlParser):
         def error(self, message: str) -> NoReturn:  # argparse would print every option
             raise RecipeError(message)
 
-    dataclasses: Any = (DatasetMixtureConfig, SFTConfig, ModelConfig, DfaArguments)
-    return OneLineParser(dataclasses)
+    training: Any = (GRPOConfig, ModelConfig) if rewarded else (SFTConfig, ModelConfig, DfaArguments)
+    return OneLineParser((DatasetMixtureConfig, *training))
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    """Read a YAML recipe and check its keys.
+def read_recipe(path: Path, rewarded: bool = False) -> dict[str, Any]:
+    """Read a YAML recipe and check its keys; for `rewarded`, see `recipe_parser`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -101,7 +106,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     from trl.scripts.utils import DatasetConfig
 
     recipe = read_mapping(path)
-    check_keys(recipe, {action.dest for action in recipe_parser()._actions} | {"env"}, f"{path}:")
+    check_keys(recipe, {action.dest for action in recipe_parser(rewarded)._actions} | {"env"}, f"{path}:")
     datasets = recipe.get("datasets", [])
     if not isinstance(datasets, list) or not all(isinstance(dataset, dict) for dataset in datasets):
         raise RecipeError(f"{path}: datasets: expected a list of {{path, name, split}}")
@@ -127,7 +132,7 @@ class Recipe:
 
     Attributes:
         data: TRL's `DatasetMixtureConfig`.
-        training: TRL's `SFTConfig`.
+        training: TRL's `SFTConfig` or `GRPOConfig`.
         model: TRL's `ModelConfig`.
         dfa: The keys that TRL does not have.
         settings: The keys that were given, with their values.
@@ -146,9 +151,25 @@ def parse_recipe(arguments: list[str]) -> Recipe:
     Raises:
         RecipeError: See `read_recipe`; or the recipe, its model or its datasets are missing, or a value is invalid.
     """
+    recipe = parse_arguments(arguments)
+    recipe.data.datasets = [
+        replace(dataset, name=config_for_abilities(dataset.path, dataset.name, recipe.dfa.abilities))
+        for dataset in recipe.data.datasets
+    ]
+    recipe.settings["datasets"] = [asdict(dataset) for dataset in recipe.data.datasets]
+    check_values(recipe.data, recipe.training, recipe.model, recipe.dfa)
+    return recipe
+
+
+def parse_arguments(arguments: list[str], rewarded: bool = False) -> Recipe:
+    """Parse the arguments of a training without checking the values; for `rewarded`, see `recipe_parser`.
+
+    Raises:
+        RecipeError: See `read_recipe`; or the recipe, its model or its datasets are missing.
+    """
     import torch
 
-    parser = recipe_parser()
+    parser = recipe_parser(rewarded)
     if {"-h", "--help"} & set(arguments):
         parser.print_help()
         raise SystemExit(0)
@@ -156,7 +177,7 @@ def parse_recipe(arguments: list[str]) -> Recipe:
         raise RecipeError("--config RECIPE is missing")
     path = Path(arguments[arguments.index("--config") + 1])
 
-    recipe = read_recipe(path)
+    recipe = read_recipe(path, rewarded)
     known = {action.dest for action in parser._actions}
     given = [a.removeprefix("--").split("=")[0].replace("-", "_") for a in arguments if a.startswith("--")]
     check_keys(given, known | {"config"}, "command line:")
@@ -164,18 +185,14 @@ def parse_recipe(arguments: list[str]) -> Recipe:
     # Without use_cpu, processes on a CPU would not communicate, and each would train its own model.
     use_cpu = not torch.accelerator.is_available()
     parser.set_defaults(bf16=gpu, dataloader_pin_memory=gpu, use_cpu=use_cpu)
-    data, training, model, dfa = parser.parse_args_and_config(arguments)
+    parts = parser.parse_args_and_config(arguments)
+    data, training, model, dfa = (*parts, DfaArguments())[:4]
     if model.model_name_or_path is None:
-        raise RecipeError(f"{path}: model_name_or_path is missing: expected the folder or Hub id of a LLaVA model")
+        raise RecipeError(f"{path}: model_name_or_path is missing: expected the folder or Hub id of a model")
     if not data.datasets:
         raise RecipeError(f"{path}: datasets is missing: expected a list of {{path, name, split}}")
-    data.datasets = [
-        replace(dataset, name=config_for_abilities(dataset.path, dataset.name, dfa.abilities))
-        for dataset in data.datasets
-    ]
-    check_values(data, training, model, dfa)
-    parsed = {f.name: getattr(part, f.name) for part in (data, training, model, dfa) for f in fields(part)}
-    settings = {key: parsed[key] for key in sorted({*recipe, *given} - {"config", "env", "datasets"})}
+    parsed = {f.name: getattr(part, f.name) for part in parts for f in fields(part)}
+    settings = {key: parsed[key] for key in sorted({*recipe, *given} - {"config", "env"})}
     settings["datasets"] = [asdict(dataset) for dataset in data.datasets]
     return Recipe(data, training, model, dfa, settings)
 

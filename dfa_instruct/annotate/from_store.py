@@ -1,4 +1,4 @@
-"""The annotator `stored`: what language models have written and people have reviewed."""
+"""The annotator `stored`: what people or language models have written, and people have reviewed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from dfa_instruct.annotate.answer_parsing import claims_to_findings, findings_to_claims
 from dfa_instruct.annotate.decisions import Decision, Decisions
+from dfa_instruct.annotate.descriptions import Descriptions, in_words_of_people
 from dfa_instruct.annotate.measured import Measured, description
 from dfa_instruct.annotate.store import Store, StoredAnswer
 from dfa_instruct.instruct.templates import Libraries
@@ -30,8 +31,9 @@ def current_description(store: Store, face_id: str, measured: Annotation) -> Sto
 class Stored:
     """Annotations from a store, and measured annotations for faces that are not in the store.
 
-    Review decisions take precedence: an accepted description is used as it is, and an edited one as last edited. If
-    anybody rejected the description, the measured one is used; if that one was rejected, there is none.
+    What people have written themselves takes precedence, word for word. Then review decisions count: an accepted
+    description is used as it is, and an edited one as last edited. If anybody rejected the description, the measured
+    one is used; if that one was rejected, there is none.
 
     A recipe names it as `annotator: {name: stored, store: dfa-instruct.annotations.sqlite}`.
     """
@@ -55,17 +57,20 @@ class Stored:
             store = Store(Path(store))
         self.store = store
         self.decisions = Decisions(store)
+        self.descriptions = Descriptions(store)
         self.ungrounded = ungrounded
         self.measured = Measured(library)
 
     def digest(self) -> str:
-        """Return a hash of the store's answers and decisions."""
-        return self.store.digest()
+        """Return a hash of the store's answers, decisions and descriptions."""
+        return self.store.digest() + self.descriptions.digest()
 
     def annotate(self, face: FaceRecord, artifacts: list[Artifact]) -> Annotation:
         """Return the annotation of a face, with a stored conversation if it was written from this description."""
         annotation = self.measured.annotate(face, artifacts)
-        if face.label == "forged":
+        if descriptions := self.descriptions.of(face.face_id, face.label):
+            annotation = in_words_of_people(annotation, descriptions)
+        elif face.label == "forged":
             annotation = self._describe(face.face_id, annotation)
         for conversation in self.store.answers(face.face_id, "fc"):
             if conversation.variables["artifacts"] == annotation.ad:

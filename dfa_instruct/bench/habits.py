@@ -13,8 +13,9 @@ from itertools import combinations
 from typing import Final
 
 from dfa_instruct.annotate.answer_parsing import is_foreign, is_refusal
+from dfa_instruct.annotate.claims import parse_claims
 from dfa_instruct.bench.metrics import Figures, Prediction, by_task, percent
-from dfa_instruct.bench.tasks.parsing import described_label, label_of, parse_claims
+from dfa_instruct.bench.tasks.parsing import described_label, label_of
 from dfa_instruct.vlm.chat import REFUSED
 from dfa_instruct.vocabulary import BenchTask, Label
 

@@ -8,10 +8,10 @@ and counts as an error of its class. A rate over no rows is NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dfa_instruct.vocabulary import FORGERY_CATEGORIES, BenchTask, Label
 
@@ -111,10 +111,56 @@ def classification_figures(predictions: Sequence[Prediction], truth: str = "cate
     return {**classification(gold, predicted), "chance": chance(gold, predicted)}
 
 
+AGAINST_PEOPLE: Final = (
+    "rouge_l_best",
+    "rouge_l_mean",
+    "rouge_l_best_forged",
+    "rouge_l_mean_forged",
+    "region_recall_people",
+    "region_recall_pixels",
+)
+"""The main figures of descriptions of faces that people have described, see `description_figures`."""
+
+
 def description_figures(predictions: Sequence[Prediction]) -> dict[str, float]:
-    """Return `rouge_l` of AD's predictions, and `rouge_l_forged`, that of the forged faces alone."""
-    forged = [p["rouge_l"] for p in predictions if p["label"] == "forged"]
-    return {
-        "rouge_l": fmean(p["rouge_l"] for p in predictions),
-        "rouge_l_forged": fmean(forged) if forged else math.nan,
-    }
+    """Return the figures of AD's predictions.
+
+    Returns:
+        `rouge_l`, and `rouge_l_forged`, that of the forged faces alone. If people have described any of the faces, also
+        `rouge_l_best` and `rouge_l_mean`, the mean over these faces of the highest and of the mean ROUGE-L to the
+        descriptions of all people, and the same for forged faces alone. `region_recall_people` is the share of the
+        regions that people call faulty which the answer calls faulty, too, where each person counts; and
+        `region_recall_pixels` is the share of those which differ from the forgery's pair. `region_precision_people`
+        and `region_precision_pixels` are the shares of the answer's regions that at least one person calls faulty, and
+        that differ.
+    """
+    figures = {f"rouge_l{ending}": _mean(p["rouge_l"] for p in group) for ending, group in _all_and_forged(predictions)}
+    described = [p for p in predictions if p.get("people")]
+    if not described:
+        return figures
+    for ending, group in _all_and_forged(described):
+        scores = [[person["rouge_l"] for person in p["people"]] for p in group]
+        figures[f"rouge_l_best{ending}"] = _mean(map(max, scores))
+        figures[f"rouge_l_mean{ending}"] = _mean(map(fmean, scores))
+    forged = [p for p in described if p["label"] == "forged"]
+    paired = [p for p in forged if p["evident"] is not None]
+    by_people = [{r for person in p["people"] for r in person["regions"]} for p in forged]
+    recalled = [r in p["named"] for p in forged for person in p["people"] for r in person["regions"]]
+    figures["region_recall_people"] = percent(recalled)
+    figures["region_recall_pixels"] = percent([r in p["named"] for p in paired for r in p["evident"]])
+    borne_out = [r in regions for p, regions in zip(forged, by_people, strict=True) for r in p["named"]]
+    figures["region_precision_people"] = percent(borne_out)
+    figures["region_precision_pixels"] = percent([r in p["evident"] for p in paired for r in p["named"]])
+    return figures
+
+
+def _all_and_forged(predictions: Sequence[Prediction]) -> Iterator[tuple[str, list[Prediction]]]:
+    """Yield the ending of a figure's name, and the predictions that it is computed from."""
+    yield "", list(predictions)
+    yield "_forged", [p for p in predictions if p["label"] == "forged"]
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Return the mean; NaN if there are no values."""
+    listed = list(values)
+    return fmean(listed) if listed else math.nan

@@ -81,7 +81,7 @@ def make_results(predictions: list[Prediction], rows: Rows, metrics: Mapping[str
     """Compute the results of predictions about test rows."""
     groups = by_task(predictions)
     figures = {str(task): rounded(TASKS[task].figures(group)) for task, group in groups.items()}
-    tasks = {task: {name: figures[task][name] for name in TASKS[task].results} for task in figures}
+    tasks = {t: {n: of_task[n] for n in TASKS[t].results if n in of_task} for t, of_task in figures.items()}
     answers = {str(task): rounded(answer_shares(group)) for task, group in groups.items()}
     scores = {name: rounded(found) for name, metric in metrics.items() if (found := metric(predictions))}
     categories = Counter(row["category"] for row in rows)
@@ -109,7 +109,7 @@ def task_figures(predictions: Sequence[Prediction]) -> TaskFigures:
 
 def main_figures(task: str, figures: Mapping[str, float]) -> Figures:
     """Select those of a task's figures that belong in `tasks` of the results, and round them."""
-    return rounded({name: figures[name] for name in TASKS[task].results})
+    return rounded({name: figures[name] for name in TASKS[task].results if name in figures})
 
 
 def answer_shares(predictions: Sequence[Prediction]) -> dict[str, float]:

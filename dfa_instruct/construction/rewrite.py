@@ -23,7 +23,7 @@ from dfa_instruct.records import Artifact, FaceRecord
 from dfa_instruct.schema import from_columns, to_columns
 from dfa_instruct.vocabulary import Category
 
-REWRITTEN = ("qa", "bench", "ad_by", "fc_by", "grounding", "findings")
+REWRITTEN = ("qa", "bench", "ad_by", "fc_by", "grounding", "findings", "descriptions")
 """The columns that are written again."""
 KEPT = [name for name in FEATURES.arrow_schema.names if name not in REWRITTEN]
 

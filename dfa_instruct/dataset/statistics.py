@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from dfa_instruct.instruct.options import OPTION
 
-COLUMNS: Final = ("label", "category", "technique", "pairing", "source", "identities", "split", "qa")
+COLUMNS: Final = ("label", "category", "technique", "pairing", "source", "identities", "split", "qa", "ad_by")
 """The columns that are counted. Images are not read."""
 
 _REVIEWED: Final = re.compile(r", (accept|edit|reject)ed by ")

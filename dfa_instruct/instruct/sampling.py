@@ -144,8 +144,17 @@ def instruct(
     """
     qa = questions_and_answers(face, annotation, seed, techniques, library)
     of_bench = bench_questions(face, annotation, seed, library) + which_technique(face, seed, techniques, library)
-    written = annotation.ad_by, annotation.fc_by, annotation.grounding, list(annotation.findings)
-    return InstructRow(face, artifacts, qa, of_bench if face.split == "test" else [], *written)
+    return InstructRow(
+        face,
+        artifacts,
+        qa,
+        of_bench if face.split == "test" else [],
+        ad_by=annotation.ad_by,
+        fc_by=annotation.fc_by,
+        grounding=annotation.grounding,
+        findings=list(annotation.findings),
+        descriptions=list(annotation.descriptions),
+    )
 
 
 def _drawn(templates: Sequence[Template], rng: np.random.Generator) -> tuple[str, str, str]:

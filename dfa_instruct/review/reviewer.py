@@ -1,4 +1,7 @@
-"""One reviewer's work: the descriptions of a split's forgeries, those with the lowest grounding score first."""
+"""One reviewer's work: the descriptions of a split's forgeries, those with the lowest grounding score first.
+
+Descriptions that people have written are not reviewed.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any, Final
 
 from dfa_instruct.annotate.answer_parsing import NotUnderstoodError, check_claims, claims_to_findings, one_line
 from dfa_instruct.annotate.decisions import Agreement, Choice, Decision, Decisions, agreements, reviewer_name
+from dfa_instruct.annotate.descriptions import Descriptions
 from dfa_instruct.annotate.faces import Faces, artifacts_of, face_of
 from dfa_instruct.annotate.from_store import current_description
 from dfa_instruct.annotate.grounding import ground_in, ground_missing
@@ -76,14 +80,17 @@ class Work:
         items = []
         with Store(self.path) as store:
             ground_missing(self.faces, store)
+            people = Descriptions(store)
             for row in self.faces.rows():
-                if row["split"] == split and row["label"] == "forged":
-                    face = face_of(row)
+                face = face_of(row)
+                if row["split"] == split and row["label"] == "forged" and not people.of(face.face_id, face.label):
                     current = current_description(store, face.face_id, measured.annotate(face, artifacts_of(row)))
                     text = description(claims_to_findings(current.parsed), library)
                     items.append(Item(face.face_id, current.by, tuple(current.parsed), current.grounding, text))
         if not items:
-            raise ValueError(f"{folder}: no forgery in the split {split}, so there is no description to review")
+            raise ValueError(
+                f"{folder}: no forgery in the split {split} without a description by people; nothing is left to review"
+            )
         self.items = sorted(items, key=lambda item: (_score(item), item.face_id))
         self.number_of = {item.face_id: number for number, item in enumerate(self.items)}
         self.items_by_key = {(item.face_id, item.description): item for item in self.items}

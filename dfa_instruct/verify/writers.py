@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from dfa_instruct.annotate.descriptions import descriptions_of, in_words_of_people
 from dfa_instruct.annotate.measured import description
 from dfa_instruct.instruct.templates import Libraries
-from dfa_instruct.records import MEASURED, Annotation, Finding
+from dfa_instruct.records import HUMAN, MEASURED, Annotation, Finding
 from dfa_instruct.vocabulary import ARTIFACTS, REGIONS
 
 
@@ -28,12 +29,18 @@ def written(row: Mapping[str, Any], annotation: Annotation, library: Libraries) 
     if not row["ad_by"] or not row["fc_by"] or not (grounding is None or 0 <= grounding <= 1):
         return annotation, f"by {row['ad_by']!r} and {row['fc_by']!r}, grounding {grounding}"
     for part in row["findings"]:
-        if part["region"] not in REGIONS or not part["artifacts"] or not {*part["artifacts"]} <= {*ARTIFACTS}:
+        is_empty = not part["artifacts"] and row["ad_by"] != HUMAN  # people may leave open what is wrong
+        if part["region"] not in REGIONS or is_empty or not {*part["artifacts"]} <= {*ARTIFACTS}:
             return annotation, f"finding {part}"
         findings.append(Finding(part["region"], tuple(part["artifacts"]), part["sentence"]))
     if len({finding.region for finding in findings}) < len(findings):
         return annotation, "two findings of one region"
-    if row["ad_by"] != MEASURED and annotation.ad_by == MEASURED:
+    descriptions = descriptions_of(row)
+    if (row["ad_by"] == HUMAN) != bool(descriptions):
+        return annotation, f"{row['ad_by']} describes a face with {len(descriptions)} descriptions by people"
+    if descriptions:
+        annotation = in_words_of_people(annotation, descriptions)
+    elif row["ad_by"] != MEASURED and annotation.ad_by == MEASURED:
         rejected = row["ad_by"].startswith(f"{MEASURED}, rejected by ")
         if row["label"] != "forged" or bool(findings) == rejected:
             return annotation, f"{row['ad_by']} describes a {row['label']} face by {len(findings)} findings"

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dfa_instruct.bench.tasks.parsing import named_regions
+from dfa_instruct.annotate.claims import named_regions
 from dfa_instruct.vocabulary import Label, Region
 from modeling_dfa_gpt.app.attention import attention_received
 from modeling_dfa_gpt.app.upload import Upload, open_upload

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from dfa_instruct.bench.report.markdown import conversation_table, metrics_table
 from dfa_instruct.hub import CARD
@@ -25,6 +29,11 @@ METRIC_TYPES: Final = {"acc": "accuracy", "rouge_l": "rouge", "rouge_l_forged": 
 """The Hub's name of a metric, where it has another one."""
 MAX_INVALID: Final = 10.0
 """Percent. If more answers of a task could not be parsed, its metrics measure the parser and not the model."""
+STATE_FILE: Final = "trainer_state.json"
+REWARD: Final = re.compile(r"rewards/(\w+)/mean")
+"""The names of the logged rewards."""
+STAGES: Final = 5
+"""The number of parts of a training by rewards that a card shows."""
 RECIPE: Final = (
     *("dtype", "bf16", "load_in_", "learning_rate", "projector_learning_rate", "lr_scheduler_type", "warmup_"),
     *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps", "max_length"),
@@ -90,9 +99,24 @@ def model_card(
         conversation=conversation_table(results["conversation"]) if results and "conversation" in results else None,
         calibration=Calibration(**calibration) if calibration else Calibration(),
         run=run,
+        rewards=reward_curves(folder),
         recipe={key: value for key, value in run["settings"].items() if key.startswith(RECIPE)} if run else {},
     )
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{body}")
+
+
+def reward_curves(folder: Path) -> dict[str, list[float]]:
+    """Return the mean of each reward of `modeling_dfa_gpt.grpo` in `STAGES` equal parts of the training, in order.
+
+    It is empty if the adapter was not trained by rewards.
+    """
+    history = (_read(folder / STATE_FILE) or {}).get("log_history", [])
+    logged = [entry for entry in history if any(REWARD.fullmatch(key) for key in entry)]
+    if not logged:
+        return {}
+    names = [match[1] for key in logged[0] if (match := REWARD.fullmatch(key))]
+    parts = [part for part in np.array_split(np.arange(len(logged)), STAGES) if len(part)]
+    return {name: [fmean(logged[place][f"rewards/{name}/mean"] for place in part) for part in parts] for name in names}
 
 
 def card_of(adapter: Path, merged: bool = False) -> ModelCard:

@@ -8,24 +8,27 @@ without its image or with the image of another face.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import PIL.Image
 
-from dfa_instruct.bench.metrics import by_task, classification, detection, rouge_l
+from dfa_instruct.bench.metrics import by_task, classification, description_figures, detection, rouge_l
 from dfa_instruct.bench.predictions import read_predictions
 from dfa_instruct.bench.results import Rows, TaskFigures, main_figures, task_figures
 from dfa_instruct.bench.rows import stream
 from dfa_instruct.bench.runner import Answering, ask, load_rows
 from dfa_instruct.bench.tasks.questions import TASKS
+from dfa_instruct.bench.tasks.references import against_people
 from dfa_instruct.sources.pictures import open_image
 from dfa_instruct.vocabulary import BenchTask
+
+_OF_FORGED: Final = ("_forged", "_people", "_pixels")
+"""The endings of AD's figures that are computed from forged faces alone."""
 
 
 def baselines(
@@ -63,13 +66,17 @@ def majority(data: Path | None, rows: Rows) -> TaskFigures:
     train = list(stream(data, "train", columns))
     label, category = (Counter(row[column] for row in train).most_common(1)[0][0] for column in ("label", "category"))
     texts = [(row["label"], qa["answer"]) for row in train for qa in row["qa"] if qa["ability"] == "ad"]
-    references = [(row["label"], next(q["answer"] for q in row["bench"] if q["ability"] == "ad")) for row in rows]
+    references = [next(q["answer"] for q in row["bench"] if q["ability"] == "ad") for row in rows]
 
-    def constant_rouge_l(labels: tuple[str, ...]) -> float:
-        """Score the best constant description of faces with these labels."""
+    def constant(labels: tuple[str, ...]) -> dict[str, float]:
+        """Score the description that is the best constant one of faces with these labels."""
         text = _best_constant([text for of, text in texts if of in labels])
-        scores = [rouge_l(reference, text) for of, reference in references if of in labels]
-        return fmean(scores) if scores else math.nan
+        return description_figures(
+            [
+                {"label": row["label"], "rouge_l": rouge_l(reference, text), **against_people(row, text)}
+                for row, reference in zip(rows, references, strict=True)
+            ]
+        )
 
     techniques = Counter(row["technique"] for row in train)
     asked = [(row, question) for row in rows for question in row["bench"] if question["ability"] == "df_t"]
@@ -79,8 +86,8 @@ def majority(data: Path | None, rows: Rows) -> TaskFigures:
         BenchTask.DF_C: classification([row["category"] for row in rows], [category] * len(rows)),
         BenchTask.DF_T: classification([row["technique"] for row, _ in asked], guesses),
         BenchTask.AD: {
-            "rouge_l": constant_rouge_l(("bona_fide", "forged")),
-            "rouge_l_forged": constant_rouge_l(("forged",)),
+            **constant(("bona_fide", "forged")),
+            **{name: n for name, n in constant(("forged",)).items() if name.endswith(_OF_FORGED)},
         },
     }
     return {task: main_figures(task, of_task) for task, of_task in figures.items()}

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import yaml
 
+from dfa_instruct.annotate.claims import named_regions, parse_claims
 from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.experiments.baselines import image_blind, images_swapped
 from dfa_instruct.bench.metrics import Figures, percent, rounded
@@ -25,9 +26,7 @@ from dfa_instruct.bench.tasks.parsing import (
     described_label,
     label_of,
     mentions_confidence,
-    named_regions,
     parse_category,
-    parse_claims,
     parse_verdict,
 )
 from dfa_instruct.instruct.options import categories_offered, lettered

@@ -1,4 +1,4 @@
-"""Reading verdicts, categories and artifacts from a model's answers, without guessing.
+"""Reading verdicts and categories from a model's answers, without guessing.
 
 An answer is read only if it has a strict form: yes or no at the start, a marked final answer (see `final_answer`), a
 letter, or sentences that all clearly state the same verdict (see `statements`). Any other answer gives None. The bench
@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
+from dfa_instruct.annotate.claims import normalize, parse_claims
 from dfa_instruct.bench.tasks.final_answer import marked_answers
-from dfa_instruct.bench.tasks.statements import contradicts, is_undecided, normalize, split_yes_no, stated_label
+from dfa_instruct.bench.tasks.statements import contradicts, is_undecided, split_yes_no, stated_label
 from dfa_instruct.instruct.options import LETTERS
 from dfa_instruct.vlm.thoughts import split_thought
-from dfa_instruct.vocabulary import CATEGORIES, ArtifactKind, Category, Label, Region
+from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 
 _NAMES: Final[dict[Category, str]] = {
     "bona_fide": r"bona ?fide",
@@ -36,39 +37,6 @@ _DOUBTFUL: Final = re.compile(
 """Words that leave open whether an answer chooses what it names."""
 _NOT_BUT: Final = re.compile(r"\bnot ([^.!?]*?),? but ")
 
-_REGIONS: Final[dict[Region, str]] = {
-    "forehead": r"forehead",
-    "hairline": r"hair ?line|hair",
-    "eyebrows": r"eye ?brows?|brows?",
-    "eyes": r"eyes?|eyelids?|eyelash(?:es)?|pupils?|irises|iris|gaze",
-    "nose": r"nose|nostrils?",
-    "cheeks": r"cheeks?|cheekbones?",
-    "mouth": r"mouth|lips?|teeth|tooth|smile",
-    "chin": r"chin",
-    "jawline": r"jaw(?: ?line)?|contour of the face|face contour",
-}
-_ARTIFACTS: Final[dict[ArtifactKind, str]] = {
-    "colour": r"colou?r\w*|tones?|hues?|tint\w*|saturat\w+|complexion|discolou?r\w*|too (?:pale|red|dark|bright)",
-    "texture": r"textures?|smooth\w*|rough\w*|grain\w*|waxy|plastic|patterns?|pores",
-    "sharpness": r"sharp\w*|oversharpen\w*|blurr?\w*|details?|focus|fuzzy|soft",
-    "geometry": r"shapes?|distort\w*|deform\w*|position\w*|asymmetr\w*|misalign\w*|proportion\w*|geometry|warp\w*",
-    "boundary": r"edges?|seams?|blend\w*|boundar(?:y|ies)|transitions?|borders?|halo",
-}
-_NATURAL: Final = re.compile(
-    r"\b(?:no|nothing|none|without|free of|never)\b|\b(?:looks?|appears?|seems?|is|are|"
-    r"remains?)(?: \w+){0,2} (?:natural|consistent|normal|fine|right|real|realistic|intact|even|clean|correct)\b|"
-    r"\b(?:matches|match|fits|fit|agrees?)\b"
-)
-"""Words that call a region natural, unless the sentence also has a word for a fault."""
-_FAULTY: Final = re.compile(
-    r"\b(?:not|n't|don't|doesn't) (?:\w+ ){0,2}(?:match|fit|agree|natural|consistent|normal|right|real|even|clean|"
-    r"blend)\b|\b(?:unnatural\w*|inconsistent\w*|wrong\w*|odd\w*|strange\w*|artificial|irregular\w*|mismatch\w*)\b"
-)
-_ABSENCE: Final = re.compile(
-    r"\b(?:no|not any|nothing|none|without|free of)\b(?: [\w]+){0,4}? ?(?:artifacts?|artefacts?|traces?|flaws?|signs?|"
-    r"regions?|anomal(?:y|ies)|inconsistenc(?:y|ies)|irregularit(?:y|ies)|unusual|wrong|odd|suspicious|evidence|distortions?)\b|"
-    r"\b(?:all|every|everything|whole)\b.*\b(?:natural|consistent|agree|normal|fine)\b"
-)
 _CONFIDENCE: Final = re.compile(
     r"\b(?:sure|certain (?:of|that|about)|certainty|confiden\w+|mistaken?|mistakes|errors?|err|reliab\w+|rely|trust\w*|"
     r"doubts?|be wrong|supports? (?:the|this|my) verdict)\b"
@@ -77,9 +45,6 @@ _CONFIDENCE: Final = re.compile(
 OPPOSITE: Final[dict[Label, Label]] = {"forged": "bona_fide", "bona_fide": "forged"}
 
 _Read = TypeVar("_Read", bound=str)
-
-Claim = tuple[Region, ArtifactKind | None]
-"""A region that an answer calls faulty, and the kind of artifact; None if the answer does not name a kind."""
 
 
 def parse_yes_no(text: str, cut: bool = False) -> Label | None:
@@ -173,40 +138,6 @@ def _is_named(name: str, text: str) -> bool:
 def label_of(category: Category | None) -> Label | None:
     """Return the label that a category implies."""
     return None if category is None else "bona_fide" if category == "bona_fide" else "forged"
-
-
-def _found(names: Mapping[_Read, str], text: str) -> list[_Read]:
-    """Return the names whose regular expressions match anywhere in a text."""
-    return [name for name, words in names.items() if re.search(rf"\b(?:{words})\b", text)]
-
-
-def named_regions(text: str) -> list[Region]:
-    """Return the regions that a text names, in the vocabulary's order."""
-    return _found(_REGIONS, normalize(text))
-
-
-def parse_claims(text: str) -> list[Claim] | None:
-    """Read an artifact description.
-
-    Returns:
-        The regions that it calls faulty, with the kinds of artifacts, in the order of the text. An empty list if it
-        says that there is no artifact; None if it says nothing about artifacts.
-    """
-    claims: list[Claim] = []
-    denies = False
-    for sentence in re.split(
-        r"[\n;!?]|(?<=[^\d])\.(?=\s|$)|\bbut\b|\byet\b|\bwhile\b|\bhowever\b|, and the ", text.lower()
-    ):
-        sentence = re.sub(r"^(?:yes|no), |^\d+[.)] ", "", normalize(sentence))
-        faulty = _FAULTY.search(sentence) is not None
-        if _ABSENCE.search(sentence):
-            denies = True
-            continue
-        if not faulty and _NATURAL.search(sentence):
-            continue
-        kinds: list[ArtifactKind | None] = [*_found(_ARTIFACTS, sentence)] or ([None] if faulty else [])
-        claims += [(region, kind) for region in _found(_REGIONS, sentence) for kind in kinds]
-    return list(dict.fromkeys(claims)) if claims or denies else None
 
 
 def described_label(text: str) -> Label | None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dfa_instruct.bench.metrics import (
+    AGAINST_PEOPLE,
     Prediction,
     classification_figures,
     description_figures,
@@ -15,6 +16,7 @@ from dfa_instruct.bench.metrics import (
     rouge_l,
 )
 from dfa_instruct.bench.tasks.parsing import parse_category, parse_option, parse_verdict
+from dfa_instruct.bench.tasks.references import against_people
 from dfa_instruct.instruct.options import LETTERS
 from dfa_instruct.sources.pictures import BadPictureError, open_image
 from dfa_instruct.vlm.chat import CUT
@@ -39,8 +41,9 @@ class Task:
         again: Returns the question for one word that follows an answer that could not be read. None: every answer can
             be read.
         figures: Computes the figures of the task's predictions.
-        results: The figures that stand in `tasks` of the results: the paper's figures, the share of invalid answers,
-            and ROUGE-L of the forged faces alone. The other figures stand in `details`.
+        results: The figures that stand in `tasks` of the results, if there are any: the paper's figures, the share of
+            invalid answers, ROUGE-L of the forged faces alone, and the comparison with people. The other figures stand
+            in `details`.
     """
 
     ability: BenchAbility
@@ -97,7 +100,7 @@ TASKS: Final[dict[str, Task]] = {
         read=lambda doc, answer, cut: round(rouge_l(doc.get_golds()[0], answer), 2),
         again=None,
         figures=description_figures,
-        results=("rouge_l", "rouge_l_forged"),
+        results=("rouge_l", "rouge_l_forged", *AGAINST_PEOPLE),
     ),
     BenchTask.DF_T: Task(
         ability="df_t",
@@ -110,6 +113,15 @@ TASKS: Final[dict[str, Task]] = {
         results=("acc", "invalid"),
     ),
 }
+
+
+_FACTS: Final = ("face_id", "video", "identities", "label", "category", "technique")
+"""The columns of a row that are keys of its predictions."""
+
+
+def _words(line: dict[str, Any]) -> dict[str, Any]:
+    """Return what `against_people` needs of a row."""
+    return {key: line.get(key) for key in ("descriptions", "artifacts", "pairing")}
 
 
 def is_asked(line: dict[str, Any], name: str) -> bool:
@@ -139,8 +151,7 @@ def document(line: dict[str, Any], name: str) -> Doc:
         choices=choices,
         gold_index=choices.index(question["answer"]),
         images=[image],
-        specific={key: line[key] for key in ("face_id", "video", "identities", "label", "category", "technique")}
-        | {"asked": question.get("asked", "forged")},
+        specific={key: line[key] for key in _FACTS} | {"asked": question.get("asked", "forged"), "line": _words(line)},
         task_name=name,
         generation_size=task.tokens,
     )
@@ -151,10 +162,10 @@ def prediction(doc: Doc, response: ModelResponse, name: str) -> Prediction:
 
     Returns:
         `task`, `face_id`, `video`, `identities`, `label`, `category`, `technique`, `question`, `reference`, `answer`.
-        For AD also `rouge_l`; for the other tasks `predicted`, a label, a category or a technique, or None if the
-        answer could not be read. If the model provides them, also `thought`, the text before the answer;
-        `finish_reason`, "length" if the answer was cut; and `first_token`, the log probability that the answer starts
-        with each choice.
+        For AD also `rouge_l` and the keys of `against_people`; for the other tasks `predicted`, a label, a category or
+        a technique, or None if the answer could not be read. If the model provides them, also `thought`, the text
+        before the answer; `finish_reason`, "length" if the answer was cut; and `first_token`, the log probability that
+        the answer starts with each choice.
     """
     task = TASKS[name]
     # lighteval's vision backend gives a string where its pipeline expects a list of strings
@@ -163,14 +174,16 @@ def prediction(doc: Doc, response: ModelResponse, name: str) -> Prediction:
     thought = getattr(response, "thought", "") or thought
     finish_reason = getattr(response, "finish_reason", "")
     first = [round(value, 4) for value in response.logprobs]
+    facts = doc.specific or {}
     return {
         "task": name,
-        **{key: value for key, value in (doc.specific or {}).items() if key != "asked"},
+        **{key: value for key, value in facts.items() if key in _FACTS},
         "question": doc.query,
         "reference": doc.get_golds()[0],
         "answer": answer,
         **({"thought": thought} if thought else {}),
         **({"finish_reason": finish_reason} if finish_reason else {}),
         task.column: task.read(doc, answer, finish_reason == CUT),
+        **(against_people(facts["line"], answer) if name == BenchTask.AD and "line" in facts else {}),
         **({"first_token": dict(zip(doc.choices, first, strict=True))} if first else {}),
     }

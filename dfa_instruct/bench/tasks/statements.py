@@ -213,23 +213,6 @@ _ENGLISH: Final = re.compile(
 )
 
 
-def normalize(text: str) -> str:
-    """Return a text in lower case, without Markdown, quotation marks, hyphens and contractions."""
-    text = re.sub(r"[*`\"“”#>\[\]$✅❌]", "", text.lower().replace("’", "'"))
-    text = re.sub(r"\s*[—–]\s*|\s+-+\s+", ", ", text)
-    text = re.sub(r"[ \t_\-‐-―…]+", " ", text)
-    text = re.sub(r"\b(?:can't|cannot)\b", "can not", text).replace("n't", " not")
-    text = re.sub(r"\b(it|that|this|there|he|she|what|here)'s\b", r"\1 is", text)
-    text = re.sub(r"\bi'm\b", "i am", text).replace("'", " ")
-    text = re.sub(
-        r"\b(?:i have |there is )?no (?:doubt|question)\b(?: that| about it)?[:,]?|"
-        r"\b(?:without (?:a |any )?doubt|undoubtedly)\b,?",
-        "",
-        text,
-    )
-    return re.sub(r"[ \t]+", " ", text).strip(" ,:").strip()
-
-
 def is_undecided(text: str) -> bool:
     """Return whether a normalized text says that it cannot tell, or leaves the verdict open in its first sentence."""
     return _UNDECIDED.search(text) is not None or _HEDGED.search(re.split(r"[.!?\n]", text)[0]) is not None

@@ -7,7 +7,6 @@ import pytest
 from dfa_instruct.bench.tasks.parsing import (
     described_label,
     parse_category,
-    parse_claims,
     parse_option,
     parse_verdict,
 )
@@ -141,35 +140,6 @@ def test_technique_in_strict_forms() -> None:
 def test_a_description_is_forged_only_where_it_says_so() -> None:
     assert described_label("No artifact is visible, yet it is too perfect to be real.") != "forged"
     assert described_label("Nothing suggests that this is a deepfake.") in (None, "bona_fide")
-
-
-@pytest.mark.parametrize(
-    ("answer", "claims"),
-    [
-        ("1. **Mouth and Lips**: The shape of the mouth is slightly distorted.", [("mouth", "geometry")]),
-        (
-            "1. **Eyes**: The colour and the texture of the eyes look clearly unnatural.\n2. **Chin**: An edge is "
-            "visible around the chin.",
-            [("eyes", "colour"), ("eyes", "texture"), ("chin", "boundary")],
-        ),
-        ("The texture of the hairline is too smooth or too rough.", [("hairline", "texture")]),
-        ("The colour of the nose does not match the rest of the face.", [("nose", "colour")]),
-        ("The blending around the cheeks is clearly visible.", [("cheeks", "boundary")]),
-        ("The skin tone of the cheeks is inconsistent, and the eyes look natural.", [("cheeks", "colour")]),
-        ("Something is odd about the jawline.", [("jawline", None)]),
-        ("The eyes look natural but the lips are blurred.", [("mouth", "sharpness")]),
-        ("No artifact is visible. All regions of the face look natural.", []),
-        ("I see no signs of manipulation in the eyes or the mouth.", []),
-        ("Nothing is wrong with the nose or any other region.", []),
-        ("No single region stands out, although the face is forged.", []),
-        ("Yes, this face is forged.", None),
-        ("Face editing is used. This technique changes the age, skin, lips or eyes.", None),
-        ("", None),
-    ],
-)
-def test_claims(answer: str, claims: list[tuple[str, str | None]] | None) -> None:
-    found = parse_claims(answer)
-    assert found == claims if claims is None else sorted(found or [], key=str) == sorted(claims, key=str)
 
 
 @pytest.mark.parametrize(

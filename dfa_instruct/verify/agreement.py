@@ -1,0 +1,175 @@
+"""How far people's descriptions of forged faces agree with the pixels and with each other.
+
+A person names a region if they call it faulty; the pixels name it if it differs from the forgery's pair. Kappa is
+Cohen's kappa of these decisions: 1 is full agreement, 0 is what chance would give. Over all regions, it is also high if
+everybody is asked about the same regions, so the table by region tells more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Final
+
+from dfa_instruct.annotate.claims import merge_findings
+from dfa_instruct.annotate.descriptions import by_person, descriptions_of
+from dfa_instruct.dataset.reading import open_splits, rows_of
+from dfa_instruct.vocabulary import REGIONS, ArtifactKind, Region
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COLUMNS: Final = ("label", "technique", "pairing", "artifacts", "descriptions")
+ALL: Final = "all"
+
+Named = Mapping[Region, Collection[ArtifactKind]]
+"""The regions that a person or the pixels name, with the kinds of artifacts."""
+
+
+@dataclass
+class Agreement:
+    """The agreement about the faces of one technique.
+
+    Attributes:
+        faces: The number of forged faces that people have described.
+        people: The regions that each person names in one face.
+        with_pixels: What a person and the pixels name in the same face, for faces with a pair.
+        with_each_other: What two people name in the same face.
+    """
+
+    faces: int = 0
+    people: list[Named] = field(default_factory=list)
+    with_pixels: list[tuple[Named, Named]] = field(default_factory=list)
+    with_each_other: list[tuple[Named, Named]] = field(default_factory=list)
+
+    def add(self, people: list[Named], pixels: Named | None) -> None:
+        """Add a face. `pixels` is None if it has no pair."""
+        self.faces += 1
+        self.people += people
+        self.with_pixels += [(named, pixels) for named in people if pixels is not None]
+        self.with_each_other += combinations(people, 2)
+
+
+def agreement(where: str) -> dict[str, Agreement]:
+    """Compare the descriptions in a dataset folder or a repository on the Hub, by technique.
+
+    Returns:
+        Technique → the agreement, and that of all techniques as `ALL`. Empty if people have described no forged face.
+
+    Raises:
+        FileNotFoundError: See `dfa_instruct.dataset.reading.open_splits`.
+        ValueError: See there.
+    """
+    found: dict[str, Agreement] = defaultdict(Agreement)
+    for split, rows in open_splits(where, COLUMNS).items():
+        for row in rows_of(where, split, rows, "compare"):
+            descriptions = descriptions_of(row)
+            if row["label"] == "bona_fide" or not descriptions:
+                continue
+            people = [
+                {one.region: one.artifacts for one in merge_findings(f for words in own for f in words.findings)}
+                for own in by_person(descriptions).values()
+            ]
+            pixels = _evident(row["artifacts"]) if row["pairing"] in ("same_frame", "content") else None
+            for name in (row["technique"] or "unknown", ALL):
+                found[name].add(people, pixels)
+    return dict(found)
+
+
+def _evident(artifacts: Iterable[Mapping[str, Any]]) -> Named:
+    kinds: dict[Region, list[ArtifactKind]] = defaultdict(list)
+    for artifact in artifacts:
+        kinds[artifact["region"]].append(artifact["artifact"])
+    return kinds
+
+
+def kappa(pairs: Iterable[tuple[Named, Named]], regions: Iterable[Region] = tuple(REGIONS)) -> float:
+    """Return Cohen's kappa of pairs of decisions about regions; NaN if all decisions are the same."""
+    from sklearn.metrics import cohen_kappa_score
+
+    decisions = [(region in one, region in other) for one, other in pairs for region in regions]
+    if len({decision for pair in decisions for decision in pair}) < 2:
+        return math.nan
+    first, second = zip(*decisions, strict=True)
+    return float(cohen_kappa_score(first, second))
+
+
+def _share(hits: Iterable[bool]) -> str:
+    counted = list(hits)
+    return f"{100 * fmean(counted):.0f} %" if counted else "–"
+
+
+def _written(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.2f}"
+
+
+def technique_table(found: Mapping[str, Agreement]) -> Table:
+    """Return a table of the agreement by technique."""
+    from rich.table import Table
+
+    table = Table(title="People, the pixels and each other, by technique")
+    table.add_column("technique")
+    columns = (
+        "faces",
+        "people",
+        "regions a person names",
+        "of these, in the pixels",
+        "of the pixels' regions, named",
+        "kappa with the pixels",
+        "same kind",
+        "pairs of people",
+        "kappa of two people",
+    )
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, one in sorted(found.items(), key=lambda item: (item[0] == ALL, item[0])):
+        if name == ALL:
+            table.add_section()
+        table.add_row(
+            name,
+            str(one.faces),
+            str(len(one.people)),
+            f"{fmean(map(len, one.people)):.1f}",
+            _share(region in pixels for named, pixels in one.with_pixels for region in named),
+            _share(region in named for named, pixels in one.with_pixels for region in pixels),
+            _written(kappa(one.with_pixels)),
+            _share(
+                not {*named[region]}.isdisjoint(pixels[region])
+                for named, pixels in one.with_pixels
+                for region in named
+                if region in pixels and named[region]
+            ),
+            str(len(one.with_each_other)),
+            _written(kappa(_both_ways(one.with_each_other))),
+        )
+    return table
+
+
+def region_table(found: Agreement) -> Table:
+    """Return a table of the agreement by region, over all techniques."""
+    from rich.table import Table
+
+    table = Table(title="The same, by region")
+    table.add_column("region")
+    for column in ("people name it", "the pixels name it", "kappa with the pixels", "kappa of two people"):
+        table.add_column(column, justify="right")
+    for region in REGIONS:
+        table.add_row(
+            region,
+            _share(region in named for named in found.people),
+            _share(region in pixels for _, pixels in found.with_pixels),
+            _written(kappa(found.with_pixels, [region])),
+            _written(kappa(_both_ways(found.with_each_other), [region])),
+        )
+    return table
+
+
+def _both_ways(pairs: Iterable[tuple[Named, Named]]) -> Iterable[tuple[Named, Named]]:
+    """Yield each pair in both orders, because neither of two people is the first."""
+    for one, other in pairs:
+        yield one, other
+        yield other, one
