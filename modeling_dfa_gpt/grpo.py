@@ -50,9 +50,10 @@ def train(arguments: list[str]) -> None:
     processor = load_processor(recipe.model.model_name_or_path)
     rows = load_rows(recipe)
     shares = region_shares(rows.select_columns(["label", "artifacts"]))
+    rewards: Any = [for_trl(reward, shares) for reward in REWARDS]
     trainer = GRPOTrainer(
         model=load_adapter(recipe.model.model_name_or_path, recipe.model.dtype),
-        reward_funcs=[for_trl(reward, shares) for reward in REWARDS],
+        reward_funcs=rewards,
         args=recipe.training,
         train_dataset=prompts(rows, recipe.training.seed),
         processing_class=processor,

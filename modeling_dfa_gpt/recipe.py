@@ -92,8 +92,8 @@ def recipe_parser(rewarded: bool = False) -> Any:
         def error(self, message: str) -> NoReturn:  # argparse would print every option
             raise RecipeError(message)
 
-    training: Any = (GRPOConfig, ModelConfig) if rewarded else (SFTConfig, ModelConfig, DfaArguments)
-    return OneLineParser((DatasetMixtureConfig, *training))
+    dataclasses: Any = [DatasetMixtureConfig, ModelConfig, *([GRPOConfig] if rewarded else [SFTConfig, DfaArguments])]
+    return OneLineParser(dataclasses)
 
 
 def read_recipe(path: Path, rewarded: bool = False) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def parse_arguments(arguments: list[str], rewarded: bool = False) -> Recipe:
     use_cpu = not torch.accelerator.is_available()
     parser.set_defaults(bf16=gpu, dataloader_pin_memory=gpu, use_cpu=use_cpu)
     parts = parser.parse_args_and_config(arguments)
-    data, training, model, dfa = (*parts, DfaArguments())[:4]
+    data, model, training, dfa = (*parts, DfaArguments())[:4]
     if model.model_name_or_path is None:
         raise RecipeError(f"{path}: model_name_or_path is missing: expected the folder or Hub id of a model")
     if not data.datasets:

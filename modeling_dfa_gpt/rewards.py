@@ -120,9 +120,12 @@ def for_trl(reward: Reward, shares: Mapping[Region, float]) -> Callable[..., lis
 
     def rewards(completions: Sequence[Sequence[Mapping[str, str]]], **columns: Any) -> list[float]:
         names = ("ability", "question", "answer", "label", "category")
-        known = zip(*(columns[name] for name in names), columns["regions"], strict=True)
-        questions = [Question(*values, frozenset(of_face), shares) for *values, of_face in known]
-        return [reward(turns[-1]["content"], asked) for turns, asked in zip(completions, questions, strict=True)]
+        scored = []
+        for number, turns in enumerate(completions):
+            known = {name: columns[name][number] for name in names}
+            question = Question(**known, regions=frozenset(columns["regions"][number]), shares=shares)
+            scored.append(reward(turns[-1]["content"], question))
+        return scored
 
     rewards.__name__ = reward.__name__
     return rewards

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import fmean
@@ -46,7 +46,7 @@ class Agreement:
     with_pixels: list[tuple[Named, Named]] = field(default_factory=list)
     with_each_other: list[tuple[Named, Named]] = field(default_factory=list)
 
-    def add(self, people: list[Named], pixels: Named | None) -> None:
+    def add(self, people: Sequence[Named], pixels: Named | None) -> None:
         """Add a face. `pixels` is None if it has no pair."""
         self.faces += 1
         self.people += people
