@@ -84,6 +84,25 @@ def row_lengths(rows: Any, processor: Any, image_tokens: int, shared: bool, proc
     return list(counted["length"])
 
 
+def decode_images(row: dict[str, Any]) -> tuple[list[PillowImage.Image], bool]:
+    """Decode the images of a row. One that cannot be decoded is named on standard error and becomes grey.
+
+    Returns:
+        The images, and whether all were decoded.
+    """
+    images, good = [], True
+    for image in row["images"]:
+        try:
+            content = image["bytes"] if image["bytes"] is not None else xopen(image["path"], "rb").read()
+            images.append(PillowImage.fromarray(read_image(content, smallest=1)))
+        except (OSError, BadPictureError) as error:
+            name = image.get("path") or f"{len(image.get('bytes') or b'')} bytes"
+            print(f"skipped {name}: {error}", file=sys.stderr, flush=True)
+            images.append(GREY)
+            good = False
+    return images, good
+
+
 class DecodingCollator:
     """Decode the images of a batch in the DataLoader's worker, and pass the rows to another collator.
 
@@ -105,17 +124,10 @@ class DecodingCollator:
         decoded = []
         bad: set[int] = set()
         for number, row in enumerate(rows):
-            images = []
-            for image in row["images"]:
-                try:
-                    content = image["bytes"] if image["bytes"] is not None else xopen(image["path"], "rb").read()
-                    images.append(PillowImage.fromarray(read_image(content, smallest=1)))
-                except (OSError, BadPictureError) as error:
-                    name = image.get("path") or f"{len(image.get('bytes') or b'')} bytes"
-                    print(f"skipped {name}: {error}", file=sys.stderr, flush=True)
-                    images.append(GREY)
-                    bad.add(number)
+            images, good = decode_images(row)
             decoded.append({**row, "images": images})
+            if not good:
+                bad.add(number)
         batch = self.collator(decoded)
         if bad:
             batch["labels"][sorted(bad)] = IGNORED

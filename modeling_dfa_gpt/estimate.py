@@ -116,6 +116,10 @@ def estimate_training(path: Path) -> TrainingEstimate:
         family_of(config)
     except ValueError as error:
         raise RecipeError(f"{path}: model_name_or_path: {error}") from error
+    if config.model_type != "llava":
+        raise RecipeError(
+            f"{path}: model_name_or_path: estimates exist for LLaVA-1.5 only, not for {config.model_type}"
+        )
     for key in ("per_device_train_batch_size", "lora_r", "lora_alpha"):
         if not isinstance(value := recipe.get(key, 1), int) or value < 1:
             raise RecipeError(f"{path}: {key}: expected 1 or more, not {value!r}")

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from dfa_instruct.vlm.inputs import training_tokens
 from dfa_instruct.vlm.messages import dialogue, render
-from dfa_instruct.vlm.parts import family_of
 from modeling_dfa_gpt.errors import RecipeError
-from modeling_dfa_gpt.label_mask import TokenCounts
+from modeling_dfa_gpt.label_mask import TokenCounts, check_answers
+from modeling_dfa_gpt.shared_prefix import IGNORED
 from modeling_dfa_gpt.trainable_parts import count_parameters
 
 CHECKED_ROWS = 16
@@ -20,22 +21,18 @@ CHECKED_ROWS = 16
 
 
 def check_base(name: str, config: Any, processor: Any) -> None:
-    """Check that the family of a base is known, and that its processor and model have the same image token.
+    """Check that the processor and the model of a base have the same image token, and embeddings for all tokens.
 
     Raises:
         RecipeError: The base cannot be trained. `name` is its folder or Hub id.
     """
     where = f"model_name_or_path: {name}"
-    try:
-        family_of(config)
-    except ValueError as error:
-        raise RecipeError(f"{where}: {error} (`dfa-gpt assemble` creates one)") from error
     token = processor.image_token
     if token not in processor.tokenizer.get_vocab():
         raise RecipeError(f"{where}: the vocabulary of the tokenizer does not contain the image token {token}")
-    if processor.image_token_id != config.image_token_id:
+    if config.image_token_id not in processor.image_token_ids:
         raise RecipeError(
-            f"{where}: the image token is {processor.image_token_id} in the processor "
+            f"{where}: the image token is {processor.image_token_ids[0]} in the processor "
             f"and {config.image_token_id} in the model"
         )
     embeddings = config.get_text_config().vocab_size
@@ -71,12 +68,16 @@ def check_rows(rows: Any, processor: Any) -> None:
         check_messages(row["messages"], special, f"row {number}")
 
 
-def check_template(processor: Any) -> None:
+def check_template(processor: Any, ends: Sequence[str]) -> None:
     """Check that the prompt of the chat template at inference equals the beginning of its training text.
 
+    Args:
+        processor: The base's processor.
+        ends: The tokens with which the base ends an answer.
+
     Raises:
-        RecipeError: It does not, or the text lacks the BOS token or a question.
-        ValueError: See `dfa_instruct.vlm.messages.render`.
+        RecipeError: It does not, the text lacks the BOS token or a question, or the marked answers do not end.
+        ValueError: See `dfa_instruct.vlm.messages.render`; or the template marks no answer.
     """
     bos = processor.tokenizer.bos_token or ""
     conversation = dialogue(["Is it?", "Yes.", "Why?", "It is."])
@@ -89,6 +90,9 @@ def check_template(processor: Any) -> None:
             )
     if not text.startswith(bos) or "Is it?" not in text:
         raise RecipeError(f"the chat template omits {bos} or a question: {text!r}")
+    ids, in_answer = training_tokens(processor, conversation)
+    labels = [token if is_answer else IGNORED for token, is_answer in zip(ids, in_answer, strict=True)]
+    check_answers(processor.tokenizer, ids, labels, ["Yes.", "It is."], ends, "the chat template")
 
 
 def print_startup(model: Any, rate: float, projector_rate: float | None, tokens: TokenCounts) -> None:

@@ -17,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 from trl import get_quantization_config
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from dfa_instruct.errors import one_line_errors
+from dfa_instruct.vlm.inputs import encode_images
 from dfa_instruct.vlm.load import check_loadable, naming
-from dfa_instruct.vlm.messages import CHAT_TEMPLATE
 from dfa_instruct.vlm.parts import Family, family_of, parts_of
 from modeling_dfa_gpt.calibration import CALIBRATION_FILE
+from modeling_dfa_gpt.chat_template import choose_template
 from modeling_dfa_gpt.checkpoints import (
     RUN_FILE,
     check_same_run,
@@ -34,7 +35,7 @@ from modeling_dfa_gpt.checkpoints import (
     last_checkpoint,
     publish_checkpoint,
 )
-from modeling_dfa_gpt.data import GREY, DecodingCollator, load_rows, row_lengths
+from modeling_dfa_gpt.data import DecodingCollator, decode_images, load_rows, row_lengths
 from modeling_dfa_gpt.domain import DOMAIN_FILE
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
@@ -43,7 +44,6 @@ from modeling_dfa_gpt.preflight import (
     CHECKED_ROWS,
     check_base,
     check_rows,
-    check_template,
     print_startup,
 )
 from modeling_dfa_gpt.recipe import Recipe, parse_recipe
@@ -62,10 +62,11 @@ def train(arguments: list[str]) -> None:
         OSError, ValueError: The base or the data cannot be read, or a checkpoint cannot be written.
     """
     recipe = parse_recipe(arguments)
-    processor, family = load_processor(recipe)
+    processor, family, ends = load_processor(recipe)
     model = load_model(recipe, family)
     attention = model.config.get_text_config()._attn_implementation
-    shared = attention == "sdpa" if recipe.dfa.shared_prefix is None else recipe.dfa.shared_prefix
+    possible = attention == "sdpa" and family.prefix_cache
+    shared = possible if recipe.dfa.shared_prefix is None else recipe.dfa.shared_prefix
     if shared and attention != "sdpa":
         raise RecipeError(f"shared_prefix: needs attn_implementation: sdpa, because {attention} accepts no such mask")
     collator: Any = (
@@ -93,9 +94,10 @@ def train(arguments: list[str]) -> None:
         check_rows(split, processor)
     if adapter:
         check_trainable(trainer.model, recipe.dfa.lora_vision_tower)
-    sample = [{**row, "images": [GREY] * len(row["images"])} for row in islice(rows, CHECKED_ROWS)]
-    tokens = check_batch(collator(sample), sample, processor, model.config)
-    trainer.lengths = count_lengths(recipe.training, rows, processor, tokens.image // tokens.rows, shared)
+    sample = [{**row, "images": decode_images(row)[0]} for row in islice(rows, CHECKED_ROWS)]
+    tokens = check_batch(collator(sample), sample, processor, model.config, ends)
+    image_tokens = len(encode_images(processor, sample[0]["images"][:1]).tokens[0])
+    trainer.lengths = count_lengths(recipe.training, rows, processor, image_tokens, shared)
     if trainer.accelerator.is_main_process:
         print_startup(trainer.model, recipe.training.learning_rate, recipe.dfa.projector_learning_rate, tokens)
 
@@ -115,27 +117,38 @@ def train(arguments: list[str]) -> None:
         trainer.state.save_to_json(os.fspath(folder / "trainer_state.json"))
 
 
-def load_processor(recipe: Recipe) -> tuple[Any, Family]:
-    """Load the processor of the base with the chat template and padding token of the recipe, and check both.
+def load_processor(recipe: Recipe) -> tuple[Any, Family, list[str]]:
+    """Load the processor of the base with the padding token of the recipe and a chat template for training.
 
     Returns:
-        The processor, and the family of the base.
+        The processor, the family of the base, and the tokens with which the base ends an answer.
 
     Raises:
-        RecipeError: See `check_base` and `check_template`.
+        RecipeError: See `check_base` and `choose_template`; or the family cannot share prefixes.
         OSError, ValueError: See `dfa_instruct.vlm.load.check_loadable`.
     """
     base = recipe.model.model_name_or_path
     check_loadable(base)
     with naming(base):
-        processor, config = AutoProcessor.from_pretrained(base), AutoConfig.from_pretrained(base)
+        config = AutoConfig.from_pretrained(base)
+        family = family_of(config)
+        processor = AutoProcessor.from_pretrained(base)
+        try:
+            generation = GenerationConfig.from_pretrained(base)
+        except OSError:  # the base has none of its own
+            generation = GenerationConfig.from_model_config(config)
     check_base(base, config, processor)
-    if recipe.dfa.chat_template:
-        processor.chat_template = CHAT_TEMPLATE
+    if recipe.dfa.shared_prefix and not family.prefix_cache:
+        raise RecipeError(
+            f"shared_prefix: {config.model_type} does not allow it (its positions or its attention to images differ); "
+            "set shared_prefix: false"
+        )
     if recipe.training.pad_token:
         processor.tokenizer.pad_token = recipe.training.pad_token
-    check_template(processor)
-    return processor, family_of(config)
+    ids = processor.tokenizer.eos_token_id if generation.eos_token_id is None else generation.eos_token_id
+    ends = processor.tokenizer.convert_ids_to_tokens(ids if isinstance(ids, list) else [ids])
+    choose_template(processor, family, recipe.dfa.chat_template, ends)
+    return processor, family, ends
 
 
 def load_model(recipe: Recipe, family: Family) -> Any:
@@ -146,7 +159,7 @@ def load_model(recipe: Recipe, family: Family) -> Any:
     name = recipe.model.model_name_or_path
     kwargs: dict[str, Any] = {}
     if quantization := get_quantization_config(recipe.model):
-        quantization.llm_int8_skip_modules = [family.vision, family.projector, "lm_head"]
+        quantization.llm_int8_skip_modules = [family.vision, *family.projector, "lm_head"]
         kwargs = {"quantization_config": quantization, "device_map": {"": PartialState().local_process_index}}
     with naming(name):
         model = AutoModelForImageTextToText.from_pretrained(

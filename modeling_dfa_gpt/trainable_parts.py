@@ -31,7 +31,7 @@ def lora_and_projector_config(arguments: Any, config: Any, vision_tower: bool) -
         family = family_of(config)
         targets = f"{family.lora_targets}|{vision_lora_targets(config)}" if vision_tower else family.lora_targets
         arguments.lora_target_modules = arguments.lora_target_modules or targets
-        arguments.lora_modules_to_save = arguments.lora_modules_to_save or [family.projector]
+        arguments.lora_modules_to_save = arguments.lora_modules_to_save or family.projector_modules(config)
     return get_peft_config(arguments)
 
 
@@ -64,7 +64,7 @@ def check_trainable(model: Any, vision_tower: bool) -> None:
             raise RecipeError(f"lora_target_modules or lora_modules_to_save would train {name}")
         trained_parts.add(part)
     if "projector" not in trained_parts:
-        raise RecipeError(f"lora_modules_to_save does not contain the projector ({family.projector})")
+        raise RecipeError(f"lora_modules_to_save does not contain the projector ({', '.join(family.projector)})")
     if "language model" not in trained_parts:
         raise RecipeError("lora_target_modules matches no layer of the language model")
     if vision_tower and "vision tower" not in trained_parts:

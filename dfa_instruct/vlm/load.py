@@ -163,7 +163,8 @@ def load_processor(name: str | Path) -> Any:
 
     Raises:
         OSError: The model does not exist, or the Hub cannot be reached.
-        ValueError: The model takes no images, needs a package that is not installed, or has an invalid file.
+        ValueError: The model takes no images, has no chat template, needs a package that is not installed, or has an
+            invalid file.
     """
     check_loadable(name)  # before the import, which takes seconds
 
@@ -173,6 +174,8 @@ def load_processor(name: str | Path) -> Any:
         processor = AutoProcessor.from_pretrained(name)
         if not hasattr(processor, "image_processor"):
             raise ValueError("it takes no images; expected a vision-language model")
+        if not processor.chat_template:
+            raise ValueError("it has no chat template, so it cannot converse; expected an instruction-tuned model")
     return processor
 
 

@@ -40,6 +40,25 @@ includes: the answer with its leading space, and `</s>`.
 """
 
 
+def chatml_template(image_token: str) -> str:
+    """Return a ChatML template that marks the answers with their end tokens for the loss, as `CHAT_TEMPLATE` does.
+
+    The images of a message come before its text, each on a line of its own.
+    """
+    return (
+        "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
+        "{% if message['content'] is string %}{% set text = message['content'] %}{% set images = 0 %}"
+        "{% else %}"
+        "{% set text = message['content'] | selectattr('type', 'equalto', 'text') | map(attribute='text') | join %}"
+        "{% set images = message['content'] | selectattr('type', 'equalto', 'image') | list | length %}"
+        "{% endif %}"
+        "{% if message['role'] == 'assistant' %}{% generation %}{{ text + '<|im_end|>' }}{% endgeneration %}"
+        "{% else %}{{ '" + image_token + "\\n' * images + text + '<|im_end|>' }}{% endif %}"
+        "{{ '\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )
+
+
 def dialogue(texts: Sequence[str]) -> list[Message]:
     """Return the messages of a conversation: question, answer, question, and so on."""
     return [{"role": "assistant" if place % 2 else "user", "content": text} for place, text in enumerate(texts)]

@@ -5,8 +5,10 @@ A family is added by one entry in `FAMILIES`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
+
+from dfa_instruct.vlm.messages import chatml_template
 
 Part = Literal["vision tower", "projector", "language model"]
 
@@ -17,38 +19,82 @@ class Family:
 
     Attributes:
         vision: The name of the vision tower's module.
-        projector: The name of the module that maps the vision tower's features to the language model's width.
+        projector: The names of the modules that map the vision tower's features to the language model's width. A name
+            that ends with `_list` is that of a list of modules.
         language: The name of the language model's module.
         lora_targets: A regular expression of the language model's linear layers, which LoRA adapts.
         vision_linear: A regular expression of the last part of the names of the linear layers in the vision tower's
             blocks.
         prefix_cache: Whether the text before a question can be processed once for all questions. This requires that
             positions count the tokens, and that each token attends to previous tokens only.
+        training_template: The chat template to train with, if neither the model's own nor TRL's version of it marks
+            whole answers.
     """
 
     vision: str
-    projector: str
+    projector: tuple[str, ...]
     language: str
     lora_targets: str
     vision_linear: str
     prefix_cache: bool
+    training_template: str | None = None
 
     def part_of(self, parameter: str) -> Part:
         """Return the part that a parameter belongs to by its full name; the language model if it is no other part."""
-        if f".{self.projector}." in f".{parameter}":
+        if any(f".{name}." in f".{parameter}" for name in self.projector):
             return "projector"
         return "vision tower" if f".{self.vision}." in f".{parameter}" else "language model"
 
+    def projector_modules(self, config: Any) -> list[str]:
+        """Return the names of the projector's modules in a model, for PEFT, which does not save a list of modules."""
+        members = range(len(getattr(config.vision_config, "deepstack_visual_indexes", [])))
+        return [
+            module
+            for name in self.projector
+            for module in ([f"{name}.{number}" for number in members] if name.endswith("_list") else [name])
+        ]
 
+
+_LINEAR: Final = r"(q|k|v|o|gate|up|down)_proj"
+"""The linear layers of the language models: all but `lm_head`."""
+_LLAVA: Final = Family(
+    vision="vision_tower",
+    projector=("multi_modal_projector",),
+    language="language_model",
+    lora_targets=rf"model\.language_model\..*\.{_LINEAR}",
+    vision_linear=r"((q|k|v|o|out|gate|up|down)_proj|fc1|fc2)",  # of CLIP, SigLIP and DINOv2
+    prefix_cache=True,
+)
+_QWEN: Final = Family(
+    vision="visual",
+    projector=("merger", "deepstack_merger_list"),  # Qwen2.5-VL has only the first
+    language="language_model",
+    lora_targets=_LLAVA.lora_targets,
+    vision_linear=r"(qkv|proj|gate_proj|up_proj|down_proj|linear_fc1|linear_fc2)",
+    prefix_cache=False,  # positions have three dimensions
+)
+_IDEFICS: Final = Family(
+    vision="vision_model",
+    projector=("connector",),
+    language="text_model",
+    lora_targets=rf"model\.text_model\..*\.{_LINEAR}",
+    vision_linear=_LLAVA.vision_linear,
+    prefix_cache=True,
+)
 FAMILIES: Final = {
-    "llava": Family(
-        vision="vision_tower",
-        projector="multi_modal_projector",
-        language="language_model",
-        lora_targets=r"model\.language_model\..*\.(q|k|v|o|gate|up|down)_proj",  # LLaVA: every one but lm_head
-        vision_linear=r"((q|k|v|o|out|gate|up|down)_proj|fc1|fc2)",  # of CLIP and DINOv2
-        prefix_cache=True,
-    )
+    "llava": _LLAVA,
+    "llava_next": _LLAVA,
+    "llava_onevision": replace(_LLAVA, training_template=chatml_template("<image>")),
+    "qwen2_5_vl": _QWEN,
+    "qwen3_vl": _QWEN,
+    "internvl": replace(
+        _LLAVA,
+        vision_linear=r"([qkv]_proj|projection_layer|fc1|fc2)",
+        training_template=chatml_template("<IMG_CONTEXT>"),
+    ),
+    "idefics3": _IDEFICS,
+    "smolvlm": _IDEFICS,
+    "gemma3": replace(_LLAVA, prefix_cache=False),  # the tokens of an image attend to each other in both directions
 }
 """Transformers' `model_type` → family."""
 
@@ -69,25 +115,27 @@ def family_of(config: Any) -> Family:
         ValueError: The family is unknown.
     """
     if config.model_type not in FAMILIES:
-        raise ValueError(f"model type {config.model_type}: expected a model of type {' or '.join(FAMILIES)}")
+        raise ValueError(f"model type {config.model_type}: expected one of {', '.join(FAMILIES)}")
     return FAMILIES[config.model_type]
 
 
 def vision_lora_targets(config: Any) -> str:
-    """Return a regular expression of the linear layers in the vision tower's blocks up to the one that is read.
+    """Return a regular expression of the linear layers in the vision tower's blocks up to the last one that is read.
 
-    The language model reads the hidden states of the block `vision_feature_layer` (or of several). Later blocks do not
-    affect the loss, so they cannot be trained.
+    In some families, the language model reads the hidden states of the block `vision_feature_layer` (or of several).
+    Later blocks do not affect the loss, so they cannot be trained.
 
     Raises:
         ValueError: The family is unknown.
     """
     family = family_of(config)
-    chosen, blocks = config.vision_feature_layer, config.vision_config.num_hidden_layers
-    layers = [chosen] if isinstance(chosen, int) else chosen
-    read = max(layer if layer >= 0 else layer + blocks + 1 for layer in layers)
-    numbers = "|".join(map(str, range(read)))
-    return rf"model\.{family.vision}\..*\.layers?\.({numbers})\..*\.{family.vision_linear}"
+    numbers = r"\d+"
+    if (chosen := getattr(config, "vision_feature_layer", None)) is not None:
+        blocks = config.vision_config.num_hidden_layers
+        layers = [chosen] if isinstance(chosen, int) else chosen
+        read = max(layer if layer >= 0 else layer + blocks + 1 for layer in layers)
+        numbers = "|".join(map(str, range(read)))
+    return rf"model\.{family.vision}\.(.*\.)?(layers?|blocks)\.({numbers})\..*\.{family.vision_linear}"
 
 
 def parts_of(model: Any) -> Parts:
@@ -101,7 +149,7 @@ def parts_of(model: Any) -> Parts:
     def module(name: str) -> Any:
         return next(module for path, module in model.named_modules() if f".{path}".endswith(f".{name}"))
 
-    return Parts(module(family.vision), module(family.projector), module(family.language))
+    return Parts(module(family.vision), module(family.projector[0]), module(family.language))
 
 
 def patch_grid(config: Any, pixel_values: Any) -> tuple[int, int]:

@@ -23,11 +23,14 @@ def attention_received(model: Any, face: Image.Image) -> NDArray[np.float32] | N
         face: The aligned face.
 
     Returns:
-        The attention in shape (rows, columns), from 0 to 1, or None if the tower does not return its attention.
+        The attention in shape (rows, columns), from 0 to 1, or None if the tower does not return its attention
+        or the model is no LLaVA-1.5; towers of other families read several crops, or windows.
     """
     import torch
 
     llava = model.model
+    if llava.config.model_type != "llava":
+        return None
     tower = parts_of(llava).vision
     pixel_values = on(llava, encode_images(model.processor, [face]).features)["pixel_values"]
     fast = tower.config._attn_implementation

@@ -33,6 +33,7 @@ ROWS = [
         ],
     }
 ]
+ENDS = ["</s>"]
 Batch = dict[str, torch.Tensor]
 
 
@@ -49,7 +50,7 @@ def batch(request: pytest.FixtureRequest, processor: Any) -> Batch:
 
 
 def test_a_correct_mask_is_counted(batch: Batch, processor: Any, base: Path) -> None:
-    tokens = check_batch(batch, ROWS, processor, AutoConfig.from_pretrained(base))
+    tokens = check_batch(batch, ROWS, processor, AutoConfig.from_pretrained(base), ENDS)
     assert tokens.image == 64 and tokens.answers == ["Yes, this face is forged.", "Face swapping is used."]
     assert tokens.image + tokens.masked + tokens.trained == batch["input_ids"].numel()
     assert 4 < tokens.trained < tokens.masked
@@ -81,7 +82,7 @@ def truncate(batch: Batch) -> None:
 def test_a_wrong_mask_is_refused(breaks: Any, message: str, batch: Batch, processor: Any, base: Path) -> None:
     breaks(batch)
     with pytest.raises(RecipeError, match=f"row 0: {message}"):
-        check_batch(batch, ROWS, processor, AutoConfig.from_pretrained(base))
+        check_batch(batch, ROWS, processor, AutoConfig.from_pretrained(base), ENDS)
 
 
 def test_one_masked_answer_of_two_is_refused(batch: Batch, processor: Any, base: Path) -> None:
@@ -89,7 +90,7 @@ def test_one_masked_answer_of_two_is_refused(batch: Batch, processor: Any, base:
     gap = int((in_loss.diff() > 1).nonzero()[0, 0])
     batch["labels"][0, in_loss[gap + 1] :] = -100
     with pytest.raises(RecipeError, match="row 0: the loss covers"):
-        check_batch(batch, ROWS, processor, AutoConfig.from_pretrained(base))
+        check_batch(batch, ROWS, processor, AutoConfig.from_pretrained(base), ENDS)
 
 
 @pytest.mark.parametrize(
@@ -113,21 +114,19 @@ def test_a_broken_template_is_refused(processor: Any, base: Path, old: str, new:
     if not new and "generation" in old:
         processor.chat_template = processor.chat_template.replace("{% endgeneration %}", "")
     with pytest.raises(ValueError, match=message):
-        check_template(processor)
-        check_batch(SharedPrefixCollator(processor)(ROWS), ROWS, processor, AutoConfig.from_pretrained(base))
+        check_template(processor, ENDS)
+        check_batch(SharedPrefixCollator(processor)(ROWS), ROWS, processor, AutoConfig.from_pretrained(base), ENDS)
 
 
 def test_a_patch_size_other_than_the_tower_s_is_refused(processor: Any, base: Path) -> None:
     processor.patch_size = 32
     with pytest.raises(RecipeError, match="16 image tokens for 64 patches"):
-        check_batch(SharedPrefixCollator(processor)(ROWS), ROWS, processor, AutoConfig.from_pretrained(base))
+        check_batch(SharedPrefixCollator(processor)(ROWS), ROWS, processor, AutoConfig.from_pretrained(base), ENDS)
 
 
 def test_a_base_with_another_image_token_is_refused(processor: Any, base: Path) -> None:
     config = AutoConfig.from_pretrained(base)
     check_base("base", config, processor)
-    with pytest.raises(RecipeError, match="base: model type llama"):
-        check_base("base", config.text_config, processor.tokenizer)
     config.image_token_index = 7
     with pytest.raises(RecipeError, match="the image token is 3 in the processor and 7 in the model"):
         check_base("base", config, processor)
