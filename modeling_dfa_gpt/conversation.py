@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from dfa_instruct.vlm.inputs import EncodedImages, encode_images, on, prompt_tokens
+from dfa_instruct.vlm.inputs import EncodedImages, encode_images, encode_prompts, on, prompt_tokens
 from dfa_instruct.vlm.messages import Message, render
+from dfa_instruct.vlm.parts import family_of
 
 MAX_NEW_TOKENS = 256
 
@@ -32,8 +33,9 @@ class LoadedModel(Protocol):
 class Conversation:
     """A conversation about one face.
 
-    The image is encoded once. The key-value cache is kept between turns and reused for the tokens that the next prompt
-    has in common with it, so that answers equal those computed without a cache.
+    If the model's family allows it (`Family.prefix_cache`), the image is encoded once, and the key-value cache is kept
+    between turns and reused for the tokens that the next prompt has in common with it, so that answers equal those
+    computed without a cache. In other families, each turn reads the conversation from its beginning.
 
     Attributes:
         model: The model and its processor.
@@ -71,9 +73,11 @@ class Conversation:
         Raises:
             ContextError: The conversation is longer than the context of the model.
         """
-        token = self.model.processor.image_token
-        while token in question:  # it would stand for a second image
-            question = question.replace(token, "")
+        processor = self.model.processor
+        tokens = {processor.image_token, *processor.tokenizer.convert_ids_to_tokens(processor.image_token_ids)}
+        tokens |= {processor.video_token} if hasattr(processor, "video_token") else set()
+        while found := [token for token in tokens if token in question]:  # it would stand for a second image
+            question = question.replace(found[0], "")
         asked = [*self.messages, {"role": "user", "content": question}]
         answer = begin
         if begin:
@@ -90,37 +94,23 @@ class Conversation:
 
     def _generate(self, messages: list[Message]) -> Iterator[str]:
         """Generate the next answer, or the rest of one, greedily and in pieces."""
-        import torch
-        from transformers import DynamicCache, StoppingCriteriaList, TextIteratorStreamer
+        from transformers import StoppingCriteriaList, TextIteratorStreamer
 
         model, processor = self.model.model, self.model.processor
-        if self._encoded is None:
-            self._encoded = encode_images(processor, [self.image])
-        prompt = prompt_tokens(processor, render(processor, messages), self._encoded.tokens[0])
-        longest = model.config.get_text_config().max_position_embeddings
-        if len(prompt) >= longest:
-            raise ContextError(f"the conversation has {len(prompt)} tokens, but the model reads at most {longest}")
-        cached_tokens, cache = self._cached_tokens, self._cache
-        self._cached_tokens, self._cache = [], None  # restored below only if the answer is completed
-        pairs = zip(prompt[:-1], cached_tokens, strict=False)
-        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        if not self.use_cache or processor.image_token_id in prompt[common:]:
-            common, cache = 0, DynamicCache(config=model.config.get_text_config())
-        elif common < len(cached_tokens):
-            cache.crop(common - len(cached_tokens))
-        ids = torch.tensor([prompt], device=model.device)
+        if family_of(model.config).prefix_cache:
+            inputs = self._after_cached(messages)
+        else:
+            inputs = on(model, encode_prompts(processor, [messages], [self.image]))
+        room = self._room(inputs["input_ids"].shape[1])
         streamer = TextIteratorStreamer(processor.tokenizer, skip_prompt=True, skip_special_tokens=True)
         closed = Event()
         generating = self._thread.submit(
             model.generate,
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            past_key_values=cache,
+            **inputs,
             streamer=streamer,
-            max_new_tokens=min(MAX_NEW_TOKENS, longest - len(prompt)),
+            max_new_tokens=min(MAX_NEW_TOKENS, room),
             do_sample=False,
             stopping_criteria=StoppingCriteriaList([lambda *_: closed.is_set()]),
-            **({} if common else on(model, self._encoded.features)),
         )
         generating.add_done_callback(lambda _: streamer.end())  # after an error, nothing else ends the stream
         try:
@@ -129,4 +119,37 @@ class Conversation:
             closed.set()
             wait([generating])
         tokens = generating.result()[0].tolist()
-        self._cached_tokens, self._cache = tokens[: cache.get_seq_length()], cache
+        if (cache := inputs.get("past_key_values")) is not None:
+            self._cached_tokens, self._cache = tokens[: cache.get_seq_length()], cache
+
+    def _room(self, tokens: int) -> int:
+        """Return the number of tokens that the model can read after a prompt of so many tokens."""
+        longest = self.model.model.config.get_text_config().max_position_embeddings
+        if tokens >= longest:
+            raise ContextError(f"the conversation has {tokens} tokens, but the model reads at most {longest}")
+        return int(longest - tokens)
+
+    def _after_cached(self, messages: list[Message]) -> dict[str, Any]:
+        """Return the inputs of `generate`, with the cache of the tokens that the prompt has in common with it.
+
+        The cache is taken from the conversation, which gets it back only if the answer is completed.
+        """
+        import torch
+        from transformers import DynamicCache
+
+        model, processor = self.model.model, self.model.processor
+        if self._encoded is None:
+            self._encoded = encode_images(processor, [self.image])
+        prompt = prompt_tokens(processor, render(processor, messages), self._encoded.tokens[0])
+        self._room(len(prompt))  # an error keeps the cache
+        cached_tokens, cache = self._cached_tokens, self._cache
+        self._cached_tokens, self._cache = [], None
+        pairs = zip(prompt[:-1], cached_tokens, strict=False)
+        common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        if not self.use_cache or processor.image_token_id in prompt[common:]:
+            common, cache = 0, DynamicCache(config=model.config.get_text_config())
+        elif common < len(cached_tokens):
+            cache.crop(common - len(cached_tokens))
+        ids = torch.tensor([prompt], device=model.device)
+        features = {} if common else on(model, self._encoded.features)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "past_key_values": cache, **features}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from PIL import Image
 
 from dfa_instruct.hub import CARD
-from dfa_instruct.vlm.inputs import on, training_tokens
+from dfa_instruct.vlm.inputs import TEXT_KEYS, encode_prompts, on, training_tokens
 from dfa_instruct.vlm.load import ADAPTER_CONFIG, check_loadable, load_config, load_model, load_processor, naming
 from dfa_instruct.vlm.messages import dialogue, render
 from dfa_instruct.vlm.parts import family_of
@@ -145,7 +145,8 @@ class DfaGpt:
     @property
     def face_side(self) -> int:
         """The side in pixels of aligned faces. Reducing them afterwards would blur the traces of a forgery."""
-        return min(ALIGNED_SIDE, getattr(self.model.config.vision_config, "image_size", ALIGNED_SIDE))
+        side = getattr(self.model.config.vision_config, "image_size", ALIGNED_SIDE)
+        return min(ALIGNED_SIDE, side if isinstance(side, int) else min(side))
 
     def refusal_reason(self, face: OpenedFace) -> str:
         """Return the reason why there should be no verdict on a face, or an empty string."""
@@ -214,9 +215,19 @@ class DfaGpt:
         """
         import torch
 
+        common, yes, no = self._yes_and_no()
+        shares = family_of(self.model.config).prefix_cache
+        answers = self._shared_answers(faces, common) if shares else self._separate_answers(faces, common)
+        signs = torch.tensor([1.0 if label == "forged" else -1.0 for label in DETECTION_QUESTIONS.values()])
+        difference = (answers[..., yes] - answers[..., no]).cpu() * signs
+        return difference.mean(-1).tolist()
+
+    def _shared_answers(self, faces: list[Image.Image], common: list[int]) -> torch.Tensor:
+        """Return the logits that follow `common` in each answer, shape (faces, questions, vocabulary)."""
+        import torch
+
         from modeling_dfa_gpt.shared_prefix import IGNORED, SharedPrefixCollator
 
-        common, yes, no = self._yes_and_no()
         messages = dialogue([text for question in DETECTION_QUESTIONS for text in (question, "Yes")])
         batch = SharedPrefixCollator(self.processor)([{"images": [face], "messages": messages} for face in faces])
         labels = batch.pop("labels")
@@ -224,10 +235,23 @@ class DfaGpt:
         positions = begins.nonzero()[:, 0] + len(common)
         with torch.inference_mode():
             logits = self.model(**on(self.model, batch)).logits
-        answers = logits[:, positions.to(logits.device)].float()
-        signs = torch.tensor([1.0 if label == "forged" else -1.0 for label in DETECTION_QUESTIONS.values()])
-        difference = (answers[..., yes] - answers[..., no]).cpu() * signs
-        return difference.mean(-1).tolist()
+        return logits[:, positions.to(logits.device)].float()
+
+    def _separate_answers(self, faces: list[Image.Image], common: list[int]) -> torch.Tensor:
+        """Return the same as `_shared_answers`, for families whose questions cannot share an image."""
+        import torch
+
+        conversations = [dialogue([question]) for question in DETECTION_QUESTIONS]
+        answers = []
+        for face in faces:
+            inputs = encode_prompts(self.processor, conversations, [face] * len(conversations))
+            begun = torch.tensor([common] * len(conversations), dtype=torch.long)
+            begins = {"input_ids": begun, "attention_mask": torch.ones_like(begun)}
+            for key in TEXT_KEYS & inputs.keys():
+                inputs[key] = torch.cat([inputs[key], begins.get(key, torch.zeros_like(begun))], dim=1)
+            with torch.inference_mode():
+                answers.append(self.model(**on(self.model, inputs), logits_to_keep=1).logits[:, -1].float())
+        return torch.stack(answers)
 
     def _yes_and_no(self) -> tuple[list[int], int, int]:
         """Return the first tokens that Yes and No share (a space, in some vocabularies), and the two that differ."""

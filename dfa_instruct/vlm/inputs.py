@@ -87,10 +87,15 @@ def training_tokens(processor: Any, messages: Sequence[Message]) -> tuple[list[i
 
 
 def encode_prompts(processor: Any, conversations: Sequence[Sequence[Message]], images: Sequence[Any]) -> Any:
-    """Return a batch of prompts for `generate`, padded on the left, from their text messages and RGB images."""
+    """Return a batch of prompts for `generate`, padded on the left, from their text messages and RGB images.
+
+    If the last message of each conversation is an answer, the prompts end with it, so that the model continues it.
+    """
+    continued = conversations[0][-1]["role"] == "assistant"
     return processor.apply_chat_template(
         [with_image(messages, image) for messages, image in zip(conversations, images, strict=True)],
-        add_generation_prompt=True,
+        add_generation_prompt=not continued,
+        continue_final_message=continued,
         tokenize=True,
         return_dict=True,
         return_tensors="pt",
