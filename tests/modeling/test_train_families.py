@@ -112,7 +112,7 @@ def test_a_shared_prefix_has_the_loss_and_gradients_of_separate_rows(maker: Make
         model.zero_grad()
         loss = model(**on(model, batch)).loss
         loss.backward()
-        return float(loss), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        return float(loss.detach()), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
     loss, gradients = run(SharedPrefixCollator(processor)(rows))
     expected, expected_gradients = run(
