@@ -37,7 +37,7 @@ class DfaArguments:
         default=None,
         metadata={
             "help": "Pack the questions of a `conversations` row behind one copy of its image. Default: true if the "
-            "attention implementation accepts such a mask (sdpa)."
+            "base's family and its attention implementation (sdpa) allow it."
         },
     )
     projector_learning_rate: float | None = field(
