@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from datasets import load_dataset
+from families import gemma3, idefics3, llava_next
 from tiny_recipe import tiny_recipe
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from trl.chat_template_utils import get_training_chat_template
 
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.estimate import TrainingEstimate, describe, estimate_training
@@ -90,6 +92,27 @@ def test_the_counts_of_the_tiny_model_are_those_of_its_training(
     collate = SharedPrefixCollator(AutoProcessor.from_pretrained(base))
     lengths = [collate([row])["input_ids"].numel() for row in rows.select(range(10))]
     assert found.tokens["shared prefix"] == pytest.approx(sum(lengths) / len(lengths), rel=0.1)
+
+
+def test_the_counts_of_another_family_are_those_of_its_training(dataset_folder: Path, tmp_path: Path) -> None:
+    base = idefics3(tmp_path / "base")
+    found = estimate_training(tiny_recipe(tmp_path, base, chat_template=None))
+    processor = AutoProcessor.from_pretrained(base)
+    processor.chat_template = get_training_chat_template(processor)
+    rows = load_dataset("dfa-instruct", "conversations", data_dir=str(dataset_folder), split="train")
+    lengths = [SharedPrefixCollator(processor)([row])["input_ids"].numel() for row in rows.select(range(10))]
+    assert found.tokens["shared prefix"] == pytest.approx(sum(lengths) / len(lengths), rel=0.1)
+
+
+def test_a_family_without_a_shared_prefix_needs_no_mask_of_the_branches(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, gemma3(tmp_path / "base"), chat_template=None, shared_prefix=None)
+    assert estimate_training(recipe).memory["mask of the branches"] == (0.0, 0.0)
+
+
+def test_a_family_whose_image_tokens_are_unknown_is_refused(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, llava_next(tmp_path / "base"), chat_template=None)
+    with pytest.raises(RecipeError, match=r"recipe\.yaml: model_name_or_path: .* cannot be estimated for llava_next"):
+        estimate_training(recipe)
 
 
 def test_an_adapted_vision_tower_costs_more(base: Path, tmp_path: Path) -> None:
