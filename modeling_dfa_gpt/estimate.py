@@ -44,7 +44,8 @@ class TrainingEstimate:
     Attributes:
         parts: The numbers of frozen and of trained parameters by part.
         lora: The number of trained parameters in LoRA matrices.
-        image: The number of tokens of an image.
+        size: The width and height in pixels of an image.
+        image: The number of its tokens.
         counted_by: How the tokens of text were counted.
         questions: The number of questions per image.
         branches: The number of branches per image. A branch is one question, or several that follow each other.
@@ -56,6 +57,7 @@ class TrainingEstimate:
 
     parts: dict[str, tuple[int, int]]
     lora: int
+    size: tuple[int, int]
     image: ImageTokens
     counted_by: str
     questions: float
@@ -89,8 +91,8 @@ def describe(recipe: Path) -> None:
         forms.add_row(form, f"{tokens:,.0f}", f"{found.flops[form] / 1e12:,.2f}", f"{found.hours(form):,.1f}")
     rich_print(forms)
     print(
-        f"{image.tokens:,} tokens are of the image, whose {image.crops} crops of {image.patches:,} patches the vision "
-        "tower reads.\n"
+        f"{image.tokens:,} tokens are of an image of {found.size[0]} × {found.size[1]} pixels, which the vision tower "
+        f"reads as {image.crops} × {image.patches:,} patches.\n"
         "Separate rows: one row for each branch, equivalent to the shared prefix. Turns of a row: LLaVA's own form, in "
         f"which each question follows the answers to those before it. Text tokens: {found.counted_by}.\n"
         f"FLOPs: forward, recomputed and backward passes. Hours: {IMAGES:,} images, one epoch, at an assumed "
@@ -159,10 +161,11 @@ def estimate_training(path: Path) -> TrainingEstimate:
     embedding = 0 if tied else model.get_input_embeddings().weight.numel()
     checkpointing = bool(recipe.get("activation_checkpointing", recipe.get("gradient_checkpointing", True)))
     batch = int(recipe.get("per_device_train_batch_size", 8))
-    longest = max(max(lengths) for lengths in lengths_by_form["shared prefix" if shared else "separate rows"])
+    longest = max(max(lengths) for lengths in lengths_by_form["shared prefix" if shared else "turns of a row"])
     return TrainingEstimate(
         parts=parts,
         lora=lora,
+        size=(width, height),
         image=image,
         counted_by=counted_by,
         questions=fmean(len(messages) / 2 for messages in conversations),
