@@ -127,11 +127,32 @@ def test_an_adapted_vision_tower_costs_more(base: Path, tmp_path: Path) -> None:
     assert all(adapted.flops[form] > flops for form, flops in frozen.flops.items())
 
 
-def test_the_recipe_of_the_paper_has_the_values_of_llava_and_their_sources() -> None:
-    text = (SEVEN_B / "sft.yaml").read_text()
-    recipe = yaml.safe_load(text)
+@pytest.mark.parametrize(
+    ("name", "parameters", "lora", "image_tokens"),  # the totals are those of the published safetensors
+    [
+        ("dfa-gpt-qwen2.5-vl-7b", 8_292_166_656, 322_961_408, 25),
+        ("dfa-gpt-internvl3-8b", 7_944_373_760, 322_961_408, 258),
+        ("dfa-gpt-smolvlm2-2.2b", 2_246_784_880, 144_703_488, 1_416),
+    ],
+)
+def test_the_models_of_other_recipes_have_the_published_parameters(
+    name: str, parameters: int, lora: int, image_tokens: int
+) -> None:
+    found = estimate_training(RECIPES / name / "sft.yaml")
+    assert sum(frozen for frozen, _ in found.parts.values()) + found.parts["projector"][1] == parameters
+    assert found.parts["language model"][1] == found.lora == lora
+    assert found.parts["vision tower"][1] == found.parts["projector"][0] == 0
+    assert (found.size, found.image.tokens) == ((128, 128), image_tokens)
+
+
+def test_the_recipe_of_the_paper_has_the_values_of_llava() -> None:
+    recipe = yaml.safe_load((SEVEN_B / "sft.yaml").read_text())
     assert {key: recipe[key] for key in LLAVA_LORA} == LLAVA_LORA
-    settings = text.split("# Logging, validation and saving")[0]
+
+
+@pytest.mark.parametrize("name", ["7b", "qwen2.5-vl-7b", "internvl3-8b", "smolvlm2-2.2b"])
+def test_each_value_names_its_source(name: str) -> None:
+    settings = (RECIPES / f"dfa-gpt-{name}" / "sft.yaml").read_text().split("# Logging, validation and saving")[0]
     for line in settings.splitlines():
         if ":" in line and not line.startswith("#") and line != "datasets:":
             assert any(f"# {who}" in line for who in ("paper", "LLaVA", "ours")), line
