@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields, replace
 from itertools import islice
@@ -12,8 +13,9 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from dfa_instruct.vlm.image_tokens import ImageTokens, image_tokens
 from dfa_instruct.vlm.load import is_model
-from dfa_instruct.vlm.messages import CHAT_TEMPLATE, IMAGE_TOKEN, with_image
+from dfa_instruct.vlm.messages import CHAT_TEMPLATE, with_image
 from dfa_instruct.vlm.parts import family_of
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.recipe import config_for_abilities, read_recipe
@@ -30,7 +32,9 @@ UTILISATION = 0.4
 SAMPLES = 200
 SAMPLE_IDENTITIES = 24
 CHARACTERS_PER_TOKEN = 4.0
-"""For English and vocabularies of 32 to 49 thousand tokens, without a tokenizer on disk (SmolLM2's measured 4.07)."""
+"""For English, without a tokenizer on disk (SmolLM2's, of 49 thousand tokens, measured 4.07)."""
+
+Messages = list[dict[str, Any]]
 
 
 @dataclass
@@ -40,6 +44,8 @@ class TrainingEstimate:
     Attributes:
         parts: The numbers of frozen and of trained parameters by part.
         lora: The number of trained parameters in LoRA matrices.
+        size: The width and height in pixels of an image.
+        image: The number of its tokens.
         counted_by: How the tokens of text were counted.
         questions: The number of questions per image.
         branches: The number of branches per image. A branch is one question, or several that follow each other.
@@ -51,6 +57,8 @@ class TrainingEstimate:
 
     parts: dict[str, tuple[int, int]]
     lora: int
+    size: tuple[int, int]
+    image: ImageTokens
     counted_by: str
     questions: float
     branches: float
@@ -77,12 +85,14 @@ def describe(recipe: Path) -> None:
     rich_print(parts)
     print(f"of which {found.lora:,} in LoRA and {found.parts['projector'][1]:,} in the projector\n")
 
-    title = f"One image with {found.questions:.1f} questions in {found.branches:.1f} branches"
+    image, title = found.image, f"One image with {found.questions:.1f} questions in {found.branches:.1f} branches"
     forms = Table("form", "tokens", "TFLOPs", f"hours on {GPUS} × H800", title=title)
     for form, tokens in found.tokens.items():
         forms.add_row(form, f"{tokens:,.0f}", f"{found.flops[form] / 1e12:,.2f}", f"{found.hours(form):,.1f}")
     rich_print(forms)
     print(
+        f"{image.tokens:,} tokens are of an image of {found.size[0]} × {found.size[1]} pixels, which the vision tower "
+        f"reads as {image.crops} × {image.patches:,} patches.\n"
         "Separate rows: one row for each branch, equivalent to the shared prefix. Turns of a row: LLaVA's own form, in "
         f"which each question follows the answers to those before it. Text tokens: {found.counted_by}.\n"
         f"FLOPs: forward, recomputed and backward passes. Hours: {IMAGES:,} images, one epoch, at an assumed "
@@ -101,7 +111,8 @@ def estimate_training(path: Path) -> TrainingEstimate:
     """Estimate the cost of a training.
 
     Raises:
-        RecipeError: The recipe cannot be run, or the configuration of its base is not on disk.
+        RecipeError: The recipe cannot be run, the configuration of its base is not on disk, or the tokens of an image
+            cannot be computed from it.
     """
     import torch
     from peft import get_peft_model
@@ -113,13 +124,9 @@ def estimate_training(path: Path) -> TrainingEstimate:
     base = base_folder(path, arguments.model_name_or_path)
     config = AutoConfig.from_pretrained(base)
     try:
-        family_of(config)
+        family = family_of(config)
     except ValueError as error:
         raise RecipeError(f"{path}: model_name_or_path: {error}") from error
-    if config.model_type != "llava":
-        raise RecipeError(
-            f"{path}: model_name_or_path: estimates exist for LLaVA-1.5 only, not for {config.model_type}"
-        )
     for key in ("per_device_train_batch_size", "lora_r", "lora_alpha"):
         if not isinstance(value := recipe.get(key, 1), int) or value < 1:
             raise RecipeError(f"{path}: {key}: expected 1 or more, not {value!r}")
@@ -127,6 +134,12 @@ def estimate_training(path: Path) -> TrainingEstimate:
     dtype = defaults.get(arguments.dtype) or getattr(torch, str(arguments.dtype), None)
     if not isinstance(dtype, torch.dtype):
         raise RecipeError(f"{path}: dtype: expected auto, float32, bfloat16 or float16, not {arguments.dtype}")
+    conversations, (width, height) = sample_rows(recipe)
+    try:
+        image = image_tokens(config, base, height, width)
+    except ValueError as error:
+        raise RecipeError(f"{path}: model_name_or_path: {error}") from error
+    shared = family.prefix_cache if recipe.get("shared_prefix") is None else recipe["shared_prefix"]
     vision_tower = recipe.get("lora_vision_tower") is True
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(config, dtype=dtype)
@@ -136,27 +149,34 @@ def estimate_training(path: Path) -> TrainingEstimate:
     parts = count_parameters(model)
     lora = sum(p.numel() for name, p in model.named_parameters() if ".lora_" in name)
 
-    count, counted_by = token_counter(base)
-    patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
-    image_tokens = config.image_seq_length or patches
-    conversations = sample_messages(recipe)
-    lengths_by_form = sequence_lengths(conversations, image_tokens, count)
-    shared = recipe.get("shared_prefix") is not False
+    count, counted_by, special = token_counter(base)
+    template = chat_template(base, config, recipe.get("chat_template"))
+
+    def tokens(messages: Messages) -> tuple[float, float]:
+        prefix, turns = rendered_halves(messages, template, special)
+        return count(prefix) - 1 + image.tokens, count(turns)  # one token marks the place of the image
+
+    lengths_by_form = sequence_lengths(conversations, tokens)
+    tied = config.get_text_config().tie_word_embeddings or config.tie_word_embeddings
+    embedding = 0 if tied else model.get_input_embeddings().weight.numel()
     checkpointing = bool(recipe.get("activation_checkpointing", recipe.get("gradient_checkpointing", True)))
     batch = int(recipe.get("per_device_train_batch_size", 8))
-    longest = max(max(lengths) for lengths in lengths_by_form["shared prefix" if shared else "separate rows"])
+    longest = max(max(lengths) for lengths in lengths_by_form["shared prefix" if shared else "turns of a row"])
     return TrainingEstimate(
         parts=parts,
         lora=lora,
+        size=(width, height),
+        image=image,
         counted_by=counted_by,
         questions=fmean(len(messages) / 2 for messages in conversations),
         branches=fmean(len(lengths) for lengths in lengths_by_form["separate rows"]),
         tokens={form: fmean(map(sum, rows)) for form, rows in lengths_by_form.items()},
         batch=batch,
-        memory=memory(recipe, config, parts, dtype.itemsize, batch, longest, image_tokens, checkpointing),
+        memory=memory(recipe, config, parts, dtype.itemsize, batch, longest, image, checkpointing, shared),
         flops={
             form: fmean(
-                sum(flops(length, config, parts, image_tokens, checkpointing) for length in lengths) for lengths in rows
+                sum(flops(length, config, parts, embedding, image, checkpointing) for length in lengths)
+                for lengths in rows
             )
             for form, rows in lengths_by_form.items()
         },
@@ -166,7 +186,9 @@ def estimate_training(path: Path) -> TrainingEstimate:
 def base_folder(recipe: Path, name: str | None) -> Path:
     """Return the folder with the base's configuration: its own, or one of the same name next to the recipe."""
     if name is None:
-        raise RecipeError(f"{recipe}: model_name_or_path is missing: expected the folder or Hub id of a LLaVA model")
+        raise RecipeError(
+            f"{recipe}: model_name_or_path is missing: expected the folder or Hub id of a vision-language model"
+        )
     folders = [Path(name), *(parent / Path(name).name for parent in recipe.resolve().parents[:2])]
     found = next((folder for folder in folders if folder.is_dir() and is_model(folder)), None)
     if found is None:
@@ -174,19 +196,40 @@ def base_folder(recipe: Path, name: str | None) -> Path:
     return found
 
 
-def token_counter(base: Path) -> tuple[Callable[[str], float], str]:
-    """Return a function that counts the tokens of a text, and a description of it."""
+def token_counter(base: Path) -> tuple[Callable[[str], float], str, dict[str, str]]:
+    """Return a function that counts the tokens of a text, a description of it, and the BOS and EOS tokens."""
     if (base / "tokenizer.json").is_file():
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(base)
-        return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]), "counted by the base's own"
+        special = {name: getattr(tokenizer, name) or "" for name in ("bos_token", "eos_token")}
+        own = "counted by the base's own"
+        return lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"]), own, special
     description = f"estimated at {CHARACTERS_PER_TOKEN:g} characters per token, because the tokenizer is not on disk"
-    return lambda text: len(text) / CHARACTERS_PER_TOKEN, description
+
+    def estimate(text: str) -> float:
+        rest, marks = re.subn(r"<[^<>\s]+>", "", text)  # special tokens such as <image> and <|im_end|>
+        return len(rest) / CHARACTERS_PER_TOKEN + marks
+
+    return estimate, description, {"bos_token": "<s>", "eos_token": "</s>"}
 
 
-def sample_messages(recipe: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    """Return the messages of some rows of each dataset of a recipe.
+def chat_template(base: Path, config: Any, asked: str | None) -> str:
+    """Return the chat template of a training.
+
+    Without a template on disk, it is the one that the family is trained with, or TRL's copy of the published one.
+    """
+    from trl import chat_template_utils
+
+    if asked or config.model_type == "llava":
+        return CHAT_TEMPLATE
+    if (file := base / "chat_template.jinja").is_file():
+        return file.read_text(encoding="utf-8")
+    return family_of(config).training_template or getattr(chat_template_utils, f"{config.model_type}_chat_template")
+
+
+def sample_rows(recipe: dict[str, Any]) -> tuple[list[Messages], tuple[int, int]]:
+    """Return the messages of some rows of each dataset of a recipe, and the width and height of the first image.
 
     If a dataset would be the embedded sample, only a few of its portraits are drawn.
     """
@@ -194,7 +237,8 @@ def sample_messages(recipe: dict[str, Any]) -> list[list[dict[str, Any]]]:
 
     from dfa_instruct.dataset import DATASET_NAME, DIRECTORY_ENV
 
-    sampled: list[list[dict[str, Any]]] = []
+    sampled: list[Messages] = []
+    size = None
     with TemporaryDirectory() as scratch:
         for dataset in recipe.get("datasets", []):
             keys = {key: dataset.get(key) for key in ("path", "name", "data_dir", "data_files")}
@@ -203,9 +247,10 @@ def sample_messages(recipe: dict[str, Any]) -> list[list[dict[str, Any]]]:
                 keys["data_dir"] = build_small_sample(Path(scratch))
             rows = load_dataset(**keys, split=dataset.get("split", "train"), streaming=True)
             sampled += [row["messages"] for row in islice(rows.select_columns(["messages"]), SAMPLES)]
-    if not sampled:
+            size = size or next((row["images"][0].size for row in rows.select_columns(["images"])), None)
+    if not sampled or size is None:
         raise RecipeError("datasets: there are no rows whose tokens could be counted")
-    return sampled
+    return sampled, size
 
 
 def build_small_sample(folder: Path) -> str:
@@ -219,60 +264,69 @@ def build_small_sample(folder: Path) -> str:
         recipe = sample_recipe(output)
         source = {**recipe.sources[0], "identities": SAMPLE_IDENTITIES, "pictures": 2}
         with Path(os.devnull).open("w") as devnull, redirect_stdout(devnull), redirect_stderr(devnull):
-            build(replace(recipe, sources=[source], size=64))
+            build(replace(recipe, sources=[source]))
     return str(output)
 
 
 def sequence_lengths(
-    conversations: list[list[dict[str, Any]]], image_tokens: int, count: Callable[[str], float]
+    conversations: list[Messages], tokens: Callable[[Messages], tuple[float, float]]
 ) -> dict[str, list[list[float]]]:
-    """Return the lengths of the training sequences of each conversation, by form. `count` tokenizes a text."""
+    """Return the lengths of the training sequences of each conversation, by form.
+
+    Args:
+        conversations: The messages of each conversation.
+        tokens: Returns the number of tokens of a conversation up to the end of its image, and after it.
+    """
     forms: dict[str, list[list[float]]] = {"shared prefix": [], "turns of a row": [], "separate rows": []}
     for messages in conversations:
-        prefix, turns = conversation_tokens(messages, image_tokens, count)
-        branches = [conversation_tokens(branch, image_tokens, count)[1] for branch in split_branches(messages)]
+        prefix, turns = tokens(messages)
+        branches = [tokens(branch)[1] for branch in split_branches(messages)]
         forms["shared prefix"].append([prefix + sum(branches)])
         forms["turns of a row"].append([prefix + turns])
         forms["separate rows"].append([prefix + branch for branch in branches])
     return forms
 
 
-def conversation_tokens(
-    messages: Sequence[dict[str, Any]], image_tokens: int, count: Callable[[str], float]
-) -> tuple[float, float]:
-    """Return the number of tokens of a conversation up to the end of its image, and after it."""
+def rendered_halves(messages: Messages, template: str, special: dict[str, str]) -> tuple[str, str]:
+    """Return the text of a conversation up to its image token and the marks around it, and after them."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    special: Any = {"bos_token": "", "eos_token": ""}  # one token each, added below
-    rendered: Any = render_jinja_template([with_image(messages)], chat_template=CHAT_TEMPLATE, **special)
-    prefix, turns = rendered[0][0].split(IMAGE_TOKEN)
-    return 1 + count(prefix) + image_tokens, count(turns) + len(messages) / 2
+    text = render_jinja_template([with_image(messages)], chat_template=template, **special)[0][0]
+    end = text.rindex(">", 0, text.index(messages[0]["content"])) + 1
+    return text[:end], text[end:]
 
 
 def flops(
-    length: float, config: Any, parts: dict[str, tuple[int, int]], image_tokens: int, checkpointing: bool
+    length: float,
+    config: Any,
+    parts: dict[str, tuple[int, int]],
+    embedding: int,
+    image: ImageTokens,
+    checkpointing: bool,
 ) -> float:
     """Return the FLOPs of one training sequence.
 
     A matrix of n weights needs 2n FLOPs per token in the forward pass, 2n in the backward pass for the gradients of the
     activations, and another 2n if it is trained. Attention needs 4 · layers · length² · width in the forward pass (the
     mask saves nothing) and twice that in the backward pass. Checkpointing repeats the forward passes. A frozen vision
-    tower has no backward pass.
+    tower has no backward pass, and its attention is counted as that of all patches of a crop to each other. `embedding`
+    is the number of parameters that are looked up, not multiplied.
     """
-    text, vision = config.text_config, config.vision_config
+    text, vision = config.get_text_config(), config.vision_config
     frozen, trained = parts["language model"]
-    matrices = frozen + trained - text.vocab_size * text.hidden_size  # embeddings are looked up, not multiplied
+    matrices = frozen + trained - embedding
     forward = 2 * matrices * length + 4 * text.num_hidden_layers * length**2 * text.hidden_size
     backward = 2 * matrices * length + 8 * text.num_hidden_layers * length**2 * text.hidden_size
     backward += 2 * trained * length
-    patches = image_tokens + 1
+    patches = image.crops * image.patches
+    blocks = getattr(vision, "depth", None) or vision.num_hidden_layers  # the name in Qwen's configurations
     tower_matrices = 2 * sum(parts["vision tower"]) * patches
-    tower_attention = 4 * vision.num_hidden_layers * patches**2 * vision.hidden_size
+    tower_attention = 4 * blocks * patches * image.patches * vision.hidden_size
     tower = tower_matrices + tower_attention
     if tower_trained := parts["vision tower"][1]:
         tower *= 2 if checkpointing else 1
         tower += tower_matrices + 2 * tower_attention + 2 * tower_trained * patches
-    projector = 6 * sum(parts["projector"]) * image_tokens
+    projector = 6 * sum(parts["projector"]) * image.tokens
     return forward * (2 if checkpointing else 1) + backward + tower + projector
 
 
@@ -283,8 +337,9 @@ def memory(
     itemsize: int,
     batch: int,
     length: float,
-    image_tokens: int,
+    image: ImageTokens,
     checkpointing: bool,
+    shared: bool,
 ) -> dict[str, tuple[float, float]]:
     """Return the bytes of each part on one GPU, and on each of two GPUs with ZeRO-3.
 
@@ -294,7 +349,7 @@ def memory(
     checkpointing, only the inputs of all layers and the tensors of one layer are kept. A trained vision tower keeps as
     much for each patch.
     """
-    text = config.text_config
+    text = config.get_text_config()
     frozen = sum(frozen for frozen, _ in parts.values())
     trained = sum(trained for _, trained in parts.values())
     weights = float(frozen * itemsize)
@@ -308,13 +363,13 @@ def memory(
     def kept_per_token(part: Any) -> float:
         inner = getattr(part, "intermediate_size", 4 * part.hidden_size)  # DINOv2 states no size
         layer = (7 * part.hidden_size + 4 * inner) * itemsize + (6 * part.hidden_size + inner) * 9 * bool(dropout)
-        layers = part.num_hidden_layers
+        layers = getattr(part, "depth", None) or part.num_hidden_layers
         return part.hidden_size * itemsize * layers + layer if checkpointing else layer * layers
 
     activations = batch * length * kept_per_token(text)
     if parts["vision tower"][1]:
-        activations += batch * (image_tokens + 1) * kept_per_token(config.vision_config)
-    mask = batch * length**2 * (1 + itemsize) if recipe.get("shared_prefix") is not False else 0.0
+        activations += batch * image.crops * image.patches * kept_per_token(config.vision_config)
+    mask = batch * length**2 * (1 + itemsize) if shared else 0.0
     return {
         "frozen weights": (weights, weights / GPUS),
         "trained weights": (trained * 4, trained * 4 / GPUS),

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 from datasets import load_dataset
+from families import gemma3, idefics3, llava_next
 from tiny_recipe import tiny_recipe
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from trl.chat_template_utils import get_training_chat_template
 
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.estimate import TrainingEstimate, describe, estimate_training
@@ -92,6 +94,27 @@ def test_the_counts_of_the_tiny_model_are_those_of_its_training(
     assert found.tokens["shared prefix"] == pytest.approx(sum(lengths) / len(lengths), rel=0.1)
 
 
+def test_the_counts_of_another_family_are_those_of_its_training(dataset_folder: Path, tmp_path: Path) -> None:
+    base = idefics3(tmp_path / "base")
+    found = estimate_training(tiny_recipe(tmp_path, base, chat_template=None))
+    processor = AutoProcessor.from_pretrained(base)
+    processor.chat_template = get_training_chat_template(processor)
+    rows = load_dataset("dfa-instruct", "conversations", data_dir=str(dataset_folder), split="train")
+    lengths = [SharedPrefixCollator(processor)([row])["input_ids"].numel() for row in rows.select(range(10))]
+    assert found.tokens["shared prefix"] == pytest.approx(sum(lengths) / len(lengths), rel=0.1)
+
+
+def test_a_family_without_a_shared_prefix_needs_no_mask_of_the_branches(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, gemma3(tmp_path / "base"), chat_template=None, shared_prefix=None)
+    assert estimate_training(recipe).memory["mask of the branches"] == (0.0, 0.0)
+
+
+def test_a_family_whose_image_tokens_are_unknown_is_refused(tmp_path: Path) -> None:
+    recipe = tiny_recipe(tmp_path, llava_next(tmp_path / "base"), chat_template=None)
+    with pytest.raises(RecipeError, match=r"recipe\.yaml: model_name_or_path: .* cannot be estimated for llava_next"):
+        estimate_training(recipe)
+
+
 def test_an_adapted_vision_tower_costs_more(base: Path, tmp_path: Path) -> None:
     frozen, adapted = (
         estimate_training(tiny_recipe(tmp_path / name, base, lora_vision_tower=name == "adapted"))
@@ -104,11 +127,32 @@ def test_an_adapted_vision_tower_costs_more(base: Path, tmp_path: Path) -> None:
     assert all(adapted.flops[form] > flops for form, flops in frozen.flops.items())
 
 
-def test_the_recipe_of_the_paper_has_the_values_of_llava_and_their_sources() -> None:
-    text = (SEVEN_B / "sft.yaml").read_text()
-    recipe = yaml.safe_load(text)
+@pytest.mark.parametrize(
+    ("name", "parameters", "lora", "image_tokens"),  # the totals are those of the published safetensors
+    [
+        ("dfa-gpt-qwen2.5-vl-7b", 8_292_166_656, 322_961_408, 25),
+        ("dfa-gpt-internvl3-8b", 7_944_373_760, 322_961_408, 258),
+        ("dfa-gpt-smolvlm2-2.2b", 2_246_784_880, 144_703_488, 1_416),
+    ],
+)
+def test_the_models_of_other_recipes_have_the_published_parameters(
+    name: str, parameters: int, lora: int, image_tokens: int
+) -> None:
+    found = estimate_training(RECIPES / name / "sft.yaml")
+    assert sum(frozen for frozen, _ in found.parts.values()) + found.parts["projector"][1] == parameters
+    assert found.parts["language model"][1] == found.lora == lora
+    assert found.parts["vision tower"][1] == found.parts["projector"][0] == 0
+    assert (found.size, found.image.tokens) == ((128, 128), image_tokens)
+
+
+def test_the_recipe_of_the_paper_has_the_values_of_llava() -> None:
+    recipe = yaml.safe_load((SEVEN_B / "sft.yaml").read_text())
     assert {key: recipe[key] for key in LLAVA_LORA} == LLAVA_LORA
-    settings = text.split("# Logging, validation and saving")[0]
+
+
+@pytest.mark.parametrize("name", ["7b", "qwen2.5-vl-7b", "internvl3-8b", "smolvlm2-2.2b"])
+def test_each_value_names_its_source(name: str) -> None:
+    settings = (RECIPES / f"dfa-gpt-{name}" / "sft.yaml").read_text().split("# Logging, validation and saving")[0]
     for line in settings.splitlines():
         if ":" in line and not line.startswith("#") and line != "datasets:":
             assert any(f"# {who}" in line for who in ("paper", "LLaVA", "ours")), line
