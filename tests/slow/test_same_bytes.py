@@ -15,15 +15,15 @@ from dfa_instruct.construction.pipeline import build
 from dfa_instruct.construction.recipe import Recipe
 
 FINGERPRINTS = {
-    "test-00000-of-00001-b0ea845a598b1975.parquet",
-    "train-00000-of-00001-016b727c9ba3d0d0.parquet",
-    "validation-00000-of-00001-c260f629410ab847.parquet",
+    "test-00000-of-00001-c7f62f95556ddd3a.parquet",
+    "train-00000-of-00001-7a6dd48231d15419.parquet",
+    "validation-00000-of-00001-ab8746f814bff4d8.parquet",
 }
 """The names of the files of `small_recipe`'s dataset. The last part of each is a hash of its content."""
 OF_TINY_BASE = {
-    "test-00000-of-00001-473cfb9dcde92157.parquet",
-    "train-00000-of-00001-ffb77afbd555ea0a.parquet",
-    "validation-00000-of-00001-1e15bd8255f85b2b.parquet",
+    "test-00000-of-00001-0fed97f58812060d.parquet",
+    "train-00000-of-00001-aea85886e4b7d3fd.parquet",
+    "validation-00000-of-00001-b2f0110dcb8832bd.parquet",
 }
 """The same, with the templates on which the tiny base is pretrained."""
 
