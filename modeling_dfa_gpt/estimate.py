@@ -157,7 +157,7 @@ def estimate_training(path: Path) -> TrainingEstimate:
         return count(prefix) - 1 + image.tokens, count(turns)  # one token marks the place of the image
 
     lengths_by_form = sequence_lengths(conversations, tokens)
-    tied = config.get_text_config().tie_word_embeddings or config.tie_word_embeddings
+    tied = any(getattr(part, "tie_word_embeddings", False) for part in (config, config.get_text_config()))
     embedding = 0 if tied else model.get_input_embeddings().weight.numel()
     checkpointing = bool(recipe.get("activation_checkpointing", recipe.get("gradient_checkpointing", True)))
     batch = int(recipe.get("per_device_train_batch_size", 8))
@@ -287,11 +287,12 @@ def sequence_lengths(
     return forms
 
 
-def rendered_halves(messages: Messages, template: str, special: dict[str, str]) -> tuple[str, str]:
+def rendered_halves(messages: Messages, template: str, special: Any) -> tuple[str, str]:
     """Return the text of a conversation up to its image token and the marks around it, and after them."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    text = render_jinja_template([with_image(messages)], chat_template=template, **special)[0][0]
+    rendered: Any = render_jinja_template([with_image(messages)], chat_template=template, **special)
+    text = rendered[0][0]
     end = text.rindex(">", 0, text.index(messages[0]["content"])) + 1
     return text[:end], text[end:]
 
