@@ -20,7 +20,7 @@ def test_it_learns_from_the_image_and_holds_a_conversation(tmp_path: Path) -> No
     run("--output", str(tmp_path / "run"))
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     tasks, baselines = results["tasks"], results["baselines"]
-    for task, points in (("dfa_bench_dfd", 25), ("dfa_bench_dfc", 30)):
+    for task, points in (("dfa_bench_dfd", 25), ("dfa_bench_dfc", 30), ("dfa_bench_dft", 25)):
         assert tasks[task]["acc"] >= baselines["majority"][task]["acc"] + points
         assert baselines["images_swapped"][task]["acc"] == pytest.approx(baselines["chance"][task]["acc"], abs=8)
     described = tasks["dfa_bench_ad"]["rouge_l_forged"]
