@@ -11,7 +11,7 @@ from typing import Any, Final
 import yaml
 
 from dfa_instruct.bench.rows import stream
-from dfa_instruct.bench.tasks.questions import TASKS, is_asked
+from dfa_instruct.bench.tasks.questions import TASKS, figure_names, is_asked
 from dfa_instruct.dataset.reading import files_of
 from dfa_instruct.instruct.options import LETTERS
 from dfa_instruct.vocabulary import BenchTask
@@ -69,7 +69,7 @@ def write_lmms_eval(data: Path, output: Path) -> Counter[str]:
     output.mkdir(parents=True)
     for task in BenchTask:
         functions = {key: f"{task.short}_{name}" for key, name in _TASK_FUNCTIONS.items()}
-        figures = {figure: f"{task.short}_{figure}" for figure in TASKS[task].results}
+        figures = {figure: f"{task.short}_{figure}" for figure in figure_names(task)}
         settings = {
             "task": str(task),
             "tag": "dfa_bench",

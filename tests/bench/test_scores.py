@@ -85,7 +85,7 @@ def test_the_probability_is_that_of_a_yes_among_yes_and_no() -> None:
     found = forged_probabilities(predicted(labels, probabilities))
     assert (found[0] == labels).all()
     assert found[1] == pytest.approx(probabilities)
-    assert probability_scores(predicted(labels, probabilities))["said"] == pytest.approx(50)
+    assert probability_scores(predicted(labels, probabilities))["choice"] == pytest.approx(50)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -168,7 +168,7 @@ def test_a_model_that_runs_is_scored(base: Path, dataset_folder: Path) -> None:
     results = run_bench(base, dataset_folder, tasks=["dfa_bench_dfd"], limit=12)
     scores = results["scores"]
     assert set(scores) >= {"probabilities", "techniques", "intervals", "habits"}  # and a plug-in's, where one is
-    assert scores["probabilities"]["said"] > 90  # the carried base answers yes or no
+    assert scores["probabilities"]["choice"] > 90  # the carried base answers yes or no
     for prediction in results["predictions"]:
         likelier = max(prediction["first_token"], key=prediction["first_token"].get)
         assert prediction["answer"].startswith(likelier)
@@ -189,7 +189,7 @@ def test_options_by_hand() -> None:
     wrong = answered("face_editing", 0.18, 0.02, 0.02, 0.02, 0.01)  # of the options, bona fide is likelier than above
     found = option_scores([sure, right, wrong])
     assert found["auc"] == 50 and found["acc"] == pytest.approx(200 / 3)
-    assert found["said"] == pytest.approx(100 * (0.6 + 0.6 + 0.25) / 3)
+    assert found["choice"] == pytest.approx(100 * (0.6 + 0.6 + 0.25) / 3)
     assert math.isnan(option_scores([sure])["auc"]) and option_scores([{**sure, "first_token": {}}]) == {}
 
 

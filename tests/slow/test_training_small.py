@@ -49,7 +49,7 @@ def model(small: Path) -> Any:
 def test_only_lora_and_the_projector_are_trained(small: Path, model: Any) -> None:
     processor = AutoProcessor.from_pretrained(small)
     check_base("small", model.config, processor)
-    check_template(processor)
+    check_template(processor, [processor.tokenizer.eos_token])
     check_trainable(model)
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert len(trained) == 30 * 7 * 2 + 4

@@ -60,7 +60,7 @@ def test_vllm_gives_the_figures_of_the_bench_in_process(
         os.killpg(server.pid, signal.SIGKILL)  # with its engine, which may still be starting
         server.wait()
     assert theirs["tasks"] == ours["tasks"]
-    for figure in ("auc", "brier", "said"):  # from the log probabilities of first tokens
+    for figure in ("auc", "brier", "choice"):  # from the log probabilities of first tokens
         here, there = (results["scores"]["probabilities"][figure] for results in (ours, theirs))
         assert there == pytest.approx(here, abs=0.1), figure
 

@@ -25,7 +25,7 @@ from lighteval.models.model_output import ModelResponse
 from lighteval.tasks.lighteval_task import LightevalTaskConfig
 from lighteval.tasks.requests import Doc, SamplingMethod
 
-from dfa_instruct.bench.tasks.questions import TASKS, document, is_asked, prediction
+from dfa_instruct.bench.tasks.questions import TASKS, document, figure_names, is_asked, prediction
 from dfa_instruct.dataset import DATASET_NAME
 
 
@@ -38,12 +38,12 @@ class _Read(SampleLevelComputation):
     def compute(self, doc: Doc, model_response: ModelResponse, **kwargs: Any) -> dict[str, Any]:
         read = prediction(doc, model_response, self.task)
         kept = {key: read[key] for key in ("label", "category", "technique", TASKS[self.task].column)}
-        return dict.fromkeys(TASKS[self.task].results, kept)
+        return dict.fromkeys(figure_names(self.task), kept)
 
 
 def _metric(name: str) -> CorpusLevelMetricGrouping:
     # Grouped figures also avoid lighteval's bootstrap, which would start a pool of processes.
-    names = list(TASKS[name].results)
+    names = figure_names(name)
     return CorpusLevelMetricGrouping(
         metric_name=names,
         higher_is_better={figure: figure.startswith(("acc", "rouge")) for figure in names},  # type: ignore[misc]

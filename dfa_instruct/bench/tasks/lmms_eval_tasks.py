@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dfa_instruct.bench.metrics import Prediction
-from dfa_instruct.bench.tasks.questions import TASKS, document, is_asked, prediction
+from dfa_instruct.bench.tasks.questions import TASKS, document, figure_names, is_asked, prediction
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -41,7 +41,7 @@ def results(task: str, row: dict[str, Any], answers: list[str]) -> dict[str, Pre
     from lighteval.models.model_output import ModelResponse
 
     read = prediction(document(row, task), ModelResponse(text=answers), task)
-    return dict.fromkeys(TASKS[task].results, read)
+    return dict.fromkeys(figure_names(task), read)
 
 
 def figure(task: str, name: str, predictions: list[Prediction]) -> float:

@@ -119,6 +119,11 @@ _FACTS: Final = ("face_id", "video", "identities", "label", "category", "techniq
 """The columns of a row that are keys of its predictions."""
 
 
+def figure_names(task: str) -> list[str]:
+    """Return the names of a task's figures that other benchmark tools compute: all but those against people."""
+    return [name for name in TASKS[task].results if name not in AGAINST_PEOPLE]
+
+
 def _words(line: dict[str, Any]) -> dict[str, Any]:
     """Return what `against_people` needs of a row."""
     return {key: line.get(key) for key in ("descriptions", "artifacts", "pairing")}

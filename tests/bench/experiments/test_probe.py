@@ -163,7 +163,7 @@ def test_the_figures_are_those_of_a_bench_and_repeat(dataset_folder: Path, tmp_p
     assert set(results["tasks"]) == {"dfa_bench_dfd", "dfa_bench_dfc"} and results["counts"]["questions"] == 2 * images
     assert results["tasks"]["dfa_bench_dfd"]["invalid"] == results["tasks"]["dfa_bench_dfc"]["invalid"] == 0
     assert 0 <= results["scores"]["probabilities"]["auc"] <= 100
-    assert results["scores"]["probabilities"]["said"] == pytest.approx(100, abs=0.1)  # one of the two is always said
+    assert results["scores"]["probabilities"]["choice"] == pytest.approx(100, abs=0.1)  # one of the two is always said
     assert run_probe(folder, dataset_folder, cache=tmp_path / "cache") == results
     assert len(list((tmp_path / "cache").iterdir())) == 3
 

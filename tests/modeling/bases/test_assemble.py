@@ -49,7 +49,7 @@ def test_the_weights_of_both_models_are_kept(dinov2: Path, language: Path, tmp_p
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "base").eval()
     processor = AutoProcessor.from_pretrained(tmp_path / "base")
     check_base("base", model.config, processor)
-    check_template(processor)
+    check_template(processor, [processor.tokenizer.eos_token])
     for name, parameter in Dinov2Model.from_pretrained(dinov2).named_parameters():
         assert torch.equal(model.model.vision_tower.get_parameter(name), parameter)
     text = LlamaForCausalLM.from_pretrained(language).eval()

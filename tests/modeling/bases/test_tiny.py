@@ -26,7 +26,7 @@ def test_the_base_is_complete_and_in_half_precision() -> None:
         assert {str(weights.get_tensor(name).dtype) for name in weights.keys()} == {"torch.float16"}  # noqa: SIM118
     model, processor = AutoModelForImageTextToText.from_pretrained(TINY_BASE), AutoProcessor.from_pretrained(TINY_BASE)
     check_base("the tiny base", model.config, processor)
-    check_template(processor)
+    check_template(processor, [processor.tokenizer.eos_token])
 
 
 def test_its_card_states_the_training_and_the_data() -> None:
