@@ -56,7 +56,7 @@ def test_it_trains_the_adapter_and_resumes(
     history = json.loads((run / "trainer_state.json").read_text())["log_history"]
     assert {f"rewards/{name}/mean" for name in ("verdict", "category", "regions", "brevity")} <= set(history[0])
     card = (run / "README.md").read_text()
-    assert "| reward | 1 | 2 |\n| --- | ---: | ---: |\n| verdict |" in card and "| brevity |" in card
+    assert "| reward | 1 | 2 |\n| --- | ---: | ---: |\n| brevity |" in card and "| verdict |" in card
 
     # A killed run has a checkpoint only.
     shutil.rmtree(run / "checkpoint-2")

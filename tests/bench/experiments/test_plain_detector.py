@@ -112,7 +112,7 @@ def test_it_stands_among_the_baselines_of_a_bench(detector: Path, colours: Path,
     assert list(figures) == ["dfa_bench_dfd"] and figures["dfa_bench_dfd"]["acc"] == 100
     assert "| plain detector | 100.00 |" in (tmp_path / "out" / "report.md").read_text()
     done = CliRunner().invoke(app, [str(word) for word in (*command, "--detector", detector)])
-    assert done.exit_code == 2 and "add --baselines" in done.stderr
+    assert done.exit_code == 2 and "expected with --baselines" in done.stderr
     done = CliRunner().invoke(app, [str(word) for word in (*command, "--baselines", "--detector", tmp_path / "out")])
     assert done.exit_code == 2 and f"error: {tmp_path / 'out'}: not a plain detector" in done.stderr
 
