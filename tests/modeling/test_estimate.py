@@ -128,14 +128,14 @@ def test_an_adapted_vision_tower_costs_more(base: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "lora", "image_tokens"),  # the totals are those of the published safetensors
+    ("name", "parameters", "lora", "image_tokens"),  # the totals of Qwen2.5-VL and SmolVLM2 are the published ones
     [
         ("dfa-gpt-qwen2.5-vl-7b", 8_292_166_656, 322_961_408, 25),
         ("dfa-gpt-internvl3-8b", 7_944_373_760, 322_961_408, 258),
         ("dfa-gpt-smolvlm2-2.2b", 2_246_784_880, 144_703_488, 1_416),
     ],
 )
-def test_the_models_of_other_recipes_have_the_published_parameters(
+def test_the_models_of_other_recipes_have_these_parameters(
     name: str, parameters: int, lora: int, image_tokens: int
 ) -> None:
     found = estimate_training(RECIPES / name / "sft.yaml")
