@@ -25,7 +25,14 @@ from dfa_instruct.instruct.sampling import is_dialogue
 from dfa_instruct.vlm.load import ADAPTER_CONFIG, load_processor, naming
 from dfa_instruct.vlm.messages import dialogue
 from dfa_instruct.vocabulary import Ability
-from modeling_dfa_gpt.checkpoints import RUN_FILE, check_same_run, describe_run, finished_checkpoint, last_checkpoint
+from modeling_dfa_gpt.checkpoints import (
+    RUN_FILE,
+    check_same_run,
+    describe_run,
+    finished_checkpoint,
+    last_checkpoint,
+    publish_checkpoint,
+)
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.hub.card import card_of
 from modeling_dfa_gpt.recipe import Recipe, parse_arguments
@@ -63,8 +70,11 @@ def train(arguments: list[str]) -> None:
     checkpoint = last_checkpoint(folder)
     if checkpoint:
         check_same_run(folder, run)
-        if finished_checkpoint(checkpoint, best=False) and (folder / "trainer_state.json").is_file():
-            print(f"{folder}: training is already complete", flush=True)
+        if finished_checkpoint(checkpoint, best=False):
+            if trainer.accelerator.is_main_process:
+                publish_checkpoint(checkpoint, checkpoint, folder)
+                card_of(folder).save(folder / "README.md")
+                print(f"{folder}: training is already complete", flush=True)
             return
     trainer.accelerator.wait_for_everyone()
     if trainer.accelerator.is_main_process:

@@ -15,6 +15,7 @@ import yaml
 from datasets import load_dataset
 from safetensors.torch import load_file
 
+from modeling_dfa_gpt.checkpoints import last_checkpoint
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.grpo import prompts, train
 
@@ -65,9 +66,20 @@ def test_it_trains_the_adapter_and_resumes(
     train(["--config", str(recipe)])
     resumed = json.loads((run / "trainer_state.json").read_text())["log_history"]
     assert resumed[0] == history[0] and resumed[1]["rewards/verdict/mean"] == history[1]["rewards/verdict/mean"]
-    assert all(
-        torch.equal(after[name], tensor) for name, tensor in load_file(run / "adapter_model.safetensors").items()
-    )
+    check_published(run, after)
+
+    # A run that was killed after its last checkpoint takes no further step.
+    for name in ("trainer_state.json", "adapter_model.safetensors"):
+        (run / name).unlink()
+    train(["--config", str(recipe)])
+    check_published(run, after)
+    assert last_checkpoint(run) == run / "checkpoint-2"
+
+
+def check_published(run: Path, expected: dict[str, torch.Tensor]) -> None:
+    found = load_file(run / "adapter_model.safetensors")
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+    assert (run / "trainer_state.json").is_file() and "| reward |" in (run / "README.md").read_text()
 
 
 def test_half_of_the_questions_follow_earlier_turns(dataset_folder: Path) -> None:
