@@ -90,7 +90,7 @@ def write_lmms_eval(data: Path, output: Path) -> Counter[str]:
                 {
                     "metric": figure,
                     "aggregation": _Function(f"utils.{function}"),
-                    "higher_is_better": figure.startswith(("acc", "rouge")) and figure != "acer",
+                    "higher_is_better": figure.startswith(("acc", "rouge")),
                 }
                 for figure, function in figures.items()
             ],
