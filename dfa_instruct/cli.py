@@ -272,7 +272,7 @@ def stats(
         from rich.console import Console
 
         from dfa_instruct.records import HUMAN
-        from dfa_instruct.verify.agreement import ALL, agreement, region_table, technique_table
+        from dfa_instruct.verify.agreement import ALL, agreement, region_table, technique_tables
         from dfa_instruct.verify.dataset_plots import count, draw, table
 
         path = _picture_path(output, where, "statistics")
@@ -280,7 +280,7 @@ def stats(
         figure = draw(statistics)
         Console().print(table(statistics))
         if statistics.writers["ad", HUMAN] and (agreements := agreement(where)):
-            Console().print(technique_table(agreements), region_table(agreements[ALL]))
+            Console().print(*technique_tables(agreements), region_table(agreements[ALL]))
         figure.savefig(path, dpi=110, metadata={"Software": None})
         print(path)
 

@@ -163,6 +163,12 @@ class DfaGpt:
             image: The image, or its file.
             force: Give a verdict even if there should be none: without exactly one face (the whole image is then
                 analyzed), without a FaceLandmarker, or for a face unlike those of the training data.
+
+        Returns:
+            The verdict with its probability, the category and the description; or, without a verdict, the reason.
+
+        Raises:
+            BadPictureError: The file is not a picture, or is too small to show a face.
         """
         opened = open_face(image, self.open_faces)
         return list(self.examine(opened, Conversation(self, opened.image), force))[-1]

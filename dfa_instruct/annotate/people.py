@@ -127,14 +127,20 @@ def _people(answers: Sequence[str], whole: Sequence[str]) -> list[int]:
 
 
 class _Pictures:
-    """The faces of a dataset folder by the picture or video that they were cut from."""
+    """The faces of a dataset folder by the picture or video that they were cut from.
+
+    Forgeries that the build has made from a picture are left out, because nobody has described them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.of_path: dict[str, list[tuple[str, Label, str | None]]] = defaultdict(list)
         self.by_name: dict[str, set[str]] = defaultdict(set)
-        for table in tables_of(paths_of(folder), ["face_id", "source_path", "label", "technique"]):
-            for row in table.to_pylist():
-                path = row["source_path"]
+        columns = ["face_id", "source_path", "label", "technique", "pair_id"]
+        rows = [row for table in tables_of(paths_of(folder), columns) for row in table.to_pylist()]
+        path_of = {row["face_id"]: row["source_path"] for row in rows}
+        for row in rows:
+            path = row["source_path"]
+            if path_of.get(row["pair_id"]) != path:
                 self.of_path[path].append((row["face_id"], row["label"], row["technique"]))
                 for name in (PurePosixPath(path).name, PurePosixPath(path).stem):
                     self.by_name[name].add(path)

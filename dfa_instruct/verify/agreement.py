@@ -107,35 +107,28 @@ def _written(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.2f}"
 
 
-def technique_table(found: Mapping[str, Agreement]) -> Table:
-    """Return a table of the agreement by technique."""
-    from rich.table import Table
-
-    table = Table(title="People, the pixels and each other, by technique")
-    table.add_column("technique")
-    columns = (
-        "faces",
-        "people",
-        "regions a person names",
-        "of these, in the pixels",
-        "of the pixels' regions, named",
-        "kappa with the pixels",
-        "same kind",
-        "pairs of people",
-        "kappa of two people",
-    )
-    for column in columns:
-        table.add_column(column, justify="right")
+def technique_tables(found: Mapping[str, Agreement]) -> list[Table]:
+    """Return a table of what people and the pixels name, and one of their agreement, both by technique."""
+    coverage = _table("Regions named by a person (R) and by the pixels (P)", "technique")
+    agreed = _table("Agreement with the pixels and of two people", "technique")
+    for heading in ("faces", "people", "R", "of R in P", "of P in R"):
+        coverage.add_column(heading, justify="right")
+    for heading in ("kappa with P", "same kind in both", "pairs of people", "their kappa"):
+        agreed.add_column(heading, justify="right")
     for name, one in sorted(found.items(), key=lambda item: (item[0] == ALL, item[0])):
         if name == ALL:
-            table.add_section()
-        table.add_row(
+            coverage.add_section()
+            agreed.add_section()
+        coverage.add_row(
             name,
             str(one.faces),
             str(len(one.people)),
             f"{fmean(map(len, one.people)):.1f}",
             _share(region in pixels for named, pixels in one.with_pixels for region in named),
             _share(region in named for named, pixels in one.with_pixels for region in pixels),
+        )
+        agreed.add_row(
+            name,
             _written(kappa(one.with_pixels)),
             _share(
                 not {*named[region]}.isdisjoint(pixels[region])
@@ -146,17 +139,14 @@ def technique_table(found: Mapping[str, Agreement]) -> Table:
             str(len(one.with_each_other)),
             _written(kappa(_both_ways(one.with_each_other))),
         )
-    return table
+    return [coverage, agreed]
 
 
 def region_table(found: Agreement) -> Table:
     """Return a table of the agreement by region, over all techniques."""
-    from rich.table import Table
-
-    table = Table(title="The same, by region")
-    table.add_column("region")
-    for column in ("people name it", "the pixels name it", "kappa with the pixels", "kappa of two people"):
-        table.add_column(column, justify="right")
+    table = _table("The same by region, over all techniques", "region")
+    for heading in ("people name it", "P names it", "kappa with P", "kappa of two people"):
+        table.add_column(heading, justify="right")
     for region in REGIONS:
         table.add_row(
             region,
@@ -165,6 +155,14 @@ def region_table(found: Agreement) -> Table:
             _written(kappa(found.with_pixels, [region])),
             _written(kappa(_both_ways(found.with_each_other), [region])),
         )
+    return table
+
+
+def _table(title: str, first: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title)
+    table.add_column(first)
     return table
 
 

@@ -42,7 +42,14 @@ NAMED: Final = 3
 
 @dataclass
 class Finding:
-    """How often a promise was checked and broken, the first examples, and warnings, which break no promise."""
+    """The result of checking one promise.
+
+    Attributes:
+        checked: How often it was checked.
+        broken: How often it was broken.
+        examples: What is wrong in the first rows that break it.
+        warnings: What looks wrong but does not break the promise.
+    """
 
     checked: int = 0
     broken: int = 0

@@ -62,6 +62,7 @@ def some_faces(portrait: Face, numbers: range) -> Iterator[tuple[Face, Face | No
             label="forged",
             category=category,
             technique="lips",
+            source_path=f"{number}f.png",
             pair_id=pair and pair.face_id,
             pairing="same_frame" if pair else None,
         )

@@ -12,7 +12,10 @@ import pytest
 from commands import run
 from small_faces import write_faces
 
-from dfa_instruct.annotate.store import store_path
+from dfa_instruct.annotate.descriptions import Descriptions
+from dfa_instruct.annotate.store import Store, store_path
+from dfa_instruct.construction.pipeline import build
+from dfa_instruct.construction.recipe import Recipe
 from dfa_instruct.review.reviewer import Work
 from dfa_instruct.verify.verify import verify
 
@@ -22,7 +25,7 @@ WHOLE = "The image looks fake. The nose is crooked the mouth looks unnatural."
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of six pictures, 0.png to 5.png, each with a bona fide face and a forgery."""
+    """A dataset of six bona fide pictures, 0.png to 5.png, and a forgery of each, 0f.png to 5f.png."""
     return write_faces(tmp_path_factory.mktemp("faces") / "dfa-instruct", 6)
 
 
@@ -57,10 +60,14 @@ def written(folder: Path, *files: Path) -> dict[tuple[str, str], dict[str, Any]]
 
 def test_several_people_stand_side_by_side_word_for_word(folder: Path, tmp_path: Path) -> None:
     file = table(
-        tmp_path / "words.csv", ("0.png", "eyes", EYES), ("0.png", "skin", "waxy"), ("0.png", "eyes", "Too dark")
+        tmp_path / "words.csv",
+        ("0f.png", "eyes", EYES),
+        ("0f.png", "skin", "waxy"),
+        ("0f.png", "eyes", "Too dark"),
+        ("0.png", "", "Fine."),
     )
     rows = written(folder, file)
-    row = rows["0.png", "forged"]
+    row = rows["0f.png", "forged"]
     assert [(d["person"], d["about"], d["text"]) for d in row["descriptions"]] == [
         ("1", "eyes", EYES),
         ("1", "skin", "waxy"),
@@ -69,9 +76,22 @@ def test_several_people_stand_side_by_side_word_for_word(folder: Path, tmp_path:
     assert row["ad_by"] == "human" and row["grounding"] is None
     assert next(pair["answer"] for pair in row["qa"] if pair["ability"] == "ad") == f"Eyes: {EYES}\nSkin: waxy"
     assert [(f["region"], {*f["artifacts"]}) for f in row["findings"]] == [("eyes", {"sharpness", "geometry"})]
-    assert rows["1.png", "forged"]["ad_by"] == "measured" and rows["1.png", "forged"]["descriptions"] == []
+    assert rows["1f.png", "forged"]["ad_by"] == "measured" and rows["1f.png", "forged"]["descriptions"] == []
     bona_fide = rows["0.png", "bona_fide"]
     assert bona_fide["ad_by"] == "human" and bona_fide["findings"] == []
+
+
+def test_forgeries_made_from_a_described_picture_are_not_described(tmp_path: Path) -> None:
+    folder = tmp_path / "dfa-instruct"
+    sources = [{"kind": "sample", "identities": 12, "pictures": 1}]
+    build(Recipe(sources, size=64, forgeries_per_face=1, output=str(folder)), workers=1)
+    rows = rows_in(folder)
+    path = next(path for path, label in rows if label == "forged" and (path, "bona_fide") in rows)
+    done = run("annotate", folder, "--human", table(tmp_path / "words.csv", (path, "", "It looks fine.")))
+    assert done.exit_code == 0, done.output
+    with Store(store_path(folder)) as store:
+        described = {key for key, row in rows.items() if Descriptions(store).of(row["face_id"], row["label"])}
+    assert described == {(path, "bona_fide")}
 
 
 def test_files_of_dd_vqa_are_read(folder: Path, tmp_path: Path) -> None:
@@ -81,8 +101,8 @@ def test_files_of_dd_vqa_are_read(folder: Path, tmp_path: Path) -> None:
         "2": {"question": "Do the person's eyes look real/fake?", "answer": ["Eyes too big.", "Eyes too small."]},
     }
     (tmp_path / "words").mkdir()
-    (tmp_path / "words/Deepfakes.json").write_text(json.dumps({"3": asked, "nowhere": asked}))
-    row = written(folder, tmp_path / "words")["3.png", "forged"]
+    (tmp_path / "words/Deepfakes.json").write_text(json.dumps({"3f": asked, "nowhere": asked}))
+    row = written(folder, tmp_path / "words")["3f.png", "forged"]
     assert [(d["person"], d["about"]) for d in row["descriptions"]] == [
         ("1", ""),
         ("2", ""),
@@ -97,12 +117,12 @@ def test_files_of_dd_vqa_are_read(folder: Path, tmp_path: Path) -> None:
 
 def test_named_people_may_come_in_several_files_and_change_their_minds(folder: Path, tmp_path: Path) -> None:
     ann = tmp_path / "ann.json"
-    ann.write_text(json.dumps([{"file": "2.png", "region": "chin", "text": "The chin is odd.", "person": "ann"}]))
-    bob = table(tmp_path / "bob.csv", ("2.png", "It looks fine.", "bob"), header="file,text,person")
-    people = [d["person"] for d in written(folder, ann, bob)["2.png", "forged"]["descriptions"]]
+    ann.write_text(json.dumps([{"file": "2f.png", "region": "chin", "text": "The chin is odd.", "person": "ann"}]))
+    bob = table(tmp_path / "bob.csv", ("2f.png", "It looks fine.", "bob"), header="file,text,person")
+    people = [d["person"] for d in written(folder, ann, bob)["2f.png", "forged"]["descriptions"]]
     assert people == ["ann", "bob"]
     ann.write_text(ann.read_text().replace("odd", "blurred"))
-    first = written(folder, ann)["2.png", "forged"]["descriptions"]
+    first = written(folder, ann)["2f.png", "forged"]["descriptions"]
     assert [(d["person"], d["text"]) for d in first] == [("ann", "The chin is blurred."), ("bob", "It looks fine.")]
 
 
@@ -141,12 +161,12 @@ def test_either_people_or_a_model_write(folder: Path, tmp_path: Path) -> None:
 
 def test_what_people_describe_is_not_reviewed(folder: Path, tmp_path: Path) -> None:
     before = len(Work(folder, "test", "ann").items)
-    assert run("annotate", folder, "--human", table(tmp_path / "w.csv", ("2.png", "", "odd chin"))).exit_code == 0
+    assert run("annotate", folder, "--human", table(tmp_path / "w.csv", ("2f.png", "", "odd chin"))).exit_code == 0
     assert len(Work(folder, "test", "ann").items) == before - 1
 
 
 def test_words_of_people_are_pushed_only_by_those_who_may(folder: Path, tmp_path: Path) -> None:
-    written(folder, table(tmp_path / "w.csv", ("2.png", "chin", "odd")))
+    written(folder, table(tmp_path / "w.csv", ("2f.png", "chin", "odd")))
     words = "push", tmp_path / "described", "user/faces", "--dry-run", "--without-images"
     refused = run(*words)
     assert refused.exit_code != 0 and "--may-redistribute descriptions" in refused.output

@@ -52,6 +52,6 @@ def test_kappa_of_one_and_the_same_decision_is_undefined() -> None:
 
 
 def test_the_tables_are_printed_by_stats_if_people_have_described_faces(folder: Path, tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["stats", str(folder), "--output", str(tmp_path / "s.png")], env={"COLUMNS": "200"})
+    done = CliRunner().invoke(app, ["stats", str(folder), "--output", str(tmp_path / "s.png")], env={"COLUMNS": "80"})
     assert done.exit_code == 0, done.output
-    assert "by technique" in done.output and "by region" in done.output and "by face_swapping" in done.output
+    assert done.output.count("by face_swapping") == 2 and "by region" in done.output
