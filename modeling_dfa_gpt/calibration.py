@@ -15,6 +15,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from dfa_instruct.sources.pictures import read_image
+from dfa_instruct.vlm.load import optional_file
 from modeling_dfa_gpt.picture import re_encoded
 
 if TYPE_CHECKING:
@@ -110,18 +111,11 @@ def read_calibration(name: str | Path) -> Calibration:
     Raises:
         ValueError: The file is malformed.
     """
-    from transformers.utils import cached_file
-
-    file = cached_file(
-        str(name),
-        CALIBRATION_FILE,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    file = optional_file(name, CALIBRATION_FILE)
     if file is None:
         return Calibration()
     try:
-        calibration = Calibration(**json.loads(Path(file).read_text(encoding="utf-8")))
+        calibration = Calibration(**json.loads(file.read_text(encoding="utf-8")))
         return TypeAdapter(Calibration).validate_python(asdict(calibration))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: {CALIBRATION_FILE} cannot be read: {error}") from error

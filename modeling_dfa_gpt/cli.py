@@ -152,7 +152,11 @@ def format_analysis(analysis: Analysis) -> str:
         lines.append("unstable: the verdict changes if the image is saved as a JPEG or shifted by half a pixel")
     if analysis.disagreements:
         lines.append(f"the model contradicts this verdict in its {' and its '.join(analysis.disagreements)}")
-    return "\n".join([*lines, analysis.classification, analysis.description])
+    lines += [analysis.classification, analysis.description]
+    if analysis.label == "forged" and analysis.changed:
+        named = [f"{region} ({share:.0%} of it)" for region, share in analysis.changed.named_regions()]
+        lines.append(f"may have been changed: {', '.join(named) or 'no region'}")
+    return "\n".join(lines)
 
 
 @app.command()
@@ -161,7 +165,7 @@ def calibrate(
     data: Annotated[Path, typer.Option(help="The dataset folder that the model was trained on.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Test on this many images only.")] = None,
 ) -> None:
-    """Calibrate the verdict, measure it on the test split, and learn which faces the model knows.
+    """Calibrate the verdict and measure it on the test split, learn which faces the model knows, and map forgeries.
 
     The results are written to the model's folder, and the card (README.md) of an adapter is updated.
     """
@@ -178,10 +182,14 @@ def calibrate(
         from modeling_dfa_gpt.calibration import calibrate as run
         from modeling_dfa_gpt.dfa_gpt import DfaGpt
         from modeling_dfa_gpt.domain import KnownFaces
+        from modeling_dfa_gpt.forgery_map import ForgeryMap
         from modeling_dfa_gpt.hub.card import card_of
 
-        calibration, known_faces = run(DfaGpt.from_pretrained(model), data, limit), KnownFaces.learn(data)
+        dfa_gpt = DfaGpt.from_pretrained(model)
+        calibration, known_faces = run(dfa_gpt, data, limit), KnownFaces.learn(data)
         calibration.write(model)
+        if forgery_map := ForgeryMap.learn(dfa_gpt, data):
+            forgery_map.write(model)
         sentences = [calibration.warning()]
         if known_faces:
             known_faces.write(model)
@@ -341,15 +349,23 @@ def probe(
 
 @app.command()
 def pretrain(
-    data: Annotated[Path, typer.Option(help="The dataset folder that recipes/dfa-gpt-tiny/dfa-instruct.yaml builds.")],
+    data: Annotated[
+        Path, typer.Option(help="The dataset folder, built by the dfa-instruct.yaml of the base's recipes.")
+    ],
     output: Annotated[Path, typer.Option(help="A new folder for the base.")],
+    photographs: Annotated[
+        bool, typer.Option("--photographs", help="Recreate the base for photographs (recipes/dfa-gpt-photo).")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="The seed of the weights and the order.")] = 0,
 ) -> None:
-    """Recreate the tiny base of this package: its vision tower, projector and language model."""
-    with one_line_errors(OSError, ValueError, subprocess.CalledProcessError):
-        from modeling_dfa_gpt.bases.tiny import pretrain as run
+    """Recreate a base of this package: by default, the tiny base for drawn faces (recipes/dfa-gpt-tiny).
 
-        run(data, output, seed)
+    If the command is stopped, run it again to resume.
+    """
+    with one_line_errors(OSError, ValueError, subprocess.CalledProcessError):
+        from modeling_dfa_gpt.bases.pretrain import pretrain as run
+
+        run(data, output, photographs=photographs, seed=seed)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from dfa_instruct.vocabulary import CATEGORIES, Category, Label
 from modeling_dfa_gpt.calibration import Calibration, read_calibration
 from modeling_dfa_gpt.conversation import Conversation
 from modeling_dfa_gpt.domain import KnownFaces, read_known_faces
+from modeling_dfa_gpt.forgery_map import Changed, ForgeryMap, read_forgery_map
 from modeling_dfa_gpt.new_folder import new_folder
 from modeling_dfa_gpt.picture import ALIGNED_SIDE, OpenedFace, open_face, open_faces, re_encoded
 
@@ -59,6 +60,7 @@ class Analysis:
         classification: The answer to the question of classification.
         description: The answer to the question of description.
         disagreements: The answers that contradict the label.
+        changed: Where the face appears to have been changed, if the model has a map of forgeries.
     """
 
     faces: int | None
@@ -75,6 +77,7 @@ class Analysis:
     classification: str = ""
     description: str = ""
     disagreements: tuple[str, ...] = ()
+    changed: Changed | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as a dictionary for JSON."""
@@ -93,6 +96,7 @@ class DfaGpt:
         processor: Its processor.
         calibration: The calibration of its verdicts.
         known_faces: The faces that the model was trained on, or None if they are unknown.
+        forgery_map: Maps where a face was forged, or None if this was not learned.
     """
 
     def __init__(
@@ -101,11 +105,13 @@ class DfaGpt:
         processor: Any,
         calibration: Calibration | None = None,
         known_faces: KnownFaces | None = None,
+        forgery_map: ForgeryMap | None = None,
     ) -> None:
         self.model = model.eval()
         self.processor = processor
         self.calibration = calibration or Calibration()
         self.known_faces = known_faces
+        self.forgery_map = forgery_map
 
     @classmethod
     def from_pretrained(
@@ -128,7 +134,8 @@ class DfaGpt:
             render(processor, dialogue([DETECTION_QUESTION, "Yes.", CLASSIFICATION_QUESTION]))
             calibration = read_calibration(name)
             known_faces = read_known_faces(name)
-        return cls(load_model(name, device, dtype), processor, calibration, known_faces)
+            forgery_map = read_forgery_map(name)
+        return cls(load_model(name, device, dtype), processor, calibration, known_faces, forgery_map)
 
     def chat(self, image: str | Path | Image.Image) -> Conversation:
         """Start a conversation about one face. Without exactly one face, it is about the whole image.
@@ -197,6 +204,7 @@ class DfaGpt:
             calibrated=self.calibration.images > 0 and not reason,
             uncertain=self.calibration.is_uncertain(probability),
             unstable=any((other >= 0.5) != forged for other in re_encoded_probabilities),
+            changed=self.forgery_map.changed(self, opened) if self.forgery_map else None,
         )
         yield known
         verdict = conversation.ask(DETECTION_QUESTION, begin="Yes" if forged else "No")
@@ -303,6 +311,7 @@ def merge(adapter: Path, output: Path) -> None:
             merged.save_pretrained(made)
             processor.save_pretrained(made)
             read_calibration(adapter).write(made)
-            if known_faces := read_known_faces(adapter):
-                known_faces.write(made)
+            for part in (read_known_faces(adapter), read_forgery_map(adapter)):
+                if part:
+                    part.write(made)
             card_of(adapter, merged=True).save(made / CARD)

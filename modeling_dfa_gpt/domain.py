@@ -26,6 +26,7 @@ from PIL import Image
 from dfa_instruct.records import Pixels
 from dfa_instruct.sources.pictures import read_image
 from dfa_instruct.sources.sample import SAMPLE
+from dfa_instruct.vlm.load import optional_file
 
 DOMAIN_FILE: Final = "domain.npz"
 SIDE: Final = 128
@@ -210,15 +211,8 @@ class KnownFaces:
 
 def read_known_faces(name: str | Path) -> KnownFaces | None:
     """Read the known faces of a model from its folder or Hub repository. Return None if they were not learned."""
-    from transformers.utils import cached_file
-
-    file = cached_file(
-        str(name),
-        DOMAIN_FILE,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    return KnownFaces.read(Path(file)) if file else None
+    file = optional_file(name, DOMAIN_FILE)
+    return KnownFaces.read(file) if file else None
 
 
 def learn_drawn_portraits() -> Domain:

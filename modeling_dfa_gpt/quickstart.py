@@ -63,7 +63,7 @@ def quickstart(given: Given, output: Path, seed: int) -> None:
 
     shutil.copytree(TINY_BASE, base, dirs_exist_ok=True)
     max_steps = None if given == Given() else OWN_FACES_STEPS
-    timer.run("Train the adapter", lambda: launch_training("sft", base, adapter, data, seed, max_steps))
+    timer.run("Train the adapter", lambda: launch_training("dfa-gpt-tiny/sft", base, adapter, data, seed, max_steps))
 
     from dfa_instruct.bench.bench_model import BenchModel
     from dfa_instruct.bench.experiments.baselines import baselines
@@ -74,6 +74,7 @@ def quickstart(given: Given, output: Path, seed: int) -> None:
     from modeling_dfa_gpt.calibration import calibrate
     from modeling_dfa_gpt.dfa_gpt import DfaGpt
     from modeling_dfa_gpt.domain import KnownFaces
+    from modeling_dfa_gpt.forgery_map import ForgeryMap
     from modeling_dfa_gpt.quickstart_report import print_summary, write_report
 
     loaded = DfaGpt.from_pretrained(adapter)
@@ -81,6 +82,8 @@ def quickstart(given: Given, output: Path, seed: int) -> None:
     calibration.write(adapter)
     if known_faces := KnownFaces.learn(data):
         known_faces.write(adapter)
+    if forgery_map := timer.run("Learn where faces are changed", lambda: ForgeryMap.learn(loaded, data)):
+        forgery_map.write(adapter)
     model = BenchModel(VisionLanguageModel(adapter))
     bench = timer.run("Run DFA-Bench", lambda: run_bench(model, data, limit=BENCH_IMAGES))
     baseline_results = timer.run("Run the baselines", lambda: baselines(model, data, limit=BENCH_IMAGES, seed=seed))
@@ -95,6 +98,7 @@ def quickstart(given: Given, output: Path, seed: int) -> None:
         "conversation": conversation,
         "talks": conversations,
         "calibration": asdict(calibration),
+        "localisation": forgery_map.measure(loaded, data) if forgery_map else {},
         "counts": {**count_built(construction), "bench": bench["counts"]},
         "seconds": {**timer.seconds, "all": round(sum(timer.seconds.values()), 1)},
     }

@@ -44,6 +44,10 @@ def write_report(output: Path, results: dict[str, Any], calibration: Calibration
         "kind that was asked for, conversations that contradict themselves, named regions that are in the evidence, "
         "regions in the evidence that are named, bona fide faces for which an artifact is claimed, and lists that name "
         f"a region twice.\n\n{conversation_table(results['conversation'])}",
+        "The map of where a face was changed, on the forgeries whose changed pixels are known, beside the mean map of "
+        "the training split and the attention of the vision tower: the area under the ROC curve of the pixels, the "
+        "intersection over union, and how often the maximum lies on a changed pixel, in percent.\n\n"
+        f"{localisation_table(results['localisation'])}",
         "## Training\n\n![Training loss of the adapter](images/loss.png)",
         f"## Conversations\n\n{conversations(output, test, images)}",
         f"## Counts\n\n```json\n{json.dumps({k: results[k] for k in ('counts', 'seconds')}, indent=2)}\n```",
@@ -52,6 +56,15 @@ def write_report(output: Path, results: dict[str, Any], calibration: Calibration
         f"    dfa-gpt analyze {output / 'adapter'} {images / 'conversation_1.png'}",
     ]
     (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def localisation_table(found: dict[str, dict[str, float]]) -> str:
+    """Return the figures of the map of changed pixels and of its baselines as a Markdown table."""
+    lines = ["| | faces | pixel AUC | IoU | pointing |", "| --- | ---: | ---: | ---: | ---: |"]
+    for name, one in found.items():
+        percents = " | ".join(f"{one[key]:.1f}" for key in ("pixel_auc", "iou", "pointing"))
+        lines.append(f"| {name.replace('_', ' ')} | {one['faces']} | {percents} |")
+    return "\n".join(lines) if found else "There are none."
 
 
 def plot_loss(state: Path, target: Path) -> None:

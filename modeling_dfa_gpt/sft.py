@@ -38,6 +38,7 @@ from modeling_dfa_gpt.checkpoints import (
 from modeling_dfa_gpt.data import DecodingCollator, decode_images, load_rows, row_lengths
 from modeling_dfa_gpt.domain import DOMAIN_FILE
 from modeling_dfa_gpt.errors import RecipeError
+from modeling_dfa_gpt.forgery_map import MAP_FILE
 from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
 from modeling_dfa_gpt.label_mask import check_batch
 from modeling_dfa_gpt.preflight import (
@@ -108,7 +109,8 @@ def train(arguments: list[str]) -> None:
         return
     folder = Path(recipe.training.output_dir)
     if trainer.accelerator.is_main_process:
-        for measured in (RESULTS_FILE, CALIBRATION_FILE, DOMAIN_FILE):  # of the weights that are about to be replaced
+        # These belong to the weights that are about to be replaced.
+        for measured in (RESULTS_FILE, CALIBRATION_FILE, DOMAIN_FILE, MAP_FILE):
             (folder / measured).unlink(missing_ok=True)
     trainer.train(resume_from_checkpoint=os.fspath(checkpoint) if checkpoint else None)
     trainer.save_model()

@@ -56,6 +56,7 @@ class Results(TypedDict):
         baselines: Baseline → its figures.
         sensitivity: How answers depend on the form of a question.
         robustness: Perturbation → the figures of perturbed images.
+        localisation: "map" or baseline → the figures of the map of changed pixels.
         conversation: Wording or baseline → the figures of the conversations, which are in `talks`.
     """
 
@@ -74,6 +75,7 @@ class Results(TypedDict):
     sensitivity: NotRequired[Figures]
     robustness: NotRequired[dict[str, TaskFigures]]
     conversation: NotRequired[dict[str, Figures]]
+    localisation: NotRequired[dict[str, Figures]]
     talks: NotRequired[list[dict[str, Any]]]
 
 

@@ -17,7 +17,7 @@ from dfa_instruct.evidence.strength import bands, rank, rms, strength
 from dfa_instruct.face.colour import to_lab
 from dfa_instruct.face.regions import REGION_LANDMARKS, interocular, outside_face, region_masks
 from dfa_instruct.pairs import pair_landmarks
-from dfa_instruct.records import Artifact, Face
+from dfa_instruct.records import Artifact, Face, Pixels
 from dfa_instruct.vocabulary import ArtifactKind, Region
 
 PAIR_SCALE: Final[dict[ArtifactKind, tuple[float, float]]] = {
@@ -29,6 +29,8 @@ PAIR_SCALE: Final[dict[ArtifactKind, tuple[float, float]]] = {
 }
 """For each artifact, the measured values that have strength 0 and strength 1."""
 
+MIN_DIFFERENCE: Final = 6.0
+"""The mean difference of a pixel and its neighbours, of 255, above which the pixel is changed."""
 MIN_CHANGED_SHARE: Final = 0.15
 """The share of a region's pixels that must have changed before its geometry is named. The landmark detector may move a
 forehead although only the eyes have changed."""
@@ -53,6 +55,16 @@ def evidence_of(face: Face, bona_fide: Face | None, population: PopulationEviden
     if bona_fide is not None and pair_landmarks(face, bona_fide) is not None:
         return measure(face, bona_fide)
     return population.measure(face) if population else []
+
+
+def changed_pixels(forgery: Pixels, bona_fide: Pixels) -> NDArray[np.bool_]:
+    """Return where a forgery differs from its bona fide face, shape (height, width).
+
+    The differences are averaged over a thirty-second of the side, because compression changes single pixels.
+    """
+    window = max(1, len(forgery) // 32)
+    difference = cv2.blur(cv2.absdiff(forgery, bona_fide).max(axis=2).astype(np.float32), (window, window))
+    return np.asarray(difference > MIN_DIFFERENCE)
 
 
 def measure(forgery: Face, bona_fide: Face) -> list[Artifact]:

@@ -179,6 +179,19 @@ def load_processor(name: str | Path) -> Any:
     return processor
 
 
+def optional_file(name: str | Path, file: str) -> Path | None:
+    """Return the path of a file in a model's folder or Hub repository, or None if there is none."""
+    from transformers.utils import cached_file
+
+    found = cached_file(
+        str(name),
+        file,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return Path(found) if found else None
+
+
 @contextmanager
 def _without_loading_bar() -> Iterator[None]:
     """Hide Transformers' progress bar for loading weights, but not the Hub's bars for downloads."""

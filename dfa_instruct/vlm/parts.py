@@ -62,7 +62,7 @@ _LLAVA: Final = Family(
     projector=("multi_modal_projector",),
     language="language_model",
     lora_targets=rf"model\.language_model\..*\.{_LINEAR}",
-    vision_linear=r"((q|k|v|o|out|gate|up|down)_proj|fc1|fc2)",  # of CLIP, SigLIP and DINOv2
+    vision_linear=r"((q|k|v|o|out|gate|up|down)_proj|fc1|fc2|projection_(in|out))",  # CLIP, SigLIP, DINOv2, FocalNet
     prefix_cache=True,
 )
 _QWEN: Final = Family(
@@ -130,8 +130,9 @@ def vision_lora_targets(config: Any) -> str:
     """
     family = family_of(config)
     numbers = r"\d+"
-    if (chosen := getattr(config, "vision_feature_layer", None)) is not None:
-        blocks = config.vision_config.num_hidden_layers
+    chosen = getattr(config, "vision_feature_layer", None)
+    blocks = getattr(config.vision_config, "num_hidden_layers", None)  # FocalNet has stages instead
+    if chosen is not None and blocks is not None:
         layers = [chosen] if isinstance(chosen, int) else chosen
         read = max(layer if layer >= 0 else layer + blocks + 1 for layer in layers)
         numbers = "|".join(map(str, range(read)))
@@ -155,5 +156,7 @@ def parts_of(model: Any) -> Parts:
 def patch_grid(config: Any, pixel_values: Any) -> tuple[int, int]:
     """Return the number of rows and columns of patches of a processed image, shape (…, height, width)."""
     height, width = pixel_values.shape[-2:]
-    patch = config.vision_config.patch_size
+    vision = config.vision_config
+    stages = len(getattr(vision, "depths", [1]))
+    patch = vision.patch_size * 2 ** (stages - 1)  # every stage but the last halves the grid
     return height // patch, width // patch

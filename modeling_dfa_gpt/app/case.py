@@ -64,7 +64,7 @@ class Case:
         faces: The faces in the picture, from left to right.
         chosen: Index of the face that is analyzed, or None before one is chosen.
         analysis: The analysis so far.
-        attention: Attention map of the vision tower, shape (rows, columns).
+        attention: Attention map of the vision tower, shape (rows, columns), if the model cannot map forgeries.
         conversation: The model's conversation, or None if the face gets no verdict.
         turns: The turns of the conversation as the page shows them.
         stop_event: Setting it stops the running analysis or answer.
@@ -151,7 +151,7 @@ class Analyst:
                 case.conversation = None
                 yield case
                 return
-            if case.attention is None:
+            if case.attention is None and analysis.changed is None:
                 case.attention = attention_received(self.model, case.face.image)
             yield case
             if case.stop_event.is_set():

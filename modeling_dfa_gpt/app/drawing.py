@@ -1,4 +1,4 @@
-"""Render a case as HTML: the verdict, the face with the named regions, and the attention of the vision tower.
+"""Render a case as HTML: the verdict, the face with the named regions, and the map of the forgery.
 
 Jinja escapes all text. Pictures are embedded as data URIs, so the page fetches and stores nothing.
 """
@@ -12,18 +12,21 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
+from dfa_instruct.bench.localisation import enlarged
 from dfa_instruct.face.regions import region_outlines
 from dfa_instruct.instruct.templates import libraries
 from dfa_instruct.vocabulary import CATEGORIES, REGIONS
 from modeling_dfa_gpt.app.case import DISPLAY_SIDE, Case
 from modeling_dfa_gpt.app.video import Frame, most_probable_first
 from modeling_dfa_gpt.calibration import MAX_ERROR_RATE, Calibration
+from modeling_dfa_gpt.forgery_map import Changed
 from modeling_dfa_gpt.timeline import video_verdict
 
 MAX_FRAMES_SHOWN = 6
@@ -58,6 +61,9 @@ def template_values(case: Case, calibration: Calibration, in_report: bool = Fals
         "face": face,
         "face_uri": data_uri(face.image) if face else "",
         "shapes": {} if face is None or face.landmarks is None else region_outlines(face.landmarks, face.image.width),
+        "changed_uri": data_uri(changed_overlay(face.image, case.analysis.changed))
+        if face and case.analysis and case.analysis.changed
+        else "",
         "attention_uri": data_uri(attention_overlay(face.image, case.attention))
         if face and case.attention is not None
         else "",
@@ -109,6 +115,16 @@ def data_uri(image: Image.Image) -> str:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def changed_overlay(face: Image.Image, changed: Changed) -> Image.Image:
+    """Tint a face in red where it appears to have been changed, and outline the area above the threshold."""
+    pixels = np.asarray(face, np.float32)
+    made = enlarged(np.asarray(changed.probabilities, np.float32), face.width)[..., None]
+    tinted = np.rint(pixels + 0.6 * made * (np.array([255.0, 0.0, 40.0]) - pixels)).astype(np.uint8)
+    above = (made > changed.threshold).astype(np.uint8)
+    outlines, _ = cv2.findContours(above, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return Image.fromarray(np.asarray(cv2.drawContours(tinted, outlines, -1, (255, 255, 255), 1)))
 
 
 def attention_overlay(face: Image.Image, attention: NDArray[np.float32]) -> Image.Image:

@@ -16,13 +16,14 @@ from modeling_dfa_gpt.calibration import CALIBRATION_FILE
 from modeling_dfa_gpt.checkpoints import RUN_FILE
 from modeling_dfa_gpt.dfa_gpt import merge
 from modeling_dfa_gpt.domain import DOMAIN_FILE
+from modeling_dfa_gpt.forgery_map import MAP_FILE
 from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, licence_of, model_card
 
 OURS: Final = re.compile(
     r"(adapter_)?config\.json|(adapter_)?model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
     r"|generation_config\.json|(pre)?processor_config\.json|chat_template\.jinja"
     r"|tokenizer(_config)?\.(json|model)|special_tokens_map\.json|added_tokens\.json|vocab\.json|merges\.txt"
-    rf"|{re.escape(CALIBRATION_FILE)}|{re.escape(DOMAIN_FILE)}|{re.escape(RESULTS_FILE)}"
+    rf"|{re.escape(CALIBRATION_FILE)}|{re.escape(DOMAIN_FILE)}|{re.escape(MAP_FILE)}|{re.escape(RESULTS_FILE)}"
 )
 """The files of a model that are pushed. The others in its folder, such as `run.json`, may contain local paths."""
 

@@ -1,0 +1,93 @@
+"""The map of where a face was forged: learned, written, read, and shown by every way to analyze a face."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from dfa_instruct.bench.localisation import localised_faces
+from modeling_dfa_gpt.cli import app
+from modeling_dfa_gpt.dfa_gpt import DfaGpt, merge
+from modeling_dfa_gpt.forgery_map import MAP_FILE, ForgeryMap, read_forgery_map
+
+
+@pytest.fixture(scope="module")
+def model(adapter: Path) -> DfaGpt:
+    return DfaGpt.from_pretrained(adapter)
+
+
+@pytest.fixture(scope="module")
+def learned(model: DfaGpt, dataset_folder: Path) -> ForgeryMap:
+    found = ForgeryMap.learn(model, dataset_folder)
+    assert found
+    return found
+
+
+@pytest.fixture
+def mapped(adapter: Path, learned: ForgeryMap, tmp_path: Path) -> Path:
+    folder = Path(shutil.copytree(adapter, tmp_path / "adapter"))
+    learned.write(folder)
+    return folder
+
+
+@pytest.fixture
+def forged(dataset_folder: Path) -> Image.Image:
+    return next(image for image, mask in localised_faces(dataset_folder, "test") if mask.any())
+
+
+def test_changed_patches_are_told_from_others(model: DfaGpt, learned: ForgeryMap, dataset_folder: Path) -> None:
+    figures = learned.measure(model, dataset_folder)
+    assert set(figures) == {"map", "image_blind", "attention"}
+    assert figures["map"]["pixel_auc"] > max(80, figures["attention"]["pixel_auc"])
+    faces = list(localised_faces(dataset_folder, "train"))
+    maps = learned.of(model, [image for image, _ in faces])
+    means = [float(made.mean()) for made in maps]
+    changed = np.array([mask.any() for _, mask in faces])
+    assert np.mean(means, where=changed) > 2 * np.mean(means, where=~changed)
+
+
+def test_it_is_the_same_after_writing_and_reading(
+    model: DfaGpt, learned: ForgeryMap, mapped: Path, forged: Image.Image
+) -> None:
+    read = read_forgery_map(mapped)
+    assert read
+    np.testing.assert_array_equal(read.of(model, [forged])[0], learned.of(model, [forged])[0])
+
+
+def test_analyze_states_the_changed_regions(mapped: Path, forged: Image.Image, tmp_path: Path) -> None:
+    forged.save(tmp_path / "face.png")
+    done = CliRunner().invoke(app, ["analyze", str(mapped), str(tmp_path / "face.png"), "--force", "--json"])
+    changed = json.loads(done.stdout.splitlines()[-1])["changed"]
+    assert np.shape(changed["probabilities"]) == (8, 8) and 0 < changed["threshold"] < 1
+    assert all(0 <= region["share"] <= 1 for region in changed["regions"].values())
+
+
+def test_a_merged_model_keeps_it(mapped: Path, tmp_path: Path) -> None:
+    merge(mapped, tmp_path / "merged")
+    assert (tmp_path / "merged" / MAP_FILE).read_bytes() == (mapped / MAP_FILE).read_bytes()
+
+
+@pytest.fixture(params=["text", "keys", "shapes"])
+def broken(request: pytest.FixtureRequest, mapped: Path) -> Iterator[Path]:
+    file = mapped / MAP_FILE
+    if request.param == "text":
+        file.write_text("not an archive")
+    else:
+        np.savez(file, **({"weights": np.ones(3)} if request.param == "keys" else _wrong_shapes()))
+    yield mapped
+
+
+def _wrong_shapes() -> dict[str, np.ndarray]:
+    return {"weights": np.ones((3, 3)), "bias": np.ones(3), "threshold": np.ones(())}
+
+
+def test_a_broken_file_is_named(broken: Path) -> None:
+    with pytest.raises(ValueError, match=MAP_FILE):
+        read_forgery_map(broken)
