@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dfa_instruct.bench.report.markdown import conversation_table, metrics_table
+from dfa_instruct.bench.report.markdown import conversation_table, localisation_table, metrics_table
 from dfa_instruct.bench.report.plots import plot_confusion
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.verify.show import contact_sheet
@@ -56,15 +56,6 @@ def write_report(output: Path, results: dict[str, Any], calibration: Calibration
         f"    dfa-gpt analyze {output / 'adapter'} {images / 'conversation_1.png'}",
     ]
     (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
-
-
-def localisation_table(found: dict[str, dict[str, float]]) -> str:
-    """Return the figures of the map of changed pixels and of its baselines as a Markdown table."""
-    lines = ["| | faces | pixel AUC | IoU | pointing |", "| --- | ---: | ---: | ---: | ---: |"]
-    for name, one in found.items():
-        percents = " | ".join(f"{one[key]:.1f}" for key in ("pixel_auc", "iou", "pointing"))
-        lines.append(f"| {name.replace('_', ' ')} | {one['faces']} | {percents} |")
-    return "\n".join(lines) if found else "There are none."
 
 
 def plot_loss(state: Path, target: Path) -> None:

@@ -44,6 +44,9 @@ def bench(
         Path | None,
         typer.Option(help="With --baselines: the output folder of `probe --tune`, to be shown as a baseline."),
     ] = None,
+    with_regions: Annotated[
+        bool, typer.Option("--regions", help="Also ask about every region of every face whether it shows an artifact.")
+    ] = False,
     perturb: Annotated[
         str | None,
         typer.Option(help="Repeat the questions for perturbed images, for example jpeg:30,blur:2,resize:0.5,noise:8."),
@@ -101,6 +104,7 @@ def bench(
             limit=limit,
             with_baselines=with_baselines,
             detector=detector,
+            with_regions=with_regions,
             perturbations=perturbations,
         )
         if not opened.is_main_process:

@@ -9,6 +9,7 @@ from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.experiments.baselines import baselines, plain_detector
 from dfa_instruct.bench.experiments.conversation import run_conversation
 from dfa_instruct.bench.experiments.generalisation import generalisation
+from dfa_instruct.bench.experiments.region_questions import region_questions
 from dfa_instruct.bench.experiments.robustness import Perturbation, robustness
 from dfa_instruct.bench.experiments.sensitivity import sensitivity
 from dfa_instruct.bench.results import Results
@@ -24,6 +25,7 @@ def measure(
     limit: int | None = None,
     with_baselines: bool = False,
     detector: Path | None = None,
+    with_regions: bool = False,
     perturbations: Sequence[Perturbation] = (),
 ) -> Results:
     """Measure a model on the test split of a dataset folder.
@@ -35,6 +37,7 @@ def measure(
         limit: Ask about this many images only.
         with_baselines: Also measure the baselines, and how much answers depend on the form of a question.
         detector: The output folder of a plain detector, whose figures join the baselines.
+        with_regions: Also ask about every region of every face.
         perturbations: Repeat the tasks for images perturbed in each of these ways.
     """
     asked = tasks or list(BenchTask)
@@ -48,6 +51,8 @@ def measure(
         if detected:
             results["baselines"]["plain_detector"] = {task: detected[task] for task in detected if task in asked}
         results["sensitivity"] = sensitivity(model, rows, results)
+    if with_regions:
+        results["regions"] = region_questions(model, rows)
     if perturbations:
         results["robustness"] = robustness(model, rows, perturbations, results)
     if not tasks:

@@ -56,6 +56,8 @@ class Results(TypedDict):
         baselines: Baseline → its figures.
         sensitivity: How answers depend on the form of a question.
         robustness: Perturbation → the figures of perturbed images.
+        regions: Region or "all" → the figures of the questions about it, see
+            `dfa_instruct.bench.experiments.region_questions`.
         localisation: "map" or baseline → the figures of the map of changed pixels.
         conversation: Wording or baseline → the figures of the conversations, which are in `talks`.
     """
@@ -76,6 +78,7 @@ class Results(TypedDict):
     robustness: NotRequired[dict[str, TaskFigures]]
     conversation: NotRequired[dict[str, Figures]]
     localisation: NotRequired[dict[str, Figures]]
+    regions: NotRequired[dict[str, Figures]]
     talks: NotRequired[list[dict[str, Any]]]
 
 

@@ -105,7 +105,7 @@ def build(model: DfaGpt, name: str) -> gr.Blocks:
         with gr.Row():
             suggested = [gr.Button(size="sm", visible=False) for _ in range(SUGGESTIONS)]
         question = gr.Textbox(label="Your question", placeholder="Ask about the face", max_length=MAX_QUESTION_LENGTH,
-                              interactive=False)  # fmt: skip
+                              interactive=False, elem_id="question")  # fmt: skip
         with gr.Row():
             ask = gr.Button("Ask", variant="primary", min_width=110, interactive=False)
             halt = gr.Button("Stop", variant="stop", min_width=110, interactive=False)

@@ -131,6 +131,17 @@ def test_analysis_conversation_and_report(page: Any, address: str, portrait: Pat
     assert [url for url in foreign if not url.startswith("file:")] == []
 
 
+def test_a_click_on_a_region_writes_a_question_about_it(page: Any, address: str, portrait: Path) -> None:
+    upload(page, address, portrait)
+    region = page.locator(".dfa svg [data-region=mouth]").first
+    region.scroll_into_view_if_needed()
+    region.click(force=True)
+    question = "Is there an artifact in the mouth?"
+    playwright.expect(page.get_by_label("Your question")).to_have_value(question)
+    page.keyboard.press("Enter")
+    page.locator(".message", has_text=question).first.wait_for()
+
+
 def test_report_is_printed(page: Any, address: str, portrait: Path) -> None:
     upload(page, address, portrait)
     page.evaluate("""document.addEventListener("load", (event) => event.target.contentWindow?.addEventListener(

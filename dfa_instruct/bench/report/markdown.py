@@ -92,6 +92,22 @@ def robustness_table(figures: Mapping[str, TaskFigures]) -> str:
     return markdown_table(["perturbation", *columns], zip(figures, *columns.values(), strict=True))
 
 
+def regions_table(figures: Mapping[str, Figures]) -> str:
+    """Return a table of the figures of the questions about each region, in percent."""
+    columns = ["acc", "majority", "balanced_acc", "invalid"]
+    rows: list[list[Cell]] = [[name, *(of_row[column] for column in columns)] for name, of_row in figures.items()]
+    return markdown_table(["region", *(column.replace("_", " ") for column in columns)], rows)
+
+
+def localisation_table(figures: Mapping[str, Figures]) -> str:
+    """Return a table of the figures of a map of changed pixels and of its baselines; all but the faces in percent."""
+    rows: list[list[Cell]] = [
+        [name.replace("_", " "), f"{of_row['faces']:.0f}", of_row["pixel_auc"], of_row["iou"], of_row["pointing"]]
+        for name, of_row in figures.items()
+    ]
+    return markdown_table(["", "faces", "pixel AUC", "IoU", "pointing"], rows)
+
+
 def summary(results: Results) -> list[str]:
     """Return the results as sections of Markdown, the warnings first."""
     sections = []
@@ -116,6 +132,10 @@ def summary(results: Results) -> list[str]:
         sections.append(generalisation_table(results["generalisation"]))
     if "robustness" in results:
         sections.append(robustness_table(results["robustness"]))
+    if "regions" in results:
+        sections.append(regions_table(results["regions"]))
+    if "localisation" in results:
+        sections.append(localisation_table(results["localisation"]))
     if "conversation" in results:
         sections.append(conversation_table(results["conversation"]))
     return sections
