@@ -1,4 +1,4 @@
-"""Run the training recipes of the tiny model in their own process with `accelerate launch`, as a user would."""
+"""Run a training recipe of this package in its own process with `accelerate launch`, as a user would."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": s
 def launch_training(
     recipe: str, model: Path, output: Path, data: Path, seed: int, max_steps: int | None = None
 ) -> None:
-    """Train with `recipes/dfa-gpt-tiny/<recipe>.yaml`.
+    """Train with a recipe of this package.
 
     Args:
-        recipe: Name of the recipe.
+        recipe: The recipe's path below `recipes`, without its ending.
         model: Folder of the base model.
         output: Folder for the result.
         data: The dataset folder.
@@ -35,7 +35,7 @@ def launch_training(
         subprocess.run(
             [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
             + ["--config_file", str(recipes / "accelerate_configs" / "cpu.yaml"), "-m", "modeling_dfa_gpt.sft"]
-            + ["--config", str(recipes / "dfa-gpt-tiny" / f"{recipe}.yaml")]
+            + ["--config", str(recipes / f"{recipe}.yaml")]
             + ["--model_name_or_path", str(model.resolve()), "--output_dir", str(output), "--seed", str(seed)]
             + ([] if max_steps is None else ["--max_steps", str(max_steps)]),
             env={**os.environ, **KEEP_MEMORY, DIRECTORY_ENV: str(data)},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dfa_instruct.dataset import DATASET_NAME
-from modeling_dfa_gpt.bases import TINY_BASE
+from modeling_dfa_gpt.bases import PHOTO_BASE, TINY_BASE
 from modeling_dfa_gpt.hub.card import RESULTS_FILE, Base, model_card
 from modeling_dfa_gpt.quickstart_recipe import Given, quickstart_recipe
 
@@ -20,7 +20,7 @@ OUTPUTS = frozenset(
 )
 """The files and folders that the quickstart writes."""
 OWN_FACES_STEPS = 200
-"""The number of training steps on given faces: more than in the recipe, as the base was trained on drawn portraits."""
+"""The number of training steps on given faces: more than in the recipe, as the vision tower has just changed."""
 BENCH_IMAGES = 240
 MIN_TEST_FACES = 10
 """The fewest bona fide and the fewest forged faces of a test split on which a model is measured."""
@@ -61,8 +61,14 @@ def quickstart(given: Given, output: Path, seed: int) -> None:
 
     from modeling_dfa_gpt.launch import launch_training
 
-    shutil.copytree(TINY_BASE, base, dirs_exist_ok=True)
-    max_steps = None if given == Given() else OWN_FACES_STEPS
+    if given == Given():
+        shutil.copytree(TINY_BASE, base, dirs_exist_ok=True)
+        max_steps = None
+    else:
+        from modeling_dfa_gpt.bases.photo_tower import teach_base
+
+        timer.run("Teach the vision tower these faces", lambda: teach_base(PHOTO_BASE, data, base, seed=seed))
+        max_steps = OWN_FACES_STEPS
     timer.run("Train the adapter", lambda: launch_training("dfa-gpt-tiny/sft", base, adapter, data, seed, max_steps))
 
     from dfa_instruct.bench.bench_model import BenchModel
@@ -103,8 +109,9 @@ def quickstart(given: Given, output: Path, seed: int) -> None:
         "seconds": {**timer.seconds, "all": round(sum(timer.seconds.values()), 1)},
     }
     write_results(results, output)
-    tiny_base = Base("the tiny base of this package", licence={"license": "apache-2.0"})
-    model_card(adapter, tiny_base, results).save(adapter / "README.md")
+    kind = "tiny base" if given == Given() else "base for photographs"
+    base_entry = Base(f"the {kind} of this package", licence={"license": "apache-2.0"})
+    model_card(adapter, base_entry, results).save(adapter / "README.md")
     shutil.copy(output / RESULTS_FILE, adapter)  # the Hub needs the results that the card states
     write_report(output, results, calibration)
     print_summary(output, results, calibration.warning())
@@ -126,7 +133,7 @@ def check_output(output: Path) -> None:
     """Raise FileExistsError if the output folder contains anything that a quickstart does not write."""
     if output.exists() and not output.is_dir():
         raise FileExistsError(f"{output} is a file; expected a folder")
-    known = {*OUTPUTS, f"{DATASET_NAME}.build", f"{DATASET_NAME}.dropped.csv"}
+    known = {*OUTPUTS, f"{DATASET_NAME}.build", f"{DATASET_NAME}.dropped.csv", "base.work"}
     foreign = sorted({path.name for path in output.iterdir()} - known) if output.is_dir() else []
     if foreign:
         raise FileExistsError(f"{output} contains other files ({', '.join(foreign[:3])}); use an empty or a new folder")

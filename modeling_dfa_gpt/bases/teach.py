@@ -211,7 +211,9 @@ def new_tower(patches: Patches) -> CLIPVisionModel:
     torch.manual_seed(0)
     tower = CLIPVisionModel(config)
     sample = torch.stack([patches[i]["pixel_values"] for i in range(min(256, len(patches)))])
-    whiten_patch_embedding(tower, sample, fine_cosines(WIDTH, patches.patch))
+    whiten_patch_embedding(
+        tower.get_submodule("embeddings.patch_embedding"), sample, fine_cosines(WIDTH, patches.patch)
+    )
     return tower
 
 

@@ -7,8 +7,6 @@ language model on conversations about the same faces, with the recipe `recipes/d
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 from datasets import Dataset
@@ -16,7 +14,6 @@ from datasets import Dataset
 from dfa_instruct.vlm.messages import IMAGE_TOKEN, SYSTEM_PROMPT
 from dfa_instruct.vlm.parts import parts_of
 from modeling_dfa_gpt.bases.processor import make_processor, train_tokenizer
-from modeling_dfa_gpt.hub.card import base_card
 
 IMAGE_SIZE = 128
 PATCH_SIZE = 16
@@ -83,47 +80,3 @@ def make_tiny_base(train: Dataset, output: Path, *, tower_steps: int = TOWER_STE
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     model.save_pretrained(output)
     processor.save_pretrained(output)
-
-
-def pretrain(data: Path, output: Path, seed: int = 0) -> None:
-    """Train the vision tower, projector and language model of the tiny base, and write it in half precision.
-
-    Intermediate results are kept in `<output>.work`, from which the same call resumes if it was killed.
-
-    Args:
-        data: The dataset folder that `recipes/dfa-gpt-tiny/dfa-instruct.yaml` builds.
-        output: A new folder for the base.
-        seed: The seed of all steps.
-
-    Raises:
-        FileExistsError: The output exists.
-        FileNotFoundError: The dataset does not exist.
-        subprocess.CalledProcessError: The training failed.
-    """
-    import torch
-    from datasets import load_dataset
-    from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
-
-    from dfa_instruct.dataset import DATASET_NAME
-    from modeling_dfa_gpt.launch import launch_training
-
-    if output.exists():
-        raise FileExistsError(f"{output} exists; use a new folder")
-    split = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
-    work = output.with_name(f"{output.name}.work")
-    taught, trained, made = work / f"taught-{split._fingerprint}-{seed}", work / "trained", work / "made"
-    if not taught.is_dir():
-        make_tiny_base(split, made, seed=seed)
-        made.rename(taught)
-    launch_training("pretrain", taught, trained, data, seed)
-    shutil.rmtree(made, ignore_errors=True)
-    AutoModelForImageTextToText.from_pretrained(trained, dtype=torch.float16).save_pretrained(made)
-    config = AutoConfig.from_pretrained(made)
-    for part in (config, config.text_config, config.vision_config):
-        part.dtype = torch.float32  # the type to compute in, although the weights are stored in float16
-    config.save_pretrained(made)
-    AutoProcessor.from_pretrained(trained).save_pretrained(made)
-    run = json.loads((trained / "run.json").read_text(encoding="utf-8"))
-    (made / "README.md").write_text(base_card(run), encoding="utf-8")
-    made.rename(output)
-    shutil.rmtree(work)

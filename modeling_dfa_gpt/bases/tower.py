@@ -8,6 +8,7 @@ technique, the artifacts of every region, and the region with the strongest arti
 from __future__ import annotations
 
 import tempfile
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +28,8 @@ Cosine = tuple[Axis, tuple[int, ...]]
 """A colour axis, and the vertical and horizontal frequency within the patch."""
 LIGHT = 0.1
 """The standard deviation of the random gain of an image, and of the random offset of each channel."""
+SAVE_STEPS = 100
+"""The number of steps between two checkpoints."""
 RESAMPLED = 0.5
 """The share of images, bona fide and forged, that are slightly shifted, rotated and scaled."""
 
@@ -138,7 +141,8 @@ def new_tower(config: Any, faces: Faces, seed: int) -> Any:
     torch.manual_seed(seed)
     tower = CLIPVisionModel(config)
     sample = torch.stack([faces.pixels(index) for index in range(min(512, len(faces)))])
-    whiten_patch_embedding(tower, sample, broad_and_fine(config.hidden_size, config.patch_size, seed))
+    embedding = tower.get_submodule("embeddings.patch_embedding")
+    whiten_patch_embedding(embedding, sample, broad_and_fine(config.hidden_size, config.patch_size, seed))
     return tower
 
 
@@ -156,24 +160,41 @@ def teach_tower(tower: Any, faces: Faces, steps: int, seed: int) -> None:
     )
 
 
-def fit(module: torch.nn.Module, items: torch.utils.data.Dataset[dict[str, Any]], **arguments: Any) -> None:
-    """Train a module that returns its loss, in place, on 16 items per step. `arguments` are for `TrainingArguments`."""
+def fit(
+    module: torch.nn.Module,
+    items: torch.utils.data.Dataset[dict[str, Any]],
+    checkpoints: Path | None = None,
+    **arguments: Any,
+) -> None:
+    """Train a module that returns its loss, in place, on 16 items per step.
+
+    Args:
+        module: The module.
+        items: What it is trained on.
+        checkpoints: A folder for checkpoints, from which the same call resumes if it was killed. None: there are none.
+        arguments: More arguments for `TrainingArguments`.
+    """
     from transformers import Trainer, TrainingArguments
+
+    from modeling_dfa_gpt.checkpoints import last_checkpoint
 
     gpu = torch.cuda.is_available()
     with tempfile.TemporaryDirectory() as scratch:
         settings = TrainingArguments(
-            output_dir=scratch,
+            output_dir=str(checkpoints or scratch),
             per_device_train_batch_size=16,
             weight_decay=0.05,
             use_cpu=not gpu,
             dataloader_pin_memory=gpu,
-            save_strategy="no",
+            save_strategy="steps" if checkpoints else "no",
+            save_steps=SAVE_STEPS,
+            save_total_limit=1,
             logging_steps=100,
             report_to="none",
             **arguments,
         )
-        Trainer(module, settings, train_dataset=items).train()
+        last = last_checkpoint(checkpoints) if checkpoints else None
+        Trainer(module, settings, train_dataset=items).train(resume_from_checkpoint=str(last) if last else None)
 
 
 def broad_and_fine(channels: int, side: int, seed: int) -> list[Cosine]:
@@ -185,7 +206,7 @@ def broad_and_fine(channels: int, side: int, seed: int) -> list[Cosine]:
     return chosen + [(axis, f) for axis in ("red to green", "yellow to blue") for f in frequencies[:in_colour]]
 
 
-def whiten_patch_embedding(tower: Any, pixels: torch.Tensor, cosines: list[Cosine]) -> None:
+def whiten_patch_embedding(embedding: Any, pixels: torch.Tensor, cosines: list[Cosine]) -> None:
     """Initialize a tower's patch embedding with cosines whose responses all have unit variance.
 
     Traces of a forgery are in the high frequencies, which are much weaker in photographs than the low ones. A tower
@@ -193,13 +214,12 @@ def whiten_patch_embedding(tower: Any, pixels: torch.Tensor, cosines: list[Cosin
     the patch, scaled by its response to `pixels`.
 
     Args:
-        tower: A `CLIPVisionModel`, changed in place.
+        embedding: The tower's first layer, a `Conv2d`, changed in place.
         pixels: Preprocessed images of shape (count, 3, height, width).
         cosines: One cosine for each channel.
     """
     from scipy.fft import idctn
 
-    embedding = tower.get_submodule("embeddings.patch_embedding")
     _, _, side, _ = embedding.weight.shape
 
     def cosine(axis: Axis, frequency: tuple[int, ...]) -> NDArray[np.float64]:
@@ -208,6 +228,6 @@ def whiten_patch_embedding(tower: Any, pixels: torch.Tensor, cosines: list[Cosin
         return np.multiply.outer(np.array(AXES[axis]), idctn(spectrum, norm="ortho"))
 
     weights = torch.tensor(np.stack([cosine(*chosen) for chosen in cosines]), dtype=embedding.weight.dtype)
-    responses = torch.nn.functional.conv2d(pixels, weights, stride=side)
+    responses = torch.nn.functional.conv2d(pixels, weights, stride=embedding.stride)
     with torch.no_grad():
         embedding.weight.copy_(weights / responses.std((0, 2, 3))[:, None, None, None].clamp(min=1e-6))

@@ -145,9 +145,9 @@ def licence_of(model: str) -> dict[str, str]:
     return {key: str(card[key]) for key in LICENCE_KEYS if card.get(key)}
 
 
-def base_card(run: dict[str, Any]) -> str:
-    """Render the card of the tiny base from its `run.json`."""
-    return _render("tiny_base", **run)
+def base_card(name: str, run: dict[str, Any]) -> str:
+    """Render the card of a base of this package, `dfa-gpt-tiny` or `dfa-gpt-photo`, from its `run.json`."""
+    return _render(name.replace("-", "_").replace("dfa_gpt", "base"), **run)
 
 
 def space_card(model: str, gradio: str, package: str) -> SpaceCard:

@@ -1,0 +1,293 @@
+"""Train a vision tower for photographs: each patch learns whether it was forged, and each image by which technique.
+
+The traces of a forgery in a photograph are as fine as a pixel, and patches of 16 pixels lose them in a tower of this
+size. A FocalNet (Yang et al., 2022) begins with patches of 4 pixels, and its local contexts grow with its layers.
+
+A step sees pairs of a bona fide face and a forgery of it, degraded in the same way, so that nothing but the forgery
+tells them apart. Forgeries come from the dataset or are made during the training from its bona fide faces.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+
+from dfa_instruct.dataset import DATASET_NAME
+from dfa_instruct.evidence.paired import changed_pixels
+from dfa_instruct.records import Face, Pixels
+from dfa_instruct.techniques.registry import TECHNIQUES
+from dfa_instruct.vlm.parts import parts_of
+from modeling_dfa_gpt.bases import TINY_BASE
+from modeling_dfa_gpt.bases.augment import augment
+from modeling_dfa_gpt.bases.tower import broad_and_fine, fit, mean_and_deviation, whiten_patch_embedding
+
+SIDE = 128
+GRID = 8
+"""The number of patches of the last layer in a row."""
+WIDTH = 128
+STEPS = 4000
+OWN_STEPS = 600
+PAIRS = 16
+"""The number of pairs in a step."""
+OWN_IN_PRETRAINING = 0.1
+"""The share of the dataset's own forgeries in pretraining. They show the techniques that have to be fitted."""
+OWN_IN_TEACHING = 0.5
+"""The same when the tower is taught on a dataset of one's own."""
+SELF_BLENDED = 0.5
+"""The share of the forgeries made during training that are self-blended. The other techniques share the rest."""
+CHANGED = 4
+"""A pixel of a forgery of this package is changed if a channel differs by more than this value, out of 255."""
+COVERED = 0.1
+"""A patch is forged if more than this share of its pixels is changed."""
+SMALLEST_CROP = 0.85
+"""The smallest side of the random crop of an image, as a share of its side."""
+MARGIN = 6
+"""The width in pixels of the mirrored border that the crop may contain."""
+BONA_FIDE: Final = "bona_fide"
+
+
+class Pairs(torch.utils.data.Dataset[dict[str, Any]]):
+    """Pairs of a bona fide face and a forgery, drawn anew for each item.
+
+    An item has `pixel_values` of shape (2, 3, side, side), the bona fide face first; `forged`, whether each patch of
+    the forgery is forged, of shape (patches,); and `technique`, the index of the forgery's technique in `names`.
+
+    Args:
+        rows: A split of the dataset.
+        image_processor: The processor whose normalization is applied.
+        count: The number of items.
+        own: The share of the forgeries that are the dataset's. The others are made during training.
+        seed: The seed of all random choices.
+    """
+
+    def __init__(self, rows: Dataset, image_processor: Any, count: int, own: float, seed: int) -> None:
+        self.rows, self.count, self.own, self.seed = rows, count, own, seed
+        self.mean, self.std = mean_and_deviation(image_processor)
+        labels, landmarks = rows["label"], rows["landmarks"]
+        self.index = {face: number for number, face in enumerate(rows["face_id"])}
+        self.bona_fide = [n for n, label in enumerate(labels) if label == "bona_fide"]
+        self.forgeable = [n for n in self.bona_fide if landmarks[n] is not None]
+        self.by_technique: dict[str, list[int]] = {}
+        for number, technique in enumerate(rows["technique"]):
+            if technique is not None:
+                self.by_technique.setdefault(technique, []).append(number)
+        self.names = [BONA_FIDE, *sorted({*TECHNIQUES, *self.by_technique})]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        rng = np.random.default_rng([self.seed, item])
+        bona_fide, forged, changed, technique = self.draw(rng)
+        both = degrade(bona_fide, forged, changed, rng)
+        pixels = torch.tensor(np.stack(both[:2])).permute(0, 3, 1, 2) / 255
+        share = torch.nn.functional.avg_pool2d(torch.tensor(both[2])[None], SIDE // GRID)[0]
+        return {
+            "pixel_values": (pixels - self.mean) / self.std,
+            "forged": (share > COVERED).float().flatten(),
+            "technique": self.names.index(technique),
+        }
+
+    def draw(self, rng: np.random.Generator) -> tuple[Pixels, Pixels, NDArray[np.bool_], str]:
+        """Return a bona fide face, a forged one, where the latter is changed, and its technique."""
+        if rng.random() < self.own:
+            technique = str(rng.choice(list(self.by_technique)))
+            row = self.rows[int(rng.choice(self.by_technique[technique]))]
+            forged = pixels_of(row)
+            pair = self.index.get(row["pair_id"] or "")
+            bona_fide = pixels_of(self.rows[int(rng.choice(self.bona_fide)) if pair is None else pair])
+            if pair is None or row["pairing"] != "same_frame":
+                return bona_fide, forged, np.ones(forged.shape[:2], bool), technique
+            if technique not in TECHNIQUES:  # the two were compressed separately
+                return bona_fide, forged, changed_pixels(forged, bona_fide), technique
+        else:
+            bona_fide, forged, technique = self.forge(rng)
+        return bona_fide, forged, cv2.absdiff(forged, bona_fide).max(-1) > CHANGED, technique
+
+    def forge(self, rng: np.random.Generator) -> tuple[Pixels, Pixels, str]:
+        """Forge a random face by a random technique, and return both and the technique's name."""
+        others = [name for name in TECHNIQUES if name != "self_blended"]
+        while True:
+            technique = TECHNIQUES["self_blended" if rng.random() < SELF_BLENDED else str(rng.choice(others))]
+            target, other = (self.face(int(number)) for number in rng.choice(self.forgeable, 2))
+            try:
+                return target.image, technique.forge(target, other, rng).image, technique.name
+            except ValueError:
+                continue  # the technique cannot use these faces
+
+    def face(self, number: int) -> Face:
+        """Return a row of the dataset as a face."""
+        row = self.rows[number]
+        return Face(
+            image=pixels_of(row),
+            label=row["label"],
+            category=row["category"],
+            source=row["source"],
+            identities=tuple(row["identities"]),
+            source_path=row["source_path"],
+            source_sha256=row["source_sha256"],
+            landmarks=np.array(row["landmarks"], np.float32),
+        )
+
+
+def pixels_of(row: dict[str, Any]) -> Pixels:
+    """Return the image of a row of the dataset."""
+    return np.asarray(row["image"].convert("RGB"))
+
+
+def degrade(
+    bona_fide: Pixels, forged: Pixels, changed: NDArray[np.bool_], rng: np.random.Generator
+) -> tuple[Pixels, Pixels, NDArray[np.float32]]:
+    """Crop, mirror, scale and degrade two faces alike, and return them and, between 0 and 1, where they differ."""
+    side = len(bona_fide)
+    crop = max(SIDE, int(rng.uniform(SMALLEST_CROP, 1) * side))
+    top, left = rng.integers(0, side + 2 * MARGIN - crop + 1, 2)
+    step = int(rng.choice([-1, 1]))
+    border = [(MARGIN, MARGIN)] * 2
+    images = [
+        np.pad(image, border + [(0, 0)] * (image.ndim - 2), "reflect")[top:, left:][:crop, :crop][:, ::step]
+        for image in (bona_fide, forged, changed.astype(np.uint8))
+    ]
+    interpolation = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)[rng.integers(3)]
+    size = (SIDE, SIDE)
+    first, second = (cv2.resize(np.ascontiguousarray(i), size, interpolation=interpolation) for i in images[:2])
+    area = cv2.resize(np.ascontiguousarray(images[2]).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    state = rng.bit_generator.state
+    first = augment(np.asarray(first, np.uint8), rng)
+    rng.bit_generator.state = state
+    return first, augment(np.asarray(second, np.uint8), rng), np.asarray(area, np.float32)
+
+
+class ForgeryReader(torch.nn.Module):
+    """A vision tower with a linear layer that predicts whether each patch, and the image, is forged, and how."""
+
+    def __init__(self, tower: Any, techniques: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.head = torch.nn.Linear(tower.config.hidden_size, 2 + techniques)
+
+    def forward(self, pixel_values: torch.Tensor, forged: torch.Tensor, technique: torch.Tensor) -> dict[str, Any]:
+        """Return the loss of a batch of `Pairs`."""
+        from torch.nn.functional import binary_cross_entropy_with_logits as bce
+        from torch.nn.functional import cross_entropy
+
+        patches = self.tower(pixel_values.flatten(0, 1)).last_hidden_state
+        of_patch = self.head(patches)[..., 0].unflatten(0, (-1, 2))
+        of_image = self.head(patches.mean(1)).unflatten(0, (-1, 2))
+        labels = torch.stack([torch.zeros_like(forged), forged], 1)
+        is_forged = torch.tensor([0.0, 1.0]).to(of_image).expand(len(of_image), 2)
+        techniques = torch.stack([torch.zeros_like(technique), technique], 1)
+        loss = (
+            bce(of_patch, labels)
+            + bce(of_image[..., 1], is_forged)
+            + 0.2 * cross_entropy(of_image[..., 2:].flatten(0, 1), techniques.flatten())
+        )
+        return {"loss": loss}
+
+
+def new_tower(pairs: Pairs) -> Any:
+    """Return a FocalNet whose last layer has 64 patches, untrained except for its patch embedding."""
+    from transformers import FocalNetConfig, FocalNetModel
+
+    config: Any = FocalNetConfig(
+        image_size=SIDE,
+        patch_size=4,
+        embed_dim=WIDTH // 4,
+        use_conv_embed=True,
+        depths=[2, 2, 4],
+        focal_levels=[2, 2, 2],
+        focal_windows=[3, 3, 3],
+        mlp_ratio=2.0,
+    )
+    config.hidden_size = WIDTH  # LLaVA's projector reads it
+    torch.manual_seed(pairs.seed)
+    tower: Any = FocalNetModel(config, add_pooling_layer=False)
+    sample = torch.stack([pairs[number]["pixel_values"][0] for number in range(256)])
+    embedding = tower.embeddings.patch_embeddings.projection
+    whiten_patch_embedding(
+        embedding, sample, broad_and_fine(embedding.out_channels, embedding.kernel_size[0], pairs.seed)
+    )
+    return tower
+
+
+def teach_tower(tower: Any, pairs: Pairs, steps: int, learning_rate: float, checkpoints: Path) -> None:
+    """Train a tower in place; see `fit`. Killed, the same call resumes from its checkpoints."""
+    fit(
+        ForgeryReader(tower, len(pairs.names)),
+        pairs,
+        checkpoints,
+        max_steps=steps,
+        learning_rate=learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.05,
+        seed=pairs.seed,
+        label_names=["forged", "technique"],
+    )
+
+
+def make_photo_base(train: Dataset, output: Path, *, seed: int = 0, tower_steps: int = STEPS) -> None:
+    """Write a LLaVA model with a trained tower for photographs, a new projector and the tiny base's language model.
+
+    An image of 128 pixels gives 64 image tokens.
+
+    Args:
+        train: The train split, config `default`.
+        output: The folder to write.
+        seed: The seed of all random choices.
+        tower_steps: The number of steps of 16 pairs to train the tower on.
+    """
+    from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaConfig, LlavaForConditionalGeneration
+
+    processor = AutoProcessor.from_pretrained(TINY_BASE)
+    pairs = Pairs(train, processor.image_processor, tower_steps * PAIRS, OWN_IN_PRETRAINING, seed)
+    tower = new_tower(pairs)
+    teach_tower(tower, pairs, tower_steps, 1e-3, output.with_name("tower"))
+    tiny = AutoModelForImageTextToText.from_pretrained(TINY_BASE, dtype=torch.float32)
+    config = LlavaConfig(
+        **{name: getattr(tiny.config, name) for name in ("text_config", "image_token_index", "tie_word_embeddings")},
+        vision_config=tower.config,
+        image_seq_length=GRID**2,
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",  # there is no class token
+    )
+    torch.manual_seed(seed)
+    model = LlavaForConditionalGeneration(config)
+    parts_of(model).vision.load_state_dict(tower.state_dict())
+    parts_of(model).language.load_state_dict(parts_of(tiny).language.state_dict())
+    model.generation_config = tiny.generation_config
+    processor.vision_feature_select_strategy, processor.num_additional_image_tokens = "full", 0
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+
+
+def teach_base(base: Path, data: Path, output: Path, *, seed: int = 0, steps: int = OWN_STEPS) -> None:
+    """Write a copy of a base whose vision tower was trained on a dataset of one's own.
+
+    Half of the forgeries are the dataset's, and the others are made from its bona fide faces, because the few people of
+    a small dataset are soon learned by heart. Killed, the same call resumes from the checkpoints in `<output>.work`.
+
+    Args:
+        base: The folder of a base that `make_photo_base` has made.
+        data: The dataset folder.
+        output: The folder to write. Files in it are replaced.
+        seed: The seed of all random choices.
+        steps: The number of steps of 16 pairs.
+    """
+    from datasets import load_dataset
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    train = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
+    model, processor = AutoModelForImageTextToText.from_pretrained(base), AutoProcessor.from_pretrained(base)
+    pairs = Pairs(train, processor.image_processor, steps * PAIRS, OWN_IN_TEACHING, seed)
+    work = output.with_name(f"{output.name}.work")
+    teach_tower(parts_of(model).vision, pairs, steps, 5e-4, work / f"{train._fingerprint}-{seed}")
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+    shutil.rmtree(work)
