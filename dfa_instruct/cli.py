@@ -214,7 +214,7 @@ def convert(
     output: Annotated[
         Path,
         typer.Argument(
-            help="The new file: a JSON list for LLaVA, JSON lines for TRL, NAME.tsv for VLMEvalKit. "
+            help="The new file: a JSON list for LLaVA, JSON lines for TRL and DPO, NAME.tsv for VLMEvalKit. "
             "For lmms-eval, a new folder."
         ),
     ],
@@ -222,7 +222,8 @@ def convert(
         Literal["dfa-instruct", "fakeclue", "dd-vqa"], typer.Option("--from", help="The format of the source.")
     ] = "dfa-instruct",
     output_format: Annotated[
-        Literal["llava", "trl", "lmms-eval", "vlmevalkit"], typer.Option("--to", help="The format of the output.")
+        Literal["llava", "trl", "dpo", "lmms-eval", "vlmevalkit"],
+        typer.Option("--to", help="The format of the output."),
     ] = "llava",
     images: Annotated[Path | None, typer.Option(help="The folder of FakeClue's or DD-VQA's pictures.")] = None,
     forged_label: Annotated[
@@ -231,7 +232,8 @@ def convert(
 ) -> None:
     """Convert the conversations of a dataset folder, FakeClue or DD-VQA to the format of LLaVA or TRL.
 
-    Or convert the test questions of a dataset folder (DFA-Bench) to the format of lmms-eval or VLMEvalKit.
+    Or convert a dataset folder: its train split to pairs of a right and a wrong answer for TRL's DPOTrainer (dpo), or
+    its test questions (DFA-Bench) to the format of lmms-eval or VLMEvalKit.
     """
     with one_line_errors(OSError, ValueError):
         if output_format in ("llava", "trl"):
@@ -240,6 +242,10 @@ def convert(
             counts = run(source, output, source_format, output_format, images, forged_label)
         elif source_format != "dfa-instruct" or images or forged_label is not None:
             raise ValueError(f"--to {output_format}: only a dataset folder, without --images and --forged-label")
+        elif output_format == "dpo":
+            from dfa_instruct.dataset.preferences import write_preferences
+
+            counts = write_preferences(source, output)
         else:
             from dfa_instruct.bench.export import write_lmms_eval, write_vlmevalkit
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dfa_instruct.bench.runner import load_rows
 from dfa_instruct.evidence.paired import changed_pixels
 from dfa_instruct.sources.pictures import read_image
 from dfa_instruct.vocabulary import Split
@@ -30,6 +29,8 @@ def localised_faces(data: Path | None, split: Split) -> Iterator[tuple[Image.Ima
 
     They are the forgeries with a bona fide face of the same frame, and these bona fide faces, which have none.
     """
+    from dfa_instruct.bench.runner import load_rows
+
     rows = {row["face_id"]: row for row in load_rows(data, None, split)}
     forged = [row for row in rows.values() if row["pairing"] == "same_frame" and row["pair_id"] in rows]
     chosen = np.random.default_rng(0).permutation(len(forged))[:MAX_FORGERIES]
