@@ -208,11 +208,17 @@ def _other_colour(
 
 
 def warp_locally(image: Pixels, before: Landmarks, after: Landmarks) -> Pixels:
-    """Warp the picture around the landmarks that move, and leave the rest of the picture unchanged."""
+    """Warp the picture around the landmarks that move, and leave the rest of the picture unchanged.
+
+    Raises:
+        ValueError: No landmark moves, for example because the eyes are closed.
+    """
     side = len(image)
+    moves = np.linalg.norm(after - before, axis=1) > 0.3
+    if not moves.any():
+        raise ValueError("the part of the face is too small to be reshaped")
     warped = thin_plate(image, before, after, fixed_points(before, side))
     # A spline moves every pixel a little, so pixels far from the moving landmarks are taken from the original.
-    moves = np.linalg.norm(after - before, axis=1) > 0.3
     mask = polygon_mask(side, hull(np.concatenate([before[moves], after[moves]])))
     return blend(warped, image, fade_inwards(grow(mask, 0.09 * side), 0.02 * side))
 

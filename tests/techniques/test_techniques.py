@@ -18,7 +18,7 @@ from dfa_instruct.records import Face, Forgery
 from dfa_instruct.sources.portraits.drawing import draw_sample
 from dfa_instruct.techniques import Technique
 from dfa_instruct.techniques.entire_face_synthesis import MAX_RESEMBLANCE, Eigenfaces, Vae
-from dfa_instruct.techniques.face_editing import IRIS_COLOURS, FaceEditing
+from dfa_instruct.techniques.face_editing import IRIS_COLOURS, FaceEditing, eye_shape
 from dfa_instruct.techniques.face_reenactment import Expression
 from dfa_instruct.techniques.registry import TECHNIQUES
 from dfa_instruct.techniques.warping import border_points, piecewise_affine, yaw
@@ -357,3 +357,12 @@ def test_an_invisible_edit_is_refused(faces: list[Face]) -> None:
     nothing = FaceEditing("nothing", lambda image, points, rng: Forgery(image.copy(), points, {}))
     with pytest.raises(ValueError, match="hardly be seen"):
         nothing.forge(faces[0], None, np.random.default_rng(0))
+
+
+def test_closed_eyes_cannot_be_narrowed(faces: list[Face]) -> None:
+    landmarks = faces[0].landmarks.copy()
+    for eye in (slice(36, 42), slice(42, 48)):
+        landmarks[eye, 1] = np.linspace(*landmarks[eye][[0, 3], 1], 6)[[0, 1, 3, 5, 4, 2]]
+    with pytest.raises(ValueError, match="too small to be reshaped"):
+        for seed in range(30):
+            eye_shape(faces[0].image, landmarks, rng(seed))
