@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from modeling_dfa_gpt.checkpoints import last_checkpoint
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.grpo import prompts, train
+from modeling_dfa_gpt.recipe import parse_arguments
+from modeling_dfa_gpt.rewards import REWARDS
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "dfa-gpt-tiny" / "grpo.yaml"
 QUICK = {
@@ -42,6 +44,15 @@ def rewarded_recipe(folder: Path, adapter: Path, **changes: Any) -> Path:
     path = folder / "grpo.yaml"
     path.write_text(yaml.safe_dump(recipe), encoding="utf-8")
     return path
+
+
+@pytest.mark.parametrize("path", sorted(RECIPE.parents[1].rglob("grpo.yaml")), ids=lambda path: path.parent.name)
+def test_every_recipe_can_be_read(path: Path) -> None:
+    arguments = ["--config", str(path), "--bf16", "false", "--use_cpu", "true"]
+    recipe = parse_arguments(arguments, rewarded=True)
+    training = recipe.training
+    assert len(training.reward_weights) == len(REWARDS)
+    assert training.per_device_train_batch_size * training.gradient_accumulation_steps % training.num_generations == 0
 
 
 def test_it_trains_the_adapter_and_resumes(
