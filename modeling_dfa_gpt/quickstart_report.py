@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from dfa_instruct.bench.report.markdown import conversation_table, localisation_table, metrics_table
 from dfa_instruct.bench.report.plots import plot_confusion
 from dfa_instruct.dataset import DATASET_NAME
@@ -13,6 +16,7 @@ from dfa_instruct.verify.show import contact_sheet
 from dfa_instruct.vocabulary import CATEGORIES
 from modeling_dfa_gpt.calibration import Calibration
 
+MAPS = 10
 CONVERSATION = (
     "Has this face been forged?",
     "What kind of technique is used to manipulate the image?",
@@ -48,6 +52,7 @@ def write_report(output: Path, results: dict[str, Any], calibration: Calibration
         "the training split and the attention of the vision tower: the area under the ROC curve of the pixels, the "
         "intersection over union, and how often the maximum lies on a changed pixel, in percent.\n\n"
         f"{localisation_table(results['localisation'])}",
+        *(["![Forgeries, their changed pixels, and the map](images/map.png)"] if draw_maps(output, images) else []),
         "## Training\n\n![Training loss of the adapter](images/loss.png)",
         f"## Conversations\n\n{conversations(output, test, images)}",
         f"## Counts\n\n```json\n{json.dumps({k: results[k] for k in ('counts', 'seconds')}, indent=2)}\n```",
@@ -56,6 +61,28 @@ def write_report(output: Path, results: dict[str, Any], calibration: Calibration
         f"    dfa-gpt analyze {output / 'adapter'} {images / 'conversation_1.png'}",
     ]
     (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def draw_maps(output: Path, images: Path) -> bool:
+    """Draw `MAPS` test forgeries, each beside its changed pixels and the model's map, if the model has a map."""
+    from dfa_instruct.bench.localisation import localised_faces
+    from modeling_dfa_gpt.app.drawing import changed_overlay
+    from modeling_dfa_gpt.dfa_gpt import DfaGpt
+    from modeling_dfa_gpt.picture import OpenedFace
+
+    model = DfaGpt.from_pretrained(output / "adapter")
+    forged = [(face, mask) for face, mask in localised_faces(output / DATASET_NAME, "test") if mask.any()]
+    if model.forgery_map is None or not forged:
+        return False
+    rows = []
+    for face, mask in forged[:: max(1, len(forged) // MAPS)][:MAPS]:
+        changed = model.forgery_map.changed(model, OpenedFace(face, 1, aligned=True))
+        pictures = (face, Image.fromarray(mask).convert("RGB"), changed_overlay(face, changed))
+        rows.append(np.concatenate([np.asarray(picture) for picture in pictures], axis=1))
+    left, right = rows[: len(rows) // 2], rows[len(rows) // 2 : len(rows) // 2 * 2]
+    sheet = np.concatenate([np.concatenate(pair, axis=1) for pair in zip(left, right, strict=True)] or rows)
+    Image.fromarray(sheet).save(images / "map.png")
+    return True
 
 
 def plot_loss(state: Path, target: Path) -> None:

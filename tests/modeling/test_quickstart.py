@@ -61,7 +61,7 @@ def test_a_small_run_writes_all_outputs(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(conversations) == 2 * results["counts"]["bench"]["images"]
     report = (output / "report.md").read_text()
     assert "dfa-gpt chat" in report
-    for name in ("faces", "loss", "confusion", "conversation_1", "conversation_5"):
+    for name in ("faces", "loss", "confusion", "map", "conversation_1", "conversation_5"):
         assert Image.open(output / "images" / f"{name}.png").size > (100, 100)
         assert f"images/{name}.png" in report
     card = (output / "adapter" / "README.md").read_text()
