@@ -17,7 +17,10 @@ def printable(text: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the end of an error message: the known word that is most similar to `word`, or else all known words."""
+    """Return the end of an error message: the known word that is most similar to `word`, or else all known words.
+
+    It is empty if no word is similar and there are more than `MOST_LISTED`.
+    """
     names = sorted(known)
     close = get_close_matches(word, names, n=1, cutoff=0.5) or [
         name for name in names if get_close_matches(word.casefold(), [name.casefold()], cutoff=0.5)

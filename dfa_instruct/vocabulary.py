@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final, Literal
 
 Label = Literal["bona_fide", "forged"]
+OPPOSITE: Final[dict[Label, Label]] = {"forged": "bona_fide", "bona_fide": "forged"}
 Category = Literal["bona_fide", "face_swapping", "face_reenactment", "face_editing", "entire_face_synthesis"]
 Ability = Literal["df_d", "df_c", "ad", "fc"]
 BenchAbility = Literal["df_d", "df_c", "ad", "df_t"]

@@ -33,11 +33,14 @@ from modeling_dfa_gpt.picture import OpenedFace
 
 MAP_FILE: Final = "map.npz"
 MAX_PATCHES: Final = 40_000
+"""The largest number of training patches."""
+LAYERS: Final = 4
 STRENGTH: Final = 0.01
 """The inverse regularization strength."""
 COVERED: Final = 0.25
 """A patch is forged if more than this share of its pixels is changed."""
 NAMED: Final = 0.25
+"""The smallest changed share of a region that is named."""
 EXTRA_TOKENS: Final = 8
 """The most tokens, such as a class token, that come before the patches in a layer."""
 BATCH: Final = 16
@@ -58,7 +61,7 @@ class Changed:
     Attributes:
         probabilities: The probability of each patch, row by row.
         threshold: The probability above which a pixel counts as changed.
-        side: The side of the aligned face in pixels, in which the polygons are.
+        side: The side of the aligned face in pixels. The polygons have its pixel coordinates.
         regions: The regions of the face, if its landmarks are known.
     """
 
@@ -68,7 +71,7 @@ class Changed:
     regions: dict[Region, ChangedRegion]
 
     def named_regions(self) -> list[tuple[Region, float]]:
-        """Return the regions of which at least `NAMED` appears to have been changed, with this share, largest first."""
+        """Return the regions of which at least `NAMED` appears to have been changed, each with its changed share."""
         shares = [(region, one.share) for region, one in self.regions.items() if one.share >= NAMED]
         return sorted(shares, key=lambda named: -named[1])
 
@@ -80,8 +83,8 @@ class ForgeryMap:
     Attributes:
         weights: One weight for each feature, shape (features,).
         bias: A bias for each patch, because some parts of a face are changed more often, shape (rows, columns).
-        threshold: The probability above which a patch counts as forged, shape (). It has the highest mean intersection
-            over union with the changed pixels of the validation split.
+        threshold: The probability above which a pixel of the enlarged map counts as changed, shape (). It has the
+            highest mean intersection over union with the changed pixels of the validation split.
     """
 
     weights: NDArray[np.float32]
@@ -90,46 +93,66 @@ class ForgeryMap:
 
     @classmethod
     def learn(cls, model: Any, data: Path | None) -> Self | None:
-        """Learn from the train split of a dataset, and the threshold from its validation split.
+        """Fit the weights on the train split of a dataset, and choose the threshold on its validation split.
 
         Args:
             model: A `DfaGpt`.
-            data: The dataset folder.
+            data: The dataset folder, see `dfa_instruct.bench.runner.run_bench`.
 
         Returns:
-            The map, or None if a split has no forgery with a bona fide face of the same frame, or if the vision tower's
+            The map, or None if the splits have no changed and unchanged patches to learn from, or if the vision tower's
             features are not a grid of patches.
+
+        Raises:
+            ValueError: A split is missing or empty.
         """
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
         train, validation = (list(localised_faces(data, split)) for split in ("train", "validation"))
-        features = patch_features(model, [image for image, _ in train]) if train and validation else None
-        if features is None:
+        forged = [(image, mask) for image, mask in validation if mask.any()]
+        if not train or not forged or not has_patches(model):
             return None
-        changed = np.stack([patch_shares(mask, features.shape[1:3]) for _, mask in train])
+        grid = patch_features(model, [train[0][0]]).shape[1:3]
+        changed = np.stack([patch_shares(mask, grid) for _, mask in train])
+        labels = changed > COVERED
+        if labels.all() or not labels.any():
+            return None
         odds = logit(changed[[mask.any() for _, mask in train]].mean(0).clip(0.01, 0.99))
-        inputs = np.concatenate([features, np.broadcast_to(odds[..., None], (*changed.shape, 1))], axis=-1)
-        labels = changed.ravel() > COVERED
-        chosen = np.random.default_rng(0).permutation(len(labels))[:MAX_PATCHES]
+        rng = np.random.default_rng(0)
+        per_face = max(1, min(odds.size, MAX_PATCHES // len(train)))
+        inputs, targets = [], []
+        for begin in range(0, len(train), BATCH):
+            features = patch_features(model, [image for image, _ in train[begin : begin + BATCH]])
+            for of_face, of_patches in zip(features, labels[begin : begin + BATCH], strict=True):
+                chosen = rng.choice(odds.size, per_face, replace=False)
+                with_odds = np.concatenate([of_face, odds[..., None]], axis=-1).reshape(odds.size, -1)
+                inputs.append(with_odds[chosen])
+                targets.append(of_patches.ravel()[chosen])
         scaler, regression = make_pipeline(StandardScaler(), LogisticRegression(C=STRENGTH, max_iter=500)).fit(
-            inputs.reshape(len(labels), -1)[chosen], labels[chosen]
+            np.concatenate(inputs), np.concatenate(targets)
         )
         *weights, of_odds = regression.coef_[0] / scaler.scale_
         bias = regression.intercept_[0] - np.dot([*weights, of_odds], scaler.mean_) + of_odds * odds
         found = cls(*(np.asarray(value, np.float32) for value in (weights, bias, 0.5)))
-        forged = [(image, mask) for image, mask in validation if mask.any()]
         maps = found.of(model, [image for image, _ in forged])
         threshold = best_threshold(maps, [mask for _, mask in forged])
         return cls(found.weights, found.bias, np.asarray(threshold, np.float32))
 
     def of(self, model: Any, faces: Sequence[Image.Image]) -> list[Map]:
-        """Return the map of each aligned face."""
-        features = patch_features(model, faces)
-        if features is None or features.shape[1:] != (*self.bias.shape, len(self.weights)):
-            raise ValueError("the map was learned with another vision tower")
-        return list(expit(features @ self.weights + self.bias))
+        """Return the map of each aligned face.
+
+        Raises:
+            ValueError: The map was learned with another vision tower.
+        """
+        maps: list[Map] = []
+        for begin in range(0, len(faces), BATCH):
+            features = patch_features(model, faces[begin : begin + BATCH])
+            if features.shape[1:] != (*self.bias.shape, len(self.weights)):
+                raise ValueError(f"{MAP_FILE} was learned with another vision tower; run dfa-gpt calibrate again")
+            maps += list(expit(features @ self.weights + self.bias))
+        return maps
 
     def measure(self, model: Any, data: Path | None) -> dict[str, dict[str, float]]:
         """Measure the map on the test split, see `localisation_scores`. All thresholds are from the validation split.
@@ -195,17 +218,20 @@ def read_forgery_map(name: str | Path) -> ForgeryMap | None:
     return ForgeryMap.read(file) if file else None
 
 
-def patch_features(model: Any, faces: Sequence[Image.Image]) -> NDArray[np.float32] | None:
+def has_patches(model: Any) -> bool:
+    """Return whether a `DfaGpt` is a LLaVA-1.5. The towers of other families read several crops, or windows."""
+    return bool(model.model.config.model_type == "llava")
+
+
+def patch_features(model: Any, faces: Sequence[Image.Image]) -> NDArray[np.float32]:
     """Return the features of the patches of aligned faces, shape (faces, rows, columns, features).
 
-    They are the hidden states of all layers of the vision tower that have as many patches as the last one.
+    They are the hidden states of `LAYERS` layers of the vision tower, evenly spread over those that have as many
+    patches as the last one.
 
     Args:
-        model: A `DfaGpt`.
+        model: A `DfaGpt` that has patches, see `has_patches`.
         faces: The aligned faces.
-
-    Returns:
-        The features, or None if the model is no LLaVA-1.5. The towers of other families read several crops or windows.
     """
     import torch
 
@@ -213,16 +239,12 @@ def patch_features(model: Any, faces: Sequence[Image.Image]) -> NDArray[np.float
     from dfa_instruct.vlm.parts import parts_of, patch_grid
 
     llava = model.model
-    if llava.config.model_type != "llava":
-        return None
-    tower = parts_of(llava).vision
-    batches = []
-    for begin in range(0, len(faces), BATCH):
-        pixels = on(llava, encode_images(model.processor, list(faces[begin : begin + BATCH])).features)["pixel_values"]
-        rows, columns = patch_grid(llava.config, pixels)
-        with torch.inference_mode():
-            states = tower(pixels, output_hidden_states=True).hidden_states
-        patches = rows * columns
-        kept = [state[:, -patches:] for state in states if 0 <= state.shape[1] - patches <= EXTRA_TOKENS]
-        batches.append(torch.cat(kept, -1).unflatten(1, (rows, columns)).float().cpu().numpy())
-    return np.concatenate(batches)
+    pixels = on(llava, encode_images(model.processor, list(faces)).features)["pixel_values"]
+    rows, columns = patch_grid(llava.config, pixels)
+    with torch.inference_mode():
+        states = parts_of(llava).vision(pixels, output_hidden_states=True).hidden_states
+    patches = rows * columns
+    fitting = [state[:, -patches:] for state in states if 0 <= state.shape[1] - patches <= EXTRA_TOKENS]
+    first = max(0, min(1, len(fitting) - LAYERS))  # the embedding is left out if there are enough layers
+    kept = [fitting[i] for i in sorted({*np.linspace(first, len(fitting) - 1, LAYERS).round().astype(int).tolist()})]
+    return np.asarray(torch.cat(kept, -1).unflatten(1, (rows, columns)).float().cpu().numpy())

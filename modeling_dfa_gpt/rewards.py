@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from dfa_instruct.annotate.claims import normalize, parse_claims
-from dfa_instruct.bench.tasks.parsing import OPPOSITE, described_label, label_of, parse_category, parse_verdict
+from dfa_instruct.bench.tasks.parsing import described_label, label_of, parse_category, parse_verdict
 from dfa_instruct.instruct.options import OPTION
-from dfa_instruct.vocabulary import CATEGORIES, REGIONS, Ability, Category, Label, Region
+from dfa_instruct.vocabulary import CATEGORIES, OPPOSITE, REGIONS, Ability, Category, Label, Region
 
 LONGEST: Final = 1.25
 """The length that costs nothing, in lengths of the dataset's answer."""

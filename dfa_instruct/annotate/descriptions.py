@@ -33,14 +33,18 @@ class Descriptions:
         self.connection.execute(_TABLE)
 
     def put(self, written: Iterable[tuple[str, Description]]) -> None:
-        """Write pairs of a face id and a description, all or none. A person's new words replace the earlier ones."""
-        self.connection.execute("BEGIN IMMEDIATE")
-        self.connection.executemany(
-            "INSERT INTO descriptions (face_id, person, about, text) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET text = excluded.text",
-            [(face_id, one.person, one.about, one.text) for face_id, one in written],
-        )
-        self.connection.execute("COMMIT")
+        """Write pairs of a face id and a description, all or none.
+
+        A person's new words replace their earlier words about the same part of the same face.
+        """
+        rows = [(face_id, one.person, one.about, one.text) for face_id, one in written]
+        with self.connection:  # rolls back after an error
+            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.executemany(
+                "INSERT INTO descriptions (face_id, person, about, text) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET text = excluded.text",
+                rows,
+            )
 
     def of(self, face_id: str, label: Label) -> tuple[Description, ...]:
         """Return the descriptions of a face in the order in which they were written to the store."""

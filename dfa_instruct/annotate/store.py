@@ -107,6 +107,7 @@ class Outcome:
         reason: Why the request was marked or failed, or what was wrong with the last answer.
         answer: The text of the last answer.
         parsed: Its claims or turns.
+        grounding: The share of the claims that the pixels confirm, 0 to 1; None if it was not computed.
         dollars: The cost of all answers; None if the price of the model is unknown. Tokens and seconds are sums, too.
         attempts: The number of answers.
         batch: The batch that contains the request.

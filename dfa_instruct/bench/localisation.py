@@ -16,7 +16,7 @@ from dfa_instruct.sources.pictures import read_image
 from dfa_instruct.vocabulary import Split
 
 MAX_FORGERIES: Final = 600
-"""Number of forgeries of a split that are used. They are drawn at random."""
+"""The largest number of forgeries of a split that are used. They are drawn at random."""
 
 Map = NDArray[np.float32]
 """How probably each patch of a face is forged, shape (rows, columns), 0 to 1."""
@@ -27,7 +27,10 @@ Mask = NDArray[np.bool_]
 def localised_faces(data: Path | None, split: Split) -> Iterator[tuple[Image.Image, Mask]]:
     """Yield the faces of a split whose changed pixels are known, with these pixels.
 
-    They are the forgeries with a bona fide face of the same frame, and these bona fide faces, which have none.
+    They are the forgeries with a bona fide face of the same frame, and these bona fide faces, whose masks are empty.
+
+    Raises:
+        ValueError: The split is missing or empty.
     """
     from dfa_instruct.bench.runner import load_rows
 
@@ -75,9 +78,10 @@ def localisation_scores(maps: Sequence[Map], masks: Sequence[Mask], threshold: f
         threshold: The value above which a pixel counts as forged.
 
     Returns:
-        The number of `faces`, and in percent: `pixel_auc`, the mean over the faces of the area under the ROC curve of
-        their pixels; `iou`, the mean intersection over union at the threshold; and `pointing`, the share of faces with
-        a change at the maximum of the map (the pointing game of Zhang et al., 2018).
+        The number of `faces` that are changed in part (the others are skipped), and in percent: `pixel_auc`, the mean
+        over the faces of the area under the ROC curve of their pixels; `iou`, the mean intersection over union at the
+        threshold; and `pointing`, the share of faces with a change at the maximum of the map (the pointing game of
+        Zhang et al., 2018).
     """
     from sklearn.metrics import roc_auc_score
 
@@ -92,5 +96,5 @@ def localisation_scores(maps: Sequence[Map], masks: Sequence[Mask], threshold: f
 
 
 def image_blind_map(masks: Sequence[Mask]) -> Map:
-    """Return the share of the masks in which each pixel is changed: the best map that does not look at the face."""
+    """Return the share of the masks in which each pixel is changed, as a map that does not look at the face."""
     return np.asarray(np.mean(masks, axis=0), np.float32)

@@ -192,7 +192,11 @@ def inner_face(landmarks: Landmarks, reach: float) -> Landmarks:
 
 
 def transfer_colour(image: Pixels, reference: Pixels, where: NDArray[np.bool_]) -> Pixels:
-    """Give `image` the mean and standard deviation that `reference` has in L*a*b* inside `where`."""
+    """Shift and scale the colours of an image so that they resemble those of a reference in an area.
+
+    The mean in L*a*b* inside `where` becomes that of the reference, and so does the standard deviation, which is scaled
+    by 0.6 to 1.2 at most.
+    """
     lab, wanted = to_lab(image), to_lab(reference)
     spread = wanted[where].std(0) / (lab[where].std(0) + 1e-3)
     lab = (lab - lab[where].mean(0)) * spread.clip(0.6, 1.2) + wanted[where].mean(0)

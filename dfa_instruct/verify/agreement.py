@@ -1,8 +1,8 @@
 """How far people's descriptions of forged faces agree with the pixels and with each other.
 
 A person names a region if they call it faulty; the pixels name it if it differs from the forgery's pair. Kappa is
-Cohen's kappa of these decisions: 1 is full agreement, 0 is what chance would give. Over all regions, it is also high if
-everybody is asked about the same regions, so the table by region tells more.
+Cohen's kappa of these decisions: 1 is full agreement, 0 is what chance would give. Pooled over the regions, kappa is
+also high if everybody names the same regions in every face, so the table by region tells more.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Agreement:
 
     Attributes:
         faces: The number of forged faces that people have described.
-        people: The regions that each person names in one face.
+        people: One entry for each person and face: the regions that are named.
         with_pixels: What a person and the pixels name in the same face, for faces with a pair.
         with_each_other: What two people name in the same face.
     """
@@ -62,7 +62,7 @@ def agreement(where: str) -> dict[str, Agreement]:
 
     Raises:
         FileNotFoundError: See `dfa_instruct.dataset.reading.open_splits`.
-        ValueError: See there.
+        ValueError: See `open_splits` and `rows_of`.
     """
     found: dict[str, Agreement] = defaultdict(Agreement)
     for split, rows in open_splits(where, COLUMNS).items():
@@ -87,7 +87,7 @@ def _evident(artifacts: Iterable[Mapping[str, Any]]) -> Named:
     return kinds
 
 
-def kappa(pairs: Iterable[tuple[Named, Named]], regions: Iterable[Region] = tuple(REGIONS)) -> float:
+def kappa(pairs: Iterable[tuple[Named, Named]], regions: Collection[Region] = tuple(REGIONS)) -> float:
     """Return Cohen's kappa of pairs of decisions about regions; NaN if all decisions are the same."""
     from sklearn.metrics import cohen_kappa_score
 
@@ -111,7 +111,7 @@ def technique_tables(found: Mapping[str, Agreement]) -> list[Table]:
     """Return a table of what people and the pixels name, and one of their agreement, both by technique."""
     coverage = _table("Regions named by a person (R) and by the pixels (P)", "technique")
     agreed = _table("Agreement with the pixels and of two people", "technique")
-    for heading in ("faces", "people", "R", "of R in P", "of P in R"):
+    for heading in ("faces", "opinions", "R", "of R in P", "of P in R"):
         coverage.add_column(heading, justify="right")
     for heading in ("kappa with P", "same kind in both", "pairs of people", "their kappa"):
         agreed.add_column(heading, justify="right")

@@ -43,7 +43,7 @@ def _nulls(value: Any, where: str = "") -> Iterator[str]:
 
 
 def check_parameters(findings: Findings, name: str, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Check that the parameters of a row's technique are JSON, and return them."""
+    """Check that the parameters of a row's technique are a JSON object. Return them, or an empty dictionary."""
     try:
         known = json.loads(row["parameters"])
     except ValueError:

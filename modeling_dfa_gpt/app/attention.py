@@ -37,7 +37,7 @@ def attention_received(model: Any, face: Image.Image) -> NDArray[np.float32] | N
     tower.set_attn_implementation("eager")  # the faster implementations do not return the attention
     try:
         with torch.inference_mode():
-            attentions = tower(pixel_values, output_attentions=True).attentions
+            attentions = getattr(tower(pixel_values, output_attentions=True), "attentions", None)  # FocalNet has none
     finally:
         tower.set_attn_implementation(fast)
     if not attentions:

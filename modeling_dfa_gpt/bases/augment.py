@@ -103,4 +103,4 @@ OPERATIONS: Final[dict[Callable[[Pixels, np.random.Generator], Pixels], float]] 
     h264: 0.15,
     jpeg: 0.6,
 }
-"""Operation → the share of images that it is applied to, in the order of a camera, an editor and a platform."""
+"""Operation → the share of images that it is applied to, applied in this order."""

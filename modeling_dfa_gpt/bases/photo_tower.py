@@ -1,10 +1,11 @@
-"""Train a vision tower for photographs: each patch learns whether it was forged, and each image by which technique.
+"""Train a vision tower for photographs to tell which patches are forged, and by which technique an image was forged.
 
 The traces of a forgery in a photograph are as fine as a pixel, and patches of 16 pixels lose them in a tower of this
 size. A FocalNet (Yang et al., 2022) begins with patches of 4 pixels, and its local contexts grow with its layers.
 
-A step sees pairs of a bona fide face and a forgery of it, degraded in the same way, so that nothing but the forgery
-tells them apart. Forgeries come from the dataset or are made during the training from its bona fide faces.
+A step sees pairs of a bona fide face and a forgery, degraded in the same way, so that nothing but the forgery tells
+them apart. Forgeries come from the dataset or are made during the training from its bona fide faces. A forgery is
+paired with the face that it was made from if the dataset has it, and else with any other.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from modeling_dfa_gpt.bases.tower import broad_and_fine, fit, mean_and_deviation
 
 SIDE = 128
 GRID = 8
-"""The number of patches of the last layer in a row."""
+"""The number of patches in a row, and in a column, of the last layer."""
 WIDTH = 128
 STEPS = 4000
 OWN_STEPS = 600
@@ -39,7 +40,7 @@ PAIRS = 16
 OWN_IN_PRETRAINING = 0.1
 """The share of the dataset's own forgeries in pretraining. They show the techniques that have to be fitted."""
 OWN_IN_TEACHING = 0.5
-"""The same when the tower is taught on a dataset of one's own."""
+"""The share of the dataset's own forgeries when the tower is trained further on a dataset of one's own."""
 SELF_BLENDED = 0.5
 """The share of the forgeries made during training that are self-blended. The other techniques share the rest."""
 CHANGED = 4
@@ -50,6 +51,8 @@ SMALLEST_CROP = 0.85
 """The smallest side of the random crop of an image, as a share of its side."""
 MARGIN = 6
 """The width in pixels of the mirrored border that the crop may contain."""
+MAX_DRAWS = 1000
+"""The largest number of faces and techniques that are drawn for one forgery."""
 BONA_FIDE: Final = "bona_fide"
 
 
@@ -96,8 +99,11 @@ class Pairs(torch.utils.data.Dataset[dict[str, Any]]):
         }
 
     def draw(self, rng: np.random.Generator) -> tuple[Pixels, Pixels, NDArray[np.bool_], str]:
-        """Return a bona fide face, a forged one, where the latter is changed, and its technique."""
-        if rng.random() < self.own:
+        """Return a bona fide face, a forged face, a mask of the forged pixels, and the technique.
+
+        The mask is all True if the two faces are not the same frame.
+        """
+        if (rng.random() < self.own or not self.forgeable) and self.by_technique:
             technique = str(rng.choice(list(self.by_technique)))
             row = self.rows[int(rng.choice(self.by_technique[technique]))]
             forged = pixels_of(row)
@@ -112,15 +118,22 @@ class Pairs(torch.utils.data.Dataset[dict[str, Any]]):
         return bona_fide, forged, cv2.absdiff(forged, bona_fide).max(-1) > CHANGED, technique
 
     def forge(self, rng: np.random.Generator) -> tuple[Pixels, Pixels, str]:
-        """Forge a random face by a random technique, and return both and the technique's name."""
+        """Forge a random face by a random technique. Return the face, the forgery and the technique's name.
+
+        Raises:
+            ValueError: No technique can use the faces.
+        """
         others = [name for name in TECHNIQUES if name != "self_blended"]
-        while True:
+        for _ in range(MAX_DRAWS if self.forgeable else 0):
             technique = TECHNIQUES["self_blended" if rng.random() < SELF_BLENDED else str(rng.choice(others))]
             target, other = (self.face(int(number)) for number in rng.choice(self.forgeable, 2))
+            if target.identities == other.identities and technique.name != "self_blended":
+                continue
             try:
                 return target.image, technique.forge(target, other, rng).image, technique.name
             except ValueError:
                 continue  # the technique cannot use these faces
+        raise ValueError(f"no face of the train split could be forged in {MAX_DRAWS} attempts")
 
     def face(self, number: int) -> Face:
         """Return a row of the dataset as a face."""
@@ -143,9 +156,16 @@ def pixels_of(row: dict[str, Any]) -> Pixels:
 
 
 def degrade(
-    bona_fide: Pixels, forged: Pixels, changed: NDArray[np.bool_], rng: np.random.Generator
+    bona_fide: Pixels, forged: Pixels, changed: NDArray[Any], rng: np.random.Generator
 ) -> tuple[Pixels, Pixels, NDArray[np.float32]]:
-    """Crop, mirror, scale and degrade two faces alike, and return them and, between 0 and 1, where they differ."""
+    """Crop, mirror, scale and degrade two faces alike.
+
+    Returns:
+        Both faces, shape (SIDE, SIDE, 3), and the share of each pixel that is changed, shape (SIDE, SIDE).
+    """
+    if len(bona_fide) < SIDE:
+        enlarged = (cv2.resize(i, (SIDE, SIDE)) for i in (bona_fide, forged, changed.astype(np.uint8)))
+        bona_fide, forged, changed = (np.asarray(image, np.uint8) for image in enlarged)
     side = len(bona_fide)
     crop = max(SIDE, int(rng.uniform(SMALLEST_CROP, 1) * side))
     top, left = rng.integers(0, side + 2 * MARGIN - crop + 1, 2)
@@ -166,7 +186,12 @@ def degrade(
 
 
 class ForgeryReader(torch.nn.Module):
-    """A vision tower with a linear layer that predicts whether each patch, and the image, is forged, and how."""
+    """A vision tower with a linear layer that predicts which patches are forged, whether the image is, and how.
+
+    Args:
+        tower: The vision tower.
+        techniques: The number of techniques, bona fide included.
+    """
 
     def __init__(self, tower: Any, techniques: int) -> None:
         super().__init__()
@@ -218,7 +243,7 @@ def new_tower(pairs: Pairs) -> Any:
 
 
 def teach_tower(tower: Any, pairs: Pairs, steps: int, learning_rate: float, checkpoints: Path) -> None:
-    """Train a tower in place; see `fit`. Killed, the same call resumes from its checkpoints."""
+    """Train a tower in place; see `fit`. If it is killed, the same call resumes from its checkpoints."""
     fit(
         ForgeryReader(tower, len(pairs.names)),
         pairs,
@@ -248,7 +273,7 @@ def make_photo_base(train: Dataset, output: Path, *, seed: int = 0, tower_steps:
     processor = AutoProcessor.from_pretrained(TINY_BASE)
     pairs = Pairs(train, processor.image_processor, tower_steps * PAIRS, OWN_IN_PRETRAINING, seed)
     tower = new_tower(pairs)
-    teach_tower(tower, pairs, tower_steps, 1e-3, output.with_name("tower"))
+    teach_tower(tower, pairs, tower_steps, 1e-3, output.with_name(f"tower-{train._fingerprint}-{seed}"))
     tiny = AutoModelForImageTextToText.from_pretrained(TINY_BASE, dtype=torch.float32)
     config = LlavaConfig(
         **{name: getattr(tiny.config, name) for name in ("text_config", "image_token_index", "tie_word_embeddings")},
@@ -271,7 +296,8 @@ def teach_base(base: Path, data: Path, output: Path, *, seed: int = 0, steps: in
     """Write a copy of a base whose vision tower was trained on a dataset of one's own.
 
     Half of the forgeries are the dataset's, and the others are made from its bona fide faces, because the few people of
-    a small dataset are soon learned by heart. Killed, the same call resumes from the checkpoints in `<output>.work`.
+    a small dataset are soon learned by heart. If it is killed, the same call resumes from the checkpoints in
+    `<output>.work`.
 
     Args:
         base: The folder of a base that `make_photo_base` has made.

@@ -1,7 +1,8 @@
 """The plain detector: a vision model and one linear layer, all trained on the rows that DFA-GPT is trained on.
 
 It is the baseline for what a vision-language model adds to an image classifier of about the same cost. The classes are
-the five categories. The probability of DF-D is that of the four categories of forgery together.
+the five categories. The probability of DF-D is that of the four categories of forgery together, corrected for the share
+of forged faces in the training split.
 """
 
 from __future__ import annotations

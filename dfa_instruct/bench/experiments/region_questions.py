@@ -20,9 +20,10 @@ def region_questions(model: BenchModel, rows: Rows) -> dict[str, Figures]:
     """Ask about every region of the image of every row.
 
     Returns:
-        Region → its figures, and those of `ALL` regions. In percent: the accuracy `acc`, that of the more frequent
-        answer (`majority`), the balanced accuracy `balanced_acc`, and the answers that cannot be read (`invalid`),
-        which are wrong. `balanced_acc` is None if the region has an artifact in all faces or in none.
+        Region → its figures, and those of `ALL` regions. In percent: the accuracy `acc`; the accuracy of always giving
+        the more frequent true answer, `majority`; the balanced accuracy `balanced_acc`, which is None if the region has
+        an artifact in all faces or in none; and the share of answers that cannot be read, `invalid`, which count as
+        wrong.
     """
     asked = [(row, region) for row in rows for region in REGIONS]
     questions = [[QUESTION.format(region=region)] for _, region in asked]

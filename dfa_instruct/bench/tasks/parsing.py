@@ -16,7 +16,7 @@ from dfa_instruct.bench.tasks.final_answer import marked_answers
 from dfa_instruct.bench.tasks.statements import contradicts, is_undecided, split_yes_no, stated_label
 from dfa_instruct.instruct.options import LETTERS
 from dfa_instruct.vlm.thoughts import split_thought
-from dfa_instruct.vocabulary import CATEGORIES, Category, Label
+from dfa_instruct.vocabulary import CATEGORIES, OPPOSITE, Category, Label
 
 _NAMES: Final[dict[Category, str]] = {
     "bona_fide": r"bona ?fide",
@@ -42,7 +42,6 @@ _CONFIDENCE: Final = re.compile(
     r"doubts?|be wrong|supports? (?:the|this|my) verdict)\b"
 )
 
-OPPOSITE: Final[dict[Label, Label]] = {"forged": "bona_fide", "bona_fide": "forged"}
 
 _Read = TypeVar("_Read", bound=str)
 
@@ -141,7 +140,10 @@ def label_of(category: Category | None) -> Label | None:
 
 
 def described_label(text: str) -> Label | None:
-    """Return the label that an artifact description implies: a description of any artifact implies a forgery."""
+    """Return the label that an artifact description implies, or None if the text says nothing about artifacts.
+
+    A description of any artifact implies a forgery.
+    """
     claims = parse_claims(text)
     if claims is None:
         return None

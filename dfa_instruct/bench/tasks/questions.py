@@ -120,7 +120,10 @@ _FACTS: Final = ("face_id", "video", "identities", "label", "category", "techniq
 
 
 def figure_names(task: str) -> list[str]:
-    """Return the names of a task's figures that other benchmark tools compute: all but those against people."""
+    """Return the names of a task's figures that other benchmark tools compute.
+
+    They are all except those that compare with people's descriptions.
+    """
     return [name for name in TASKS[task].results if name not in AGAINST_PEOPLE]
 
 

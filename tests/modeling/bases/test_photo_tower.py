@@ -9,10 +9,22 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, load_dataset
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, CLIPImageProcessor
 
+from modeling_dfa_gpt.app.attention import attention_received
 from modeling_dfa_gpt.bases import tower
-from modeling_dfa_gpt.bases.photo_tower import ForgeryReader, Pairs, make_photo_base, new_tower, teach_tower
+from modeling_dfa_gpt.bases.photo_tower import (
+    ForgeryReader,
+    Pairs,
+    degrade,
+    make_photo_base,
+    new_tower,
+    teach_base,
+    teach_tower,
+)
+from modeling_dfa_gpt.dfa_gpt import DfaGpt
+from modeling_dfa_gpt.forgery_map import patch_features
 from modeling_dfa_gpt.preflight import check_base, check_template
 
 
@@ -37,6 +49,20 @@ def test_a_pair_differs_where_its_patches_are_forged(train: Dataset, own: float)
         assert item["technique"] > 0 and pairs.names[0] == "bona_fide"
         if forged.any() and not forged.all():
             assert of_patch[forged].mean() > of_patch[~forged].mean()
+
+
+def test_faces_that_cannot_be_forged_leave_the_datasets_own_forgeries(train: Dataset) -> None:
+    without = train.remove_columns("landmarks").add_column("landmarks", [None] * len(train))
+    assert {pairs_of(without, 8, 0.0).draw(np.random.default_rng(n))[3] for n in range(8)} <= set(train["technique"])
+    bona_fide = without.filter(lambda label: label == "bona_fide", input_columns="label")
+    with pytest.raises(ValueError, match="could be forged"):
+        pairs_of(bona_fide, 8, 0.5)[0]
+
+
+def test_small_faces_are_enlarged() -> None:
+    small = np.zeros((64, 64, 3), np.uint8)
+    first, second, area = degrade(small, small, np.ones((64, 64), bool), np.random.default_rng(0))
+    assert first.shape == second.shape == (128, 128, 3) and area.shape == (128, 128) and area.min() == 1
 
 
 def test_the_same_item_is_the_same_pair(train: Dataset) -> None:
@@ -97,3 +123,15 @@ def test_the_base_is_a_llava_that_can_be_trained(train: Dataset, tmp_path: Path)
     check_base("the base", model.config, processor)
     check_template(processor, [processor.tokenizer.eos_token])
     assert model.config.vision_config.model_type == "focalnet"
+    dfa_gpt = DfaGpt(model, processor)
+    face = train[0]["image"]
+    assert attention_received(dfa_gpt, face) is None and patch_features(dfa_gpt, [face]).shape[:3] == (1, 8, 8)
+
+
+def test_a_base_is_taught_a_dataset(train: Dataset, dataset_folder: Path, tmp_path: Path) -> None:
+    make_photo_base(train, tmp_path / "base", tower_steps=1)
+    teach_base(tmp_path / "base", dataset_folder, tmp_path / "taught", steps=2)
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("base", "taught"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert before.keys() == after.keys() and changed and all("vision_tower" in name for name in changed)
+    assert not (tmp_path / "taught.work").exists()
