@@ -1,4 +1,4 @@
-"""The card of the tiny base."""
+"""The cards of the bases that the package carries."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import json
 from pathlib import Path
 
 from modeling_dfa_gpt.hub.card import base_card
+
+
+def test_card_of_the_base_for_photographs_credits_the_portraits(adapter: Path) -> None:
+    card = base_card("dfa-gpt-photo", json.loads((adapter / "run.json").read_text()))
+    assert "3 steps of 4 faces" in card
+    for name in ("Chris McAndrew: CC BY 3.0", "doi:10.6084/m9.figshare.5047666", "CC BY 2.0", "public domain"):
+        assert name in card
 
 
 def test_card_of_the_tiny_base_describes_its_training(adapter: Path) -> None:

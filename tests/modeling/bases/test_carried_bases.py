@@ -1,4 +1,4 @@
-"""The tiny base in the package: its files, its training data, and that it can be recreated."""
+"""The bases in the package: their files, their training data, and that they can be recreated."""
 
 from __future__ import annotations
 
@@ -12,27 +12,30 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from dfa_instruct.construction.recipe import SAMPLE_IDENTITIES, read_recipe, sample_recipe
 from dfa_instruct.sources.registry import open_sources
-from modeling_dfa_gpt.bases import TINY_BASE
+from modeling_dfa_gpt.bases import PHOTO_BASE, TINY_BASE
 from modeling_dfa_gpt.bases.tiny import make_tiny_base
 from modeling_dfa_gpt.preflight import check_base, check_template
 
-RECIPE = Path(__file__).parents[3] / "recipes" / "dfa-gpt-tiny" / "dfa-instruct.yaml"
+RECIPES = Path(__file__).parents[3] / "recipes"
+RECIPE = RECIPES / "dfa-gpt-tiny" / "dfa-instruct.yaml"
 
 
-def test_the_base_is_complete_and_in_half_precision() -> None:
-    assert sum(file.stat().st_size for file in TINY_BASE.iterdir()) < 8_000_000
-    assert not {file.suffix for file in TINY_BASE.iterdir()} & {".bin", ".pt", ".pkl"}
-    with safe_open(TINY_BASE / "model.safetensors", "pt") as weights:
+@pytest.mark.parametrize("base", [TINY_BASE, PHOTO_BASE], ids=["tiny", "photo"])
+def test_the_bases_are_complete_and_in_half_precision(base: Path) -> None:
+    assert sum(file.stat().st_size for file in base.iterdir()) < 8_000_000
+    assert not {file.suffix for file in base.iterdir()} & {".bin", ".pt", ".pkl"}
+    with safe_open(base / "model.safetensors", "pt") as weights:
         assert {str(weights.get_tensor(name).dtype) for name in weights.keys()} == {"torch.float16"}  # noqa: SIM118
-    model, processor = AutoModelForImageTextToText.from_pretrained(TINY_BASE), AutoProcessor.from_pretrained(TINY_BASE)
-    check_base("the tiny base", model.config, processor)
+    model, processor = AutoModelForImageTextToText.from_pretrained(base), AutoProcessor.from_pretrained(base)
+    check_base(str(base), model.config, processor)
     check_template(processor, [processor.tokenizer.eos_token])
 
 
-def test_its_card_states_the_training_and_the_data() -> None:
-    card = (TINY_BASE / "README.md").read_text(encoding="utf-8")
-    settings = yaml.safe_load((RECIPE.parent / "pretrain.yaml").read_text())
-    assert "dfa-gpt pretrain --data" in card and "SHA-256" in card
+@pytest.mark.parametrize(("base", "command"), [(TINY_BASE, "--data"), (PHOTO_BASE, "--photographs --data")])
+def test_their_cards_state_the_training_and_the_data(base: Path, command: str) -> None:
+    card = (base / "README.md").read_text(encoding="utf-8")
+    settings = yaml.safe_load((RECIPES / base.name.removesuffix("-base") / "pretrain.yaml").read_text())
+    assert f"dfa-gpt pretrain {command}" in card and "SHA-256" in card
     assert f"{settings['max_steps']} steps of" in card
 
 
