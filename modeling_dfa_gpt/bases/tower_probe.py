@@ -22,7 +22,7 @@ from tqdm import tqdm
 from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.vlm.inputs import encode_images, on
 from dfa_instruct.vlm.load import load_model, load_processor
-from dfa_instruct.vlm.parts import parts_of
+from dfa_instruct.vlm.parts import parts_of, patch_grid
 from dfa_instruct.vocabulary import CATEGORIES
 
 GRID = 4
@@ -61,9 +61,10 @@ def tower_features(rows: Dataset, model: Any, processor: Any) -> NDArray[np.floa
         pixels = on(model, encode_images(processor, batch["image"]).features)["pixel_values"]
         with torch.inference_mode():
             states = parts_of(model).vision(pixels, output_hidden_states=True).hidden_states
-        patches = states[model.config.vision_feature_layer][:, 1:].float().transpose(1, 2)
-        side = round(patches.shape[2] ** 0.5)
-        grid = torch.nn.functional.adaptive_avg_pool2d(patches.unflatten(2, (side, side)), GRID).flatten(1)
+        rows_and_columns = patch_grid(model.config, pixels)
+        count = rows_and_columns[0] * rows_and_columns[1]
+        patches = states[model.config.vision_feature_layer][:, -count:].float().transpose(1, 2)
+        grid = torch.nn.functional.adaptive_avg_pool2d(patches.unflatten(2, rows_and_columns), GRID).flatten(1)
         batches.append(torch.cat([patches.mean(2), patches.std(2), grid], 1).cpu().numpy())
     return np.concatenate(batches)
 
