@@ -147,7 +147,7 @@ def licence_of(model: str) -> dict[str, str]:
 
 def base_card(name: str, run: dict[str, Any]) -> str:
     """Render the card of a base of this package, `dfa-gpt-tiny` or `dfa-gpt-photo`, from its `run.json`."""
-    return _render(name.replace("-", "_").replace("dfa_gpt", "base"), **run)
+    return _render(name, **run)
 
 
 def space_card(model: str, gradio: str, package: str) -> SpaceCard:
