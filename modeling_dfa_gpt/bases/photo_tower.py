@@ -10,6 +10,7 @@ paired with the face that it was made from if the dataset has it, and else with 
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 from typing import Any, Final
@@ -242,12 +243,21 @@ def new_tower(pairs: Pairs) -> Any:
     return tower
 
 
-def teach_tower(tower: Any, pairs: Pairs, steps: int, learning_rate: float, checkpoints: Path) -> None:
-    """Train a tower in place; see `fit`. If it is killed, the same call resumes from its checkpoints."""
+def teach_tower(tower: Any, pairs: Pairs, steps: int, learning_rate: float, work: Path) -> None:
+    """Train a tower in place; see `fit`. If it is killed, the same call resumes from its checkpoints.
+
+    Args:
+        tower: The vision tower.
+        pairs: What it is trained on.
+        steps: The number of steps of 16 pairs.
+        learning_rate: The highest learning rate.
+        work: A folder for checkpoints. Those of other faces, or of another seed, are not used.
+    """
+    faces = hashlib.sha256("".join(pairs.index).encode()).hexdigest()[:16]
     fit(
         ForgeryReader(tower, len(pairs.names)),
         pairs,
-        checkpoints,
+        work / f"tower-{faces}-{pairs.seed}",
         max_steps=steps,
         learning_rate=learning_rate,
         lr_scheduler_type="cosine",
@@ -273,7 +283,7 @@ def make_photo_base(train: Dataset, output: Path, *, seed: int = 0, tower_steps:
     processor = AutoProcessor.from_pretrained(TINY_BASE)
     pairs = Pairs(train, processor.image_processor, tower_steps * PAIRS, OWN_IN_PRETRAINING, seed)
     tower = new_tower(pairs)
-    teach_tower(tower, pairs, tower_steps, 1e-3, output.with_name(f"tower-{train._fingerprint}-{seed}"))
+    teach_tower(tower, pairs, tower_steps, 1e-3, output.parent)
     tiny = AutoModelForImageTextToText.from_pretrained(TINY_BASE, dtype=torch.float32)
     config = LlavaConfig(
         **{name: getattr(tiny.config, name) for name in ("text_config", "image_token_index", "tie_word_embeddings")},
@@ -313,7 +323,7 @@ def teach_base(base: Path, data: Path, output: Path, *, seed: int = 0, steps: in
     model, processor = AutoModelForImageTextToText.from_pretrained(base), AutoProcessor.from_pretrained(base)
     pairs = Pairs(train, processor.image_processor, steps * PAIRS, OWN_IN_TEACHING, seed)
     work = output.with_name(f"{output.name}.work")
-    teach_tower(parts_of(model).vision, pairs, steps, 5e-4, work / f"{train._fingerprint}-{seed}")
+    teach_tower(parts_of(model).vision, pairs, steps, 5e-4, work)
     model.save_pretrained(output)
     processor.save_pretrained(output)
     shutil.rmtree(work)

@@ -101,6 +101,17 @@ def test_a_killed_training_ends_with_the_same_weights(
     assert all(torch.equal(once[name], weights) for name, weights in again.items())
 
 
+def test_checkpoints_belong_to_the_faces_and_not_to_the_folder_they_were_read_from(
+    train: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = Dataset.from_dict(train.to_dict(), features=train.features)
+    assert copied._fingerprint != train._fingerprint
+    fewer = train.filter(lambda face: face != train[0]["face_id"], input_columns="face_id")
+    for rows in (train, copied, fewer):
+        teach_tower(new_tower(pairs_of(rows, 16, 0.0)), pairs_of(rows, 16, 0.0), 1, 1e-3, tmp_path)
+    assert len(list(tmp_path.glob("tower-*"))) == 2
+
+
 def test_the_loss_of_a_batch_falls(train: Dataset) -> None:
     pairs = pairs_of(train, 4, 0.0)
     reader = ForgeryReader(new_tower(pairs), len(pairs.names))
