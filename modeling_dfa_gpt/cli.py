@@ -154,7 +154,7 @@ def format_analysis(analysis: Analysis) -> str:
         lines.append(f"the model contradicts this verdict in its {' and its '.join(analysis.disagreements)}")
     lines += [analysis.classification, analysis.description]
     if analysis.label == "forged" and analysis.changed:
-        named = [f"{region} ({share:.0%} of it)" for region, share in analysis.changed.named_regions()]
+        named = [f"{region} ({share:.0%})" for region, share in analysis.changed.named_regions()]
         lines.append(f"may have been changed: {', '.join(named) or 'no region'}")
     return "\n".join(lines)
 

@@ -16,7 +16,7 @@ from dfa_instruct.verify.show import contact_sheet
 from dfa_instruct.vocabulary import CATEGORIES
 from modeling_dfa_gpt.calibration import Calibration
 
-MAPS = 10
+MAPS = 6
 CONVERSATION = (
     "Has this face been forged?",
     "What kind of technique is used to manipulate the image?",
@@ -35,6 +35,7 @@ def write_report(output: Path, results: dict[str, Any], calibration: Calibration
     contact_sheet(str(output / DATASET_NAME)).save(images / "faces.png")
     plot_loss(output / "adapter" / "trainer_state.json", images / "loss.png")
     plot_confusion(results["predictions"], images / "confusion.png")
+    maps = draw_maps(output, images / "map.png")
     sections = [
         "# DFA-GPT quickstart",
         "This model has a few million parameters and was trained in minutes. Its metrics show that the whole chain "
@@ -52,7 +53,7 @@ def write_report(output: Path, results: dict[str, Any], calibration: Calibration
         "the training split and the attention of the vision tower: the area under the ROC curve of the pixels, the "
         "intersection over union, and how often the maximum lies on a changed pixel, in percent.\n\n"
         f"{localisation_table(results['localisation'])}",
-        *(["![Forgeries, their changed pixels, and the map](images/map.png)"] if draw_maps(output, images) else []),
+        "![Forgeries, their changed pixels, and the map](images/map.png)" if maps else "",
         "## Training\n\n![Training loss of the adapter](images/loss.png)",
         f"## Conversations\n\n{conversations(output, test, images)}",
         f"## Counts\n\n```json\n{json.dumps({k: results[k] for k in ('counts', 'seconds')}, indent=2)}\n```",
@@ -63,8 +64,8 @@ def write_report(output: Path, results: dict[str, Any], calibration: Calibration
     (output / "report.md").write_text("\n\n".join(sections) + "\n", encoding="utf-8")
 
 
-def draw_maps(output: Path, images: Path) -> bool:
-    """Draw `MAPS` test forgeries, each beside its changed pixels and the model's map, if the model has a map."""
+def draw_maps(output: Path, target: Path) -> bool:
+    """Draw `MAPS` test forgeries, each beside its changed pixels and the model's map. Return whether there are any."""
     from dfa_instruct.bench.localisation import localised_faces
     from modeling_dfa_gpt.app.drawing import changed_overlay
     from modeling_dfa_gpt.dfa_gpt import DfaGpt
@@ -79,9 +80,7 @@ def draw_maps(output: Path, images: Path) -> bool:
         changed = model.forgery_map.changed(model, OpenedFace(face, 1, aligned=True))
         pictures = (face, Image.fromarray(mask).convert("RGB"), changed_overlay(face, changed))
         rows.append(np.concatenate([np.asarray(picture) for picture in pictures], axis=1))
-    left, right = rows[: len(rows) // 2], rows[len(rows) // 2 : len(rows) // 2 * 2]
-    sheet = np.concatenate([np.concatenate(pair, axis=1) for pair in zip(left, right, strict=True)] or rows)
-    Image.fromarray(sheet).save(images / "map.png")
+    Image.fromarray(np.concatenate(rows)).save(target)
     return True
 
 

@@ -9,13 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import load_dataset
 from PIL import Image
 from typer.testing import CliRunner
 
 from dfa_instruct.bench.localisation import localised_faces
+from modeling_dfa_gpt.app.case import Analyst, Case
+from modeling_dfa_gpt.app.drawing import case_html
+from modeling_dfa_gpt.app.upload import open_upload
 from modeling_dfa_gpt.cli import app
 from modeling_dfa_gpt.dfa_gpt import DfaGpt, merge
-from modeling_dfa_gpt.forgery_map import MAP_FILE, ForgeryMap, read_forgery_map
+from modeling_dfa_gpt.forgery_map import MAP_FILE, NAMED, ForgeryMap, read_forgery_map
+from modeling_dfa_gpt.picture import OpenedFace
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +72,32 @@ def test_analyze_states_the_changed_regions(mapped: Path, forged: Image.Image, t
     changed = json.loads(done.stdout.splitlines()[-1])["changed"]
     assert np.shape(changed["probabilities"]) == (8, 8) and 0 < changed["threshold"] < 1
     assert all(0 <= region["share"] <= 1 for region in changed["regions"].values())
+
+
+def test_changed_lips_are_found_at_the_mouth(model: DfaGpt, learned: ForgeryMap, dataset_folder: Path) -> None:
+    rows = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="train")
+    lips = rows.filter(lambda technique: technique == "lips", input_columns="technique")
+    found = [
+        learned.changed(model, OpenedFace(row["image"], 1, True, landmarks=np.array(row["landmarks"], np.float32)))
+        for row in lips
+    ]
+    mouth, forehead = (np.mean([one.regions[name].share for one in found]) for name in ("mouth", "forehead"))
+    assert found and mouth > forehead + 0.2
+    assert all(one.regions["mouth"].polygons for one in found)
+    assert all(share >= NAMED for one in found for _, share in one.named_regions())
+
+
+def test_page_and_report_show_it_in_place_of_the_attention(
+    model: DfaGpt, learned: ForgeryMap, forged: Image.Image, tmp_path: Path
+) -> None:
+    forged.save(tmp_path / "face.png")
+    upload = open_upload(tmp_path / "face.png")
+    for forgery_map, title in ((learned, "Where the face may have been changed"), (None, "Attention of the vision")):
+        shown = DfaGpt(model.model, model.processor, model.calibration, None, forgery_map)
+        case = Case(upload, [OpenedFace(forged, 1, True)], chosen=0)
+        *_, case = Analyst(shown).analyze(case)
+        _, face = case_html(case, shown.calibration)
+        assert title in face and face.count("<details") == 1
 
 
 def test_a_merged_model_keeps_it(mapped: Path, tmp_path: Path) -> None:
