@@ -135,7 +135,11 @@ class DfaGpt:
             calibration = read_calibration(name)
             known_faces = read_known_faces(name)
             forgery_map = read_forgery_map(name)
-        return cls(load_model(name, device, dtype), processor, calibration, known_faces, forgery_map)
+        loaded = cls(load_model(name, device, dtype), processor, calibration, known_faces, forgery_map)
+        if forgery_map:  # fails here if it is of another vision tower, not at the first face
+            with naming(name):
+                forgery_map.of(loaded, [Image.new("RGB", (loaded.face_side,) * 2)])
+        return loaded
 
     def chat(self, image: str | Path | Image.Image) -> Conversation:
         """Start a conversation about one face. Without exactly one face, it is about the whole image.

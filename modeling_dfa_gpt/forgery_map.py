@@ -150,7 +150,7 @@ class ForgeryMap:
         for begin in range(0, len(faces), BATCH):
             features = patch_features(model, faces[begin : begin + BATCH])
             if features.shape[1:] != (*self.bias.shape, len(self.weights)):
-                raise ValueError(f"{MAP_FILE} was learned with another vision tower; run dfa-gpt calibrate again")
+                raise ValueError(f"{MAP_FILE} is of another vision tower; remove it and run dfa-gpt calibrate")
             maps += list(expit(features @ self.weights + self.bias))
         return maps
 

@@ -105,6 +105,12 @@ def test_a_merged_model_keeps_it(mapped: Path, tmp_path: Path) -> None:
     assert (tmp_path / "merged" / MAP_FILE).read_bytes() == (mapped / MAP_FILE).read_bytes()
 
 
+def test_a_map_of_another_tower_is_refused_when_the_model_is_loaded(mapped: Path, learned: ForgeryMap) -> None:
+    ForgeryMap(learned.weights[1:], learned.bias, learned.threshold).write(mapped)
+    done = CliRunner().invoke(app, ["analyze", str(mapped), "face.png"])
+    assert done.exit_code == 2 and MAP_FILE in done.stderr and "dfa-gpt calibrate" in done.stderr
+
+
 @pytest.fixture(params=["text", "keys", "shapes"])
 def broken(request: pytest.FixtureRequest, mapped: Path) -> Iterator[Path]:
     file = mapped / MAP_FILE
