@@ -35,7 +35,9 @@ GRID = 8
 """The number of patches in a row, and in a column, of the last layer."""
 WIDTH = 128
 STEPS = 4000
-OWN_STEPS = 600
+OWN_STEPS = 100
+"""The number of steps on a dataset of one's own. With more, a tower learns the few people of such a dataset by heart:
+on FaceForensics++, AUC on other people was highest after 50 to 100 of 150 steps."""
 PAIRS = 16
 """The number of pairs in a step."""
 OWN_IN_PRETRAINING = 0.1
