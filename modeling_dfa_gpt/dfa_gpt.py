@@ -234,7 +234,7 @@ class DfaGpt:
         import torch
 
         common, yes, no = self._yes_and_no()
-        shares = family_of(self.model.config).prefix_cache
+        shares = family_of(self.model.config).shared_prefix
         answers = self._shared_answers(faces, common) if shares else self._separate_answers(faces, common)
         signs = torch.tensor([1.0 if label == "forged" else -1.0 for label in DETECTION_QUESTIONS.values()])
         difference = (answers[..., yes] - answers[..., no]).cpu() * signs
@@ -244,10 +244,11 @@ class DfaGpt:
         """Return the logits that follow `common` in each answer, shape (faces, questions, vocabulary)."""
         import torch
 
-        from modeling_dfa_gpt.shared_prefix import IGNORED, SharedPrefixCollator
+        from modeling_dfa_gpt.shared_prefix import IGNORED, SharedPrefixCollator, rope_index_of
 
         messages = dialogue([text for question in DETECTION_QUESTIONS for text in (question, "Yes")])
-        batch = SharedPrefixCollator(self.processor)([{"images": [face], "messages": messages} for face in faces])
+        collator = SharedPrefixCollator(self.processor, rope_index_of(self.model))
+        batch = collator([{"images": [face], "messages": messages} for face in faces])
         labels = batch.pop("labels")
         begins = (labels[0, 1:] != IGNORED) & (labels[0, :-1] == IGNORED)  # rows differ only in their image
         positions = begins.nonzero()[:, 0] + len(common)

@@ -18,6 +18,7 @@ from dfa_instruct.vlm.load import is_model
 from dfa_instruct.vlm.messages import CHAT_TEMPLATE, with_image
 from dfa_instruct.vlm.parts import family_of
 from modeling_dfa_gpt.errors import RecipeError
+from modeling_dfa_gpt.preflight import shares_prefix
 from modeling_dfa_gpt.recipe import config_for_abilities, read_recipe
 from modeling_dfa_gpt.shared_prefix import split_branches
 from modeling_dfa_gpt.trainable_parts import check_trainable, count_parameters, lora_and_projector_config
@@ -124,7 +125,9 @@ def estimate_training(path: Path) -> TrainingEstimate:
     base = base_folder(path, arguments.model_name_or_path)
     config = AutoConfig.from_pretrained(base)
     try:
-        family = family_of(config)
+        shared = shares_prefix(recipe.get("shared_prefix"), config)
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
     except ValueError as error:
         raise RecipeError(f"{path}: model_name_or_path: {error}") from error
     for key in ("per_device_train_batch_size", "lora_r", "lora_alpha"):
@@ -139,7 +142,6 @@ def estimate_training(path: Path) -> TrainingEstimate:
         image = image_tokens(config, base, height, width)
     except ValueError as error:
         raise RecipeError(f"{path}: model_name_or_path: {error}") from error
-    shared = family.prefix_cache if recipe.get("shared_prefix") is None else recipe["shared_prefix"]
     vision_tower = recipe.get("lora_vision_tower") is True
     with torch.device("meta"):
         model: Any = AutoModelForImageTextToText.from_config(config, dtype=dtype)

@@ -11,6 +11,7 @@ from typing import Any
 
 from dfa_instruct.vlm.inputs import training_tokens
 from dfa_instruct.vlm.messages import dialogue, render
+from dfa_instruct.vlm.parts import family_of
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.label_mask import TokenCounts, check_answers
 from modeling_dfa_gpt.shared_prefix import IGNORED
@@ -38,6 +39,21 @@ def check_base(name: str, config: Any, processor: Any) -> None:
     embeddings = config.get_text_config().vocab_size
     if len(processor.tokenizer) > embeddings:
         raise RecipeError(f"{where}: the tokenizer has {len(processor.tokenizer)} tokens, the model {embeddings}")
+
+
+def shares_prefix(wanted: bool | None, config: Any) -> bool:
+    """Return whether the questions about an image share one copy of it: as the recipe says, or else if possible.
+
+    Raises:
+        RecipeError: The recipe wants a shared prefix, which the base's family does not allow.
+    """
+    possible = family_of(config).shared_prefix
+    if wanted and not possible:
+        raise RecipeError(
+            f"shared_prefix: {config.model_type} does not allow it, because the tokens of an image attend to later "
+            "ones; set shared_prefix: false"
+        )
+    return possible if wanted is None else wanted
 
 
 def check_messages(messages: Sequence[dict[str, Any]], special_tokens: Iterable[str], where: str) -> None:

@@ -46,9 +46,10 @@ from modeling_dfa_gpt.preflight import (
     check_base,
     check_rows,
     print_startup,
+    shares_prefix,
 )
 from modeling_dfa_gpt.recipe import Recipe, parse_recipe
-from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
+from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator, rope_index_of
 from modeling_dfa_gpt.trainable_parts import check_trainable, lora_and_projector_config
 from modeling_dfa_gpt.trainer import DfaTrainer
 
@@ -66,12 +67,11 @@ def train(arguments: list[str]) -> None:
     processor, family, ends = load_processor(recipe)
     model = load_model(recipe, family)
     attention = model.config.get_text_config()._attn_implementation
-    possible = attention == "sdpa" and family.prefix_cache
-    shared = possible if recipe.dfa.shared_prefix is None else recipe.dfa.shared_prefix
-    if shared and attention != "sdpa":
+    if recipe.dfa.shared_prefix and attention != "sdpa":
         raise RecipeError(f"shared_prefix: needs attn_implementation: sdpa, because {attention} accepts no such mask")
+    shared = attention == "sdpa" and shares_prefix(recipe.dfa.shared_prefix, model.config)
     collator: Any = (
-        SharedPrefixCollator(processor)
+        SharedPrefixCollator(processor, rope_index_of(model))
         if shared
         else DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)
     )
@@ -126,7 +126,7 @@ def load_processor(recipe: Recipe) -> tuple[Any, Family, list[str]]:
         The processor, the family of the base, and the tokens with which the base ends an answer.
 
     Raises:
-        RecipeError: See `check_base` and `choose_template`; or the family cannot share prefixes.
+        RecipeError: See `check_base`, `shares_prefix` and `choose_template`.
         OSError, ValueError: See `dfa_instruct.vlm.load.check_loadable`.
     """
     base = recipe.model.model_name_or_path
@@ -140,11 +140,7 @@ def load_processor(recipe: Recipe) -> tuple[Any, Family, list[str]]:
         except OSError:  # the base has none of its own
             generation = GenerationConfig.from_model_config(config)
     check_base(base, config, processor)
-    if recipe.dfa.shared_prefix and not family.prefix_cache:
-        raise RecipeError(
-            f"shared_prefix: {config.model_type} does not allow it (its positions or its attention to images differ); "
-            "set shared_prefix: false"
-        )
+    shares_prefix(recipe.dfa.shared_prefix, config)  # fails here, before the weights are loaded
     if recipe.training.pad_token:
         processor.tokenizer.pad_token = recipe.training.pad_token
     ids = processor.tokenizer.eos_token_id if generation.eos_token_id is None else generation.eos_token_id

@@ -8,11 +8,14 @@ to once for each question. A shared prefix is the sequence
 in which each branch attends to the prefix and to itself only, and its positions start after the image. A branch may
 have several turns. Loss and gradients equal those of one row for each branch (`tests/modeling/test_shared_prefix.py`),
 with far fewer tokens.
+
+In some families, the positions of an image's tokens have three dimensions (time, height and width). The model itself
+computes them (`get_rope_index`), and the text after the image continues from the largest one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -31,11 +34,22 @@ def split_branches(messages: Sequence[Message]) -> list[list[Message]]:
     return [[message for number in turns for message in messages[number : number + 2]] for _, turns in branches]
 
 
+def rope_index_of(model: Any) -> Callable[..., Any] | None:
+    """Return the method that computes a model's positions of three dimensions. None if its positions count tokens."""
+    return next((part.get_rope_index for part in model.modules() if hasattr(type(part), "get_rope_index")), None)
+
+
 @dataclass
 class SharedPrefixCollator:
-    """Collate rows of one image and several questions into shared prefixes."""
+    """Collate rows of one image and several questions into shared prefixes.
+
+    Attributes:
+        processor: The model's processor.
+        rope_index: See `rope_index_of`.
+    """
 
     processor: Any
+    rope_index: Callable[..., Any] | None = None
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Collate a batch.
@@ -45,7 +59,8 @@ class SharedPrefixCollator:
 
         Returns:
             `input_ids`, `position_ids` and `labels` of shape (batch, length), a boolean `attention_mask` of shape
-            (batch, 1, length, length), and the image features of the processor, such as `pixel_values`.
+            (batch, 1, length, length), and the image features of the processor, such as `pixel_values`. With
+            `rope_index`, the shape of `position_ids` is (3, batch, length).
 
         Raises:
             ValueError: A row does not have exactly one image, or the chat template marks no answer.
@@ -67,6 +82,15 @@ class SharedPrefixCollator:
             torch.stack([torch.nn.functional.pad(torch.tensor(c), (0, length - len(c)), value=filler) for c in column])
             for column, filler in zip(columns, (pad, IGNORED, -1, 0), strict=True)
         )
+        if self.rope_index:
+            positions = positions.repeat(3, 1, 1)
+            for number, grid in enumerate(encoded.features["image_grid_thw"]):
+                before = branches[number] == 0
+                prefix = input_ids[number, before][None]
+                in_image = (prefix == self.processor.image_token_id).int()
+                of_prefix, _ = self.rope_index(prefix, in_image, image_grid_thw=grid[None])
+                positions[:, number] += of_prefix.max() + 1 - len(prefix[0])
+                positions[:, number, before] = of_prefix[:, 0]
         query, key = branches[:, :, None], branches[:, None, :]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         attended = causal & ((key == query) | (key == 0))  # padding (branch −1) attends to padding: no row is empty

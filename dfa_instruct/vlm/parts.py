@@ -25,8 +25,10 @@ class Family:
         lora_targets: A regular expression of the language model's linear layers, which LoRA adapts.
         vision_linear: A regular expression of the last part of the names of the linear layers in the vision tower's
             blocks.
-        prefix_cache: Whether the text before a question can be processed once for all questions. This requires that
-            positions count the tokens, and that each token attends to previous tokens only.
+        shared_prefix: Whether all questions about an image can share one copy of it in a training sequence. This
+            requires that each token attends to previous tokens only.
+        prefix_cache: Whether the keys and values of the text before a question can be kept for all questions. This
+            also requires that positions count the tokens.
         training_template: The chat template to train with, if neither the model's own nor TRL's version of it marks
             whole answers.
     """
@@ -36,6 +38,7 @@ class Family:
     language: str
     lora_targets: str
     vision_linear: str
+    shared_prefix: bool
     prefix_cache: bool
     training_template: str | None = None
 
@@ -63,6 +66,7 @@ _LLAVA: Final = Family(
     language="language_model",
     lora_targets=rf"model\.language_model\..*\.{_LINEAR}",
     vision_linear=r"((q|k|v|o|out|gate|up|down)_proj|fc1|fc2|projection_(in|out))",  # CLIP, SigLIP, DINOv2, FocalNet
+    shared_prefix=True,
     prefix_cache=True,
 )
 _QWEN: Final = Family(
@@ -71,6 +75,7 @@ _QWEN: Final = Family(
     language="language_model",
     lora_targets=_LLAVA.lora_targets,
     vision_linear=r"(qkv|proj|gate_proj|up_proj|down_proj|linear_fc1|linear_fc2)",
+    shared_prefix=True,
     prefix_cache=False,  # positions have three dimensions
 )
 _IDEFICS: Final = Family(
@@ -79,6 +84,7 @@ _IDEFICS: Final = Family(
     language="text_model",
     lora_targets=rf"model\.text_model\..*\.{_LINEAR}",
     vision_linear=_LLAVA.vision_linear,
+    shared_prefix=True,
     prefix_cache=True,
 )
 FAMILIES: Final = {
@@ -94,7 +100,8 @@ FAMILIES: Final = {
     ),
     "idefics3": _IDEFICS,
     "smolvlm": _IDEFICS,
-    "gemma3": replace(_LLAVA, prefix_cache=False),  # the tokens of an image attend to each other in both directions
+    # The tokens of an image attend to each other in both directions.
+    "gemma3": replace(_LLAVA, shared_prefix=False, prefix_cache=False),
 }
 """Transformers' `model_type` → family."""
 

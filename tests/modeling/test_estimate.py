@@ -107,6 +107,9 @@ def test_the_counts_of_another_family_are_those_of_its_training(dataset_folder: 
 def test_a_family_without_a_shared_prefix_needs_no_mask_of_the_branches(tmp_path: Path) -> None:
     recipe = tiny_recipe(tmp_path, gemma3(tmp_path / "base"), chat_template=None, shared_prefix=None)
     assert estimate_training(recipe).memory["mask of the branches"] == (0.0, 0.0)
+    refused = tiny_recipe(tmp_path, tmp_path / "base", chat_template=None, shared_prefix=True)
+    with pytest.raises(RecipeError, match=r"recipe\.yaml: shared_prefix: gemma3 does not allow it"):
+        estimate_training(refused)
 
 
 def test_a_family_whose_image_tokens_are_unknown_is_refused(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from modeling_dfa_gpt.conversation import Conversation
 from modeling_dfa_gpt.dfa_gpt import DETECTION_QUESTIONS, DfaGpt, merge
 from modeling_dfa_gpt.errors import RecipeError
 from modeling_dfa_gpt.sft import train
-from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator
+from modeling_dfa_gpt.shared_prefix import SharedPrefixCollator, rope_index_of
 
 Maker = Callable[[Path], Path]
 SHORT = {
@@ -41,7 +41,7 @@ def test_two_steps_a_merge_and_a_conversation(
 ) -> None:
     base = maker(tmp_path / "base")
     monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
-    train(["--config", str(tiny_recipe(tmp_path, base, **SHORT, shared_prefix=False))])
+    train(["--config", str(tiny_recipe(tmp_path, base, **SHORT, shared_prefix=None))])
     merge(tmp_path / "run", tmp_path / "merged")
     face = Image.fromarray(next(draw_sample(1, 1)).image)
     logits = {}
@@ -91,7 +91,7 @@ def picture(seed: int, width: int, height: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
 
 
-@pytest.mark.parametrize("maker", [maker for maker in FAMILY_MAKERS if FAMILIES[maker.id].prefix_cache])
+@pytest.mark.parametrize("maker", [maker for maker in FAMILY_MAKERS if FAMILIES[maker.id].shared_prefix])
 def test_a_shared_prefix_has_the_loss_and_gradients_of_separate_rows(maker: Maker, tmp_path: Path) -> None:
     model = AutoModelForImageTextToText.from_pretrained(maker(tmp_path), dtype=torch.float64).eval()
     processor = AutoProcessor.from_pretrained(tmp_path)
@@ -114,7 +114,7 @@ def test_a_shared_prefix_has_the_loss_and_gradients_of_separate_rows(maker: Make
         loss.backward()
         return float(loss.detach()), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
-    loss, gradients = run(SharedPrefixCollator(processor)(rows))
+    loss, gradients = run(SharedPrefixCollator(processor, rope_index_of(model))(rows))
     expected, expected_gradients = run(
         DataCollatorForVisionLanguageModeling(processor, assistant_only_loss=True)(separate)
     )
@@ -126,7 +126,7 @@ def test_a_shared_prefix_has_the_loss_and_gradients_of_separate_rows(maker: Make
         assert (gradient - expected_gradients[name]).norm() < 1e-5 * scale, name
 
 
-@pytest.mark.parametrize("maker", [maker for maker in FAMILY_MAKERS if not FAMILIES[maker.id].prefix_cache])
+@pytest.mark.parametrize("maker", [maker for maker in FAMILY_MAKERS if not FAMILIES[maker.id].shared_prefix])
 def test_a_family_without_shared_prefixes_is_refused(maker: Maker, tmp_path: Path) -> None:
     base = maker(tmp_path / "base")
     (base / "model.safetensors").write_bytes(b"no weights that could be read")
