@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import wraps
 from pathlib import Path
 
@@ -99,6 +100,20 @@ def test_a_killed_training_ends_with_the_same_weights(
             taught(tmp_path / "killed")
     again = taught(tmp_path / ("killed" if killed_in else "once"))
     assert all(torch.equal(once[name], weights) for name, weights in again.items())
+
+
+def test_the_weights_with_the_lowest_validation_loss_are_kept(
+    train: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tower, "SAVE_STEPS", 1)
+    pairs, validation = pairs_of(train, 12 * 16, 0.5), pairs_of(train, 8, 1.0)
+    made = new_tower(pairs)
+    teach_tower(made, pairs, 12, 0.3, tmp_path, validation)  # the learning rate is so high that the loss soon rises
+    losses = [float(loss) for loss in re.findall(r"'eval_loss': '([^']+)'", capsys.readouterr().out)]
+    best = losses.index(min(losses)) + 1
+    assert len(losses) == best + tower.PATIENCE < 12
+    kept = load_file(next(tmp_path.glob("tower-*")) / f"checkpoint-{best}" / "model.safetensors")
+    assert all(torch.equal(weights, kept[f"tower.{name}"]) for name, weights in made.state_dict().items())
 
 
 def test_checkpoints_belong_to_the_faces_and_not_to_the_folder_they_were_read_from(
