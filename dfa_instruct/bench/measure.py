@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dfa_instruct.bench.bench_model import BenchModel
-from dfa_instruct.bench.experiments.baselines import baselines, plain_detector
+from dfa_instruct.bench.experiments.baselines import baselines, image_blind, plain_detector
 from dfa_instruct.bench.experiments.conversation import run_conversation
 from dfa_instruct.bench.experiments.generalisation import generalisation
-from dfa_instruct.bench.experiments.region_questions import region_questions
+from dfa_instruct.bench.experiments.region_questions import ALL, IMAGE_BLIND, check_findings, region_questions
 from dfa_instruct.bench.experiments.robustness import Perturbation, robustness
 from dfa_instruct.bench.experiments.sensitivity import sensitivity
 from dfa_instruct.bench.results import Results
@@ -43,6 +43,8 @@ def measure(
     asked = tasks or list(BenchTask)
     rows = load_rows(data, limit)
     detected = plain_detector(detector, rows) if detector else None  # before hours of work
+    if with_regions:
+        check_findings(rows)
     results = run_bench(model, data, tasks=asked, limit=limit)
     if held_out := generalisation(data, rows, results["predictions"]):
         results["generalisation"] = held_out
@@ -53,6 +55,8 @@ def measure(
         results["sensitivity"] = sensitivity(model, rows, results)
     if with_regions:
         results["regions"] = region_questions(model, rows)
+        if with_baselines:
+            results["regions"][IMAGE_BLIND] = region_questions(model, image_blind(rows))[ALL]
     if perturbations:
         results["robustness"] = robustness(model, rows, perturbations, results)
     if not tasks:

@@ -52,6 +52,13 @@ def test_one_that_always_says_yes(bench: Bench) -> None:
     assert "DF-D: every answer is 'Yes'" in printed
 
 
+def test_regions_of_a_dataset_without_findings_are_refused(data: Path) -> None:
+    with speaking(lambda body: "Yes") as address:
+        command = ["bench", "openai:tiny", "--base-url", address, "--data", str(data), "--regions"]
+        done = CliRunner().invoke(app, command, env={"COLUMNS": "300", "OPENAI_API_KEY": "sk-fake"})
+    assert done.exit_code == 2 and "--regions: the column findings of test face" in done.output
+
+
 def test_one_that_answers_in_french(bench: Bench) -> None:
     def say(asked: str) -> str:
         if asked.startswith("Describe"):

@@ -14,6 +14,18 @@ from dfa_instruct.vocabulary import REGIONS
 QUESTION: Final = "Is there an artifact in the {region}?"
 MAX_NEW_TOKENS: Final = 24
 ALL: Final = "all"
+IMAGE_BLIND: Final = "all, image blind"
+
+
+def check_findings(rows: Rows) -> None:
+    """Check that the findings of all faces are known.
+
+    Raises:
+        ValueError: A face has none, not even an empty list.
+    """
+    for row in rows:
+        if row["findings"] is None:
+            raise ValueError(f"--regions: the column findings of test face {row['face_id']} is empty; expected a list")
 
 
 def region_questions(model: BenchModel, rows: Rows) -> dict[str, Figures]:

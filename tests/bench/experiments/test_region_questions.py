@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from speaking import question, speaking
+from typer.testing import CliRunner
 
 from dfa_instruct.bench.experiments.region_questions import region_questions
+from dfa_instruct.cli import app
 from dfa_instruct.vocabulary import REGIONS
 
 
@@ -54,3 +59,15 @@ def test_one_and_the_same_answer_is_at_chance() -> None:
 def test_an_answer_that_cannot_be_read_is_wrong() -> None:
     figures = measured(lambda known, question: "Perhaps.")
     assert figures["mouth"] == {"acc": 0, "majority": 50, "balanced_acc": 0, "invalid": 100}
+
+
+def test_a_model_that_never_looks_is_no_better_than_image_blind(dataset_folder: Path, tmp_path: Path) -> None:
+    often = ("mouth", "jaw", "chin")
+    with speaking(lambda body: "Yes" if any(region in question(body) for region in often) else "No") as address:
+        where = ["--base-url", address, "--data", str(dataset_folder), "--output", str(tmp_path / "out")]
+        options = ["--regions", "--baselines", "--task", "dfa_bench_dfd", "--limit", "8"]
+        done = CliRunner().invoke(app, ["bench", "openai:tiny", *where, *options], env={"OPENAI_API_KEY": "sk-fake"})
+    assert done.exit_code == 0, done.output
+    regions = json.loads((tmp_path / "out" / "results.json").read_text())["regions"]
+    assert regions["all, image blind"] == regions["all"] and regions["all"]["balanced_acc"] != 50
+    assert "all, image blind" in done.stdout
