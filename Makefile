@@ -2,7 +2,7 @@
 # make app          the quickstart's model in the browser
 # make test         the tests
 # make bench        speed and memory
-# make figures      the README's table: three quickstarts
+# make figures      the README's tables: three quickstarts, and with DFA_REAL_FACES three for each set of real faces
 # Each does all the set-up it needs, in .venv.
 
 NEW_ENOUGH := 'import sys; sys.exit(sys.version_info < (3, 11))'
@@ -57,3 +57,4 @@ bench: $(INSTALLED)
 
 figures: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/quickstart.py
+	$(BIN)/python tests/benchmarks/real_faces.py
