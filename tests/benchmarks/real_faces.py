@@ -2,9 +2,9 @@
 
     DFA_REAL_FACES=FOLDER python tests/benchmarks/real_faces.py [SET …]
 
-A set whose files are not in FOLDER is named and left out. `faces.csv` has the columns that `dfa_instruct.sources.folder`
-reads. Complete runs in `runs/figures` are not repeated. Each figure is the worst of the three seeds, which also choose
-the people of the test split; the baselines are measured in the same run.
+A set whose files are not in FOLDER is named and left out. `faces.csv` is a table as `dfa_instruct.sources.folder` reads
+it. Complete runs in `runs/figures` are not repeated. Each figure is the worst of the three seeds, which also choose the
+people of the test split; the baselines are measured in the same run.
 """
 
 from __future__ import annotations
