@@ -163,7 +163,8 @@ def review(
 ) -> None:
     """Review the descriptions of forgeries: accept, edit or reject them with a key, on a page on this machine.
 
-    Each decision is saved immediately in <dataset>.annotations.sqlite with its reviewer and time. `instruct` uses them.
+    Each decision is saved immediately in <dataset>.annotations.sqlite with the reviewer's name and the time. `instruct`
+    applies the decisions.
     """
     with one_line_errors(OSError, ValueError, ImportError):
         try:

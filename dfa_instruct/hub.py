@@ -73,7 +73,7 @@ def check_token(repo: str) -> None:
     """Ask the Hub whether it knows the token. Call this first, because preparing a push may take long.
 
     Raises:
-        ValueError: There is no token.
+        ValueError: There is no token, or it contains characters that no token has.
         OSError: The Hub does not know it, or cannot be asked.
     """
     from huggingface_hub import HfApi
@@ -105,15 +105,15 @@ def push(
             other files in the repository stay.
         upload_last: The paths of files that largely repeat the content of other files. They are uploaded after the
             others, so that Xet sends only the new content.
-        private: Hide the repository from others.
+        private: Create a new repository as private. An existing repository must be private already.
         revision: A branch; None is the main branch.
 
     Returns:
         The URL of the commit.
 
     Raises:
-        ValueError: There is no token, or the Hub does not accept the card.
-        OSError: The Hub refuses the push, or the connection breaks.
+        ValueError: There is no token or it is malformed, or the Hub does not accept the card.
+        OSError: The Hub refuses the push, the connection breaks, or `private` is set and the repository is public.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 

@@ -130,9 +130,9 @@ class Conversation:
         return int(longest - tokens)
 
     def _after_cached(self, messages: list[Message]) -> dict[str, Any]:
-        """Return the inputs of `generate`, with the cache of the tokens that the prompt has in common with it.
+        """Return the inputs of `generate`: the prompt, and the cache of the tokens that it shares with the last prompt.
 
-        The cache is taken from the conversation, which gets it back only if the answer is completed.
+        The cache of keys and values is removed from the conversation, and put back when the answer is complete.
         """
         import torch
         from transformers import DynamicCache

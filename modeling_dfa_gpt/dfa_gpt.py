@@ -96,7 +96,7 @@ class DfaGpt:
         processor: Its processor.
         calibration: The calibration of its verdicts.
         known_faces: The faces that the model was trained on, or None if they are unknown.
-        forgery_map: Maps where a face was forged, or None if this was not learned.
+        forgery_map: The object that maps where a face was forged, or None if this was not learned.
     """
 
     def __init__(

@@ -132,12 +132,12 @@ class FineDetail:
 
 @dataclass(frozen=True)
 class KnownFaces:
-    """The faces that a model knows.
+    """What is kept of the training faces, to decide whether another face is like them.
 
     Attributes:
-        trained: The faces that it was trained on.
-        drawn: The portraits that this package draws, which a model of photographs must not judge. None if the model was
-            trained on drawn portraits.
+        trained: The edges of the training faces.
+        drawn: The edges of the portraits that this package draws. A face like these portraits gets no verdict. None if
+            the model was trained on such portraits.
         detail: The fine detail of the training faces, or None if it was not learned.
     """
 

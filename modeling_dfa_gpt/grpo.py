@@ -92,7 +92,7 @@ def check(recipe: Recipe) -> None:
     """Check the values that would otherwise fail after minutes.
 
     Raises:
-        RecipeError: The model is no adapter, its folder is `output_dir`, or there are too few or too many weights.
+        RecipeError: The model is not an adapter, its folder is `output_dir`, or the number of reward weights is wrong.
     """
     adapter, training = Path(recipe.model.model_name_or_path), recipe.training
     if not (adapter / ADAPTER_CONFIG).is_file():

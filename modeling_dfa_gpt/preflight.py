@@ -1,7 +1,7 @@
 """Check the base, the chat template and the rows before the first training step, and show what will be trained.
 
-Wrong label masks, projectors that are not trained or saved, and truncated answers cost users of LLaVA weeks. Each can
-be detected before the first step, and stops the training here with a one-line error.
+Wrong label masks, projectors that are not trained or saved, and truncated answers cost users of LLaVA weeks. `sft`
+detects each of them before the first step, and stops with a one-line error.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CHECKED_ROWS = 16
 
 
 def check_base(name: str, config: Any, processor: Any) -> None:
-    """Check that the processor and the model of a base have the same image token, and embeddings for all tokens.
+    """Check that a base's processor and model have the same image token, and that the model embeds all tokens.
 
     Raises:
         RecipeError: The base cannot be trained. `name` is its folder or Hub id.
@@ -42,7 +42,11 @@ def check_base(name: str, config: Any, processor: Any) -> None:
 
 
 def shares_prefix(wanted: bool | None, config: Any) -> bool:
-    """Return whether the questions about an image share one copy of it: as the recipe says, or else if possible.
+    """Return whether the questions about an image share one copy of it in training.
+
+    Args:
+        wanted: The recipe's key `shared_prefix`. None: the image is shared if the family of the base allows it.
+        config: The configuration of the base.
 
     Raises:
         RecipeError: The recipe wants a shared prefix, which the base's family does not allow.
@@ -85,14 +89,14 @@ def check_rows(rows: Any, processor: Any) -> None:
 
 
 def check_template(processor: Any, ends: Sequence[str]) -> None:
-    """Check that the prompt of the chat template at inference equals the beginning of its training text.
+    """Check that the chat template renders a conversation in training as it renders its prompts at inference.
 
     Args:
         processor: The base's processor.
         ends: The tokens with which the base ends an answer.
 
     Raises:
-        RecipeError: It does not, the text lacks the BOS token or a question, or the marked answers do not end.
+        RecipeError: The two differ, the text lacks the BOS token or a question, or a marked answer has no end token.
         ValueError: See `dfa_instruct.vlm.messages.render`; or the template marks no answer.
     """
     bos = processor.tokenizer.bos_token or ""

@@ -6,8 +6,8 @@ to once for each question. A shared prefix is the sequence
     <s> system USER: <image>…<image> | question 1 answer 1 | question 2 answer 2 | …
 
 in which each branch attends to the prefix and to itself only, and its positions start after the image. A branch may
-have several turns. Loss and gradients equal those of one row for each branch (`tests/modeling/test_shared_prefix.py`),
-with far fewer tokens.
+have several turns. The loss and the gradients are the same as with one row for each branch
+(`tests/modeling/test_shared_prefix.py`), with far fewer tokens.
 
 In some families, the positions of an image's tokens have three dimensions (time, height and width). The model itself
 computes them (`get_rope_index`), and the text after the image continues from the largest one.
@@ -35,7 +35,7 @@ def split_branches(messages: Sequence[Message]) -> list[list[Message]]:
 
 
 def rope_index_of(model: Any) -> Callable[..., Any] | None:
-    """Return the method that computes a model's positions of three dimensions. None if its positions count tokens."""
+    """Return the model's method that computes positions of three dimensions. None if a position is a token's index."""
     return next((part.get_rope_index for part in model.modules() if hasattr(type(part), "get_rope_index")), None)
 
 
@@ -93,7 +93,8 @@ class SharedPrefixCollator:
                 positions[:, number, before] = of_prefix[:, 0]
         query, key = branches[:, :, None], branches[:, None, :]
         causal = torch.ones(length, length, dtype=torch.bool).tril()
-        attended = causal & ((key == query) | (key == 0))  # padding (branch −1) attends to padding: no row is empty
+        # Padding (branch −1) attends to padding, so that every query attends to at least one key.
+        attended = causal & ((key == query) | (key == 0))
         return {
             "input_ids": input_ids,
             "attention_mask": attended[:, None],

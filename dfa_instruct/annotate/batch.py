@@ -130,7 +130,10 @@ class Batches(Asking):
         self.store.update_batch(name, done=1)
 
     def _read_line(self, line: str, waiting: dict[str, Request]) -> None:
-        """Record one line of a batch's output, and remove its request from those that wait."""
+        """Record the result in one line of a batch's output, and remove its request from `waiting`.
+
+        A line that contains no result for a waiting request is ignored.
+        """
         try:
             result = json.loads(line)
             request = waiting.pop(result["custom_id"])

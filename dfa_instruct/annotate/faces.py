@@ -65,7 +65,7 @@ class Faces:
         return artifacts_of(self._row(face_id))
 
     def face(self, face_id: str) -> Face:
-        """Return a face with its pixels and landmarks, but without its source."""
+        """Return a face with its pixels and landmarks, but with empty identities and an empty source."""
         row = self._row(face_id)
         facts = {name: row[name] for name in COLUMNS if name != "artifacts"}
         landmarks = None if row["landmarks"] is None else np.array(row["landmarks"], np.float32)

@@ -48,7 +48,7 @@ def sentence(face: FaceRecord, artifacts: list[Artifact], library: Libraries) ->
 
 
 class Measured:
-    """Annotates faces with templates, from what was measured."""
+    """Annotates a face with template sentences about its label, its category and its measured artifacts."""
 
     name = "measured"
 

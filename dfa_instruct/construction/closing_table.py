@@ -70,12 +70,14 @@ def print_table(
     statistics: Statistics,
     dropped: Mapping[str, Counter[str]],
 ) -> None:
-    """Print how many files of each technique were found, resolved, paired, written and dropped; then the notes.
+    """Print, for each technique, the numbers of files found, used and paired, of images written, and of files dropped.
+
+    The notes and warnings follow the table.
 
     Args:
         listed: The report of the first step.
         margins: The report of the second step.
-        planned: The report of the plan.
+        planned: The report of the step that plans the splits.
         statistics: The counts of the rows that were written.
         dropped: Technique → reason → number of files.
     """

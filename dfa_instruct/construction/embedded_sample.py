@@ -23,15 +23,15 @@ build(sample_recipe(Path(sys.argv[1])))
 
 
 def default_directory() -> Path:
-    """Return the dataset folder that `DFA_INSTRUCT_DIR` names, else that of the embedded sample."""
+    """Return the folder that the variable `DFA_INSTRUCT_DIR` names, or else the folder of the embedded sample."""
     return Path(os.environ.get(DIRECTORY_ENV) or sample_directory())
 
 
 def sample_directory() -> Path:
     """Return the dataset folder of the embedded sample. Build it if it is not in the cache.
 
-    The folder's name in the cache contains a digest of the code that makes the sample, because other code would write
-    other bytes.
+    The name of its parent folder in the cache contains a digest of the code that makes the sample, because other code
+    would write other bytes.
     """
     import datasets
 

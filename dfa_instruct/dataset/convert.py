@@ -103,7 +103,10 @@ def convert(
 def _write(
     found: Iterable[Conversation], file: TextIO, output_format: OutputFormat, folder: Path, counts: Counter[str]
 ) -> None:
-    """Write a JSON list for LLaVA or JSON lines for TRL, and the pictures that are not files yet below `folder`."""
+    """Write the conversations as a JSON list (LLaVA) or as JSON lines (TRL), and count them by label in `counts`.
+
+    Pictures that exist only in memory (`Conversation.png`) are written below `folder`.
+    """
     begin, between, end = ("[", ",\n", "]\n") if output_format == "llava" else ("", "\n", "\n")
     file.write(begin)
     for number, conversation in enumerate(found):

@@ -90,8 +90,8 @@ def write_tables(tables: Iterable[pa.Table], folder: Path) -> Statistics:
 class SplitWriter:
     """Write the Parquet files of a split into an existing folder, each with at most about `BYTES_PER_FILE`.
 
-    At the end the files get their names, which contain a fingerprint of 16 hexadecimal digits. It follows from the
-    contents of all files of the split.
+    Use it as a context manager. On exit, the files get their final names, which contain the first 16 hexadecimal digits
+    of a hash of the contents of all files.
     """
 
     def __init__(self, data: Path, split: str, features: Features = FEATURES) -> None:

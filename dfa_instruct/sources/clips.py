@@ -130,13 +130,16 @@ def add_frame(files: dict[int, File], name: str, file: File, report: TechniqueRe
 def clip_items(
     clip: SourceItem, settings: ClipSettings, report: TechniqueReport, bona_fide: ClipFrames | None = None
 ) -> Iterator[SourceItem]:
-    """Yield the sampled frames of a clip, each with its bona fide frame, and count the files in the report.
+    """Yield the sampled frames of a clip, and count its files in the report.
+
+    If the clip is a forgery, each frame is paired with a bona fide frame where possible. A bona fide frame that is
+    listed only for a pair is yielded right before the forged frame.
 
     Args:
         clip: The item of the clip; its `path` is a folder of pictures or a video file.
         settings: The settings that choose the frames.
         report: The report of the clip's technique.
-        bona_fide: The frames of the clip that it was made from.
+        bona_fide: The frames of the bona fide clip that a forged `clip` was made from. None for a bona fide clip.
     """
     frames = read_clip(clip, settings, report, bona_fide.sampled if bona_fide else ())
     pairs = 0

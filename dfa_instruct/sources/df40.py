@@ -114,10 +114,11 @@ class PathInfo:
 
 
 def canonical_path(path: str) -> tuple[str, str] | None:
-    """Convert a path to a technique and `<technique>/<rest>`, in lower case without extension.
+    """Return the technique that a path belongs to, and the path's canonical form `<technique>/<rest>`.
 
-    The parts before the technique, `IGNORED_LEVELS`, doubled folders and `Fake_from_` are left out. The result is None
-    if the path does not belong to DF40.
+    The canonical form is in lower case and has no file extension. It omits the folders above the technique's folder,
+    the folders in `IGNORED_LEVELS`, the prefix `Fake_from_`, and folders that repeat the technique, `real` or `fake`.
+    The result is None if the path does not belong to DF40.
     """
     folder, _, name = path.casefold().replace("fake_from_", "").rpartition("/")
     found = _canonical_folder(folder)

@@ -88,7 +88,10 @@ def _evident(artifacts: Iterable[Mapping[str, Any]]) -> Named:
 
 
 def kappa(pairs: Iterable[tuple[Named, Named]], regions: Collection[Region] = tuple(REGIONS)) -> float:
-    """Return Cohen's kappa of pairs of decisions about regions; NaN if all decisions are the same."""
+    """Return Cohen's kappa of the pairs, where each side of a pair decides for each region whether to name it.
+
+    The result is NaN if all decisions are the same.
+    """
     from sklearn.metrics import cohen_kappa_score
 
     decisions = [(region in one, region in other) for one, other in pairs for region in regions]

@@ -131,11 +131,11 @@ class Server:
 
     Args:
         model: The model's name at the server.
-        base_url: The server's address. None: `OPENAI_BASE_URL`, or else OpenAI's.
+        base_url: The server's address. None: the variable `OPENAI_BASE_URL`, or else OpenAI's address.
         timeout: The time limit of a request in seconds.
 
     Raises:
-        ValueError: There is neither a key nor an address, the key is malformed, or the address is not one of HTTP.
+        ValueError: There is neither a key nor an address, the key is malformed, or the address is not an HTTP URL.
     """
 
     def __init__(self, model: str, base_url: str | None, timeout: float) -> None:

@@ -41,9 +41,9 @@ includes: the answer with its leading space, and `</s>`.
 
 
 def chatml_template(image_token: str) -> str:
-    """Return a ChatML template that marks the answers with their end tokens for the loss, as `CHAT_TEMPLATE` does.
+    """Return a ChatML template with `{% generation %}` around each answer and its end token, as in `CHAT_TEMPLATE`.
 
-    The images of a message come before its text, each on a line of its own.
+    The loss includes only these tokens. The images of a message come before its text, each on a line of its own.
     """
     return (
         "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"

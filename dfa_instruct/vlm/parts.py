@@ -20,15 +20,15 @@ class Family:
     Attributes:
         vision: The name of the vision tower's module.
         projector: The names of the modules that map the vision tower's features to the language model's width. A name
-            that ends with `_list` is that of a list of modules.
+            that ends with `_list` denotes a list of modules.
         language: The name of the language model's module.
         lora_targets: A regular expression of the language model's linear layers, which LoRA adapts.
-        vision_linear: A regular expression of the last part of the names of the linear layers in the vision tower's
-            blocks.
+        vision_linear: A regular expression for the last component of a module's name. It matches the linear layers in
+            the blocks of the vision tower.
         shared_prefix: Whether all questions about an image can share one copy of it in a training sequence. This
             requires that each token attends to previous tokens only.
         prefix_cache: Whether the keys and values of the text before a question can be kept for all questions. This
-            also requires that positions count the tokens.
+            also requires that the position of a token is its index in the sequence.
         training_template: The chat template to train with, if neither the model's own nor TRL's version of it marks
             whole answers.
     """
@@ -43,7 +43,10 @@ class Family:
     training_template: str | None = None
 
     def part_of(self, parameter: str) -> Part:
-        """Return the part that a parameter belongs to by its full name; the language model if it is no other part."""
+        """Return the part that contains a parameter, given the parameter's full name.
+
+        Parameters outside the vision tower and the projector belong to the language model.
+        """
         if any(f".{name}." in f".{parameter}" for name in self.projector):
             return "projector"
         return "vision tower" if f".{self.vision}." in f".{parameter}" else "language model"
@@ -127,7 +130,7 @@ def family_of(config: Any) -> Family:
 
 
 def vision_lora_targets(config: Any) -> str:
-    """Return a regular expression of the linear layers in the vision tower's blocks up to the last one that is read.
+    """Return a regular expression that matches the linear layers of the vision tower that affect the language model.
 
     In some families, the language model reads the hidden states of the block `vision_feature_layer` (or of several).
     Later blocks do not affect the loss, so they cannot be trained.
@@ -150,7 +153,7 @@ def parts_of(model: Any) -> Parts:
     """Return the parts of a loaded model, with or without an adapter.
 
     Raises:
-        ValueError: Its family is unknown.
+        ValueError: The model's family is unknown.
     """
     family = family_of(model.config)
 

@@ -1,11 +1,11 @@
 """Train a vision tower for photographs to tell which patches are forged, and by which technique an image was forged.
 
-The traces of a forgery in a photograph are as fine as a pixel, and patches of 16 pixels lose them in a tower of this
-size. A FocalNet (Yang et al., 2022) begins with patches of 4 pixels, and its local contexts grow with its layers.
+The traces of a forgery in a photograph are as fine as a pixel. A small vision transformer with patches of 16 pixels
+loses them. A FocalNet (Yang et al., 2022) begins with patches of 4 pixels and widens the context from layer to layer.
 
-A step sees pairs of a bona fide face and a forgery, degraded in the same way, so that nothing but the forgery tells
-them apart. Forgeries come from the dataset or are made during the training from its bona fide faces. A forgery is
-paired with the face that it was made from if the dataset has it, and else with any other.
+A training step sees 16 pairs of a bona fide face and a forgery, both degraded in the same way. The forgeries come from
+the dataset, or are made during training from its bona fide faces. A forgery is paired with the face that it was made
+from, so that the two differ only in the forgery. If the dataset lacks that face, any other bona fide face is used.
 """
 
 from __future__ import annotations
@@ -42,13 +42,15 @@ VALIDATION_PAIRS = 128
 PAIRS = 16
 """The number of pairs in a step."""
 OWN_IN_PRETRAINING = 0.1
-"""The share of the dataset's own forgeries in pretraining. They show the techniques that have to be fitted."""
+"""The share of the forgeries in pretraining that come from the dataset. Some techniques can only be seen there, because
+they must be fitted to many faces before they can forge one."""
 OWN_IN_TEACHING = 0.75
-"""The share of the dataset's own forgeries when the tower is trained further on a dataset of one's own."""
+"""The share of the forgeries that come from the dataset when `teach_base` trains the tower further."""
 SELF_BLENDED = 0.5
 """The share of the forgeries made during training that are self-blended. The other techniques share the rest."""
 CHANGED = 4
-"""A pixel of a forgery of this package is changed if a channel differs by more than this value, out of 255."""
+"""A pixel of a forgery that this package made is changed if a channel differs from the bona fide face by more than this
+value, out of 255."""
 COVERED = 0.1
 """A patch is forged if more than this share of its pixels is changed."""
 SMALLEST_CROP = 0.85
@@ -56,7 +58,7 @@ SMALLEST_CROP = 0.85
 MARGIN = 6
 """The width in pixels of the mirrored border that the crop may contain."""
 MAX_DRAWS = 1000
-"""The largest number of faces and techniques that are drawn for one forgery."""
+"""The largest number of attempts to make one forgery. Each attempt draws two faces and a technique."""
 BONA_FIDE: Final = "bona_fide"
 
 
@@ -70,7 +72,7 @@ class Pairs(torch.utils.data.Dataset[dict[str, Any]]):
         rows: A split of the dataset.
         image_processor: The processor whose normalization is applied.
         count: The number of items.
-        own: The share of the forgeries that are the dataset's. The others are made during training.
+        own: The share of the forgeries that come from the dataset. The others are made during training.
         seed: The seed of all random choices.
     """
 
@@ -218,7 +220,7 @@ class ForgeryReader(torch.nn.Module):
 
 
 def new_tower(pairs: Pairs) -> Any:
-    """Return a FocalNet whose last layer has 64 patches, untrained except for its patch embedding."""
+    """Return an untrained FocalNet whose last layer has 64 patches. Its first layer is whitened."""
     from transformers import FocalNetConfig, FocalNetModel
 
     config: Any = FocalNetConfig(
@@ -245,14 +247,14 @@ def new_tower(pairs: Pairs) -> Any:
 def teach_tower(
     tower: Any, pairs: Pairs, steps: int, learning_rate: float, work: Path, validation: Pairs | None = None
 ) -> None:
-    """Train a tower in place. If it is killed, the same call resumes from its checkpoints.
+    """Train a tower in place. If the process is killed, the same call resumes from the checkpoints.
 
     Args:
         tower: The vision tower.
         pairs: What it is trained on.
         steps: The number of steps of 16 pairs.
         learning_rate: The highest learning rate.
-        work: A folder for checkpoints. Those of other faces, or of another seed, are not used.
+        work: A folder for checkpoints. Checkpoints of other faces, or with another seed, are not used.
         validation: See `fit`.
     """
     faces = hashlib.sha256("".join(pairs.index).encode()).hexdigest()[:16]
@@ -277,7 +279,7 @@ def make_photo_base(train: Dataset, output: Path, *, seed: int = 0, tower_steps:
 
     Args:
         train: The train split, config `default`.
-        output: The folder to write.
+        output: The folder to write. The checkpoints are written to its parent folder.
         seed: The seed of all random choices.
         tower_steps: The number of steps of 16 pairs to train the tower on.
     """
@@ -306,11 +308,11 @@ def make_photo_base(train: Dataset, output: Path, *, seed: int = 0, tower_steps:
 
 
 def teach_base(base: Path, data: Path, output: Path, *, seed: int = 0, steps: int = OWN_STEPS) -> None:
-    """Write a copy of a base whose vision tower was trained on a dataset of one's own.
+    """Train the vision tower of a base further on the user's own dataset, and write the new model.
 
-    Three quarters of the forgeries are the dataset's, and the others are made from its bona fide faces, because the few
-    people of a small dataset are soon learned by heart. For the same reason, the weights with the lowest loss on the
-    people of the validation split are kept, if it has bona fide and forged faces. If it is killed, the same call
+    Three quarters of the forgeries come from the dataset, and the others are made from its bona fide faces, because the
+    tower would soon memorize the few people of a small dataset. For the same reason, if the validation split has bona
+    fide and forged faces, the weights with the lowest validation loss are kept. If the process is killed, the same call
     resumes from the checkpoints in `<output>.work`.
 
     Args:

@@ -101,10 +101,11 @@ def add_layers(model: Any) -> Any:
 
 
 class Patches(torch.utils.data.Dataset[dict[str, Any]]):
-    """The images of a split with a label for each patch, randomly mirrored, shifted and lit.
+    """The images of a split with a label for each patch, randomly mirrored, shifted and brightened or darkened.
 
     An item has `pixel_values` of shape (3, side, side), and `labels` of shape (patches,), which are indices of `names`.
-    The first name is bona fide. If `label_all` is set, every patch of a forged image has its label.
+    The first name is "bona fide". In a forged image, the changed patches have the label of its category and technique,
+    and the others are bona fide. If `label_all` is true, all patches of the image have its label.
     """
 
     def __init__(self, rows: Dataset, patch: int, image_processor: Any) -> None:

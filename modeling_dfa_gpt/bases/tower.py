@@ -1,8 +1,8 @@
 """Train a small vision tower to recognize how a face was forged, and where.
 
-A tower that is trained on one label per image, predicted from its mean patch, learns whether a face is forged, but its
-patches do not tell a language model where. Here every patch learns to predict all annotations of the face: the
-technique, the artifacts of every region, and the region with the strongest artifact.
+If a tower is trained on one label per image, predicted from the mean of its patch features, it learns whether a face is
+forged, but its patches do not tell a language model where. Here every patch learns to predict all annotations of the
+face: the technique, the artifacts of every region, and the region with the strongest artifact.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ LIGHT = 0.1
 SAVE_STEPS = 50
 """The number of steps between two checkpoints, and between two measurements of the validation loss."""
 PATIENCE = 2
-"""Training stops if the validation loss has not fallen at this number of measurements."""
+"""Training stops if the validation loss has not improved in this number of consecutive measurements."""
 RESAMPLED = 0.5
 """The share of images, bona fide and forged, that are slightly shifted, rotated and scaled."""
 
 
 class Faces(torch.utils.data.Dataset[dict[str, Any]]):
-    """The faces of a split with their annotations, randomly mirrored, resampled and lit.
+    """The faces of a split with their annotations, randomly mirrored, resampled and brightened or darkened.
 
     An item has `pixel_values` of shape (3, side, side), `technique` (an index of `names`), `artifacts` (0 or 1 for each
     pair of region and kind of artifact) and `strongest` (the index of a region, or the number of regions if there is no
@@ -137,7 +137,7 @@ class FaceReader(torch.nn.Module):
 
 
 def new_tower(config: Any, faces: Faces, seed: int) -> Any:
-    """Return a CLIP vision tower, untrained except for its patch embedding. `config` is a `CLIPVisionConfig`."""
+    """Return an untrained CLIP vision tower whose patch embedding is whitened. `config` is a `CLIPVisionConfig`."""
     from transformers import CLIPVisionModel
 
     torch.manual_seed(seed)
@@ -174,7 +174,7 @@ def fit(
     Args:
         module: The module.
         items: What it is trained on.
-        checkpoints: A folder for checkpoints, from which the same call resumes if it was killed. None: there are none.
+        checkpoints: A folder for checkpoints, from which the same call resumes if it was killed. None: it cannot.
         validation: If given, training may stop early, and the weights with the lowest loss on these items are kept.
         arguments: More arguments for `TrainingArguments`.
     """
@@ -209,7 +209,11 @@ def fit(
 
 
 def broad_and_fine(channels: int, side: int, seed: int) -> list[Cosine]:
-    """Return cosines for a patch embedding: low and random high frequencies, and the lowest ones in colour."""
+    """Return the cosines of a patch embedding, one for each channel.
+
+    A third of them have the lowest frequencies in lightness, and a twelfth the lowest frequencies on each of the two
+    colour axes. The others have random higher frequencies in lightness.
+    """
     frequencies = sorted(np.ndindex(side, side), key=lambda f: (sum(f), f))
     low, in_colour = channels // 3, channels // 12
     high = np.random.default_rng(seed).permutation(np.arange(low, len(frequencies)))[: channels - low - 2 * in_colour]
@@ -221,8 +225,8 @@ def whiten_patch_embedding(embedding: Any, pixels: torch.Tensor, cosines: list[C
     """Initialize a tower's patch embedding with cosines whose responses all have unit variance.
 
     Traces of a forgery are in the high frequencies, which are much weaker in photographs than the low ones. A tower
-    with random weights does not respond to them for many thousand images. Here, every channel starts as one cosine of
-    the patch, scaled by its response to `pixels`.
+    with random weights learns to use them only after many thousand images. Here, every channel starts as one cosine of
+    the patch, divided by the standard deviation of its response to `pixels`.
 
     Args:
         embedding: The tower's first layer, a `Conv2d`, changed in place.

@@ -1,9 +1,9 @@
-"""Steps a second in which the tower for photographs is trained, and the share of the time that is not spent on pairs.
+"""Measure how many steps a second the tower for photographs is trained, and which share of the time is training.
 
     python tests/benchmarks/photo_tower.py
 
-A step makes 16 pairs of a bona fide face and a forgery, degrades them, and trains on them. The training alone is
-measured on the same pairs.
+A step makes 16 pairs of a bona fide face and a forgery, degrades them, and trains on them. Only the last part counts as
+training.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ AIM = 0.5
 
 
 def main() -> None:
-    """Measure, and fail if less than `AIM` of the time is left for the training."""
+    """Print the steps a second, and fail if the share of the time that is training is less than `AIM`."""
     train = load_dataset("dfa-instruct", split="train")
     processor = AutoProcessor.from_pretrained(TINY_BASE)
     pairs = Pairs(train, processor.image_processor, PAIRS * (STEPS + 1), OWN_IN_PRETRAINING, seed=0)

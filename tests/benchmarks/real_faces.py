@@ -1,10 +1,14 @@
-"""Measure the README's figures of real faces: three quickstarts for each set, and the plain detector on the same rows.
+"""Measure the figures for real faces in the README.
+
+For each set and each of three seeds, a quickstart is run, and a plain detector (`dfa-instruct probe --tune`) is trained
+and tested on the same rows:
 
     DFA_REAL_FACES=FOLDER python tests/benchmarks/real_faces.py [SET …]
 
 A set whose files are not in FOLDER is named and left out. `faces.csv` is a table as `dfa_instruct.sources.folder` reads
-it. Complete runs in `runs/figures` are not repeated. Each figure is the worst of the three seeds, which also choose the
-people of the test split; the baselines are measured in the same run.
+it. Complete runs in `runs/figures` are not repeated. A seed also chooses the people of the test split. The AUC of DF-D,
+the accuracy of DF-C and the region recall are the worst of the three seeds. The figures beside each of them (videos,
+plain detector, baselines) are from the same run.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ SETS: dict[str, dict[str, str]] = {
 }
 """Set → the options of `dfa-gpt quickstart`, with paths below `DFA_REAL_FACES`."""
 EPOCHS = 3
-"""The plain detector sees about as many images as the vision tower does while it is taught."""
+"""The epochs of the plain detector. It then sees about as many images as the vision tower does in the quickstart."""
 COLUMNS = (
     "AUC of DF-D",
     "of videos",
@@ -41,11 +45,11 @@ COLUMNS = (
     "images swapped",
 )
 Run = tuple[dict[str, Any], dict[str, Any]]
-"""The results of a quickstart, and those of the plain detector."""
+"""The results of a quickstart and the results of the plain detector."""
 
 
 def main(names: list[str]) -> None:
-    """Run what is not there, and print the table."""
+    """Run the quickstarts and plain detectors whose results are missing, and print the table."""
     given = os.environ.get("DFA_REAL_FACES")
     if not given:
         print("real faces: left out, because DFA_REAL_FACES does not name the folder of the sets", file=sys.stderr)
@@ -63,7 +67,7 @@ def main(names: list[str]) -> None:
 
 
 def run(folder: Path, options: dict[str, Path], seed: int) -> Run:
-    """Run the quickstart and the plain detector with one seed, unless their results are there."""
+    """Return the results of the quickstart and the plain detector with one seed. Run them if there are none yet."""
     mine, plain = folder / f"seed-{seed}", folder / f"plain-{seed}"
     data = [*("--data", mine / "dfa-instruct"), *("--output", plain)]
     for output, program, arguments in (

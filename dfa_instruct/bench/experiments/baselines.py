@@ -69,7 +69,7 @@ def majority(data: Path | None, rows: Rows) -> TaskFigures:
     references = [next(q["answer"] for q in row["bench"] if q["ability"] == "ad") for row in rows]
 
     def constant(labels: tuple[str, ...]) -> dict[str, float]:
-        """Score the description that is the best constant one of faces with these labels."""
+        """Score, on all test faces, the description that fits the training faces with these labels best."""
         text = _best_constant([text for of, text in texts if of in labels])
         return description_figures(
             [

@@ -32,10 +32,10 @@ def region_questions(model: BenchModel, rows: Rows) -> dict[str, Figures]:
     """Ask about every region of the image of every row.
 
     Returns:
-        Region → its figures, and those of `ALL` regions. In percent: the accuracy `acc`; the accuracy of always giving
-        the more frequent true answer, `majority`; the balanced accuracy `balanced_acc`, which is None if the region has
-        an artifact in all faces or in none; and the share of answers that cannot be read, `invalid`, which count as
-        wrong.
+        Region → its figures in percent; the key `ALL` has the figures of all regions together. `acc` is the accuracy;
+        `majority` is the accuracy of always giving the more frequent true answer; `balanced_acc` is the balanced
+        accuracy, or None if the region has an artifact in all faces or in none; `invalid` is the share of answers that
+        cannot be read. Such answers count as wrong.
     """
     asked = [(row, region) for row in rows for region in REGIONS]
     questions = [[QUESTION.format(region=region)] for _, region in asked]

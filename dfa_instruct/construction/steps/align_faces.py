@@ -56,14 +56,14 @@ class _BonaFide:
 
 
 class AlignFaces(Step):
-    """Decode, detect and align the pictures of a shard."""
+    """Decode the pictures of a shard, detect their faces and align them."""
 
     folder = "faces"
     recipe_keys = ("detect_cropped", "keep_without_landmarks", "several_faces", "size")
     depends_on = ("construction/steps/align_faces.py", "pairs.py")
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> None:
-        """Write the faces, and the pictures that gave none."""
+        """Write the aligned faces of a shard, and a table of the items that gave no face, with the reasons."""
         items = [
             from_columns(SourceItem, columns) for columns in pq.read_table(self.work.shard("list", rank)).to_pylist()
         ]
