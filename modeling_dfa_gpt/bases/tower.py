@@ -29,9 +29,7 @@ Cosine = tuple[Axis, tuple[int, ...]]
 LIGHT = 0.1
 """The standard deviation of the random gain of an image, and of the random offset of each channel."""
 SAVE_STEPS = 50
-"""The number of steps between two checkpoints, and between two measurements of the validation loss."""
-PATIENCE = 2
-"""Training stops if the validation loss has not improved in this number of consecutive measurements."""
+"""The number of steps between two checkpoints."""
 RESAMPLED = 0.5
 """The share of images, bona fide and forged, that are slightly shifted, rotated and scaled."""
 
@@ -166,7 +164,6 @@ def fit(
     module: torch.nn.Module,
     items: torch.utils.data.Dataset[dict[str, Any]],
     checkpoints: Path | None = None,
-    validation: torch.utils.data.Dataset[dict[str, Any]] | None = None,
     **arguments: Any,
 ) -> None:
     """Train a module that returns its loss, in place, on 16 items per step.
@@ -175,10 +172,9 @@ def fit(
         module: The module.
         items: What it is trained on.
         checkpoints: A folder for checkpoints, from which the same call resumes if it was killed. None: it cannot.
-        validation: If given, training may stop early, and the weights with the lowest loss on these items are kept.
         arguments: More arguments for `TrainingArguments`.
     """
-    from transformers import EarlyStoppingCallback, Trainer, TrainingArguments
+    from transformers import Trainer, TrainingArguments
 
     from modeling_dfa_gpt.checkpoints import last_checkpoint
 
@@ -190,22 +186,15 @@ def fit(
             weight_decay=0.05,
             use_cpu=not gpu,
             dataloader_pin_memory=gpu,
-            save_strategy="steps" if checkpoints or validation else "no",
+            save_strategy="steps" if checkpoints else "no",
             save_steps=SAVE_STEPS,
             save_total_limit=1,
-            eval_strategy="steps" if validation else "no",
-            eval_steps=SAVE_STEPS,
-            load_best_model_at_end=validation is not None,
-            restore_callback_states_from_checkpoint=validation is not None,
-            prediction_loss_only=True,
             logging_steps=100,
             report_to="none",
             **arguments,
         )
-        callbacks: Any = [EarlyStoppingCallback(PATIENCE)] if validation else None
-        trainer = Trainer(module, settings, train_dataset=items, eval_dataset=validation, callbacks=callbacks)
         last = last_checkpoint(checkpoints) if checkpoints else None
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        Trainer(module, settings, train_dataset=items).train(resume_from_checkpoint=str(last) if last else None)
 
 
 def broad_and_fine(channels: int, side: int, seed: int) -> list[Cosine]:

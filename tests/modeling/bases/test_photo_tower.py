@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import wraps
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from modeling_dfa_gpt.bases.photo_tower import (
     degrade,
     make_photo_base,
     new_tower,
+    steps_for,
     teach_base,
     teach_tower,
 )
@@ -102,20 +102,6 @@ def test_a_killed_training_ends_with_the_same_weights(
     assert all(torch.equal(once[name], weights) for name, weights in again.items())
 
 
-def test_the_weights_with_the_lowest_validation_loss_are_kept(
-    train: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(tower, "SAVE_STEPS", 1)
-    pairs, validation = pairs_of(train, 12 * 16, 0.5), pairs_of(train, 8, 1.0)
-    made = new_tower(pairs)
-    teach_tower(made, pairs, 12, 0.3, tmp_path, validation)  # the learning rate is so high that the loss soon rises
-    losses = [float(loss) for loss in re.findall(r"'eval_loss': '([^']+)'", capsys.readouterr().out)]
-    best = losses.index(min(losses)) + 1
-    assert len(losses) == best + tower.PATIENCE < 12
-    kept = load_file(next(tmp_path.glob("tower-*")) / f"checkpoint-{best}" / "model.safetensors")
-    assert all(torch.equal(weights, kept[f"tower.{name}"]) for name, weights in made.state_dict().items())
-
-
 def test_checkpoints_belong_to_the_faces_and_not_to_the_folder_they_were_read_from(
     train: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +138,13 @@ def test_the_base_is_a_llava_that_can_be_trained(train: Dataset, tmp_path: Path)
     dfa_gpt = DfaGpt(model, processor)
     face = train[0]["image"]
     assert attention_received(dfa_gpt, face) is None and patch_features(dfa_gpt, [face]).shape[:3] == (1, 8, 8)
+
+
+def test_the_more_people_the_more_steps() -> None:
+    def rows(people: int) -> Dataset:
+        return Dataset.from_dict({"identities": [[f"person {number}", "another one"] for number in range(people - 1)]})
+
+    assert [steps_for(rows(people)) for people in (22, 250, 2000)] == [100, 250, 600]
 
 
 def test_a_base_is_taught_a_dataset(train: Dataset, dataset_folder: Path, tmp_path: Path) -> None:
