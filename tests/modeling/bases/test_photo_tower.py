@@ -142,7 +142,8 @@ def test_the_base_is_a_llava_that_can_be_trained(train: Dataset, tmp_path: Path)
 
 def test_the_more_people_the_more_steps() -> None:
     def rows(people: int) -> Dataset:
-        return Dataset.from_dict({"identities": [[f"person {number}", "another one"] for number in range(people - 1)]})
+        forged, bona_fide = [["a generated face"]], [[f"person {number}"] for number in range(people)]
+        return Dataset.from_dict({"identities": bona_fide + forged, "label": ["bona_fide"] * people + ["forged"]})
 
     assert [steps_for(rows(people)) for people in (22, 250, 2000)] == [100, 250, 600]
 
