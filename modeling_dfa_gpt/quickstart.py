@@ -19,8 +19,9 @@ OUTPUTS = frozenset(
     | {"report.md", "images"}
 )
 """The files and folders that the quickstart writes."""
-OWN_FACES_STEPS = 120
-"""The number of training steps on given faces: more than in the recipe, as the vision tower has just changed."""
+OWN_FACES_STEPS = (120, 300)
+"""The range of the number of training steps on given faces: more than in the recipe, as the vision tower has just
+changed. See `modeling_dfa_gpt.bases.photo_tower.steps_for`."""
 BENCH_IMAGES = 240
 MIN_TEST_FACES = 10
 """The fewest bona fide and the fewest forged faces of a test split on which a model is measured."""
@@ -65,10 +66,13 @@ def quickstart(given: Given, output: Path, seed: int) -> None:
         shutil.copytree(TINY_BASE, base, dirs_exist_ok=True)
         max_steps = None
     else:
-        from modeling_dfa_gpt.bases.photo_tower import teach_base
+        from datasets import load_dataset
+
+        from modeling_dfa_gpt.bases.photo_tower import steps_for, teach_base
 
         timer.run("Teach the vision tower these faces", lambda: teach_base(PHOTO_BASE, data, base, seed=seed))
-        max_steps = OWN_FACES_STEPS
+        train = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
+        max_steps = steps_for(train, *OWN_FACES_STEPS)
     timer.run("Train the adapter", lambda: launch_training("dfa-gpt-tiny/sft", base, adapter, data, seed, max_steps))
 
     from dfa_instruct.bench.bench_model import BenchModel

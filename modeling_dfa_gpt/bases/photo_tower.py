@@ -35,7 +35,7 @@ GRID = 8
 """The number of patches in a row, and in a column, of the last layer."""
 WIDTH = 128
 STEPS = 4000
-FEWEST_STEPS, MOST_STEPS = 100, 600
+OWN_STEPS = (100, 600)
 """The range of the number of steps on a dataset of one's own; see `steps_for`."""
 PAIRS = 16
 """The number of pairs in a step."""
@@ -301,15 +301,15 @@ def make_photo_base(train: Dataset, output: Path, *, seed: int = 0, tower_steps:
     processor.save_pretrained(output)
 
 
-def steps_for(rows: Dataset) -> int:
-    """Return the number of steps to train a tower on a train split: one for each bona fide person, within a range.
+def steps_for(rows: Dataset, fewest: int, most: int) -> int:
+    """Return the number of steps to train on a train split: one for each bona fide person, within a range.
 
-    With more steps, the tower memorizes the people. With 20 people of FaceForensics++, the AUC on other people was
+    With more steps, a tower memorizes the people. With 20 people of FaceForensics++, the AUC on other people was
     highest after 50 to 100 of 150 steps; with 394 people of FFHQ, after 300 to 400 of 400.
     """
     of_rows = zip(rows["identities"], rows["label"], strict=True)
     people = {identity for identities, label in of_rows if label == "bona_fide" for identity in identities}
-    return min(max(len(people), FEWEST_STEPS), MOST_STEPS)
+    return min(max(len(people), fewest), most)
 
 
 def teach_base(base: Path, data: Path, output: Path, *, seed: int = 0, steps: int | None = None) -> None:
@@ -330,7 +330,7 @@ def teach_base(base: Path, data: Path, output: Path, *, seed: int = 0, steps: in
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     train = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
-    steps = steps or steps_for(train)
+    steps = steps or steps_for(train, *OWN_STEPS)
     model, processor = AutoModelForImageTextToText.from_pretrained(base), AutoProcessor.from_pretrained(base)
     pairs = Pairs(train, processor.image_processor, steps * PAIRS, OWN_IN_TEACHING, seed)
     work = output.with_name(f"{output.name}.work")

@@ -145,7 +145,7 @@ def test_the_more_people_the_more_steps() -> None:
         forged, bona_fide = [["a generated face"]], [[f"person {number}"] for number in range(people)]
         return Dataset.from_dict({"identities": bona_fide + forged, "label": ["bona_fide"] * people + ["forged"]})
 
-    assert [steps_for(rows(people)) for people in (22, 250, 2000)] == [100, 250, 600]
+    assert [steps_for(rows(people), 100, 600) for people in (22, 250, 2000)] == [100, 250, 600]
 
 
 def test_a_base_is_taught_a_dataset(train: Dataset, dataset_folder: Path, tmp_path: Path) -> None:
