@@ -1,7 +1,7 @@
 """Measure the figures for real faces in the README.
 
-For each set and each of three seeds, a quickstart is run, and a plain detector (`dfa-instruct probe --tune`) is trained
-and tested on the same rows:
+For each set and each of three seeds, a quickstart is run, which tests on 240 images. A plain detector (`dfa-instruct
+probe --tune`) is trained on the same rows and tested on the whole test split:
 
     DFA_REAL_FACES=FOLDER python tests/benchmarks/real_faces.py [SET …]
 
