@@ -60,6 +60,18 @@ def test_faces_that_cannot_be_forged_leave_the_datasets_own_forgeries(train: Dat
         pairs_of(bona_fide, 8, 0.5)[0]
 
 
+def test_forgeries_are_drawn_as_often_as_they_occur(train: Dataset) -> None:
+    numbers = {
+        technique: [n for n, of in enumerate(train["technique"]) if of == technique] for technique in ("lips", "skin")
+    }
+    bona_fide = [n for n, label in enumerate(train["label"]) if label == "bona_fide"]
+    rows = train.select(bona_fide[:2] + numbers["lips"][:1] + 7 * numbers["skin"][:1])
+    pairs = pairs_of(rows, 1, own=1.0)
+    rng = np.random.default_rng(0)
+    drawn = [pairs.draw(rng)[3] for _ in range(80)]
+    assert set(drawn) == {"lips", "skin"} and 1 <= drawn.count("lips") <= 20  # one in eight, and not one in two
+
+
 def test_small_faces_are_enlarged() -> None:
     small = np.zeros((64, 64, 3), np.uint8)
     first, second, area = degrade(small, small, np.ones((64, 64), bool), np.random.default_rng(0))
