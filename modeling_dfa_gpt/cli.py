@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dfa_instruct.errors import one_line_errors, printable
+from modeling_dfa_gpt.bases import PHOTO_BASE
 
 if TYPE_CHECKING:
     from modeling_dfa_gpt.dfa_gpt import Analysis
@@ -24,7 +25,6 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Argument(help="The folder of an adapter or a merged model, or a Hub id.")]
 Data = Annotated[Path, typer.Option(help="The dataset folder.")]
-Language = Annotated[str, typer.Option(help="The folder or Hub id of a causal language model.")]
 NewModel = Annotated[Path, typer.Option(help="A new folder for the LLaVA model.")]
 Private = Annotated[bool, typer.Option("--private", help="Make the repository private.")]
 Revision = Annotated[str | None, typer.Option(help="The branch. It is created if it does not exist. Default: main.")]
@@ -301,12 +301,18 @@ def push_space(
 
 @app.command()
 def assemble(
-    vision: Annotated[str, typer.Option(help="The folder or Hub id of a CLIP or DINOv2 vision model.")],
-    language: Language,
+    language: Annotated[str, typer.Option(help="The folder or Hub id of a causal language model.")],
     output: NewModel,
+    vision: Annotated[
+        str,
+        typer.Option(
+            help="The folder or Hub id of a CLIP, DINOv2 or FocalNet vision model, or of a LLaVA model.",
+            show_default="the tower of this package for photographs",
+        ),
+    ] = str(PHOTO_BASE),
     image_size: Annotated[
         int | None,
-        typer.Option(min=1, help="The side of the images in pixels. Default: CLIP's own, or 224 for DINOv2."),
+        typer.Option(min=1, help="The side of the images in pixels. Default: the model's own, or 224 for DINOv2."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The seed of the projector's random weights.")] = 0,
 ) -> None:
@@ -319,20 +325,23 @@ def assemble(
 
 @app.command()
 def teach(
+    base: Annotated[Path, typer.Argument(help="The folder of a LLaVA model with the tower for photographs.")],
     data: Data,
-    language: Language,
     output: NewModel,
-    patch: Annotated[int, typer.Option(min=1, help="The side of the vision tower's patches in pixels.")] = 14,
     steps: Annotated[
-        int, typer.Option(min=1, help="The number of batches of 16 images to train the tower on.")
-    ] = 10000,
-    more_steps: Annotated[int, typer.Option(min=1, help="The number of batches to train the added layers on.")] = 2000,
+        int | None,
+        typer.Option(min=1, help="The number of steps of 16 pairs. Default: by the number of bona fide people."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of all random choices.")] = 0,
 ) -> None:
-    """Train a new vision tower on the forged patches of the train split, and add a language model."""
-    with one_line_errors(OSError, ValueError):
-        from modeling_dfa_gpt.bases.teach import teach as run
+    """Train the vision tower of a base on the forged patches of a dataset.
 
-        run(data, language, output, patch=patch, steps=steps, more_steps=more_steps)
+    If the command is stopped, run it again to resume.
+    """
+    with one_line_errors(OSError, ValueError):
+        from modeling_dfa_gpt.bases.teach import teach_base as run
+
+        run(base, data, output, seed=seed, steps=steps)
 
 
 @app.command()

@@ -21,7 +21,7 @@ OUTPUTS = frozenset(
 """The files and folders that the quickstart writes."""
 OWN_FACES_STEPS = (120, 300)
 """The range of the number of training steps on given faces: more than in the recipe, as the vision tower has just
-changed. See `modeling_dfa_gpt.bases.photo_tower.steps_for`."""
+changed. See `modeling_dfa_gpt.bases.teach.steps_for`."""
 BENCH_IMAGES = 240
 MIN_TEST_FACES = 10
 """The fewest bona fide and the fewest forged faces of a test split on which a model is measured."""
@@ -68,8 +68,9 @@ def quickstart(given: Given, output: Path, seed: int) -> None:
     else:
         from datasets import load_dataset
 
-        from modeling_dfa_gpt.bases.photo_tower import steps_for, teach_base
+        from modeling_dfa_gpt.bases.teach import steps_for, teach_base
 
+        shutil.rmtree(base, ignore_errors=True)
         timer.run("Teach the vision tower these faces", lambda: teach_base(PHOTO_BASE, data, base, seed=seed))
         train = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
         max_steps = steps_for(train, *OWN_FACES_STEPS)

@@ -1,13 +1,14 @@
 """Face swapping: the donor's inner face is warped onto the target's landmarks and blended in.
 
-`SelfBlending` has no donor. It leaves the same traces as a swap, but the face stays that of the same person.
+`Blending` varies the mask, the colours and the detail much more, so that a detector learns the traces of a swap and not
+those of one technique. It works without a donor, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -36,11 +37,13 @@ from dfa_instruct.vocabulary import Category
 MAX_YAW_DIFFERENCE = 0.5
 """The largest difference in `yaw` between target and donor."""
 RATIOS = (0.5, 0.75, 1.0, 1.0)
-"""The blending ratios that `SelfBlending` draws from. The paper also has 0.25, at which hardly anything can be seen."""
+"""The blending ratios that `Blending` draws from. The paper also has 0.25, at which hardly anything can be seen."""
+TRANSFER = (0.3, 1.0)
+"""The range of the share of a donor's colours that `Blending` moves to the target's."""
 MAX_DRAWS = 10
-"""The number of self-blended faces that are drawn until the change can be seen."""
+"""The number of blended faces that are drawn until the change can be seen."""
 MIN_CHANGE = 3.0
-"""The smallest visible change of a self-blended face: the mean inside the mask, in levels of 255."""
+"""The smallest visible change of a blended face: the mean inside the mask, in levels of 255."""
 Blended = tuple[Pixels, dict[str, Any]]
 """A forged image and the parameters of the blending."""
 
@@ -61,37 +64,39 @@ class FaceSwapping:
 
     def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         """Swap the face of the donor, `other`, into `target`, see `Technique`."""
-        (image, points), (donor, donor_points) = usable(target), usable(other)
-        if abs(yaw(points) + yaw(donor_points)) < abs(yaw(points) - yaw(donor_points)):
-            # The donor looks the other way, so its mirror image fits better.
-            donor, donor_points = np.ascontiguousarray(donor[:, ::-1]), donor_points[MIRRORED]
-            donor_points[:, 0] = donor.shape[1] - 1 - donor_points[:, 0]
-        if abs(yaw(points) - yaw(donor_points)) > MAX_YAW_DIFFERENCE:
-            raise ValueError("target and donor look in too different directions")
-        donor = piecewise_affine(donor, donor_points, points)
+        image, points = usable(target)
+        donor = warped_donor(other, points)
         reach = round(float(rng.uniform(0.82, 0.92)), 3)
         swapped, parameters = self.blend_in(image, donor, polygon_mask(len(image), inner_face(points, reach)), rng)
         return Forgery(swapped, points, {"reach": reach, **parameters})
 
 
-class SelfBlending:
-    """A technique that blends a changed copy of a face into its own picture (Shiohara and Yamasaki, 2022).
+@dataclass(frozen=True, slots=True)
+class Blending:
+    """A technique that blends a changed copy of a face into a picture, under a randomly deformed mask.
 
-    The copy has another colour, other detail, and is slightly shifted and scaled. The forgery shows the target's
-    identity and nobody else's, with the seam of a swap and statistics inside the seam that differ from those outside.
+    The copy has another colour, other detail, and is slightly shifted and scaled. The forgery has the seam of a swap,
+    and statistics inside the seam that differ from those outside. As in any swap, the landmarks stay those of the
+    target, although the features move by up to a fiftieth of the side.
 
-    The paper changes either the copy or the picture. Here, it is always the copy, so that the forgery equals its bona
-    fide face outside the mask. As in any swap, the landmarks stay those of the target, although the features move by up
-    to a fiftieth of the side.
+    With a donor, the copy shows the donor's face, warped onto the target's landmarks, and part of its colours is moved
+    to the target's (Face X-ray, Li et al., 2020). Without one, the copy shows the target itself, and the forgery nobody
+    else's identity (Shiohara and Yamasaki, 2022). Their paper changes either the copy or the picture. Here, it is
+    always the copy, so that the forgery equals its bona fide face outside the mask.
+
+    Args:
+        name: The technique's name.
+        needs_other: Whether there is a donor.
     """
 
-    name: ClassVar[str] = "self_blended"
-    category: ClassVar[Category] = "face_swapping"
-    needs_other: ClassVar[bool] = False
+    name: str
+    needs_other: bool
+    category: Category = "face_swapping"
 
     def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
-        """Blend a changed copy of `target` into `target`, see `Technique`. `other` is ignored."""
+        """Blend a changed copy of `other` or, without a donor, of `target` into `target`, see `Technique`."""
         image, points = usable(target)
+        source = warped_donor(other, points) if self.needs_other else image
         for _ in range(MAX_DRAWS):
             outline = deformed_hull(points, rng)
             feather = round(float(rng.uniform(0.006, 0.03)) * len(image), 3)
@@ -99,12 +104,32 @@ class SelfBlending:
             inside = mask > 0.5
             if not inside.any():
                 continue
-            copy, parameters = changed_copy(image, inside, rng)
+            copy, parameters = source, {}
+            if self.needs_other:
+                share = round(float(rng.uniform(*TRANSFER)), 3)
+                recoloured = transfer_colour(source, image, inside)
+                copy, parameters = blend(recoloured, source, np.full_like(mask, share)), {"transfer": share}
+            copy, changes = changed_copy(copy, inside, rng)
             ratio = float(rng.choice(RATIOS))
             forged = blend(copy, image, ratio * mask)
             if cv2.absdiff(forged, image)[inside].mean() > MIN_CHANGE:
-                return Forgery(forged, points, {"ratio": ratio, "feather": feather, **parameters})
+                return Forgery(forged, points, {"ratio": ratio, "feather": feather, **parameters, **changes})
         raise ValueError("the blend would hardly be seen")
+
+
+def warped_donor(donor: Face | None, points: Landmarks) -> Pixels:
+    """Return a donor's picture, warped so that its landmarks lie on `points`, and mirrored if it fits better so.
+
+    Raises:
+        ValueError: The donor cannot be used, or looks in another direction than the face with the landmarks `points`.
+    """
+    image, own = usable(donor)
+    if abs(yaw(points) + yaw(own)) < abs(yaw(points) - yaw(own)):
+        image, own = np.ascontiguousarray(image[:, ::-1]), own[MIRRORED]
+        own[:, 0] = image.shape[1] - 1 - own[:, 0]
+    if abs(yaw(points) - yaw(own)) > MAX_YAW_DIFFERENCE:
+        raise ValueError("target and donor look in too different directions")
+    return piecewise_affine(image, own, points)
 
 
 def deformed_hull(points: Landmarks, rng: np.random.Generator) -> Landmarks:
@@ -247,5 +272,6 @@ TECHNIQUES: Final[tuple[Technique, ...]] = (
     FaceSwapping("delaunay_swap", poisson),
     FaceSwapping("feathered_swap", feathered),
     FaceSwapping("colour_transferred_swap", colour_transferred),
-    SelfBlending(),
+    Blending("self_blended", needs_other=False),
+    Blending("cross_blended", needs_other=True),
 )

@@ -17,7 +17,9 @@ from datasets import load_dataset
 from transformers import AutoProcessor
 
 from modeling_dfa_gpt.bases import TINY_BASE
-from modeling_dfa_gpt.bases.photo_tower import OWN_IN_PRETRAINING, PAIRS, ForgeryReader, Pairs, new_tower
+from modeling_dfa_gpt.bases.forged_pairs import Pairs
+from modeling_dfa_gpt.bases.photo_tower import OWN_IN_PRETRAINING, new_tower
+from modeling_dfa_gpt.bases.teach import PAIRS, ForgeryReader
 
 STEPS = 8
 AIM = 0.5

@@ -6,9 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from datasets import Dataset, load_dataset
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from modeling_dfa_gpt.bases.processor import train_tokenizer
+
+
+@pytest.fixture(scope="session")
+def train(dataset_folder: Path) -> Dataset:
+    """The train split of the tiny dataset."""
+    return load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="train")
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,11 @@ from transformers import (
     ViTModel,
 )
 from trl import ModelConfig
+from typer.testing import CliRunner
 
+from modeling_dfa_gpt.bases import PHOTO_BASE
 from modeling_dfa_gpt.bases.assemble import assemble
+from modeling_dfa_gpt.cli import app
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 from modeling_dfa_gpt.preflight import check_base, check_template
 from modeling_dfa_gpt.trainable_parts import check_trainable, lora_and_projector_config
@@ -69,6 +72,23 @@ def test_the_weights_of_both_models_are_kept(dinov2: Path, language: Path, tmp_p
     assert torch.allclose(inputs["pixel_values"][0, :, 0, 0], black, atol=1e-4)
 
 
+def test_the_tower_of_a_llava_is_taken_over(language: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["assemble", "--language", str(language), "--output", str(tmp_path / "base")])
+    assert done.exit_code == 0, done.output
+    model, photo = (AutoModelForImageTextToText.from_pretrained(folder) for folder in (tmp_path / "base", PHOTO_BASE))
+    processor = AutoProcessor.from_pretrained(tmp_path / "base")
+    check_base("base", model.config, processor)
+    text = [f"{processor.image_token} Yes"]
+    inputs = processor(images=[Image.effect_noise((200, 180), 50).convert("RGB")], text=text, return_tensors="pt")
+    assert inputs["pixel_values"].shape[-2:] == (128, 128)
+    features, expected = (
+        m.eval().model.vision_tower(inputs["pixel_values"].to(m.dtype)).last_hidden_state for m in (model, photo)
+    )
+    assert torch.allclose(features, expected.float(), atol=1e-4)
+    assert (inputs["input_ids"] == model.config.image_token_id).sum() == features.shape[1]
+    assert torch.isfinite(model(**inputs).logits).all()
+
+
 def test_lora_adapts_a_dinov2_tower(dinov2: Path, language: Path, tmp_path: Path) -> None:
     assemble(str(dinov2), str(language), tmp_path / "base", image_size=112)
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "base")
@@ -96,7 +116,7 @@ def test_the_seed_determines_the_projector(clip: Path, language: Path, tmp_path:
 def test_models_that_do_not_fit_are_refused(clip: Path, dinov2: Path, language: Path, tmp_path: Path) -> None:
     other = tmp_path / "vit"
     ViTModel(ViTConfig(image_size=56, intermediate_size=64, **SIZE)).save_pretrained(other)
-    with pytest.raises(ValueError, match="vit; expected a CLIP or DINOv2"):
+    with pytest.raises(ValueError, match="vit; expected a CLIP, DINOv2 or FocalNet"):
         assemble(str(other), str(language), tmp_path / "base")
     with pytest.raises(ValueError, match=r"--image-size: .* 56 pixels"):
         assemble(str(clip), str(language), tmp_path / "base", image_size=112)

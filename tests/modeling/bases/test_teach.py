@@ -1,99 +1,110 @@
-"""Training a vision tower on the labels of patches, and probing a frozen one."""
+"""Training a vision tower on pairs: that it learns, resumes, and is taught a dataset by a command."""
 
 from __future__ import annotations
 
+import shutil
+from functools import wraps
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import Result
-from datasets import load_dataset
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    CLIPImageProcessor,
-    LlamaForCausalLM,
-)
+from datasets import Dataset
+from safetensors.torch import load_file
+from transformers import CLIPImageProcessor
 from typer.testing import CliRunner
 
-from modeling_dfa_gpt.bases.teach import LAYERS, MORE_LAYERS, Patches
+from modeling_dfa_gpt.bases import TINY_BASE, tower
+from modeling_dfa_gpt.bases.forged_pairs import Pairs
+from modeling_dfa_gpt.bases.photo_tower import make_photo_base, new_tower
+from modeling_dfa_gpt.bases.teach import ForgeryReader, steps_for, teach_tower
 from modeling_dfa_gpt.cli import app
-from modeling_dfa_gpt.preflight import check_base
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, list(map(str, arguments)))
 
 
-def taught(data: Path, language: Path, output: Path, more_steps: int = 1) -> Path:
-    size = ["--patch", 16, "--steps", 1, "--more-steps", more_steps]
-    done = run("teach", "--data", data, "--language", language, "--output", output, *size)
-    assert done.exit_code == 0, done.output
-    return output
+def pairs_of(train: Dataset, count: int, own: float) -> Pairs:
+    return Pairs(train, CLIPImageProcessor(), count, own, seed=0)
 
 
-@pytest.fixture(scope="module")
-def small(dataset_folder: Path, language: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return taught(dataset_folder, language, tmp_path_factory.mktemp("small") / "base")
-
-
-def test_a_patch_has_the_label_of_its_forgery(dataset_folder: Path) -> None:
-    rows = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="train")
-    patches = Patches(rows, 16, CLIPImageProcessor())
-    seen = set()
-    for row, (_, changed, label) in zip(rows.remove_columns("image"), patches.items, strict=True):
-        labels = patches.patch_labels(changed, label)
-        if row["label"] == "bona_fide":
-            assert not labels.any()
-        elif row["category"] == "entire_face_synthesis":
-            assert (labels == label).all()
-        elif row["category"] == "face_editing":  # a part of the face, and nothing around it
-            assert 0 < (labels == label).sum() < len(labels) / 2
-            assert not (labels[: round(len(labels) ** 0.5)]).any()
-        assert row["technique"] is None or row["technique"].replace("_", " ") in patches.names[label]
-        seen.add(row["category"])
-    assert {"face_editing", "entire_face_synthesis"} <= seen
-    item = patches[0]
-    assert item["pixel_values"].shape[0] == 3
-    assert item["labels"].shape == (64,)
-
-
-def test_only_the_tower_and_the_projector_are_trained(
-    small: Path, dataset_folder: Path, language: Path, tmp_path: Path
+@pytest.mark.parametrize("killed_in", [3, None])
+def test_a_killed_training_ends_with_the_same_weights(
+    train: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_in: int | None
 ) -> None:
-    check_base(str(small), AutoConfig.from_pretrained(small), AutoProcessor.from_pretrained(small))
-    model = AutoModelForImageTextToText.from_pretrained(small).model
-    layers = [f"layers.{number}." for number in range(LAYERS, LAYERS + MORE_LAYERS)]
-    assert len(model.vision_tower.get_submodule("encoder.layers")) == LAYERS + MORE_LAYERS
-    other = taught(dataset_folder, language, tmp_path / "longer", more_steps=2)
-    longer = AutoModelForImageTextToText.from_pretrained(other).model.vision_tower.state_dict()
-    for name, weight in model.vision_tower.state_dict().items():
-        added = any(layer in name for layer in layers)  # the other layers are frozen in the second part
-        assert torch.equal(weight, longer[name]) != added, name
-    language_layers = model.language_model.layers.state_dict()
-    for name, weight in LlamaForCausalLM.from_pretrained(language).model.layers.state_dict().items():
-        torch.testing.assert_close(language_layers[name], weight, rtol=0, atol=0)
-    assert not list(small.parent.glob(".*"))
+    monkeypatch.setattr(tower, "SAVE_STEPS", 2)
+    pairs = pairs_of(train, 4 * 16, 0.5)
+
+    def taught(folder: Path) -> dict[str, torch.Tensor]:
+        made = new_tower(pairs)
+        teach_tower(made, pairs, 4, 1e-3, folder)
+        return made.state_dict()
+
+    before, once = new_tower(pairs).state_dict(), taught(tmp_path / "once")
+    assert any(not torch.equal(before[name], weights) for name, weights in once.items())
+    if killed_in:
+        steps, forward = iter(range(1, 5)), ForgeryReader.forward
+
+        @wraps(forward)  # Trainer reads the names of the arguments
+        def killed(self: ForgeryReader, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
+            if next(steps) == killed_in:
+                raise KeyboardInterrupt
+            return forward(self, **batch)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(ForgeryReader, "forward", killed)
+            taught(tmp_path / "killed")
+    again = taught(tmp_path / ("killed" if killed_in else "once"))
+    assert all(torch.equal(once[name], weights) for name, weights in again.items())
 
 
-def test_invalid_options_are_one_line_errors(dataset_folder: Path, language: Path, small: Path, tmp_path: Path) -> None:
-    for output, patch, message in (
-        (small, 16, str(small)),
-        (tmp_path / "odd", 14, "--patch: "),
-        (tmp_path / "few", 8, "--patch: 8 pixels"),
-    ):
-        done = run("teach", "--data", dataset_folder, "--language", language, "--output", output, "--patch", patch)
-        assert done.exit_code == 2 and f"error: {message}" in done.stderr
-    assert list(tmp_path.iterdir()) == []
+def test_checkpoints_belong_to_the_faces_and_not_to_the_folder_they_were_read_from(
+    train: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = Dataset.from_dict(train.to_dict(), features=train.features)
+    assert copied._fingerprint != train._fingerprint
+    fewer = train.filter(lambda face: face != train[0]["face_id"], input_columns="face_id")
+    for rows in (train, copied, fewer):
+        teach_tower(new_tower(pairs_of(rows, 16, 0.0)), pairs_of(rows, 16, 0.0), 1, 1e-3, tmp_path)
+    assert len(list(tmp_path.glob("tower-*"))) == 2
 
 
-def test_a_frozen_tower_is_probed(dataset_folder: Path, small: Path) -> None:
-    shown = run("probe", small, "--data", dataset_folder).stdout
-    test = load_dataset("dfa-instruct", data_dir=str(dataset_folder), split="test")
-    bona_fide = test.filter(lambda label: label == "bona_fide", input_columns="label")
-    people = {identities[0] for identities in bona_fide["identities"]}
-    most = max(bona_fide.num_rows, test.num_rows - bona_fide.num_rows) / test.num_rows
-    assert f"majority {most:.1%}, on {test.num_rows} images" in shown
-    assert f"bona fide by person, {len(people)} people: " in shown
-    assert all(f"{category}: " in shown for category in set(test["category"]))
+def test_the_loss_of_a_batch_falls(train: Dataset) -> None:
+    pairs = pairs_of(train, 4, 0.0)
+    reader = ForgeryReader(new_tower(pairs), len(pairs.names))
+    batch = {key: torch.stack([torch.as_tensor(pairs[n][key]) for n in range(4)]) for key in pairs[0]}
+    optimizer = torch.optim.AdamW(reader.parameters(), 3e-3)
+    losses = []
+    for _ in range(15):
+        loss = reader(**batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+
+
+def test_the_more_people_the_more_steps() -> None:
+    def rows(people: int) -> Dataset:
+        forged, bona_fide = [["a generated face"]], [[f"person {number}"] for number in range(people)]
+        return Dataset.from_dict({"identities": bona_fide + forged, "label": ["bona_fide"] * people + ["forged"]})
+
+    assert [steps_for(rows(people), 100, 600) for people in (22, 250, 2000)] == [100, 250, 600]
+
+
+def test_a_base_is_taught_a_dataset(train: Dataset, dataset_folder: Path, tmp_path: Path) -> None:
+    make_photo_base(train, tmp_path / "base", tower_steps=1)
+    arguments = ["teach", tmp_path / "base", "--data", dataset_folder, "--output", tmp_path / "taught"]
+    assert run(*arguments, "--steps", 2).exit_code == 0
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("base", "taught"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert before.keys() == after.keys() and changed and all("vision_tower" in name for name in changed)
+    assert not (tmp_path / "taught.work").exists()
+    again = run(*arguments)
+    assert again.exit_code == 2 and f"error: {tmp_path / 'taught'} is not an empty folder" in again.stderr
+    shutil.rmtree(tmp_path / "taught")
+    drawn = run("teach", TINY_BASE, *arguments[2:])
+    assert drawn.exit_code == 2 and "expected the vision tower for photographs" in drawn.stderr
+    assert not (tmp_path / "taught").exists()
