@@ -53,6 +53,7 @@ bench: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/listing.py
 	$(BIN)/python tests/benchmarks/busy.py
 	$(BIN)/python tests/benchmarks/photo_tower.py
+	$(BIN)/python tests/benchmarks/serving.py
 	$(BIN)/pytest --capture=no tests/slow/test_app.py
 
 figures: $(INSTALLED)

@@ -17,7 +17,8 @@ from trl import chat_template_utils as published
 SIZE: Final = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 TEXT: Final = {**SIZE, "num_key_value_heads": 2, "max_position_embeddings": 4096}
 SIDE: Final = {"height": 32, "width": 32}
-TEXTS: Final = ["Is this face forged? Yes, this face is forged. No. Why? Describe the artifacts in this face."]
+VOCABULARY = 320
+TEXTS = ["Is this face forged? Yes, this face is forged. No. Why? Describe the artifacts in this face."]
 UNMARKED: Final = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}"
     "{% for part in message['content'] %}"
@@ -36,7 +37,7 @@ def tokenizer_of(eos: str, pad: str, *special: str, bos: str | None = None, **na
     tokens = list(dict.fromkeys([*filter(None, (bos,)), eos, pad, *special, *named.values()]))
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(
-        TEXTS, trainers.BpeTrainer(vocab_size=320, special_tokens=tokens, initial_alphabet=alphabet)
+        TEXTS, trainers.BpeTrainer(vocab_size=VOCABULARY, special_tokens=tokens, initial_alphabet=alphabet)
     )
     if bos:
         start = [(bos, bpe.token_to_id(bos))]

@@ -11,14 +11,10 @@ it is imported, for example in the environment's `sitecustomize.py`.
 from __future__ import annotations
 
 import os
-import signal
-import socket
-import subprocess
-import time
 from pathlib import Path
 
-import httpx
 import pytest
+from vllm_server import serve
 
 from dfa_instruct.bench.bench_model import BenchModel
 from dfa_instruct.bench.runner import run_bench
@@ -40,39 +36,9 @@ def test_vllm_gives_the_figures_of_the_bench_in_process(
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     merge(adapter, tmp_path / "merged")
     ours = run_bench(tmp_path / "merged", dataset_folder)
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
-    address = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [
-            *(vllm, "-m", "vllm.entrypoints.openai.api_server", "--model", "merged", "--host", "127.0.0.1"),
-            *("--port", str(port), "--dtype", "float32", "--enforce-eager", "--max-num-seqs", "8"),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
-        start_new_session=True,
-    )
-    try:
-        wait_for(server, f"{address}/health")
-        theirs = run_bench(BenchModel(Endpoint("merged", f"{address}/v1")), dataset_folder)
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)  # with its engine, which may still be starting
-        server.wait()
+    with serve(vllm, tmp_path / "merged") as address:
+        theirs = run_bench(BenchModel(Endpoint("merged", address)), dataset_folder)
     assert theirs["tasks"] == ours["tasks"]
     for figure in ("auc", "brier", "choice"):  # from the log probabilities of first tokens
         here, there = (results["scores"]["probabilities"][figure] for results in (ours, theirs))
         assert there == pytest.approx(here, abs=0.1), figure
-
-
-def wait_for(server: subprocess.Popen[bytes], address: str, seconds: float = 1800) -> None:
-    """Wait until the server answers."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        assert server.poll() is None, f"vLLM ended with exit code {server.returncode}"
-        try:
-            if httpx.get(address).is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(1)
-    raise TimeoutError(f"{address} did not answer within {seconds:.0f} seconds")

@@ -1,0 +1,59 @@
+"""Answers a second of DFA-Bench in process, and of the same model behind a server of vLLM.
+
+    DFA_VLLM_PYTHON=PYTHON python tests/benchmarks/serving.py
+
+PYTHON is that of an environment that has vLLM, see `tests/slow/test_vllm.py`. Both answer the same questions about
+drawn faces with the tiny base.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from vllm_server import serve
+
+from dfa_instruct.bench.bench_model import BenchModel
+from dfa_instruct.bench.runner import run_bench
+from dfa_instruct.vlm.endpoint import Endpoint
+from dfa_instruct.vlm.prefix_cache import VisionLanguageModel
+from modeling_dfa_gpt.bases import TINY_BASE
+from modeling_dfa_gpt.estimate import build_small_sample
+
+ROUNDS = 3
+
+
+def main() -> None:
+    """Print the answers a second of both, and their ratio in each round."""
+    if not (python := os.environ.get("DFA_VLLM_PYTHON")):
+        print("serving: left out, because DFA_VLLM_PYTHON does not name the Python of an environment that has vLLM")
+        return
+    os.environ.setdefault("OPENAI_API_KEY", "none")
+    with tempfile.TemporaryDirectory() as scratch, serve(python, TINY_BASE) as address:
+        data = Path(build_small_sample(Path(scratch)))
+        in_process = BenchModel(VisionLanguageModel(TINY_BASE))
+        served = BenchModel(Endpoint(TINY_BASE.name, address))
+        run_bench(in_process, data), run_bench(served, data)  # warm up
+        for _ in range(ROUNDS):
+            here, there = answers_per_second(in_process, data), answers_per_second(served, data)
+            print(
+                f"{here:.1f} answers a second in process, {there:.1f} by vLLM: {there / here:.2f} times as many "
+                f"({torch.get_num_threads()} threads)"
+            )
+
+
+def answers_per_second(model: BenchModel, data: Path) -> float:
+    """Run DFA-Bench, and return the number of questions answered in a second."""
+    start = time.perf_counter()
+    tasks = run_bench(model, data)["tasks"]
+    return sum(task["n"] for task in tasks.values()) / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()
