@@ -151,7 +151,7 @@ def _components(members: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def _edges(members: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return edges from the first identity of each set to all its identities."""
+    """Return the edges of a graph that joins the first identity of each set to all identities of the same set."""
     return np.repeat(members[:, 0], members.shape[1]), members.ravel()
 
 

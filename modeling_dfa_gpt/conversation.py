@@ -123,7 +123,7 @@ class Conversation:
             self._cached_tokens, self._cache = tokens[: cache.get_seq_length()], cache
 
     def _room(self, tokens: int) -> int:
-        """Return the number of tokens that the model can read after a prompt of so many tokens."""
+        """Return the number of tokens that fit into the model's context after a prompt of `tokens` tokens."""
         longest = self.model.model.config.get_text_config().max_position_embeddings
         if tokens >= longest:
             raise ContextError(f"the conversation has {tokens} tokens, but the model reads at most {longest}")

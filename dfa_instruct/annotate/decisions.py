@@ -65,7 +65,7 @@ class Decisions:
         )
 
     def undo(self, reviewer: str, candidates: Container[tuple[str, str]]) -> str | None:
-        """Delete the last decision of a reviewer among pairs of a face id and a description.
+        """Delete the last of a reviewer's decisions about `candidates`, pairs of a face id and a description.
 
         Returns:
             The id of the face that the decision was about, or None if there was none.

@@ -98,7 +98,7 @@ def whole_text(of_person: Sequence[Description]) -> str:
 
 
 def in_words_of_people(annotation: Annotation, descriptions: tuple[Description, ...]) -> Annotation:
-    """Replace the artifact description of an annotation by that of the first person."""
+    """Return the annotation with the description and the findings of the first person in `descriptions`."""
     own = next(iter(by_person(descriptions).values()))
     text = whole_text(own)
     findings = merge_findings(finding for one in own for finding in one.findings if finding.sentence in text)

@@ -72,7 +72,7 @@ def bench(
 ) -> None:
     """Measure a model on DFA-Bench: detection, classification, artifact description and conversation, in percent.
 
-    Answers are kept in <dataset>.answers.sqlite, so that a bench that was stopped asks only for the missing ones.
+    Answers are kept in <dataset>.answers.sqlite. If you stop a bench and run it again, it asks only for missing ones.
     """
     with one_line_errors(OSError, ValueError, RuntimeError):
         if not model.startswith(SERVER_PREFIX) and base_url is None:

@@ -28,7 +28,7 @@ class Answering(Protocol):
     """
 
     def greedy_until(self, docs: list[Doc]) -> Sequence[ModelResponse]:
-        """Answer every document."""
+        """Answer the question of every document, in the order of `docs`."""
         ...
 
 

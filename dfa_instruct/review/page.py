@@ -58,7 +58,7 @@ class Page:
         self.work = work
 
     def begin(self) -> list[Any]:
-        """Show the first item without a decision."""
+        """Show the first item that has no decision yet."""
         return self.show(self.work.next_open(0))
 
     def act(self, action: Action, face_id: str, stored: str, text: str) -> list[Any]:

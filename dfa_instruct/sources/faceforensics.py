@@ -3,7 +3,8 @@
     original_sequences/youtube/c23/{videos/000.mp4, frames/000/000.png}
     manipulated_sequences/<Method>/c23/{videos/000_003.mp4, frames/000_003/000.png}
 
-In `A_B`, A is the target, whose bona fide clip is `original/A`. B is the donor or driver.
+A forged clip, such as `000_003`, has two numbers: first that of the target, which is also the number of the target's
+bona fide clip (`000`), then that of the donor or driver.
 """
 
 from __future__ import annotations

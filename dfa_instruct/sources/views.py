@@ -22,9 +22,9 @@ from dfa_instruct.sources.walk import find_images, is_video, walk_files
 def write_views(photographs: Path, views: Path, count: int, seed: int = 0) -> None:
     """Write `count` views of every photograph as `views/<person>/<photograph>-<number>.jpg`.
 
-    The person is the photograph's subfolder, or the photograph itself if it is in no subfolder. Files that are not
-    photographs or do not decode are passed on, so that the build reports them: videos are copied, links point to the
-    original, and other files become empty files with the same name.
+    The person is the photograph's subfolder, or the photograph itself if it is in no subfolder. Other files are passed
+    on, so that the build reports them: videos, and photographs that do not decode, are copied; links point to the
+    original; and files of other kinds become empty files with the same name.
 
     Raises:
         FileNotFoundError, ValueError: See `find_images`.

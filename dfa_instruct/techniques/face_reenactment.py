@@ -216,7 +216,10 @@ def open_mouth(image: Pixels, before: Landmarks, after: Landmarks, driver: Face)
 
 
 def drivers_mouth(image: Pixels, before: Landmarks, after: Landmarks, driver: Face) -> Pixels:
-    """Show the driver's teeth and tongue in a mouth that has opened, as bright as the light on the target's lips."""
+    """Show the driver's teeth and tongue in a mouth that has opened, adapted to the light on the target's lips.
+
+    If the driver's lips are closed, `open_mouth` darkens the mouth instead.
+    """
     side = len(image)
     driver_points = usable(driver)[1]
     if min(lip_gap(after), lip_gap(driver_points)) < MIN_LIP_GAP * side:

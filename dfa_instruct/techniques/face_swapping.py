@@ -39,9 +39,9 @@ MAX_YAW_DIFFERENCE = 0.5
 RATIOS = (0.5, 0.75, 1.0, 1.0)
 """The blending ratios that `Blending` draws from. The paper also has 0.25, at which hardly anything can be seen."""
 TRANSFER = (0.3, 1.0)
-"""The range of the share of a donor's colours that `Blending` moves to the target's."""
+"""The range of the share by which `Blending` moves a donor's colours to those of the target."""
 MAX_DRAWS = 10
-"""The number of blended faces that are drawn until the change can be seen."""
+"""The largest number of blended faces that are drawn to find one in which the change can be seen."""
 MIN_CHANGE = 3.0
 """The smallest visible change of a blended face: the mean inside the mask, in levels of 255."""
 Blended = tuple[Pixels, dict[str, Any]]
@@ -77,12 +77,12 @@ class Blending:
 
     The copy has another colour, other detail, and is slightly shifted and scaled. The forgery has the seam of a swap,
     and statistics inside the seam that differ from those outside. As in any swap, the landmarks stay those of the
-    target, although the features move by up to a fiftieth of the side.
+    target, although the copy is shifted by up to a fiftieth of the side and scaled by up to 3 %.
 
-    With a donor, the copy shows the donor's face, warped onto the target's landmarks, and part of its colours is moved
-    to the target's (Face X-ray, Li et al., 2020). Without one, the copy shows the target itself, and the forgery nobody
-    else's identity (Shiohara and Yamasaki, 2022). Their paper changes either the copy or the picture. Here, it is
-    always the copy, so that the forgery equals its bona fide face outside the mask.
+    With a donor, the copy shows the donor's face, warped onto the target's landmarks. Its colours are moved part of the
+    way to those of the target (Face X-ray, Li et al., 2020). Without a donor, the copy shows the target itself, and the
+    forgery shows no other identity (Shiohara and Yamasaki, 2022). Their paper changes either the copy or the picture.
+    Here, it is always the copy, so that the forgery equals its bona fide face outside the mask.
 
     Args:
         name: The technique's name.
@@ -118,10 +118,12 @@ class Blending:
 
 
 def warped_donor(donor: Face | None, points: Landmarks) -> Pixels:
-    """Return a donor's picture, warped so that its landmarks lie on `points`, and mirrored if it fits better so.
+    """Return a donor's picture, warped so that its landmarks lie on `points`.
+
+    The picture is mirrored first if the donor then looks more in the direction of the target.
 
     Raises:
-        ValueError: The donor cannot be used, or looks in another direction than the face with the landmarks `points`.
+        ValueError: The donor cannot be used, or the directions in which the two faces look differ too much.
     """
     image, own = usable(donor)
     if abs(yaw(points) + yaw(own)) < abs(yaw(points) - yaw(own)):
@@ -133,7 +135,7 @@ def warped_donor(donor: Face | None, points: Landmarks) -> Pixels:
 
 
 def deformed_hull(points: Landmarks, rng: np.random.Generator) -> Landmarks:
-    """Return the hull of the face, its inner part or its features, randomly scaled and deformed, shape (n, 2)."""
+    """Randomly scale and deform the hull of the face, of its inner part or of its features, shape (n, 2)."""
     part = (points[RIM], inner_face(points, 0.9), points[17:68])[rng.integers(3)]
     outline = hull(part)
     centre = outline.mean(0)
@@ -149,7 +151,8 @@ def changed_copy(image: Pixels, face: NDArray[np.bool_], rng: np.random.Generato
 
     Args:
         image: The picture, shape (side, side, 3).
-        face: Where the face is, shape (side, side). Contrast and scale change around its middle.
+        face: Where the face is, shape (side, side). The contrast changes around the mean lightness there, and the scale
+            around its centre.
         rng: The random generator.
     """
     side = len(image)
@@ -192,7 +195,7 @@ def poisson(image: Pixels, donor: Pixels, inner: Mask, rng: np.random.Generator)
 
 
 def feathered(image: Pixels, donor: Pixels, inner: Mask, rng: np.random.Generator) -> Blended:
-    """Blend the donor in under a soft mask, with its colours moved to the target's (Reinhard et al., 2001)."""
+    """Blend in the donor under a soft mask, with colours moved to those of the target (Reinhard et al., 2001)."""
     feather = round(float(rng.uniform(0.015, 0.03)) * len(image), 3)
     mask = fade_inwards(inner, feather)
     return blend(transfer_colour(donor, image, inner > 0.5), image, mask), {"feather": feather}
@@ -219,8 +222,8 @@ def inner_face(landmarks: Landmarks, reach: float) -> Landmarks:
 def transfer_colour(image: Pixels, reference: Pixels, where: NDArray[np.bool_]) -> Pixels:
     """Shift and scale the colours of an image so that they resemble those of a reference in an area.
 
-    The mean in L*a*b* inside `where` becomes that of the reference, and so does the standard deviation, which is scaled
-    by 0.6 to 1.2 at most.
+    Inside `where`, the mean in L*a*b* becomes that of the reference. The standard deviation is scaled towards that of
+    the reference, by a factor between 0.6 and 1.2.
     """
     lab, wanted = to_lab(image), to_lab(reference)
     spread = wanted[where].std(0) / (lab[where].std(0) + 1e-3)
@@ -229,7 +232,10 @@ def transfer_colour(image: Pixels, reference: Pixels, where: NDArray[np.bool_]) 
 
 
 def map_colours(image: Pixels, reference: Pixels, where: NDArray[np.bool_]) -> Pixels:
-    """Give `image` the mean and covariance that `reference` has in L*a*b* inside `where`."""
+    """Give `image` the mean and covariance that `reference` has in L*a*b* inside `where`.
+
+    Along each axis, the colours are scaled by at least 0.5 and at most 1.5.
+    """
     lab, wanted = to_lab(image), to_lab(reference)
     covariance, wanted_covariance = (np.cov(values[where].T) + np.eye(3) for values in (lab, wanted))
     root = _root(covariance)
@@ -249,9 +255,9 @@ def _root(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def blend_bands(over: Pixels, under: Pixels, mask: Mask) -> Pixels:
-    """Mix two images by a mask, with a wider seam for coarser detail.
+    """Blend `over` onto `under` inside the mask, with a wider seam for coarser detail.
 
-    Pixels more than a twentieth of the side away from the mask do not change.
+    More than a twentieth of the side outside the mask, the result equals `under`.
     """
     top, bottom, weight = over.astype(np.float32), under.astype(np.float32), mask
     bands = []

@@ -72,7 +72,7 @@ def piecewise_affine(
         fixed: More points, which stay where they are, shape (m, 2).
 
     Raises:
-        ValueError: Triangles fold over.
+        ValueError: More than `MAX_FOLDED` of the area lies in triangles that fold over.
     """
     if fixed is not None:
         source, destination = (np.concatenate([points, fixed]) for points in (source, destination))

@@ -1,8 +1,9 @@
 """How far people's descriptions of forged faces agree with the pixels and with each other.
 
-A person names a region if they call it faulty; the pixels name it if it differs from the forgery's pair. Kappa is
-Cohen's kappa of these decisions: 1 is full agreement, 0 is what chance would give. Pooled over the regions, kappa is
-also high if everybody names the same regions in every face, so the table by region tells more.
+A person names a region by calling it faulty. The pixels name a region if comparing the forgery with its bona fide face
+has shown an artifact there. Kappa is Cohen's kappa of these decisions: 1 is full agreement, 0 is what chance would
+give. The kappa of all regions together is also high if everybody names the same regions in every face, so the table by
+region tells more.
 """
 
 from __future__ import annotations

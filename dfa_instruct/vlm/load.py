@@ -31,7 +31,7 @@ _NEEDED: Final = re.compile(r"requires? the (\w+) library|requires? `(\w+)`|[Pp]
 
 @contextmanager
 def naming(name: str | Path) -> Iterator[None]:
-    """Name the model in any error while it is read or written, and raise it as OSError or ValueError.
+    """Turn any error in the `with` block into an OSError or ValueError that names the model.
 
     Transformers and PEFT may raise any exception for broken files.
     """

@@ -111,7 +111,10 @@ class Guard:
         return None
 
     def is_known(self, host: str) -> bool:
-        """Return whether a Host header may name this machine. Any IP address may: DNS rebinding needs a name."""
+        """Return whether a Host header contains a name of this machine or any IP address.
+
+        IP addresses are safe, because DNS rebinding needs a domain name.
+        """
         try:
             name = urlsplit(f"//{host}").hostname or ""
             return name in self.names or bool(ipaddress.ip_address(name))

@@ -43,8 +43,9 @@ def assemble(
         vision: The folder or Hub id of a CLIP, DINOv2 or FocalNet vision model, or of a LLaVA model with such a tower.
         language: The folder or Hub id of a causal language model with its tokenizer.
         output: The folder to write.
-        image_size: The side in pixels to which images are resized, giving (image_size // patch)² image tokens. The
-            default is 224 for DINOv2, which accepts any size. Other towers accept only their own size.
+        image_size: The side in pixels to which images are resized. CLIP and DINOv2 give (image_size // patch)² image
+            tokens. The default is 224 for DINOv2, which accepts any multiple of its patch size. Other towers accept
+            only their own size.
         seed: The seed of the projector's weights.
 
     Raises:
@@ -100,7 +101,7 @@ def join(vision: str, language: str, image_size: int | None, seed: int) -> tuple
 
 
 def check_image_size(name: str, config: Any, image_size: int | None) -> int:
-    """Return the side in pixels of a vision tower's images, or raise ValueError if it does not accept the size."""
+    """Return the side in pixels of a tower's images. Raise ValueError if the tower or the side is not supported."""
     if config.model_type not in TOWERS:
         raise ValueError(f"--vision: {name} is a {config.model_type}; expected a CLIP, DINOv2 or FocalNet vision model")
     side = image_size or (224 if config.model_type == "dinov2" else config.image_size)
@@ -119,7 +120,10 @@ def set_special_tokens(config: Any, tokenizer: Any) -> None:
 
 
 def prepare_tokenizer(tokenizer: Any) -> Any:
-    """Add the image token to a language model's tokenizer, and make it pad on the right with its unknown token."""
+    """Add the image token to a language model's tokenizer, and make it pad on the right.
+
+    The padding token is the unknown token or, if there is none, the end-of-sequence token.
+    """
     if tokenizer.eos_token is None:
         raise ValueError("--language: the tokenizer has no end-of-sequence token, so the model could not learn to stop")
     if tokenizer.bos_token is None:

@@ -48,7 +48,7 @@ def blur(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def rescale(image: Pixels, rng: np.random.Generator) -> Pixels:
-    """Scale to between 0.4 and 1.5 of the size and back, with random interpolations."""
+    """Resize an image to between 0.4 and 1.5 times its size and back, with random interpolations."""
     height, width = image.shape[:2]
     factor = rng.uniform(0.4, 1.5)
     size = max(1, round(width * factor)), max(1, round(height * factor))

@@ -33,7 +33,7 @@ value, out of 255."""
 COVERED = 0.1
 """A patch is forged if more than this share of its pixels is changed."""
 SMALLEST_CROP = 0.85
-"""The smallest side of the random crop of an image, as a share of its side."""
+"""The smallest side of the random crop of an image, as a share of the side of the image."""
 MARGIN = 6
 """The width in pixels of the mirrored border that the crop may contain."""
 MAX_DRAWS = 1000
@@ -83,7 +83,7 @@ class Pairs(torch.utils.data.Dataset[dict[str, Any]]):
     def draw(self, rng: np.random.Generator) -> tuple[Pixels, Pixels, NDArray[np.bool_], str]:
         """Return a bona fide face, a forged face, a mask of the forged pixels, and the technique.
 
-        The mask is all True if the two faces are not the same frame.
+        The mask is all True if the faces do not come from the same frame.
         """
         if (rng.random() < self.own or not self.forgeable) and self.forged:
             row = self.rows[int(rng.choice(self.forged))]
@@ -102,7 +102,7 @@ class Pairs(torch.utils.data.Dataset[dict[str, Any]]):
         """Forge a random face by a random technique. Return the face, the forgery and the technique's name.
 
         Raises:
-            ValueError: No technique can use the faces.
+            ValueError: No bona fide face has landmarks, or `MAX_DRAWS` attempts failed.
         """
         rest = (1 - sum(BLENDED.values())) / (len(TECHNIQUES) - len(BLENDED))
         shares = [BLENDED.get(name, rest) for name in TECHNIQUES]

@@ -1,7 +1,7 @@
 """Train a vision tower to tell which patches are forged, and by which technique an image was forged.
 
 A training step sees 16 pairs of a bona fide face and a forgery, see `modeling_dfa_gpt.bases.forged_pairs`. The tower of
-the base for photographs is pretrained so, and `teach_base` trains it further on the user's own faces.
+the base for photographs is pretrained in this way, and `teach_base` trains it further on the user's own faces.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OWN_FORGERIES = 0.5
 
 
 class ForgeryReader(torch.nn.Module):
-    """A vision tower with a linear layer that predicts which patches are forged, whether the image is, and how.
+    """A vision tower with a linear layer that predicts the forged patches, and the label and technique of the image.
 
     Args:
         tower: The vision tower.
@@ -68,7 +68,7 @@ def teach_tower(tower: Any, pairs: Pairs, steps: int, learning_rate: float, work
         pairs: What it is trained on.
         steps: The number of steps of 16 pairs.
         learning_rate: The highest learning rate.
-        work: A folder for checkpoints. Checkpoints of other faces, or with another seed, are not used.
+        work: A folder for checkpoints. Only checkpoints for the same faces and the same seed are used.
         bf16: Whether to compute in bfloat16 where PyTorch's autocast does. On CPUs with instructions for it, a step
             then takes two thirds of the time.
     """

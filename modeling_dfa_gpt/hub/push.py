@@ -41,8 +41,8 @@ def push(
 ) -> None:
     """Push a model's folder, or print what would be pushed.
 
-    Others can use an adapter only with its base. If the base is a local folder, `base` must name it on the Hub; its
-    weights there are compared with the local ones.
+    Others can use an adapter only with its base. If the base is a local folder, `base` must be the Hub id of a copy
+    of it, unless `merged` is set. The weights of the copy are compared with the local ones.
 
     Args:
         folder: Folder of an adapter, or of a complete model with its own card (README.md).

@@ -1,9 +1,9 @@
-"""Answers a second of DFA-Bench in process, and of the same model behind a server of vLLM.
+"""Compare how many questions of DFA-Bench a model answers per second in this process and behind a vLLM server.
 
     DFA_VLLM_PYTHON=PYTHON python tests/benchmarks/serving.py
 
-PYTHON is that of an environment that has vLLM, see `tests/slow/test_vllm.py`. Both answer the same questions about
-drawn faces with the tiny base.
+PYTHON is the path of Python in an environment that has vLLM, see `tests/slow/test_vllm.py`. The model is the tiny base,
+and the questions are about drawn portraits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROUNDS = 3
 
 
 def main() -> None:
-    """Print the answers a second of both, and their ratio in each round."""
+    """Print in each round the answers per second in process and by vLLM, and their ratio."""
     if not (python := os.environ.get("DFA_VLLM_PYTHON")):
         print("serving: left out, because DFA_VLLM_PYTHON does not name the Python of an environment that has vLLM")
         return

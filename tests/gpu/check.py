@@ -44,9 +44,9 @@ SHAPES = {
 }
 STEPS = 6
 WORDS = 8000
-"""The vocabulary of the large models' tokenizer, so that a text has about as many tokens as with their own."""
+"""The vocabulary size of the large models' tokenizer. A text then has about as many tokens as in the real models."""
 TOLERANCE = 0.02
-"""The largest relative difference of the losses of the two forms in bfloat16."""
+"""The largest relative difference between the losses of a shared prefix and of separate rows."""
 SHORT = ["--eval_strategy", "no", "--load_best_model_at_end", "false", "--save_strategy", "no", "--report_to", "none"]
 SHORT += ["--dataset_num_proc", "1", "--dataloader_num_workers", "0", "--max_steps", str(STEPS)]
 SMALL = ["--bf16", "false", "--tf32", "false", "--dtype", "float32", "--abilities", "df_d"]
@@ -111,7 +111,7 @@ def make_base(family: str, folder: Path, data: Path, tiny: bool) -> Path:
 
 
 def compare_losses(recipe: Path, base: Path, options: list[str]) -> None:
-    """Check that a shared prefix has the loss of separate rows."""
+    """Check that a shared prefix gives the same loss as separate rows, up to `TOLERANCE`."""
     read = parse_recipe(["--config", str(recipe), "--model_name_or_path", str(base), *options])
     processor, *_ = load_processor(read)
     model: Any = AutoModelForImageTextToText.from_pretrained(base, dtype=read.model.dtype)
@@ -142,7 +142,7 @@ def measure_training(
 
 
 def answer(adapter: Path, data: Path) -> None:
-    """Hold a conversation with and without the cache from turn to turn, and run the bench."""
+    """Print how long turns take with and without the cache that is kept between turns, and run the bench."""
     free_memory()
     gpt = DfaGpt.from_pretrained(adapter)
     face = load_dataset("dfa-instruct", split="test")[0]["image"]
@@ -161,7 +161,7 @@ def answer(adapter: Path, data: Path) -> None:
 
 
 def free_memory() -> None:
-    """Free what earlier models have used, and measure the peak anew."""
+    """Free the memory of earlier models, and reset the peak that PyTorch has recorded."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -169,7 +169,7 @@ def free_memory() -> None:
 
 
 def peak_memory() -> str:
-    """Return the peak of the GPU's memory in words."""
+    """Return the largest amount of GPU memory that was allocated, as text."""
     return f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else "no GPU"
 
 

@@ -128,7 +128,10 @@ def image_blind(rows: Rows) -> Rows:
 
 
 def images_swapped(rows: Rows, seed: int = 0) -> Rows:
-    """Give every row the image of another one, along one cycle through all rows in a random order."""
+    """Give every row the image of another row.
+
+    In a random order of the rows, each takes the image of the one before it, and the first that of the last.
+    """
     order = np.random.default_rng(seed).permutation(len(rows))
     images: dict[int, Any] = {int(i): rows[j]["image"] for i, j in zip(order, np.roll(order, 1), strict=True)}
     return [{**row, "image": images[i]} for i, row in enumerate(rows)]

@@ -161,7 +161,7 @@ class Plan(Step):
                     drop({"what": what, "technique": faces.technique[i] or BONA_FIDE, "reason": reason})
 
     def write_jobs(self, jobs: Mapping[int, Sequence[dict[str, Any]]], shards: int) -> list[int]:
-        """Write the rows that each shard is to make, in random order. Return the number of rows in each shard."""
+        """Write a table of the rows to make for each shard, in random order. Return the number of rows per shard."""
         for shard in range(shards):
             with shard_writer(self.work.shard("plan", shard), PLAN_SCHEMA) as write:
                 for i in np.random.default_rng([self.recipe.seed, shard]).permutation(len(jobs[shard])):
