@@ -1,14 +1,13 @@
 """Face swapping: the donor's inner face is warped onto the target's landmarks and blended in.
 
-`Blending` varies the mask, the colours and the detail much more, so that a detector learns the traces of a swap and not
-those of one technique. It works without a donor, too.
+`SelfBlending` has no donor. It leaves the same traces as a swap, but the face stays that of the same person.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import cv2
 import numpy as np
@@ -37,13 +36,11 @@ from dfa_instruct.vocabulary import Category
 MAX_YAW_DIFFERENCE = 0.5
 """The largest difference in `yaw` between target and donor."""
 RATIOS = (0.5, 0.75, 1.0, 1.0)
-"""The blending ratios that `Blending` draws from. The paper also has 0.25, at which hardly anything can be seen."""
-TRANSFER = (0.3, 1.0)
-"""The range of the share by which `Blending` moves a donor's colours to those of the target."""
+"""The blending ratios that `SelfBlending` draws from. The paper also has 0.25, at which hardly anything can be seen."""
 MAX_DRAWS = 10
-"""The largest number of blended faces that are drawn to find one in which the change can be seen."""
+"""The largest number of self-blended faces that are drawn to find one in which the change can be seen."""
 MIN_CHANGE = 3.0
-"""The smallest visible change of a blended face: the mean inside the mask, in levels of 255."""
+"""The smallest visible change of a self-blended face: the mean inside the mask, in levels of 255."""
 Blended = tuple[Pixels, dict[str, Any]]
 """A forged image and the parameters of the blending."""
 
@@ -64,39 +61,37 @@ class FaceSwapping:
 
     def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
         """Swap the face of the donor, `other`, into `target`, see `Technique`."""
-        image, points = usable(target)
-        donor = warped_donor(other, points)
+        (image, points), (donor, donor_points) = usable(target), usable(other)
+        if abs(yaw(points) + yaw(donor_points)) < abs(yaw(points) - yaw(donor_points)):
+            # The donor looks the other way, so its mirror image fits better.
+            donor, donor_points = np.ascontiguousarray(donor[:, ::-1]), donor_points[MIRRORED]
+            donor_points[:, 0] = donor.shape[1] - 1 - donor_points[:, 0]
+        if abs(yaw(points) - yaw(donor_points)) > MAX_YAW_DIFFERENCE:
+            raise ValueError("target and donor look in too different directions")
+        donor = piecewise_affine(donor, donor_points, points)
         reach = round(float(rng.uniform(0.82, 0.92)), 3)
         swapped, parameters = self.blend_in(image, donor, polygon_mask(len(image), inner_face(points, reach)), rng)
         return Forgery(swapped, points, {"reach": reach, **parameters})
 
 
-@dataclass(frozen=True, slots=True)
-class Blending:
-    """A technique that blends a changed copy of a face into a picture, under a randomly deformed mask.
+class SelfBlending:
+    """A technique that blends a changed copy of a face into its own picture (Shiohara and Yamasaki, 2022).
 
-    The copy has another colour, other detail, and is slightly shifted and scaled. The forgery has the seam of a swap,
-    and statistics inside the seam that differ from those outside. As in any swap, the landmarks stay those of the
-    target, although the copy is shifted by up to a fiftieth of the side and scaled by up to 3 %.
+    The copy has another colour, other detail, and is slightly shifted and scaled. The forgery shows the target's
+    identity and nobody else's, with the seam of a swap and statistics inside the seam that differ from those outside.
 
-    With a donor, the copy shows the donor's face, warped onto the target's landmarks. Its colours are moved part of the
-    way to those of the target (Face X-ray, Li et al., 2020). Without a donor, the copy shows the target itself, and the
-    forgery shows no other identity (Shiohara and Yamasaki, 2022). Their paper changes either the copy or the picture.
-    Here, it is always the copy, so that the forgery equals its bona fide face outside the mask.
-
-    Args:
-        name: The technique's name.
-        needs_other: Whether there is a donor.
+    The paper changes either the copy or the picture. Here, it is always the copy, so that the forgery equals its bona
+    fide face outside the mask. As in any swap, the landmarks stay those of the target, although the copy is shifted by
+    up to a fiftieth of the side and scaled by up to 3 %.
     """
 
-    name: str
-    needs_other: bool
-    category: Category = "face_swapping"
+    name: ClassVar[str] = "self_blended"
+    category: ClassVar[Category] = "face_swapping"
+    needs_other: ClassVar[bool] = False
 
     def forge(self, target: Face | None, other: Face | None, rng: np.random.Generator) -> Forgery:
-        """Blend a changed copy of `other` or, without a donor, of `target` into `target`, see `Technique`."""
+        """Blend a changed copy of `target` into `target`, see `Technique`. `other` is ignored."""
         image, points = usable(target)
-        source = warped_donor(other, points) if self.needs_other else image
         for _ in range(MAX_DRAWS):
             outline = deformed_hull(points, rng)
             feather = round(float(rng.uniform(0.006, 0.03)) * len(image), 3)
@@ -104,34 +99,12 @@ class Blending:
             inside = mask > 0.5
             if not inside.any():
                 continue
-            copy, parameters = source, {}
-            if self.needs_other:
-                share = round(float(rng.uniform(*TRANSFER)), 3)
-                recoloured = transfer_colour(source, image, inside)
-                copy, parameters = blend(recoloured, source, np.full_like(mask, share)), {"transfer": share}
-            copy, changes = changed_copy(copy, inside, rng)
+            copy, parameters = changed_copy(image, inside, rng)
             ratio = float(rng.choice(RATIOS))
             forged = blend(copy, image, ratio * mask)
             if cv2.absdiff(forged, image)[inside].mean() > MIN_CHANGE:
-                return Forgery(forged, points, {"ratio": ratio, "feather": feather, **parameters, **changes})
+                return Forgery(forged, points, {"ratio": ratio, "feather": feather, **parameters})
         raise ValueError("the blend would hardly be seen")
-
-
-def warped_donor(donor: Face | None, points: Landmarks) -> Pixels:
-    """Return a donor's picture, warped so that its landmarks lie on `points`.
-
-    The picture is mirrored first if the donor then looks more in the direction of the target.
-
-    Raises:
-        ValueError: The donor cannot be used, or the directions in which the two faces look differ too much.
-    """
-    image, own = usable(donor)
-    if abs(yaw(points) + yaw(own)) < abs(yaw(points) - yaw(own)):
-        image, own = np.ascontiguousarray(image[:, ::-1]), own[MIRRORED]
-        own[:, 0] = image.shape[1] - 1 - own[:, 0]
-    if abs(yaw(points) - yaw(own)) > MAX_YAW_DIFFERENCE:
-        raise ValueError("target and donor look in too different directions")
-    return piecewise_affine(image, own, points)
 
 
 def deformed_hull(points: Landmarks, rng: np.random.Generator) -> Landmarks:
@@ -278,6 +251,5 @@ TECHNIQUES: Final[tuple[Technique, ...]] = (
     FaceSwapping("delaunay_swap", poisson),
     FaceSwapping("feathered_swap", feathered),
     FaceSwapping("colour_transferred_swap", colour_transferred),
-    Blending("self_blended", needs_other=False),
-    Blending("cross_blended", needs_other=True),
+    SelfBlending(),
 )

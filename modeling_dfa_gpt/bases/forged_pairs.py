@@ -25,8 +25,8 @@ SIDE = 128
 """The side of the images in pixels."""
 GRID = 8
 """The number of patches in a row, and in a column."""
-BLENDED: Final = {"cross_blended": 0.5, "self_blended": 0.25}
-"""Technique → its share of the forgeries made during training. The other techniques share the rest."""
+SELF_BLENDED = 0.5
+"""The share of the forgeries made during training that are self-blended. The other techniques share the rest."""
 CHANGED = 4
 """A pixel of a forgery that this package made is changed if a channel differs from the bona fide face by more than this
 value, out of 255."""
@@ -104,10 +104,9 @@ class Pairs(torch.utils.data.Dataset[dict[str, Any]]):
         Raises:
             ValueError: No bona fide face has landmarks, or `MAX_DRAWS` attempts failed.
         """
-        rest = (1 - sum(BLENDED.values())) / (len(TECHNIQUES) - len(BLENDED))
-        shares = [BLENDED.get(name, rest) for name in TECHNIQUES]
+        others = [name for name in TECHNIQUES if name != "self_blended"]
         for _ in range(MAX_DRAWS if self.forgeable else 0):
-            technique = TECHNIQUES[str(rng.choice(list(TECHNIQUES), p=shares))]
+            technique = TECHNIQUES["self_blended" if rng.random() < SELF_BLENDED else str(rng.choice(others))]
             target, other = (self.face(int(number)) for number in rng.choice(self.forgeable, 2))
             if target.identities == other.identities and technique.name != "self_blended":
                 continue

@@ -18,8 +18,8 @@ from modeling_dfa_gpt.bases.forged_pairs import GRID, SIDE, Pairs
 from modeling_dfa_gpt.bases.teach import PAIRS, teach_tower
 from modeling_dfa_gpt.bases.tower import broad_and_fine, whiten_patch_embedding
 
-WIDTH = 160
-STEPS = 8000
+WIDTH = 128
+STEPS = 4000
 OWN_IN_PRETRAINING = 0.1
 """The share of the forgeries in pretraining that come from the dataset. Some techniques can only be seen there, because
 they must be fitted to many faces before they can forge one."""
@@ -34,7 +34,7 @@ def new_tower(pairs: Pairs) -> Any:
         patch_size=4,
         embed_dim=WIDTH // 4,
         use_conv_embed=True,
-        depths=[2, 2, 6],
+        depths=[2, 2, 4],
         focal_levels=[2, 2, 2],
         focal_windows=[3, 3, 3],
         mlp_ratio=2.0,
@@ -66,7 +66,7 @@ def make_photo_base(train: Dataset, output: Path, *, seed: int = 0, tower_steps:
     processor = AutoProcessor.from_pretrained(TINY_BASE)
     pairs = Pairs(train, processor.image_processor, tower_steps * PAIRS, OWN_IN_PRETRAINING, seed)
     tower = new_tower(pairs)
-    teach_tower(tower, pairs, tower_steps, 1e-3, output.parent, bf16=True)
+    teach_tower(tower, pairs, tower_steps, 1e-3, output.parent)
     tiny = AutoModelForImageTextToText.from_pretrained(TINY_BASE, dtype=torch.float32)
     config = LlavaConfig(
         **{name: getattr(tiny.config, name) for name in ("text_config", "image_token_index", "tie_word_embeddings")},

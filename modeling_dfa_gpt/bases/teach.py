@@ -60,7 +60,7 @@ class ForgeryReader(torch.nn.Module):
         return {"loss": loss}
 
 
-def teach_tower(tower: Any, pairs: Pairs, steps: int, learning_rate: float, work: Path, *, bf16: bool = False) -> None:
+def teach_tower(tower: Any, pairs: Pairs, steps: int, learning_rate: float, work: Path) -> None:
     """Train a tower in place. If the process is killed, the same call resumes from the checkpoints.
 
     Args:
@@ -69,8 +69,6 @@ def teach_tower(tower: Any, pairs: Pairs, steps: int, learning_rate: float, work
         steps: The number of steps of 16 pairs.
         learning_rate: The highest learning rate.
         work: A folder for checkpoints. Only checkpoints for the same faces and the same seed are used.
-        bf16: Whether to compute in bfloat16 where PyTorch's autocast does. On CPUs with instructions for it, a step
-            then takes two thirds of the time.
     """
     faces = hashlib.sha256("".join(pairs.index).encode()).hexdigest()[:16]
     fit(
@@ -84,7 +82,6 @@ def teach_tower(tower: Any, pairs: Pairs, steps: int, learning_rate: float, work
         seed=pairs.seed,
         label_names=["forged", "technique"],
         dataloader_num_workers=1,  # makes the next pairs during a step
-        bf16=bf16,
     )
 
 
