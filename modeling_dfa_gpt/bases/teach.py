@@ -18,7 +18,7 @@ from dfa_instruct.dataset import DATASET_NAME
 from dfa_instruct.vlm.parts import parts_of
 from modeling_dfa_gpt.bases.forged_pairs import Pairs
 from modeling_dfa_gpt.bases.tower import fit
-from modeling_dfa_gpt.new_folder import new_folder
+from modeling_dfa_gpt.new_folder import check_new, new_folder
 
 PAIRS = 16
 """The number of pairs in a step."""
@@ -121,13 +121,14 @@ def teach_base(base: Path, data: Path, output: Path, *, seed: int = 0, steps: in
     tower = AutoConfig.from_pretrained(base).vision_config.model_type
     if tower != "focalnet":
         raise ValueError(f"{base}: expected the vision tower for photographs, a focalnet, not a {tower}")
+    check_new(output)
+    train = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
+    steps = steps or steps_for(train, *OWN_STEPS)
+    model, processor = AutoModelForImageTextToText.from_pretrained(base), AutoProcessor.from_pretrained(base)
+    pairs = Pairs(train, processor.image_processor, steps * PAIRS, OWN_FORGERIES, seed)
+    work = output.with_name(f"{output.name}.work")
+    teach_tower(parts_of(model).vision, pairs, steps, 5e-4, work)
     with new_folder(output) as made:
-        train = load_dataset(DATASET_NAME, data_dir=str(data), split="train")
-        steps = steps or steps_for(train, *OWN_STEPS)
-        model, processor = AutoModelForImageTextToText.from_pretrained(base), AutoProcessor.from_pretrained(base)
-        pairs = Pairs(train, processor.image_processor, steps * PAIRS, OWN_FORGERIES, seed)
-        work = output.with_name(f"{output.name}.work")
-        teach_tower(parts_of(model).vision, pairs, steps, 5e-4, work)
         model.save_pretrained(made)
         processor.save_pretrained(made)
     shutil.rmtree(work)

@@ -94,10 +94,23 @@ def test_the_more_people_the_more_steps() -> None:
     assert [steps_for(rows(people), 100, 600) for people in (22, 250, 2000)] == [100, 250, 600]
 
 
-def test_a_base_is_taught_a_dataset(train: Dataset, dataset_folder: Path, tmp_path: Path) -> None:
+def test_a_base_is_taught_a_dataset(
+    train: Dataset, dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_photo_base(train, tmp_path / "base", tower_steps=1)
+    shutil.rmtree(next(tmp_path.glob("tower-*")))
     arguments = ["teach", tmp_path / "base", "--data", dataset_folder, "--output", tmp_path / "taught"]
-    assert run(*arguments, "--steps", 2).exit_code == 0
+    forward, beside = ForgeryReader.forward, set()
+
+    @wraps(forward)
+    def watched(self: ForgeryReader, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        beside.update(path.name for path in tmp_path.iterdir())
+        return forward(self, **batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ForgeryReader, "forward", watched)
+        assert run(*arguments, "--steps", 2).exit_code == 0
+    assert beside == {"base", "taught.work"}  # a quickstart that was killed here refuses no folder when it is run again
     before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("base", "taught"))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert before.keys() == after.keys() and changed and all("vision_tower" in name for name in changed)
