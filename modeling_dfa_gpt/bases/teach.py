@@ -68,13 +68,16 @@ def teach_tower(tower: Any, pairs: Pairs, steps: int, learning_rate: float, work
         pairs: What it is trained on.
         steps: The number of steps of 16 pairs.
         learning_rate: The highest learning rate.
-        work: A folder for checkpoints. Only checkpoints for the same faces and the same seed are used.
+        work: A folder for checkpoints. Only checkpoints of the same training are used: the same tower at its start, the
+            same faces, seed and number of steps.
     """
-    faces = hashlib.sha256("".join(pairs.index).encode()).hexdigest()[:16]
+    training = hashlib.sha256("".join(pairs.index).encode())
+    for weights in tower.state_dict().values():
+        training.update(weights.float().numpy(force=True).tobytes())
     fit(
         ForgeryReader(tower, len(pairs.names)),
         pairs,
-        work / f"tower-{faces}-{pairs.seed}",
+        work / f"tower-{training.hexdigest()[:16]}-{pairs.seed}-{steps}",
         max_steps=steps,
         learning_rate=learning_rate,
         lr_scheduler_type="cosine",

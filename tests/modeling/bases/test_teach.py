@@ -60,15 +60,20 @@ def test_a_killed_training_ends_with_the_same_weights(
     assert all(torch.equal(once[name], weights) for name, weights in again.items())
 
 
-def test_checkpoints_belong_to_the_faces_and_not_to_the_folder_they_were_read_from(
-    train: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints_belong_to_the_faces_the_tower_and_the_steps(train: Dataset, tmp_path: Path) -> None:
     copied = Dataset.from_dict(train.to_dict(), features=train.features)
     assert copied._fingerprint != train._fingerprint
     fewer = train.filter(lambda face: face != train[0]["face_id"], input_columns="face_id")
     for rows in (train, copied, fewer):
         teach_tower(new_tower(pairs_of(rows, 16, 0.0)), pairs_of(rows, 16, 0.0), 1, 1e-3, tmp_path)
-    assert len(list(tmp_path.glob("tower-*"))) == 2
+    assert len(list(tmp_path.glob("tower-*"))) == 2  # the folder that the faces were read from does not matter
+    pairs = pairs_of(train, 16, 0.0)
+    other = new_tower(pairs)
+    with torch.no_grad():
+        next(other.parameters()).add_(0.01)
+    teach_tower(other, pairs, 1, 1e-3, tmp_path)
+    teach_tower(new_tower(pairs), pairs, 2, 1e-3, tmp_path)
+    assert len(list(tmp_path.glob("tower-*"))) == 4
 
 
 def test_the_loss_of_a_batch_falls(train: Dataset) -> None:
