@@ -27,8 +27,10 @@ from modeling_dfa_gpt.bases.assemble import assemble
 from modeling_dfa_gpt.cli import app
 from modeling_dfa_gpt.dfa_gpt import DfaGpt
 from modeling_dfa_gpt.preflight import check_base, check_template
+from modeling_dfa_gpt.sft import train
 from modeling_dfa_gpt.trainable_parts import check_trainable, lora_and_projector_config
 
+RECIPES = Path(__file__).parents[3] / "recipes"
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 14}
 
 
@@ -87,6 +89,18 @@ def test_the_tower_of_a_llava_is_taken_over(language: Path, tmp_path: Path) -> N
     assert torch.allclose(features, expected.float(), atol=1e-4)
     assert (inputs["input_ids"] == model.config.image_token_id).sum() == features.shape[1]
     assert torch.isfinite(model(**inputs).logits).all()
+
+
+def test_the_small_recipe_trains_it(
+    dataset_folder: Path, language: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assemble(str(PHOTO_BASE), str(language), tmp_path / "base")
+    monkeypatch.setenv("DFA_INSTRUCT_DIR", str(dataset_folder))
+    recipe = ["--config", str(RECIPES / "dfa-gpt-small" / "sft.yaml"), "--model_name_or_path", str(tmp_path / "base")]
+    short = ["--max_steps", "1", "--per_device_train_batch_size", "1", "--abilities", "df_d", "--max_length", "8192"]
+    unmeasured = ["--eval_strategy", "no", "--load_best_model_at_end", "false", "--save_strategy", "no"]
+    train([*recipe, *short, *unmeasured, "--output_dir", str(tmp_path / "run")])
+    assert isinstance(DfaGpt.from_pretrained(tmp_path / "run").chat(Image.new("RGB", (128, 128))).ask("Is it?"), str)
 
 
 def test_lora_adapts_a_dinov2_tower(dinov2: Path, language: Path, tmp_path: Path) -> None:
